@@ -1,0 +1,1 @@
+"""Stored answers: the rules, the entry, the near cache and the shared store."""

@@ -1,0 +1,43 @@
+"""Query: a recognised request, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """The four families of questions (contract page, Endpoints), and everything else."""
+
+    TOTALS = "totals"
+    TIMELINE = "timeline"
+    BREAKDOWN = "breakdown"
+    TOPS = "tops"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked, independent of how it was spelt.
+
+    ``canonical`` is the injective encoding that cache keys are made of: equal for requests that mean the
+    same, different for all others. ``exact`` is the request target as the client wrote it, which error
+    records are kept under and which goes upstream. ``institution`` is the exact decoded segment, or None
+    outside any. ``protected`` says that the service wants that institution's credential. ``last_day`` is
+    the window's end where the request states it, clamped where the service clamps it; None where it rests
+    on *today* or where the answer covers all time. ``rests_on_today`` is true when an omitted date makes
+    the answer depend on the day it is asked.
+    """
+
+    family: Family
+    canonical: bytes
+    exact: bytes
+    institution: str | None = None
+    counter: str | None = None
+    item: str | None = None
+    item_id: str | None = None
+    granularity: str | None = None
+    protected: bool = False
+    last_day: date | None = None
+    rests_on_today: bool = False

@@ -1,0 +1,189 @@
+"""Everything that can go wrong, once: one exception tree, one table from class to answer.
+
+Third-party exceptions are mapped onto this tree at the edge where they occur and never travel further.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class GatewayError(Exception):
+    """The root. ``message`` is for the client to read and never holds a secret.
+
+    ``data`` goes into the answer's ``data`` field; ``retry_after`` is in seconds and becomes ``Retry-After``.
+    """
+
+    def __init__(self, message: str, *, data: Any = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+        self.retry_after = retry_after
+
+
+class ConfigurationError(GatewayError):
+    """The settings or the registry cannot be used; ``serve`` prints the message and exits with 2."""
+
+
+class Refusal(GatewayError):
+    """The client's request is not one that the gateway serves."""
+
+
+class BadRequest(Refusal):
+    """Not HTTP as it should be: its head, its Host, a body where none belongs."""
+
+
+class BadTarget(Refusal):
+    """A malformed request target; nothing is spent on it."""
+
+
+class AmbiguousKey(Refusal):
+    """More than one key, or one that cannot be read."""
+
+
+class Unauthenticated(Refusal):
+    """No key where one is needed, or one that is unknown or revoked."""
+
+
+class Forbidden(Refusal):
+    """Another institution's protected query; the body is the service's own."""
+
+
+class MethodNotAllowed(Refusal):
+    """A method other than GET and HEAD."""
+
+
+class Misdirected(Refusal):
+    """An absolute-form target whose authority is not ours (RFC 9110 §7.4)."""
+
+
+class HeadTooLarge(Refusal):
+    """A request head over the limit (RFC 6585 §5)."""
+
+
+class HeadTimeout(Refusal):
+    """A request head that did not end in time."""
+
+
+class Overload(GatewayError):
+    """The gateway cannot answer now; ``retry_after`` says when it could."""
+
+
+class QueueFull(Overload):
+    """As many jobs wait as may wait, in all or for this tenant."""
+
+
+class DeadlineExceeded(Overload):
+    """The caller waited as long as a caller may; the job keeps its place and runs."""
+
+
+class TooManyConnections(Overload):
+    """The listener's cap on connections is reached."""
+
+
+class CacheUnavailable(Overload):
+    """Redis did not answer, and the request cannot go on without it."""
+
+
+class UpstreamFailure(GatewayError):
+    """The service could not be asked, or gave no usable answer."""
+
+
+class UpstreamUnreachable(UpstreamFailure):
+    """No connection: name, route, refusal or TLS."""
+
+
+class UpstreamDisconnected(UpstreamFailure):
+    """The connection ended before the answer did."""
+
+
+class UpstreamProtocolError(UpstreamFailure):
+    """The answer is not HTTP, or its content coding is broken."""
+
+
+class UpstreamTooLarge(UpstreamFailure):
+    """The answer is larger than the cap on bodies."""
+
+
+class UpstreamTimeout(UpstreamFailure):
+    """A connect, read, write, pool or total timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a class of error looks like on the wire: status, code, and RFC 9209 §2.3 error type."""
+
+    status: int
+    code: str
+    error: str
+
+
+TABLE: dict[type[GatewayError], Row] = {
+    GatewayError: Row(500, "GatewayInternalError", "proxy_internal_error"),
+    ConfigurationError: Row(500, "GatewayMisconfigured", "proxy_configuration_error"),
+    BadRequest: Row(400, "GatewayBadRequest", "http_request_error"),
+    BadTarget: Row(400, "GatewayBadTarget", "http_request_error"),
+    AmbiguousKey: Row(400, "GatewayAmbiguousKey", "http_request_error"),
+    Unauthenticated: Row(401, "GatewayUnauthenticated", "http_request_denied"),
+    Forbidden: Row(403, "Forbidden", "http_request_denied"),
+    MethodNotAllowed: Row(405, "GatewayMethodNotAllowed", "http_request_denied"),
+    HeadTimeout: Row(408, "GatewayHeadTimeout", "http_request_error"),
+    Misdirected: Row(421, "GatewayMisdirected", "http_request_error"),
+    HeadTooLarge: Row(431, "GatewayHeadTooLarge", "http_request_error"),
+    Overload: Row(503, "GatewayOverloaded", "connection_limit_reached"),
+    QueueFull: Row(503, "GatewayQueueFull", "connection_limit_reached"),
+    DeadlineExceeded: Row(503, "GatewayDeadlineExceeded", "connection_limit_reached"),
+    TooManyConnections: Row(503, "GatewayTooManyConnections", "connection_limit_reached"),
+    CacheUnavailable: Row(503, "GatewayCacheUnavailable", "proxy_internal_error"),
+    UpstreamFailure: Row(502, "GatewayUpstreamFailed", "destination_unavailable"),
+    UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),
+    UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
+    UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
+    UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
+    UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),
+}
+
+FORBIDDEN_BODY = b'{"data": null, "code": "Forbidden", "message": "Unauthorized request"}'
+"""The service's documented 403, word for word (contract page, Errors)."""
+
+JSON_TYPE = b"application/json; charset=UTF-8"
+
+
+def row_of(error: GatewayError) -> Row:
+    """The table's row for an error: its class's, else its nearest ancestor's."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def render(error: GatewayError) -> tuple[int, Headers, bytes]:
+    """An error as (status, headers, body) in the service's shape, with ``Proxy-Status`` (RFC 9209).
+
+    A 401 also carries its challenge (RFC 9110 §11.6.1), a 405 its ``Allow`` (§10.2.1), and any error that
+    knows when to come back its ``Retry-After`` (§10.2.3), rounded up to whole seconds.
+    """
+    row = row_of(error)
+    headers: Headers = [
+        (b"content-type", JSON_TYPE),
+        (b"proxy-status", f"stats-gateway; error={row.error}; details={_sf_string(row.code)}".encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if isinstance(error, Unauthenticated):
+        headers.append((b"www-authenticate", b'Basic realm="stats-gateway"'))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", b"GET, HEAD"))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if isinstance(error, Forbidden):
+        return row.status, headers, FORBIDDEN_BODY
+    body = json.dumps({"message": error.message, "code": row.code, "data": error.data})
+    return row.status, headers, body.encode()
+
+
+def _sf_string(text: str) -> str:
+    """A structured-field string (RFC 8941 §3.3.3); anything outside printable ASCII becomes ``?``."""
+    safe = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""Who may ask: tenants, keys, credentials and the registry that holds them."""
