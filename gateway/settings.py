@@ -1,0 +1,195 @@
+"""Every knob, typed, documented, in one place.
+
+A value comes from, in this order: a flag of ``serve``; an environment variable ``STATS_GATEWAY_<NAME>``;
+the TOML file given with ``--config`` or ``STATS_GATEWAY_CONFIG``; the default here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gateway.errors import ConfigurationError
+
+PREFIX = "STATS_GATEWAY_"
+BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _words(value: Any) -> Any:
+    """A comma- or space-separated string as a list, so that one environment variable can hold several."""
+    return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) and value.strip() else value or ()
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+
+
+class Settings(BaseSettings):
+    """The effective settings of one process. Durations are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
+
+    # Listening
+    host: str = Field("127.0.0.1", description="address of the public listener")
+    port: int = Field(8080, ge=0, le=65_535, description="port of the public listener")
+    admin_host: str = Field("127.0.0.1", description="address of the admin listener")
+    admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
+    workers: int = Field(1, ge=1, le=256, description="worker processes")
+    public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
+    max_connections: int = Field(10_000, ge=1, description="open connections per worker")
+    head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
+    head_timeout: Seconds = Field(10.0, description="time that a request head may take, else 408")
+    target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 400")
+    drain_seconds: float = Field(5.0, ge=0, le=3_600, description="time between SIGTERM and closing")
+
+    # The service
+    upstream: str = Field("https://stats.figshare.com", description="base URL of the statistics service")
+    upstream_timeout: Seconds = Field(20.0, description="total time of an upstream call")
+    connect_timeout: Seconds = Field(5.0, description="time to connect to the upstream")
+    read_timeout: Seconds = Field(15.0, description="silence allowed while reading an upstream answer")
+    write_timeout: Seconds = Field(5.0, description="time to write an upstream request")
+    pool_timeout: Seconds = Field(5.0, description="time to wait for an upstream connection")
+    body_max_bytes: int = Field(8 * 1024 * 1024, ge=1_024, description="size of an upstream answer")
+    budget: str = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
+    budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
+    upstream_directives: Literal["obey", "ignore"] = Field(
+        "obey", description="whether the service's own Cache-Control bounds lifetimes"
+    )
+
+    # The queue
+    caller_timeout: Seconds = Field(30.0, description="time that a caller waits for an answer, else 503")
+    queue_max: int = Field(1_000, ge=1, description="jobs that may wait in all")
+    queue_max_per_tenant: int = Field(200, ge=1, description="jobs that may wait for one tenant")
+
+    # The cache
+    redis_url: SecretStr = Field(
+        SecretStr("memory://"), description="memory://, redis://… or rediss://…; passwords are never shown"
+    )
+    redis_prefix: str = Field("sgw", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="begins every Redis key")
+    redis_timeout: Seconds = Field(2.0, description="time that a Redis command may take")
+    redis_connections: int = Field(50, ge=4, le=10_000, description="Redis connections per worker")
+    memory_max_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of memory://")
+    near_max_bytes: int = Field(64 * 1024 * 1024, ge=0, description="size of the near cache, per worker")
+    ignored_parameters: Words = Field(("_",), description="query parameters that do not change an answer")
+
+    # Lifetimes
+    lifetime_closed: Seconds = Field(7 * 86_400.0, description="answers for a closed window")
+    lifetime_open: Seconds = Field(900.0, description="answers for an open window")
+    lifetime_totals: Seconds = Field(600.0, description="totals, and tops without a closed window")
+    lifetime_empty: Seconds = Field(300.0, description="empty answers")
+    lifetime_error: Seconds = Field(600.0, description="the service's 400 and 404")
+    lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
+    lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
+    stale_if_error: Seconds = Field(
+        7 * 86_400.0, description="how long a stale answer stands in for a failure"
+    )
+    refresh_floor: float = Field(
+        60.0, ge=0, description="youngest age at which a client may ask for fresher data"
+    )
+
+    # Who may ask
+    registry: Path = Field(Path("tenants.toml"), description="the registry file")
+    encryption_keys: SecretStr = Field(
+        SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
+    )
+    allow_anonymous: bool = Field(False, description="answer public queries without a key")
+
+    # Telling
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
+
+    @field_validator("upstream")
+    @classmethod
+    def _upstream_is_an_origin(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http:// or https:// URL without query or fragment")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a username or password; credentials belong in the registry")
+        return value.rstrip("/")
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_reads(cls, value: str) -> str:
+        if value != "unlimited":
+            found = BUDGET.match(value)
+            if found is None or float(found["count"]) <= 0:
+                raise ValueError("must be like 1/s, 30/m, 500/h, or unlimited")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url != "memory://" and not re.match(r"^rediss?://[^/]", url):
+            raise ValueError("must be memory://, redis://host[:port][/db] or rediss://…")
+        return value
+
+    @model_validator(mode="after")
+    def _memory_is_one_process(self) -> Settings:
+        if self.redis_url.get_secret_value() == "memory://" and self.workers > 1:
+            raise ValueError("memory:// cannot be shared by several workers; set STATS_GATEWAY_REDIS_URL")
+        return self
+
+    @property
+    def budget_interval(self) -> float | None:
+        """Seconds between two upstream calls of the fleet, or None when unlimited."""
+        found = BUDGET.match(self.budget)
+        return None if found is None else SECONDS[found["unit"]] / float(found["count"])
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment, then file."""
+        chosen = os.environ.get(PREFIX + "CONFIG")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=chosen)
+
+
+def load_settings(config: Path | None = None, **flags: Any) -> Settings:
+    """The effective settings; ``flags`` that are None count as not given.
+
+    Raises ConfigurationError with one line that names what is wrong, where, and never a secret's value.
+    """
+    path = config or (Path(os.environ[PREFIX + "CONFIG"]) if os.environ.get(PREFIX + "CONFIG") else None)
+    if path is not None:
+        if not path.is_file():
+            raise ConfigurationError(f"no settings file at {path}")
+        os.environ[PREFIX + "CONFIG"] = str(path)
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_complaint(e) for e in error.errors())) from None
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"settings file {path}: {error}") from None
+
+
+def masked_url(url: str) -> str:
+    """A URL fit to be shown: any password becomes ``***``."""
+    return re.sub(r"(?<=://)([^/@]*?)(:[^/@]*)?@", lambda m: f"{m[1]}:***@" if m[2] else f"{m[1]}@", url)
+
+
+def _complaint(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}"
+    return f"{name} ({PREFIX}{name.upper()}): {reason}" if name else reason
