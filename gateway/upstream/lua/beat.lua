@@ -1,0 +1,48 @@
+-- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
+-- ARGV: process, dead-after, longest run, attempts, interval, burst  -> now, processes, queued, running
+local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
+local live = q .. ':live'
+call('ZADD', live, int(now), me)
+call('PEXPIRE', live, DAY)
+
+local function retry(id)
+  local job = call('HMGET', job_key(id), 'gen', 'tenant', 'band')
+  if not job[1] then return call('ZREM', q .. ':running', id) end
+  call('ZREM', q .. ':running', id)
+  local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
+  if call('SCARD', procs_key(id)) == 0 then return forget(id, job[1]) end
+  if attempts < cap then
+    -- The token dies with its holder: a result that still comes is late.
+    call('HDEL', job_key(id), 'token', 'owner')
+    return enqueue(id, job[2], job[3])
+  end
+  call('SET', q .. ':result:' .. id .. ':' .. job[1], 'lost', 'PX', RESULT_MS)
+  if mine(id) then wake(me, 'done:' .. id .. ':' .. job[1]) end
+  forget(id, job[1])
+end
+
+local reaped = false
+for _, proc in ipairs(call('ZRANGEBYSCORE', live, '-inf', int(now - dead_after))) do
+  reaped = true
+  call('ZREM', live, proc)
+  for _, id in ipairs(call('SMEMBERS', held_key(proc))) do
+    call('SREM', procs_key(id), proc)
+    local job = call('HMGET', job_key(id), 'state', 'owner', 'gen')
+    if job[1] == 'running' and job[2] == proc then
+      retry(id)
+    elseif job[1] == 'queued' and call('SCARD', procs_key(id)) == 0 then
+      dequeue(id)
+      forget(id, job[3])
+    end
+  end
+  call('DEL', held_key(proc))
+end
+for _, id in ipairs(call('ZRANGEBYSCORE', q .. ':running', '-inf', int(now - longest))) do
+  reaped = true
+  retry(id)
+end
+if interval > 0 then tat_of(interval, burst) end
+local own = -1
+if reaped then own = announce(interval, burst) end
+return {int(now), call('ZCARD', live), queued(), call('ZCARD', q .. ':running'), own}

@@ -1,0 +1,27 @@
+-- Claims the next job, where the caller holds it and the budget allows.
+-- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle
+local token, interval, burst = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local PATIENCE = 500000
+local DEPTH = 16
+
+local id = head()
+if not id then return {'idle'} end
+local wait = budget_wait(interval, burst)
+if wait > 0 then
+  if mine(id) then return {'wait', wait} end
+  announce(interval, burst)
+  return {'idle'}
+end
+if mine(id) then return dispatch(id, token, interval, burst) end
+
+-- Somebody else's turn. Were they stalled, the budget would go to waste: after a while another may step in.
+local turn = call('GET', q .. ':turn') or ''
+local of, since = string.match(turn, '^(.*)|(%d+)$')
+if of ~= id then
+  call('SET', q .. ':turn', id .. '|' .. int(now), 'PX', DAY)
+elseif now - tonumber(since) > PATIENCE then
+  local own = first(DEPTH, mine)
+  if own then return dispatch(own, token, interval, burst) end
+end
+announce(interval, burst)
+return {'wait', PATIENCE}

@@ -1,0 +1,133 @@
+-- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
+-- the queue live in one slot. ARGV[1] is the calling process. Times are integer microseconds of Redis's clock.
+--
+--   :job:<id>        hash   tenant band member start gen state(queued|running) owner token attempts
+--   :procs:<id>      set    the processes that hold the request of a job and could run it
+--   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
+--   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag
+--   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
+--   :pending         hash   tenant -> queued jobs
+--   :running         zset   id -> dispatched
+--   :tat             string theoretical arrival time of the next call (GCRA)
+--   :turn            string id|since: whose turn it is, and since when
+--   :live            zset   process -> last sign of life
+--   :done:<id>       string a flight of this id landed within the last seconds
+--   :result:<id>:<gen>      what it landed with, where another process waits for it
+local q, me = KEYS[1], ARGV[1]
+local call = redis.call
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local DAY = 86400000
+local RESULT_MS = 20000
+
+local function int(x) return string.format('%.0f', x) end
+local function job_key(id) return q .. ':job:' .. id end
+local function procs_key(id) return q .. ':procs:' .. id end
+local function held_key(proc) return q .. ':held:' .. proc end
+local function band_key(band) return q .. ':band:' .. band end
+local function wake(proc, message) call('PUBLISH', q .. ':wake:' .. proc, message) end
+
+local function queued()
+  return call('ZCARD', band_key(0)) + call('ZCARD', band_key(1)) + call('ZCARD', band_key(2))
+end
+
+-- Redis keeps no seq while the queue is empty, so a generation is told apart by time as well.
+local function enqueue(id, tenant, band)
+  local fair = q .. ':fair'
+  local v = tonumber(call('HGET', fair, 'v' .. band)) or 0
+  local f = tonumber(call('HGET', fair, 'f' .. band .. ':' .. tenant)) or 0
+  local start = math.max(v, f)
+  call('HSET', fair, 'f' .. band .. ':' .. tenant, int(start + 1))
+  local member = string.format('%012d:%s', call('HINCRBY', fair, 'seq', 1), id)
+  call('ZADD', band_key(band), int(start), member)
+  call('HINCRBY', q .. ':pending', tenant, 1)
+  call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'member', member, 'start', int(start), 'state', 'queued')
+end
+
+local function dequeue(id)
+  local job = call('HMGET', job_key(id), 'band', 'member', 'tenant')
+  if call('ZREM', band_key(job[1]), job[2]) == 1 and call('HINCRBY', q .. ':pending', job[3], -1) <= 0 then
+    call('HDEL', q .. ':pending', job[3])
+  end
+  if queued() == 0 then call('DEL', q .. ':fair') end
+end
+
+local function hold(proc, id)
+  call('SADD', procs_key(id), proc)
+  call('SADD', held_key(proc), id)
+  call('PEXPIRE', procs_key(id), DAY)
+  call('PEXPIRE', held_key(proc), DAY)
+end
+
+-- A job leaves the queue for good; whoever else held it hears of it.
+local function forget(id, gen)
+  for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
+    call('SREM', held_key(proc), id)
+    if proc ~= me then wake(proc, 'done:' .. id .. ':' .. gen) end
+  end
+  call('DEL', job_key(id), procs_key(id))
+  call('ZREM', q .. ':running', id)
+end
+
+-- The first job in the order of rank for which accept(id) holds, among the first `depth`.
+local function first(depth, accept)
+  for band = 0, 2 do
+    local members = call('ZRANGE', band_key(band), 0, depth - 1)
+    for _, member in ipairs(members) do
+      local id = string.sub(member, 14)
+      if accept(id) then return id end
+    end
+    depth = depth - #members
+    if depth <= 0 then return nil end
+  end
+  return nil
+end
+
+local function head() return first(1, function() return true end) end
+local function mine(id) return call('SISMEMBER', procs_key(id), me) == 1 end
+
+-- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
+-- failover never refills the budget; a record from the far future (a changed budget or clock) is clamped.
+local function tat_of(interval, burst)
+  local full = now + burst * interval
+  local tat = tonumber(call('GET', q .. ':tat'))
+  if not tat then
+    tat = full
+    call('SET', q .. ':tat', int(tat), 'PX', DAY)
+  end
+  return math.min(tat, full)
+end
+
+local function budget_wait(interval, burst)
+  if interval == 0 then return 0 end
+  return math.max(0, tat_of(interval, burst) - (burst - 1) * interval - now)
+end
+
+local function take(interval, burst)
+  if interval == 0 then return '0' end
+  local tat = int(math.max(tat_of(interval, burst), now) + interval)
+  call('SET', q .. ':tat', tat, 'PX', DAY)
+  return tat
+end
+
+-- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the
+-- caller is one of them (it needs no message), else -1.
+local function announce(interval, burst)
+  local id = head()
+  if not id then return -1 end
+  local wait, own = budget_wait(interval, burst), -1
+  for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
+    if proc == me then own = wait else wake(proc, 'turn:' .. int(wait)) end
+  end
+  return own
+end
+
+-- The caller becomes the leader of this job's flight.
+local function dispatch(id, token, interval, burst)
+  local job = call('HMGET', job_key(id), 'band', 'start', 'gen')
+  dequeue(id)
+  if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
+  call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
+  call('ZADD', q .. ':running', int(now), id)
+  return {'claimed', id, job[3], token, take(interval, burst), int(now), announce(interval, burst)}
+end

@@ -1,0 +1,45 @@
+-- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
+-- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant
+-- -> claimed id gen token tat now own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead
+local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
+local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+
+local job = call('HMGET', job_key(id), 'state', 'band', 'gen')
+if job[1] then
+  hold(me, id)
+  if job[1] == 'running' then return {'running', job[3]} end
+  if band < tonumber(job[2]) then
+    dequeue(id)
+    enqueue(id, tenant, band)
+  end
+  if interval == 0 and head() == id then return dispatch(id, token, interval, burst) end
+  return {'queued', job[3], announce(interval, burst)}
+end
+
+-- A flight of this id landed between the caller's look-up and now: its entry may be in the cache, and to ask
+-- again would be the second call for one answer. The caller looks once more and comes back with `rechecked`.
+if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck'} end
+
+local ahead = queued()
+if band == 2 and ahead * 2 >= max then return {'full', ahead} end
+local pending = tonumber(call('HGET', q .. ':pending', tenant)) or 0
+if pending >= max_tenant then return {'full', pending} end
+if ahead >= max then
+  -- People before refreshes and before jobs whose callers left: the last of those makes room.
+  local last = call('ZREVRANGE', band_key(2), 0, 0)[1] or call('ZREVRANGE', band_key(1), 0, 0)[1]
+  if not last then return {'full', ahead} end
+  local victim = string.sub(last, 14)
+  dequeue(victim)
+  local gen = call('HGET', job_key(victim), 'gen')
+  call('SET', q .. ':result:' .. victim .. ':' .. gen, 'dropped', 'PX', RESULT_MS)
+  if mine(victim) then wake(me, 'done:' .. victim .. ':' .. gen) end
+  forget(victim, gen)
+end
+
+enqueue(id, tenant, band)
+local gen = int(now)
+call('HSET', job_key(id), 'gen', gen, 'attempts', 0)
+call('PEXPIRE', job_key(id), DAY)
+hold(me, id)
+if head() == id and budget_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
+return {'queued', gen, announce(interval, burst)}
