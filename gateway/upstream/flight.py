@@ -1,0 +1,67 @@
+"""Flight: one upstream request, and everyone in this process who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from gateway.scripts import Invocation
+from gateway.upstream.landing import Landing
+
+
+class Band(IntEnum):
+    """Who goes first: people, then jobs whose callers left, then background refreshes."""
+
+    PEOPLE = 0
+    LEFT = 1
+    REFRESH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Proof that this process leads a flight. ``sent`` is the monotonic time at which the slot was asked for,
+    ``at`` the fleet's time of dispatch in seconds, ``record`` the budget's record as the claim left it."""
+
+    id: str
+    gen: str
+    token: str
+    record: str
+    at: float
+    sent: float
+
+
+Confirm = Callable[[], Awaitable[None]]
+Work = Callable[[Claim | None, Confirm], Awaitable[tuple[Landing, list[Invocation]]]]
+"""Asks the service. Awaits ``confirm`` just before the request is written. Answers the landing, and the script
+calls that store it; raises nothing of ours."""
+
+Recheck = Callable[[], Awaitable[Landing | None]]
+"""Looks into the cache once more; None where it still has no answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A flight of this process. Belongs to the process, never to a caller.
+
+    ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
+    answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
+    without Redis.
+    """
+
+    id: str
+    exact: str
+    tenant: str
+    band: Band
+    work: Work
+    recheck: Recheck
+    waiters: int = 0
+    refused: bool = False
+    alone: bool = False
+    claim: Claim | None = None
+    gen: str = ""
+    started: float = field(default_factory=time.monotonic)
+    signal: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[Landing] = field(init=False)

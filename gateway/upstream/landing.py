@@ -1,0 +1,75 @@
+"""Landing: what a flight ends with, and everyone who joined it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway import errors
+from gateway.caching.entry import Entry
+from gateway.errors import GatewayError
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """An answer of the service (``entry``, stored or not), or the error that took its place.
+
+    ``exact`` is the leader's exact request: an error answer echoes it, so only those who asked the very same
+    may have it. ``stored`` says that the entry is in the cache.
+    """
+
+    exact: str
+    entry: Entry | None = None
+    error: GatewayError | None = None
+    stored: bool = False
+
+    def answers(self, exact: str) -> bool:
+        """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
+        if self.entry is None or self.exact == exact:
+            return True
+        status = self.entry.status
+        return not 400 <= status < 500 or status == 429
+
+
+class _Wire(msgspec.Struct, array_like=True):
+    """How a landing travels between processes."""
+
+    exact: str
+    entry: Entry | None
+    error: str | None
+    message: str
+    retry_after: float | None
+    stored: bool
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Wire)
+_CLASSES = {kind.__name__: kind for kind in errors.TABLE}
+
+
+def encode(landing: Landing) -> bytes:
+    """A landing as bytes, for the flight result in Redis."""
+    error = landing.error
+    return _encoder.encode(
+        _Wire(
+            exact=landing.exact,
+            entry=landing.entry,
+            error=None if error is None else type(error).__name__,
+            message="" if error is None else error.message,
+            retry_after=None if error is None else error.retry_after,
+            stored=landing.stored,
+        )
+    )
+
+
+def decode(data: bytes) -> Landing | None:
+    """The landing, or None where there is none to be read: the job was dropped, or its leaders kept dying."""
+    try:
+        wire = _decoder.decode(data)
+    except msgspec.DecodeError:
+        return None
+    if wire.error is None:
+        return Landing(wire.exact, wire.entry, None, wire.stored)
+    kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
+    return Landing(wire.exact, None, kind(wire.message, retry_after=wire.retry_after))

@@ -1,0 +1,55 @@
+"""Budget: how fast the fleet may ask the service, and this process's share when it is on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GUARD_SECONDS = 0.020
+GUARD_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """``interval`` seconds between two calls (None: unlimited), ``burst`` calls that may follow at once.
+
+    ``guard`` absorbs network jitter: slots are that much further apart than the interval, and a request is
+    written at most that much after its slot, so that two writes are never closer than the interval.
+    """
+
+    interval: float | None
+    burst: int
+
+    @property
+    def guard(self) -> float:
+        return 0.0 if self.interval is None else min(GUARD_SECONDS, GUARD_SHARE * self.interval)
+
+    @property
+    def spacing(self) -> float:
+        """Seconds between two slots; 0 when unlimited."""
+        return 0.0 if self.interval is None else self.interval + self.guard
+
+    @property
+    def arguments(self) -> tuple[int, int]:
+        """Spacing in microseconds, and burst, as the scripts take them."""
+        return round(self.spacing * 1e6), self.burst
+
+
+class LocalBudget:
+    """A process's own share while Redis is gone: the rate divided by the fleet, burst 1, starting empty."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._spacing = budget.spacing
+        self._next: float | None = None
+
+    def reserve(self, now: float, fleet: int) -> float:
+        """Takes the next slot; answers the seconds to wait for it. ``now`` is monotonic."""
+        share = self._spacing * max(1, fleet)
+        if self._next is None:
+            self._next = now + share
+        at = max(now, self._next)
+        self._next = at + share
+        return at - now
+
+    def forget(self) -> None:
+        """Redis is back: the next time it goes, the share starts empty again."""
+        self._next = None

@@ -1,0 +1,42 @@
+"""What all tests share: a real Redis, and the rule about doing without one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis.asyncio
+from hypothesis import HealthCheck, settings
+
+from tests.redis_server import BINARY, HINT, RedisServer, redis_server
+
+settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("gateway"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "gateway")
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One redis-server for all tests of a test process; each uses a prefix of its own."""
+    if BINARY is None:
+        if os.environ.get("CI"):
+            pytest.fail(HINT)
+        pytest.skip(HINT)
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A Redis key prefix that no other test uses."""
+    return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def redis_client(shared_redis: RedisServer) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of the real Redis."""
+    client = redis.asyncio.Redis.from_url(shared_redis.url, protocol=2)
+    yield client
+    await client.aclose()
