@@ -1,0 +1,64 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
+SOURCES := gateway tests
+
+.PHONY: help demo test check format bench drill lock clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+demo: .venv/runtime  ## the sandbox service and the gateway in front of it, with a guided tour (ARGS=--once: run it and exit)
+	@$(BIN)/stats-gateway demo $(ARGS)
+
+test: check  ## lint, types, and the whole test-suite
+	$(BIN)/pytest -n $(JOBS) -m "not serial and not drill" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -m "serial and not drill" -p no:randomly $(ARGS)
+
+check: .venv/dev  ## lint and types
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+format: .venv/dev  ## put the sources into form
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+drill: .venv/dev  ## the full-length drills (about ten minutes)
+	$(BIN)/pytest -m drill -p no:randomly -s $(ARGS)
+
+bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
+	$(BIN)/python benchmarks/hotpath.py $(ARGS)
+
+lock: .venv/dev  ## resolve the dependencies anew, for all platforms
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --upgrade --extra build --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-emit-package stats-gateway --constraint requirements.lock --extra dev \
+	  --output-file requirements-dev.lock pyproject.toml
+
+clean:  ## remove what was made
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "stats-gateway needs Python 3.11 or newer; name one with: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "This Python cannot make a virtual environment; on Debian or Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing stats-gateway into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock .venv/runtime
+	@echo "Installing the tools for development into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
