@@ -93,12 +93,8 @@ class Settings(BaseSettings):
     lifetime_error: Seconds = Field(600.0, description="the service's 400 and 404")
     lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
-    stale_if_error: Seconds = Field(
-        7 * 86_400.0, description="how long a stale answer stands in for a failure"
-    )
-    refresh_floor: float = Field(
-        60.0, ge=0, description="youngest age at which a client may ask for fresher data"
-    )
+    stale_if_error: Seconds = Field(7 * 86_400.0, description="how long a stale answer stands in for a failure")
+    refresh_floor: float = Field(60.0, ge=0, description="youngest age at which a client may ask for fresher data")
 
     # Who may ask
     registry: Path = Field(Path("tenants.toml"), description="the registry file")

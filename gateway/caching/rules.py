@@ -66,3 +66,16 @@ def wants_fresh(headers: list[tuple[bytes, bytes]]) -> bool:
         directives = {part.strip() for part in b",".join(control).split(b",")}
         return b"no-cache" in directives or b"max-age=0" in directives
     return any(name == b"pragma" and b"no-cache" in value.lower() for name, value in headers)
+
+
+def failed(entry: Entry) -> bool:
+    """Whether the service's answer is a failure, for which a stale entry may stand in (decision 7).
+
+    5xx, 429, and a 403 that is not the service's own JSON. A JSON 400, 403 or 404 is an answer.
+    """
+    if entry.status >= 500 or entry.status == 429:
+        return True
+    if entry.status not in (200, 403):
+        return False
+    kind = next((value for name, value in entry.headers if name == b"content-type"), b"")
+    return not kind.lower().startswith(b"application/json")

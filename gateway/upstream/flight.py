@@ -23,18 +23,17 @@ class Band(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Proof that this process leads a flight. ``sent`` is the monotonic time at which the slot was asked for,
-    ``at`` the fleet's time of dispatch in seconds, ``record`` the budget's record as the claim left it."""
+    ``record`` the budget's record as the claim left it."""
 
     id: str
     gen: str
     token: str
     record: str
-    at: float
     sent: float
 
 
 Confirm = Callable[[], Awaitable[None]]
-Work = Callable[[Claim | None, Confirm], Awaitable[tuple[Landing, list[Invocation]]]]
+Work = Callable[[Confirm], Awaitable[tuple[Landing, list[Invocation]]]]
 """Asks the service. Awaits ``confirm`` just before the request is written. Answers the landing, and the script
 calls that store it; raises nothing of ours."""
 

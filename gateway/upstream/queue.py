@@ -93,6 +93,11 @@ class Queue:
         """Flights of this process that have not landed."""
         return len(self._flights)
 
+    @property
+    def led(self) -> int:
+        """Flights of this process that it asks the service for now."""
+        return sum(flight.claim is not None or flight.alone for flight in self._flights.values())
+
     async def start(self) -> None:
         """Announces this process, and begins to listen and to dispatch. Redis may be down."""
         await self._beat()
@@ -110,12 +115,14 @@ class Queue:
 
     async def land(
         self, id: str, exact: str, tenant: str, band: Band, work: Work, recheck: Recheck, timeout: float
-    ) -> Landing:
+    ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
+        Answers the landing, and whether it is that of a flight which this caller started and this process led.
         Raises DeadlineExceeded, with the time after which the answer should be there, when ``timeout`` passes
         first; the flight goes on all the same.
         """
+        started = id not in self._flights
         flight = self._join(id, exact, tenant, band, work, recheck)
         flight.waiters += 1
         try:
@@ -127,7 +134,7 @@ class Queue:
         finally:
             flight.waiters -= 1
         if done:
-            return flight.task.result()
+            return flight.task.result(), started and (flight.claim is not None or flight.alone)
         flight.refused = True
         raise DeadlineExceeded(
             "The answer could not be fetched in time; it is on its way.",
@@ -230,7 +237,7 @@ class Queue:
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
         confirm = _Slot(self, claim)
-        landing, stores = await flight.work(claim, confirm)
+        landing, stores = await flight.work(confirm)
         args = (claim.id, claim.gen, claim.token, landings.encode(landing), *self.budget.arguments)
         finish = self._invocation(FINISH, *args)
         try:
@@ -257,7 +264,7 @@ class Queue:
         """Redis is gone: a local flight on this process's share of the budget."""
         flight.alone = True
         await asyncio.sleep(self._local.reserve(time.monotonic(), self.fleet))
-        landing, _ = await flight.work(None, _at_once)
+        landing, _ = await flight.work(_at_once)
         return landing
 
     async def _leave(self, flight: Flight) -> None:
@@ -316,9 +323,9 @@ class Queue:
             flight.signal.set()
 
     def _claimed(self, reply: list[Any], sent: float) -> Claim:
-        _, id, gen, token, record, at, own = reply
+        _, id, gen, token, record, own = reply
         self._schedule(int(own))
-        return Claim(id.decode(), gen.decode(), token.decode(), record.decode(), int(at) * MICRO, sent)
+        return Claim(id.decode(), gen.decode(), token.decode(), record.decode(), sent)
 
     # Redis
 

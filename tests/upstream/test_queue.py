@@ -13,7 +13,7 @@ import redis.asyncio
 from gateway.caching.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
 from gateway.scripts import Invocation
-from gateway.upstream.flight import Band, Claim, Confirm
+from gateway.upstream.flight import Band, Confirm
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue, QueueRules
@@ -35,7 +35,7 @@ class Origin:
     error: GatewayError | None = None
 
     def work(self, name: str, exact: str = "x") -> Callable[..., object]:
-        async def fetch(claim: Claim | None, confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+        async def fetch(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
             await confirm()
             self.calls.append(name)
             self.times.append(asyncio.get_running_loop().time())
@@ -80,8 +80,11 @@ async def fleet(
 
 
 def ask(queue: Queue, origin: Origin, name: str, *, exact: str = "x", tenant: str = "t", timeout: float = LONG):  # type: ignore[no-untyped-def]
-    work = origin.work(name, exact)
-    return asyncio.create_task(queue.land(name, exact, tenant, Band.PEOPLE, work, nothing, timeout))  # type: ignore[arg-type]
+    async def landed() -> Landing:
+        work = origin.work(name, exact)
+        return (await queue.land(name, exact, tenant, Band.PEOPLE, work, nothing, timeout))[0]  # type: ignore[arg-type]
+
+    return asyncio.create_task(landed())
 
 
 async def test_all_processes_share_one_flight(redis_client: redis.asyncio.Redis, prefix: str) -> None:
@@ -120,7 +123,7 @@ async def test_a_late_comer_looks_into_the_cache_before_it_flies(
 
     async with fleet(redis_client, prefix, 2) as queues:
         await ask(queues[0], origin, "a")
-        landing = await queues[1].land("a", "x", "t", Band.PEOPLE, origin.work("a"), recheck, LONG)  # type: ignore[arg-type]
+        landing, _ = await queues[1].land("a", "x", "t", Band.PEOPLE, origin.work("a"), recheck, LONG)  # type: ignore[arg-type]
     assert landing is found
     assert origin.calls == ["a"]
 
@@ -170,7 +173,7 @@ async def test_a_burst_may_follow_at_once_and_no_more(redis_client: redis.asynci
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 1, Budget(0.2, 3)) as (queue,):
-        tat = int(await redis_client.get(f"{prefix}:{{queue}}:tat"))
+        tat = int(await redis_client.get(f"{prefix}:{{queue}}:tat") or 0)
         await redis_client.set(f"{prefix}:{{queue}}:tat", tat - 10_000_000)
         await asyncio.gather(*(ask(queue, origin, f"job{i}") for i in range(5)))
     spans = [b - a for a, b in zip(origin.times, origin.times[3:], strict=False)]

@@ -129,5 +129,5 @@ local function dispatch(id, token, interval, burst)
   if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
   call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
   call('ZADD', q .. ':running', int(now), id)
-  return {'claimed', id, job[3], token, take(interval, burst), int(now), announce(interval, burst)}
+  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst)}
 end

@@ -1,0 +1,200 @@
+"""The composition root: builds the parts from the settings and hands them to each other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.caching.near import NearCache
+from gateway.caching.rules import Rules
+from gateway.caching.store import Store
+from gateway.catalogue.lifetimes import Lifetimes
+from gateway.clock import Clock
+from gateway.errand import Errands
+from gateway.lifecycle import Lifecycle
+from gateway.memory import Sweeper
+from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.proxy import Proxy, ProxyRules
+from gateway.redis_client import MEMORY, Client, connect
+from gateway.settings import Settings
+from gateway.tenants.registry import FileRegistry
+from gateway.tenants.vault import Vault
+from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.pacing import Budget
+from gateway.upstream.queue import Queue, QueueRules
+
+MANAGEMENT = b"/-/"
+SHOW_SECONDS = 1.0
+
+log = structlog.get_logger("gateway")
+
+
+class Gateway(Starlette):
+    """The public app: everything outside ``/-/`` goes straight to the proxy, past router and middleware."""
+
+    proxy: Proxy
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI 3."""
+        if scope["type"] == "http" and not (scope.get("raw_path") or scope["path"].encode()).startswith(
+            MANAGEMENT
+        ):
+            await self.proxy(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The two apps of one process, and its phase of life."""
+
+    public: Gateway
+    admin: Starlette
+    lifecycle: Lifecycle
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What has a life of its own, and is started and stopped with the app."""
+
+    settings: Settings
+    redis: Client
+    registry: FileRegistry
+    queue: Queue
+    client: UpstreamClient
+    store: Store
+    metrics: Metrics
+    lifecycle: Lifecycle
+
+    @asynccontextmanager
+    async def running(self, _: Starlette) -> AsyncIterator[None]:
+        """The public app's lifespan: flights finish and connections close when it ends."""
+        watchers = [asyncio.create_task(each) for each in self._watchers()]
+        await self.queue.start()
+        self.lifecycle.started()
+        try:
+            yield
+        finally:
+            await self.queue.stop(grace=self.settings.upstream_timeout)
+            for watcher in watchers:
+                watcher.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+            await self.client.aclose()
+            await self.redis.aclose()
+
+    def show(self) -> None:
+        """Brings the gauges up to date."""
+        self.metrics.show(self.queue, self.store.near)
+
+    async def _shows(self) -> None:
+        """Other workers are scraped through a shared directory, without being asked."""
+        while True:
+            self.show()
+            await asyncio.sleep(SHOW_SECONDS)
+
+    def _watchers(self) -> list[Any]:
+        loops: list[Any] = [self.registry.watch(), self._shows()]
+        if self.settings.redis_url.get_secret_value() == MEMORY:
+            sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
+            loops.append(sweeper.run())
+        return loops
+
+
+def create_app(settings: Settings) -> Gateway:
+    """The public app alone, complete under any ASGI server."""
+    return create_application(settings).public
+
+
+def create_application(settings: Settings, clock: Clock | None = None) -> Application:
+    """Builds both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
+    clock = clock or Clock()
+    lifecycle = Lifecycle()
+    metrics = Metrics()
+    redis = connect(settings)
+    store = Store(redis, NearCache(settings.near_max_bytes))
+    registry = FileRegistry(
+        settings.registry, Vault.of(settings.encryption_keys.get_secret_value(), settings.registry)
+    )
+    registry.load()
+    queue = _queue(settings, redis, clock)
+    client = _client(settings)
+    errands = Errands(client, store, _lifetimes(settings), clock, metrics)
+    parts = Parts(settings, redis, registry, queue, client, store, metrics, lifecycle)
+    public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
+    public.proxy = Proxy(_rules(settings), registry, store, queue, errands, clock, metrics, lifecycle)
+    return Application(public, Starlette(routes=_admin_routes(parts)), lifecycle)
+
+
+def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:
+    rules = QueueRules(
+        max_queued=settings.queue_max,
+        max_per_tenant=settings.queue_max_per_tenant,
+        longest_run=settings.upstream_timeout + settings.connect_timeout + settings.pool_timeout + 10,
+    )
+    budget = Budget(settings.budget_interval, settings.budget_burst)
+    return Queue(redis, settings.redis_prefix, budget, rules, on_clock=clock.sync)
+
+
+def _client(settings: Settings) -> UpstreamClient:
+    timeouts = Timeouts(
+        connect=settings.connect_timeout,
+        read=settings.read_timeout,
+        write=settings.write_timeout,
+        pool=settings.pool_timeout,
+        total=settings.upstream_timeout,
+    )
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes)
+
+
+def _lifetimes(settings: Settings) -> Lifetimes:
+    return Lifetimes(
+        closed=settings.lifetime_closed,
+        open=settings.lifetime_open,
+        totals=settings.lifetime_totals,
+        empty=settings.lifetime_empty,
+        error=settings.lifetime_error,
+        forbidden=settings.lifetime_forbidden,
+        jitter=settings.lifetime_jitter,
+        stale_if_error=settings.stale_if_error,
+        obey=settings.upstream_directives == "obey",
+    )
+
+
+def _rules(settings: Settings) -> ProxyRules:
+    return ProxyRules(
+        prefix=settings.redis_prefix,
+        allow_anonymous=settings.allow_anonymous,
+        ignored_parameters=frozenset(settings.ignored_parameters),
+        target_max_bytes=settings.target_max_bytes,
+        caller_timeout=settings.caller_timeout,
+        rules=Rules(settings.refresh_floor),
+    )
+
+
+def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
+    async def live(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        if not lifecycle.ready:
+            return JSONResponse({"status": lifecycle.phase.value}, status_code=503)
+        return JSONResponse({"status": "degraded" if queue.degraded else "ok"})
+
+    return [Route("/-/health/live", live), Route("/-/health/ready", ready)]
+
+
+def _admin_routes(parts: Parts) -> list[Route]:
+    async def expose(_: Request) -> Response:
+        parts.show()
+        return Response(parts.metrics.render(), headers={"content-type": CONTENT_TYPE.decode()})
+
+    return [Route("/metrics", expose)]

@@ -1,0 +1,177 @@
+"""``stats-gateway demo``: the sandbox service, the gateway in front of it, and a guided tour."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import typer
+
+from gateway.cli.tour import STEPS, Step, curl_line, headers_for, shortfalls
+from gateway.errors import ConfigurationError
+
+STARTUP_SECONDS = 30.0
+SHOWN = ("content-type", "cache-status", "cache-control", "age", "etag", "proxy-status")
+INSTITUTIONS = {"reports": "lboro", "dashboards": "monash"}
+
+
+def demo(
+    once: bool = typer.Option(
+        False, "--once", help="Run the tour, print what came back, and exit: 0 if all was as promised."
+    ),
+    port: int = typer.Option(8080, help="Port of the gateway; a free one is taken when it is in use."),
+) -> None:
+    """Start the sandbox service and the gateway in front of it, and show what the gateway does.
+
+    Needs nothing set up: no Redis, no credentials, no network. Everything listens on 127.0.0.1, lives in a
+    temporary folder, and ends with Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with staged(port) as (base, keys):
+            if once:
+                raise typer.Exit(0 if run_tour(base, keys) else 1)
+            print_tour(base, keys)
+            signal.pause()
+    except KeyboardInterrupt:
+        print("\nThe demo has ended.")
+
+
+def print_tour(base: str, keys: dict[str, str]) -> None:
+    """The tour as lines to paste."""
+    print(f"\nThe gateway listens on {base}, in front of a sandbox of the statistics service.")
+    print("Paste these lines into another terminal, one after another:\n")
+    for number, step in enumerate(STEPS, 1):
+        print(f"{number}. {step.title}\n\n   {curl_line(step, base, keys)}\n")
+    print("Look at Cache-Status, Age and Cache-Control in the answers. Ctrl-C ends the demo.", flush=True)
+
+
+def run_tour(base: str, keys: dict[str, str]) -> bool:
+    """Makes the tour's requests and prints what came back; whether every promise was kept."""
+    kept = 0
+    with httpx.Client(base_url=base, timeout=35, trust_env=False) as client:
+        for number, step in enumerate(STEPS, 1):
+            answer = client.get(step.target, headers=headers_for(step.who, keys))
+            missed = shortfalls(step, answer)
+            kept += not missed
+            print_step(number, step, answer, missed, curl_line(step, base, keys))
+    print(f"{kept} of {len(STEPS)} steps as promised.", flush=True)
+    return kept == len(STEPS)
+
+
+def print_step(number: int, step: Step, answer: httpx.Response, missed: list[str], line: str) -> None:
+    """One step: its title, its request, and what came back."""
+    print(f"{number}. {step.title}\n\n   $ {line}")
+    print(f"   {answer.status_code} {answer.reason_phrase}")
+    for name in SHOWN:
+        if name in answer.headers:
+            print(f"   {name}: {answer.headers[name]}")
+    print(f"   {answer.text}\n")
+    for shortfall in missed:
+        print(f"   NOT AS PROMISED: {shortfall}\n")
+
+
+@contextmanager
+def staged(port: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """The sandbox and the gateway as processes of their own; the gateway's base URL and the tenants' keys."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stats-gateway-demo-")))
+        environment = clean_environment(folder)
+        sandbox_port, gateway_port = free_port(9100), free_port(port)
+        print("Starting the sandbox service, two tenants and the gateway …", flush=True)
+        sandbox = ["sandbox", "--port", str(sandbox_port)]
+        stack.enter_context(process(sandbox, environment, folder / "sandbox.log"))
+        await_answer(f"http://127.0.0.1:{sandbox_port}/-/calls", folder / "sandbox.log")
+        keys = {tenant: make_tenant(tenant, place, environment) for tenant, place in INSTITUTIONS.items()}
+        environment["STATS_GATEWAY_UPSTREAM"] = f"http://127.0.0.1:{sandbox_port}"
+        serve = ["serve", "--port", str(gateway_port), "--admin-port", "0", "--drain-seconds", "0"]
+        stack.enter_context(process(serve, environment, folder / "gateway.log"))
+        base = f"http://127.0.0.1:{gateway_port}"
+        await_answer(f"{base}/-/health/ready", folder / "gateway.log")
+        yield base, keys
+
+
+def clean_environment(folder: Path) -> dict[str, str]:
+    """The environment without any settings of the gateway's, and with the demo's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("STATS_GATEWAY_")}
+    return kept | {
+        "STATS_GATEWAY_REGISTRY": str(folder / "tenants.toml"),
+        "STATS_GATEWAY_ALLOW_ANONYMOUS": "true",
+    }
+
+
+def make_tenant(tenant: str, institution: str, environment: dict[str, str]) -> str:
+    """Adds a tenant with the sandbox's pair for an institution; answers its new key."""
+    add = ["tenant", "add", tenant, "--name", tenant.title(), "--institution", institution]
+    command([*add, "--username", institution, "--password-stdin"], environment, f"sandbox-{institution}\n")
+    return command(["key", "add", tenant, "--label", "demo"], environment).strip()
+
+
+def command(words: list[str], environment: dict[str, str], given: str = "") -> str:
+    """Runs one of the gateway's own commands; answers its output. Raises ConfigurationError when it fails."""
+    done = subprocess.run(  # noqa: S603 (our own command)
+        [sys.executable, "-m", "gateway", *words],
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise ConfigurationError(f"`stats-gateway {' '.join(words[:3])}` failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+@contextmanager
+def process(words: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+    """One of the gateway's own commands in the background, in a session of its own; ended with the block."""
+    with log.open("wb") as output:
+        running = subprocess.Popen(  # noqa: S603 (our own command)
+            [sys.executable, "-m", "gateway", *words],
+            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            running.terminate()
+            try:
+                running.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def await_answer(url: str, log: Path) -> None:
+    """Waits until a URL answers 200. Raises ConfigurationError with the end of its log when it does not."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url, timeout=2, trust_env=False).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    tail = log.read_text(errors="replace").strip()[-2_000:]
+    raise ConfigurationError(f"{url} did not answer; its log ends with:\n{tail}")
+
+
+def free_port(preferred: int) -> int:
+    """The preferred loopback port where nobody listens on it, else a free one."""
+    for port in (preferred, 0):
+        with closing(socket.socket()) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise ConfigurationError("no free port on 127.0.0.1")

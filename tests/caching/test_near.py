@@ -1,0 +1,45 @@
+"""The near cache is bounded, and never goes back in time."""
+
+from __future__ import annotations
+
+from gateway.caching.near import NearCache
+from tests.caching.test_entry import entry
+
+
+def test_the_least_recently_used_leave_first() -> None:
+    size = entry("a").size
+    near = NearCache(size * 2)
+    near.put(entry("a"))
+    near.put(entry("b"))
+    near.get("a")
+    near.put(entry("c"))
+    assert near.get("b") is None
+    assert near.get("a") is not None
+    assert near.get("c") is not None
+    assert near.bytes == size * 2
+
+
+def test_what_is_larger_than_the_cache_stays_out() -> None:
+    near = NearCache(1_000)
+    near.put(entry("a", body=b"x" * 1_000))
+    assert len(near) == 0
+    assert near.bytes == 0
+
+
+def test_an_older_answer_never_replaces_a_newer_one() -> None:
+    near = NearCache(10_000)
+    near.put(entry("a", body=b"new", dispatched=2.0))
+    near.put(entry("a", body=b"old", dispatched=1.0))
+    found = near.get("a")
+    assert found is not None
+    assert found.body == b"new"
+
+
+def test_replacing_and_dropping_keep_the_count() -> None:
+    near = NearCache(10_000)
+    near.put(entry("a", body=b"x"))
+    near.put(entry("a", body=b"x" * 100, dispatched=2.0))
+    assert near.bytes == entry("a", body=b"x" * 100).size
+    near.drop("a")
+    near.drop("a")
+    assert near.bytes == 0

@@ -1,0 +1,101 @@
+"""The store on a real Redis, and on the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+from pydantic import SecretStr
+
+from gateway.caching.entry import Entry, encode
+from gateway.caching.keys import PUBLIC, CacheKey, cache_key
+from gateway.caching.near import NearCache
+from gateway.caching.store import Store
+from gateway.errors import CacheUnavailable
+from gateway.memory import Sweeper
+from gateway.redis_client import MEMORY, Client, connect
+from gateway.scripts import invoke
+from gateway.settings import Settings
+from tests.redis_server import RedisServer, free_port
+
+NOW = 1_000.0
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def client(request: pytest.FixtureRequest, shared_redis: RedisServer) -> AsyncIterator[Client]:
+    url = {"redis": shared_redis.url, "memory": MEMORY}[request.param]
+    client = connect(Settings(redis_url=SecretStr(url)))
+    yield client
+    await client.aclose()
+
+
+def key_of(prefix: str, name: str = "a") -> CacheKey:
+    return cache_key(prefix, PUBLIC, name.encode(), b"/" + name.encode())
+
+
+def entry_for(key: str, body: bytes = b"{}", dispatched: float = NOW) -> Entry:
+    return Entry(key, 200, [], body, b"", dispatched, dispatched, NOW + 10, NOW + 20, NOW + 30)
+
+
+async def put(store: Store, entry: Entry) -> None:
+    await invoke(store.client, store.put(entry, NOW))
+
+
+async def test_what_one_process_stores_another_finds(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    here, there = (Store(client, NearCache(10_000)) for _ in range(2))
+    await put(here, entry_for(key.entry))
+    await put(here, entry_for(key.error, b"error"))
+    assert there.look_near(key).entry is None
+    found = await there.look_up(key)
+    assert found.entry == entry_for(key.entry)
+    assert found.error == entry_for(key.error, b"error")
+    assert there.look_near(key).entry == found.entry
+
+
+async def test_a_late_answer_never_replaces_a_newer_one(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(0))
+    await put(store, entry_for(key.entry, b"new", NOW))
+    await put(store, entry_for(key.entry, b"old", NOW - 5))
+    found = await store.look_up(key)
+    assert found.entry is not None
+    assert found.entry.body == b"new"
+
+
+async def test_every_stored_record_has_a_time_to_live(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    await put(Store(client, NearCache(0)), entry_for(key.entry))
+    assert 0 < await client.pttl(key.entry) <= 30_000
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"0" * 40, encode(entry_for("another key"))], ids=range(4))
+async def test_what_cannot_be_decoded_is_a_miss_and_counted(client: Client, prefix: str, value: bytes) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(10_000))
+    await client.set(key.entry, value)
+    assert (await store.look_up(key)).entry is None
+    assert store.undecodable == 1
+
+
+async def test_a_dead_redis_is_an_error_of_ours() -> None:
+    dead = redis.asyncio.Redis(host="127.0.0.1", port=free_port())
+    with pytest.raises(CacheUnavailable):
+        await Store(dead, NearCache(0)).look_up(key_of("p"))
+    await dead.aclose()
+
+
+async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
+    client = connect(Settings())
+    store = Store(client, NearCache(0))
+    for i in range(50):
+        key = key_of(prefix, str(i))
+        entry = Entry(key.entry, 200, [], bytes(900), b"", NOW, NOW, NOW, NOW, NOW + 100 + i)
+        await put(store, entry)
+    sweeper = Sweeper(client, prefix, 20_000)
+    remaining = await sweeper.sweep()
+    assert remaining <= 18_000
+    assert (await store.look_up(key_of(prefix, "0"))).entry is None
+    assert (await store.look_up(key_of(prefix, "49"))).entry is not None
+    await client.aclose()

@@ -1,0 +1,183 @@
+"""The stage of the integration tests: sandbox and gateways as real processes on loopback."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+
+from tests.redis_server import free_port
+
+STARTUP_SECONDS = 40.0
+INSTITUTIONS = ("lboro", "monash", "melbourne")
+
+
+def get(url: str, **options: Any) -> httpx.Response:
+    """One GET of the tests' own."""
+    return httpx.get(url, timeout=40, trust_env=False, **options)
+
+
+@dataclass
+class Process:
+    """One of the project's commands, running; its output is kept in ``log``."""
+
+    running: subprocess.Popen[bytes]
+    log: Path
+    port: int
+    admin_port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples on this process's admin listener; 0 where there is none."""
+        text = get(f"http://127.0.0.1:{self.admin_port}/metrics").text
+        found = re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+        return sum(float(value) for value in found)
+
+    def kill(self) -> None:
+        """SIGKILL, as a machine's failure would."""
+        self.running.send_signal(signal.SIGKILL)
+        self.running.wait()
+
+
+@dataclass
+class Stage:
+    """Everything that a test runs, and the keys of its tenants."""
+
+    folder: Path
+    environment: dict[str, str]
+    sandbox: Process
+    stack: ExitStack
+    keys: dict[str, str] = field(default_factory=dict)
+    gateways: list[Process] = field(default_factory=list)
+
+    def calls(self) -> dict[str, Any]:
+        """What the sandbox was asked."""
+        return dict(get(f"{self.sandbox.url}/-/calls").json())
+
+    def reset_calls(self) -> None:
+        httpx.delete(f"{self.sandbox.url}/-/calls", trust_env=False)
+
+    def close_gate(self) -> None:
+        """The sandbox holds what arrives from now on."""
+        httpx.put(f"{self.sandbox.url}/-/gate", trust_env=False)
+
+    def open_gate(self) -> None:
+        httpx.delete(f"{self.sandbox.url}/-/gate", trust_env=False)
+
+    def plan(self, **answer: Any) -> None:
+        """The sandbox's next answers."""
+        httpx.put(f"{self.sandbox.url}/-/plan", json=answer, trust_env=False)
+
+    def tenant(self, name: str, *institutions: str, password: str = "") -> str:
+        """Adds a tenant with the sandbox's pairs (or a wrong password); answers its key."""
+        self.command("tenant", "add", name, "--name", name)
+        for institution in institutions:
+            words = ("tenant", "add", name, "--institution", institution, "--username", institution)
+            self.command(*words, "--password-stdin", given=(password or f"sandbox-{institution}") + "\n")
+        self.keys[name] = self.command("key", "add", name).strip()
+        return self.keys[name]
+
+    def command(self, *words: str, given: str = "") -> str:
+        """Runs one of the project's commands to its end."""
+        command = [sys.executable, "-m", "gateway", *words]
+        done = subprocess.run(
+            command, env=self.environment, input=given, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def serve(self, **settings: object) -> Process:
+        """Starts a gateway, with settings on top of the stage's, and waits until it is ready."""
+        gateway = self.start_gateway(**settings)
+        await_answer(f"{gateway.url}/-/health/ready", gateway)
+        return gateway
+
+    def start_gateway(self, **settings: object) -> Process:
+        extra = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
+        words = ["serve", "--port", str(free_port()), "--admin-port", str(free_port())]
+        name = f"gateway{len(self.gateways)}"
+        gateway = self.stack.enter_context(spawned(words, self.environment | extra, self.folder / f"{name}.log"))
+        gateway.admin_port = int(words[-1])
+        self.gateways.append(gateway)
+        return gateway
+
+
+@contextmanager
+def staged(*sandbox: str, **settings: object) -> Iterator[Stage]:
+    """A sandbox with these arguments, and an environment with these settings for everything else."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("STATS_GATEWAY_")}
+        words = ["sandbox", "--port", str(free_port()), *sandbox]
+        process = stack.enter_context(spawned(words, kept, folder / "sandbox.log"))
+        await_answer(f"{process.url}/-/calls", process)
+        environment = kept | {
+            "STATS_GATEWAY_UPSTREAM": process.url,
+            "STATS_GATEWAY_REGISTRY": str(folder / "tenants.toml"),
+            "STATS_GATEWAY_DRAIN_SECONDS": "0",
+            **{f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        yield Stage(folder, environment, process, stack)
+
+
+@contextmanager
+def spawned(words: list[str], environment: dict[str, str], log: Path) -> Iterator[Process]:
+    """One of the project's commands in the background; its port is the word after ``--port``."""
+    with log.open("wb") as output:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "gateway", *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        try:
+            yield Process(running, log, int(words[words.index("--port") + 1]))
+        finally:
+            running.terminate()
+            try:
+                running.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def await_answer(url: str, process: Process) -> None:
+    """Waits until a URL answers 200."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        assert process.running.poll() is None, process.output
+        try:
+            if get(url).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    raise AssertionError(f"{url} did not answer:\n{process.output}")
+
+
+def until(condition: Any, seconds: float = 30.0) -> None:
+    """Waits until a condition that only other processes can bring about holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
