@@ -47,7 +47,8 @@ class Sweeper:
         cursor = 0
         while True:
             cursor, keys = await self._client.scan(cursor, match=self._match, count=PAGE)
-            for key in keys:
+            for name in keys:
+                key = name if isinstance(name, bytes) else name.encode()
                 if not key.startswith(self._queue):
                     sizes[key] = (await self._client.strlen(key), await self._client.pttl(key))
             await asyncio.sleep(0)

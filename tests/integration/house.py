@@ -1,0 +1,62 @@
+"""A gateway inside the test's own process, in front of a real sandbox: for what needs a hand on its clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2 as httpx
+from pydantic import SecretStr
+
+from gateway.app import Application, create_application
+from gateway.clock import Clock
+from gateway.settings import Settings
+from tests.integration.stage import Stage
+
+
+class FakeClock(Clock):
+    """Shows what it is told."""
+
+    def __init__(self, now: float) -> None:
+        super().__init__()
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def sync(self, fleet: float) -> None:
+        """Nobody corrects it."""
+
+
+@dataclass
+class House:
+    """The app, and a client that calls it without a network."""
+
+    app: Application
+    client: httpx.AsyncClient
+
+    async def get(self, target: str, key: str = "", **headers: str) -> httpx.Response:
+        """One GET as the holder of a key; ``_`` in header names stands for ``-``."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.get(target, headers=given | ({"X-API-Key": key} if key else {}))
+
+
+@asynccontextmanager
+async def housed(stage: Stage, clock: Clock | None = None, **settings: Any) -> AsyncIterator[House]:
+    """A gateway on the embedded cache with an unlimited budget, in front of the stage's sandbox."""
+    values: dict[str, Any] = {
+        "redis_url": SecretStr("memory://"),
+        "upstream": stage.sandbox.url,
+        "registry": stage.environment["STATS_GATEWAY_REGISTRY"],
+        "budget": "unlimited",
+        "lifetime_jitter": 0.0,
+    }
+    app = create_application(Settings(**(values | settings)), clock)
+    transport = httpx.ASGITransport(app=app.public)
+    async with (
+        app.public.router.lifespan_context(app.public),
+        httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client,
+    ):
+        yield House(app, client)
