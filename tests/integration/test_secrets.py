@@ -24,15 +24,12 @@ def server(shared_redis: RedisServer) -> Iterator[RedisServer]:
 def everything_in(url: str) -> bytes:
     """All keys and values of a Redis, whatever their type."""
     client = redis.Redis.from_url(url)
+    commands = {b"string": "GET", b"hash": "HGETALL", b"set": "SMEMBERS", b"zset": "ZRANGE"}
     found = []
     for key in client.scan_iter():
-        readers = {
-            b"string": client.get,
-            b"hash": client.hgetall,
-            b"set": client.smembers,
-            b"zset": lambda name: client.zrange(name, 0, -1),
-        }
-        found.append(repr((key, readers[client.type(key)](key))))
+        command = commands[client.execute_command("TYPE", key)]
+        span = ("0", "-1") if command == "ZRANGE" else ()
+        found.append(repr((key, client.execute_command(command, key, *span))))
     client.close()
     return "\n".join(found).encode()
 
