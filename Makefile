@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
-SOURCES := gateway tests
+SOURCES := gateway tests benchmarks
 
 .PHONY: help demo test check format bench drill lock clean
 

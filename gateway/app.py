@@ -20,14 +20,16 @@ from gateway.caching.store import Store
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.errand import Errands
+from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
+from gateway.tenants.directory import Directory
+from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
-from gateway.tenants.vault import Vault
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue, QueueRules
@@ -102,7 +104,7 @@ class Parts:
             await asyncio.sleep(SHOW_SECONDS)
 
     def _watchers(self) -> list[Any]:
-        loops: list[Any] = [self.registry.watch(), self._shows()]
+        loops: list[Any] = [self.registry.watch(_registry_changed, _registry_broken), self._shows()]
         if self.settings.redis_url.get_secret_value() == MEMORY:
             sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
             loops.append(sweeper.run())
@@ -122,7 +124,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes))
     registry = FileRegistry(
-        settings.registry, Vault.of(settings.encryption_keys.get_secret_value(), settings.registry)
+        settings.registry, Keyring(settings.encryption_keys.get_secret_value(), settings.registry)
     )
     registry.load()
     queue = _queue(settings, redis, clock)
@@ -132,6 +134,14 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
     public.proxy = Proxy(_rules(settings), registry, store, queue, errands, clock, metrics, lifecycle)
     return Application(public, Starlette(routes=_admin_routes(parts)), lifecycle)
+
+
+def _registry_changed(directory: Directory) -> None:
+    log.info("registry_reloaded", tenants=len(directory.tenants))
+
+
+def _registry_broken(error: ConfigurationError) -> None:
+    log.error("registry_broken", reason=error.message, consequence="the last good state stays in force")
 
 
 def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:

@@ -183,7 +183,7 @@ class Proxy:
         outcome = Outcome.MISS if led else Outcome.COLLAPSED
         if query.family is Family.UNKNOWN and not landing.stored:
             return self._answer(landing.entry, Outcome.BYPASS, tenant, detail="unknown-endpoint")
-        return self._answer(landing.entry, outcome, tenant, stored=landing.stored)
+        return self._answer(landing.entry, outcome, tenant, stored=landing.stored and led)
 
     async def _land(
         self, query: Query, access: Access, key: CacheKey, tenant: Tenant, headers: Headers
@@ -240,8 +240,8 @@ class Proxy:
                 tenant=exchange.tenant.id,
                 family=family,
                 outcome=answer.outcome,
-                detail=answer.detail,
                 status=answer.status,
+                **({"detail": answer.detail} if answer.detail else {}),
             )
 
 
