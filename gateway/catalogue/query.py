@@ -22,12 +22,17 @@ class Query:
     """What is asked, independent of how it was spelt.
 
     ``canonical`` is the injective encoding that cache keys are made of: equal for requests that mean the
-    same, different for all others. ``exact`` is the request target as the client wrote it, which error
-    records are kept under and which goes upstream. ``institution`` is the exact decoded segment, or None
-    outside any. ``protected`` says that the service wants that institution's credential. ``last_day`` is
-    the window's end where the request states it, clamped where the service clamps it; None where it rests
-    on *today* or where the answer covers all time. ``rests_on_today`` is true when an omitted date makes
-    the answer depend on the day it is asked.
+    same, different for all others; of an unknown request it is the exact target. ``exact`` is the request
+    target as the client wrote it, which error records are kept under and which goes upstream.
+
+    ``institution`` is the exact decoded segment, or None outside any. An unknown request has its first segment
+    there, so that the caller's credential goes along; no family's name and no ``-`` is ever one. The next four
+    are decoded values, None where the request has none; tops have their ``item_id`` from the query.
+    ``protected`` says that the service wants that institution's credential, as far as the catalogue knows.
+
+    ``last_day`` is the window's end where the request states it, clamped where the service clamps it; None
+    where it rests on *today* or where the answer covers all time. ``rests_on_today`` is true when an omitted
+    date makes the answer depend on the day it is asked.
     """
 
     family: Family

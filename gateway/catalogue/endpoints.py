@@ -1,0 +1,148 @@
+"""Recognise: from a request target to a Query (contract page, Endpoints and Query semantics)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from operator import itemgetter
+from typing import NamedTuple
+
+from gateway.catalogue.canonical import Parameters, decoded_parameters, decoded_segments, encoded
+from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import check_target
+from gateway.catalogue.window import read_window
+
+FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top"})
+COUNTERS = frozenset({"views", "downloads", "shares"})
+ITEMS = frozenset({"article", "author", "collection", "group", "project"})
+GRANULARITIES = frozenset({"day", "month", "year", "total"})
+IGNORED = frozenset({"_"})
+
+_NO_INSTITUTION = FAMILY_NAMES | {"-", ""}
+
+_FILTERED = frozenset({"start_date", "end_date", "sub_item", "sub_item_id"})
+_DOCUMENTED: dict[Family, frozenset[str]] = {
+    Family.TOTALS: frozenset(),
+    Family.TIMELINE: _FILTERED,
+    Family.BREAKDOWN: _FILTERED,
+    Family.TOPS: frozenset({"item_id", "start_date", "end_date", "sub_item", "count"}),
+}
+_SUB_ITEMS = frozenset({"category", "item_type"})
+_TOPS_SUB_ITEMS = _SUB_ITEMS | {"referral"}
+
+_COUNT = re.compile(r"[1-9][0-9]*")
+_DEFAULT_COUNT = "10"
+
+
+class _Place(NamedTuple):
+    """What a known path says."""
+
+    family: Family
+    institution: str | None
+    granularity: str | None
+    counter: str
+    item: str
+    item_id: str | None
+
+
+def recognise(
+    raw_path: bytes, raw_query: bytes, ignored: Collection[str] = IGNORED, max_bytes: int = 4096
+) -> Query:
+    """What a request target asks. The path and query are as the client wrote them, without the ``?`` between.
+
+    ``ignored`` names parameters that change no answer and so stay out of the canonical form; a family's
+    documented parameters are never among them. What the catalogue does not know in every detail, such as a
+    path it lacks or a parameter that is repeated, empty or malformed, is UNKNOWN: the service is to judge it.
+
+    Raises BadTarget for a target that has no single reading or is longer than ``max_bytes``.
+    """
+    check_target(raw_path, raw_query, max_bytes)
+    exact = raw_path + b"?" + raw_query if raw_query else raw_path
+    segments = decoded_segments(raw_path)
+    institution = None if segments[0] in _NO_INSTITUTION else segments[0]
+    place = _place(institution, segments if institution is None else segments[1:])
+    known = None if place is None else _known(place, raw_query, exact, ignored)
+    return known or Query(Family.UNKNOWN, canonical=exact, exact=exact, institution=institution)
+
+
+def _place(institution: str | None, segments: list[str]) -> _Place | None:
+    match segments:
+        case ["total", counter, item, item_id]:
+            place = _Place(Family.TOTALS, institution, None, counter, item, item_id)
+        case ["timeline", granularity, counter, item, item_id]:
+            place = _Place(Family.TIMELINE, institution, granularity, counter, item, item_id)
+        case ["breakdown", granularity, counter, item, item_id]:
+            place = _Place(Family.BREAKDOWN, institution, granularity, counter, item, item_id)
+        case ["top", counter, item]:
+            return _Place(Family.TOPS, institution, None, counter, item, None) if _named(counter, item) else None
+        case _:
+            return None
+    counted = place.granularity is None or place.granularity in GRANULARITIES
+    return place if item_id and counted and _named(counter, item) else None
+
+
+def _named(counter: str, item: str) -> bool:
+    return counter in COUNTERS and item in ITEMS
+
+
+def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[str]) -> Query | None:
+    if b";" in raw_query:
+        return None  # some servers split parameters at semicolons too: what is asked is anybody's guess
+    sorted_out = _sort_out(decoded_parameters(raw_query), _DOCUMENTED[place.family], ignored)
+    if sorted_out is None:
+        return None
+    known, others = sorted_out
+    window = read_window(place.family, place.granularity, known)
+    if window is None or not _filters_are_documented(place.family, known):
+        return None
+    if window.end_date is not None:
+        known["end_date"] = window.end_date
+    if place.family is Family.TOPS:
+        known.setdefault("count", _DEFAULT_COUNT)
+    return Query(
+        place.family,
+        canonical=_canonical(place, known, others),
+        exact=exact,
+        institution=place.institution,
+        counter=place.counter,
+        item=place.item,
+        item_id=place.item_id or known.get("item_id"),
+        granularity=place.granularity,
+        protected=place.institution is not None and place.family is not Family.TOTALS,
+        last_day=window.last_day,
+        rests_on_today=window.rests_on_today,
+    )
+
+
+def _sort_out(
+    parameters: Parameters, documented: Collection[str], ignored: Collection[str]
+) -> tuple[dict[str, str], Parameters] | None:
+    """Documented parameters apart from others, ignored ones gone; None if one documented is empty or repeated."""
+    known: dict[str, str] = {}
+    others: Parameters = []
+    for name, value in parameters:
+        if name in documented:
+            if not value or name in known:
+                return None
+            known[name] = value
+        elif name not in ignored:
+            others.append((name, value))
+    return known, others
+
+
+def _filters_are_documented(family: Family, known: dict[str, str]) -> bool:
+    sub_item = known.get("sub_item")
+    if family is Family.TOPS:
+        count = known.get("count", _DEFAULT_COUNT)
+        return (sub_item is None or sub_item in _TOPS_SUB_ITEMS) and _COUNT.fullmatch(count) is not None
+    if sub_item is None:
+        return "sub_item_id" not in known
+    return sub_item in _SUB_ITEMS and "sub_item_id" in known
+
+
+def _canonical(place: _Place, known: dict[str, str], others: Parameters) -> bytes:
+    """The place, then the parameters by name; equal names keep their order, which may matter to the service."""
+    fields: list[str | None] = [*place]
+    for name, value in sorted([*known.items(), *others], key=itemgetter(0)):
+        fields += (name, value)
+    return encoded(fields)

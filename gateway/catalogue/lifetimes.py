@@ -1,0 +1,168 @@
+"""Lifetimes: how long an answer lives, by what it says and what it is about (decision 6). Pure.
+
+All times are seconds since the epoch, UTC; all durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from gateway.catalogue.directives import Directives, joined, read_directives
+from gateway.catalogue.query import Family, Query
+
+DAY = 86_400.0
+SETTLING = 48 * 3600.0
+"""How long after its last day a window can still change."""
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_WRAPPERS = frozenset({"totals", "timeline", "breakdown", "top"})
+_MALFORMED = object()
+
+
+class Kind(StrEnum):
+    """What an answer is stored as; an error record never takes an entry's place."""
+
+    ENTRY = "entry"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """The numbers of decision 6.
+
+    ``jitter`` is the largest share added to or taken off a lifetime; ``stale_if_error`` how long a stale entry
+    stands in for a failure; ``obey`` whether the service's own ``Cache-Control`` bounds lifetimes.
+    """
+
+    closed: float = 7 * DAY
+    open: float = 900.0
+    totals: float = 600.0
+    empty: float = 300.0
+    error: float = 600.0
+    forbidden: float = 10.0
+    jitter: float = 0.1
+    stale_if_error: float = 7 * DAY
+    obey: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole upstream response. Header names are lower case; the body is free of content coding."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    dispatched_at: float
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long an answer lives.
+
+    Until ``fresh_until`` it is fresh; until ``serve_until`` it is served stale while it is refreshed; until
+    ``keep_until`` it stands in for a failure, and then it is gone. An error record is never served stale: its
+    three times are one.
+    """
+
+    kind: Kind
+    fresh_until: float
+    serve_until: float
+    keep_until: float
+
+
+def lifetime(
+    query: Query, answer: Answer, rules: Lifetimes, *, jitter: float, private_scope: bool
+) -> Lifetime | None:
+    """How long an answer to a query lives; None when it must not be stored.
+
+    ``jitter`` is a random number in [-1, 1], here an argument; ``private_scope`` says that the answer goes under
+    a credential's fingerprint, which satisfies ``private``. A truncated answer is a failure and never comes here.
+    """
+    kind_and_base = _policy(query, answer, rules)
+    directives = read_directives(answer.headers) if rules.obey else Directives()
+    if kind_and_base is None or directives.forbids_storing(private_scope):
+        return None
+    kind, base = kind_and_base
+    life = base * (1 + rules.jitter * jitter)
+    fresh_until = answer.received_at + life
+    if directives.max_age is not None:
+        # RFC 9111 §4.2.3: the time the answer took and the age it came with count against its max-age
+        fresh_until = min(fresh_until, answer.dispatched_at + directives.max_age)
+        life = min(life, max(0.0, directives.max_age))
+    if query.rests_on_today:
+        fresh_until = min(fresh_until, _next_midnight(answer.dispatched_at))
+    if kind is Kind.ERROR:
+        return None if fresh_until <= answer.received_at else _at_once(kind, fresh_until)
+    if directives.must_revalidate:
+        return _at_once(kind, fresh_until)
+    serve_until = fresh_until + life
+    return Lifetime(kind, fresh_until, serve_until, max(serve_until, fresh_until + rules.stale_if_error))
+
+
+def _at_once(kind: Kind, end: float) -> Lifetime:
+    return Lifetime(kind, end, end, end)
+
+
+def _policy(query: Query, answer: Answer, rules: Lifetimes) -> tuple[Kind, float] | None:
+    """What a status and body are stored as and for how long, before jitter and directives."""
+    known = query.family is not Family.UNKNOWN
+    if answer.status not in (400, 403, 404) and not (answer.status == 200 and known):
+        return None
+    content = _content(answer)
+    if content is _MALFORMED:
+        return None
+    match answer.status:
+        case 200:
+            base = _base(query, answer.dispatched_at, rules)
+            return Kind.ENTRY, min(base, rules.empty) if _is_empty(content) else base
+        case 403:
+            return Kind.ERROR, rules.forbidden
+        case _:
+            return (Kind.ERROR, rules.error) if _is_service_shaped(content) else None
+
+
+def _base(query: Query, dispatched_at: float, rules: Lifetimes) -> float:
+    if query.last_day is not None and _has_settled(query.last_day, dispatched_at):
+        return rules.closed
+    return rules.totals if query.family in (Family.TOTALS, Family.TOPS) else rules.open
+
+
+def _has_settled(last_day: date, now: float) -> bool:
+    return now >= (last_day.toordinal() - _EPOCH + 1) * DAY + SETTLING
+
+
+def _next_midnight(now: float) -> float:
+    return (now // DAY + 1) * DAY
+
+
+def _content(answer: Answer) -> Any:
+    """The body's JSON value, or _MALFORMED when the answer is not what it says, or does not say JSON."""
+    media_type = joined(answer.headers, b"content-type").partition(b";")[0].strip().lower()
+    if media_type != b"application/json":
+        return _MALFORMED
+    try:
+        return msgspec.json.decode(answer.body)
+    except (ValueError, RecursionError):
+        return _MALFORMED
+
+
+def _is_empty(content: Any) -> bool:
+    """Nothing counted: ``{"totals": 0}``, ``{"timeline": null}``, ``{"top": {}}``, ``{}`` and the like.
+
+    It may be about an item that does not exist yet, so it never lives as long as a closed window.
+    """
+    if isinstance(content, dict) and len(content) == 1 and not content.keys().isdisjoint(_WRAPPERS):
+        return not next(iter(content.values()))
+    return not content
+
+
+def _is_service_shaped(content: Any) -> bool:
+    """An error as the service writes them (contract page, Errors), not some intermediary's."""
+    return isinstance(content, dict) and "message" in content and "code" in content

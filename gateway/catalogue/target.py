@@ -1,0 +1,86 @@
+"""The request target: refused when it could be read in more than one way.
+
+The gateway sends targets upstream exactly as they were written, so one that it and the service could read
+differently would let a caller ask for one thing and be judged by another.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+from urllib.parse import unquote_to_bytes
+
+from gateway.errors import BadTarget
+
+_PCHAR = rb"A-Za-z0-9\-._~!$&'()*+,;=:@"
+_QUERY_CHAR = _PCHAR + rb"/?\[\]"  # brackets are the URI's own, and clients leave them bare in names like a[]
+
+_DOTS = rb"\.\.?(?:[/;]|%3[Bb]|\Z)"  # some servers cut a segment at its semicolon, so that "..;" climbs too
+
+_PLAIN_PATH = re.compile(rb"(?:/(?!" + _DOTS + rb")[" + _PCHAR + rb"]++)*+/?")
+_PLAIN_QUERY = re.compile(rb"[" + _QUERY_CHAR + rb"]*+")
+
+_Rules = tuple[tuple[re.Pattern[bytes], str], ...]
+
+_BYTES: _Rules = (
+    (re.compile(rb"[\x00-\x1f\x7f]"), "a control character"),
+    (re.compile(rb" "), "a space; write %20"),
+    (re.compile(rb"[\x80-\xff]"), "a byte outside ASCII; write it percent-encoded, as UTF-8"),
+    (re.compile(rb"\\"), "a backslash"),
+    (re.compile(rb"%(?![0-9A-Fa-f]{2})"), "a percent sign without two hexadecimal digits; write %25"),
+    (
+        re.compile(rb"%(?:[01][0-9A-Fa-f]|7[Ff]|[Cc]2%[89][0-9A-Fa-f])"),
+        "a percent-encoded control character",
+    ),
+)
+
+_PATH_RULES: _Rules = (
+    (re.compile(rb"\A(?!/)"), "no slash; it must begin with one"),
+    *_BYTES,
+    (re.compile(rb"[^" + _PCHAR + rb"/%]"), "a character that must be percent-encoded"),
+    (re.compile(rb"%2[Ff]"), "an encoded slash (%2F)"),
+    (re.compile(rb"%5[Cc]"), "an encoded backslash (%5C)"),
+    (re.compile(rb"%2[Ee]"), "an encoded dot (%2E); write the dot itself"),
+    (re.compile(rb"//"), "an empty segment (//)"),
+    (re.compile(rb"/" + _DOTS), "a '.' or '..' segment"),
+)
+
+_QUERY_RULES: _Rules = (
+    *_BYTES,
+    (re.compile(rb"[^" + _QUERY_CHAR + rb"%]"), "a character that must be percent-encoded"),
+)
+
+
+def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
+    """Passes a target that has one reading, in the allowed bytes of RFC 3986 §3.3 and §3.4 (and ``[`` ``]``).
+
+    ``raw_path`` and ``raw_query`` are as the client wrote them, without the ``?`` between; together with it
+    they may take ``max_bytes``. Raises BadTarget, whose message names the rule and the place: control
+    characters and other bytes that no URI holds, raw or encoded; encodings that are not hexadecimal or not
+    UTF-8; in the path also ``.`` and ``..``, empty segments, and encoded dots, slashes and backslashes.
+    A single slash may end the path.
+    """
+    length = len(raw_path) + len(raw_query) + bool(raw_query)
+    if length > max_bytes:
+        raise BadTarget(f"The request target is {length} bytes long; at most {max_bytes} are accepted")
+    if not raw_path or not _PLAIN_PATH.fullmatch(raw_path):
+        _examine("path", raw_path, _PATH_RULES)
+    if not _PLAIN_QUERY.fullmatch(raw_query):
+        _examine("query", raw_query, _QUERY_RULES)
+
+
+def _examine(part: str, raw: bytes, rules: _Rules) -> None:
+    for pattern, problem in rules:
+        found = pattern.search(raw)
+        if found is not None:
+            _refuse(part, problem, found.start())
+    try:
+        unquote_to_bytes(raw).decode()
+    except UnicodeDecodeError:
+        _refuse(part, "percent-encoded bytes that are not UTF-8", raw.index(b"%"))
+
+
+def _refuse(part: str, problem: str, position: int) -> NoReturn:
+    raise BadTarget(
+        f"The request target is malformed: its {part} has {problem} (at byte {position} of the {part})"
+    )
