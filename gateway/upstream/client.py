@@ -1,0 +1,173 @@
+"""UpstreamClient: asks the service."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore2
+import httpx2 as httpx
+
+from gateway.errors import (
+    BadRequest,
+    BadTarget,
+    GatewayError,
+    Headers,
+    UpstreamDisconnected,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from gateway.upstream.body import Body
+from gateway.upstream.headers import incoming, outgoing
+from gateway.upstream.wire import Wires
+
+BeforeWrite = Callable[[], Awaitable[None]]
+
+KEEPALIVE_SECONDS = 15.0
+ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
+WRITING = "http11.send_request_headers.started"
+
+FAILURES: dict[type[Exception], tuple[type[GatewayError], str]] = {
+    httpcore2.TimeoutException: (UpstreamTimeout, "The service did not answer in time."),
+    httpcore2.ConnectError: (UpstreamUnreachable, "The service cannot be reached."),
+    httpcore2.ProxyError: (UpstreamUnreachable, "The service cannot be reached."),
+    httpcore2.UnsupportedProtocol: (UpstreamUnreachable, "The service cannot be reached."),
+    httpcore2.NetworkError: (UpstreamDisconnected, "The connection ended before the service's answer did."),
+    httpcore2.ProtocolError: (UpstreamProtocolError, "The service's answer is not valid HTTP."),
+    httpcore2.LocalProtocolError: (BadRequest, "The request cannot be sent to the service."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: to connect (and as long again for TLS), of silence while reading, to write, to wait for a
+    connection, and from the request's first byte to the answer's last."""
+
+    connect: float
+    read: float
+    write: float
+    pool: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """What is asked. ``target`` is in origin form as the client wrote it, and goes out so, byte for byte.
+
+    ``authorization`` is the credential's ready header value. Of ``headers`` only those on the allow-list
+    (``headers.FORWARDED``) are sent.
+    """
+
+    target: bytes
+    authorization: bytes | None = field(default=None, repr=False)
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    method: bytes = b"GET"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """What came back: header names in lower case, only those meant for clients, and the decoded body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class UpstreamClient:
+    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, nothing from the environment.
+
+    ``body_max_bytes`` caps an answer before and after decoding. ``ssl_context`` and ``network`` stand in for
+    the system's trust store and its sockets.
+
+    It stands on httpcore2, the engine of httpx2, because all that httpx2 adds (URL normalisation, cookies,
+    redirects, environment) would have to be turned off, while the engine takes a network of our own.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        timeouts: Timeouts,
+        body_max_bytes: int,
+        *,
+        max_connections: int = 100,
+        ssl_context: ssl.SSLContext | None = None,
+        network: httpcore2.AsyncNetworkBackend | None = None,
+    ) -> None:
+        self._base = httpx.URL(base_url)
+        self._prefix = self._base.raw_path.rstrip(b"/")
+        self._body_max_bytes = body_max_bytes
+        self._timeouts = {
+            "connect": timeouts.connect,
+            "read": timeouts.read,
+            "write": timeouts.write,
+            "pool": timeouts.pool,
+        }
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
+            max_connections=max_connections,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+            network_backend=Wires(network or httpcore2.AnyIOBackend(), timeouts.total),
+        )
+
+    async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
+        """One call, never repeated.
+
+        ``before_write`` is awaited once the connection is there and the request about to be written; the
+        total timeout starts after it, and what it raises ends the call and is raised as it is.
+
+        Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
+        UpstreamTimeout; BadTarget where the target is not in origin form.
+        """
+        if not ORIGIN_FORM.fullmatch(request.target):
+            raise BadTarget("The request target cannot be sent to the service.")
+        try:
+            async with self._pool.stream(
+                request.method,
+                self._url(request.target),
+                headers=outgoing(request.headers, self._base.netloc, request.authorization),
+                extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
+            ) as response:
+                headers = incoming(response.headers, self._base)
+                body = await self._read(response)
+        except tuple(FAILURES) as error:
+            raise failure_of(error) from error
+        return UpstreamResponse(response.status, headers, body)
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self._pool.aclose()
+
+    def __repr__(self) -> str:
+        return f"<UpstreamClient {self._base} {self._pool!r}>"
+
+    def _url(self, target: bytes) -> httpcore2.URL:
+        base = self._base
+        return httpcore2.URL(
+            scheme=base.raw_scheme, host=base.raw_host, port=base.port, target=self._prefix + target
+        )
+
+    async def _read(self, response: httpcore2.Response) -> bytes:
+        body = Body(response.headers, self._body_max_bytes)
+        async with aclosing(response.aiter_stream()) as pieces:
+            async for piece in pieces:
+                body.add(piece)
+        return body.finish()
+
+
+def failure_of(error: Exception) -> GatewayError:
+    """The gateway's word for an error of httpcore2: its class's, else its nearest ancestor's."""
+    kind, message = next(FAILURES[cls] for cls in type(error).__mro__ if cls in FAILURES)
+    return kind(message)
+
+
+def _tracer(before_write: BeforeWrite | None) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    async def trace(event: str, _: dict[str, Any]) -> None:
+        if event == WRITING and before_write is not None:
+            await before_write()
+
+    return trace
