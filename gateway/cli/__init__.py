@@ -7,6 +7,7 @@ import sys
 import typer
 
 from gateway import __version__
+from gateway.cli import sandbox
 from gateway.errors import GatewayError
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("sandbox")(sandbox.sandbox)
 
 
 @app.callback(invoke_without_command=True)

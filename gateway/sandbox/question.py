@@ -1,0 +1,145 @@
+"""Question: what is asked, with its parameters checked, and the window that it covers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import MAXYEAR, date
+from urllib.parse import parse_qsl
+
+from gateway.sandbox.answer import invalid, missing
+from gateway.sandbox.endpoint import Endpoint, Family
+
+COUNTERS = ("views", "downloads", "shares")
+ITEMS = ("article", "author", "collection", "group", "project")
+GRANULARITIES = ("day", "month", "year", "total")
+SUB_ITEMS: dict[Family, tuple[str, ...]] = {
+    "timeline": ("category", "item_type"),
+    "breakdown": ("category", "item_type"),
+    "top": ("category", "item_type", "referral"),
+}
+BREAKDOWN_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
+"""How many years after ``start_date`` a breakdown may end, by granularity."""
+DEFAULT_COUNT = 10
+PATH_FIELDS = ("family", "institution", "item", "item_id", "counter", "granularity")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+POSITIVE = re.compile(r"0*[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A checked request. Equal questions have equal answers on any one day, however they were spelt.
+
+    ``start`` and ``end`` are None where the request leaves them out.
+    """
+
+    family: Family
+    institution: str | None
+    item: str
+    item_id: str | None
+    counter: str | None = None
+    granularity: str | None = None
+    start: date | None = None
+    end: date | None = None
+    sub_item: str | None = None
+    sub_item_id: str | None = None
+    count: int = DEFAULT_COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """First and last day, both inclusive; empty when they are the wrong way round."""
+
+    first: date
+    last: date
+
+
+def read(endpoint: Endpoint, path: str, query: str) -> Question:
+    """The question behind an endpoint and a raw query string; of a repeated parameter the last one counts.
+
+    Undocumented parameters are ignored. Raises Complaint (400) for the first value that the service does
+    not support, else for the first required one that is missing.
+    """
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    _check_path(endpoint)
+    question = Question(**{name: getattr(endpoint, name) for name in PATH_FIELDS})
+    if endpoint.family in ("overview", "count"):
+        return question
+    question = replace(question, start=_date("start_date", given), end=_date("end_date", given))
+    if endpoint.family == "total":
+        return question
+    return _with_sub_item(question, path, given)
+
+
+def window_of(question: Question, today: date) -> Window:
+    """The days that a question covers; nothing is known after *today*.
+
+    Totals, and tops without ``sub_item``, cover all time; a totals client may still narrow that by dates.
+    """
+    if question.family == "top" and question.sub_item is None:
+        return Window(date.min, today)
+    all_time = question.family in ("total", "overview", "count")
+    first = question.start or (date.min if all_time else today.replace(day=1))
+    return Window(first, min(_end(question) or today, today))
+
+
+def years_after(day: date, years: int) -> date:
+    """The same day of the month, ``years`` later; the 28th for a 29 February, the last day there is at most."""
+    if day.year + years > MAXYEAR:
+        return date.max
+    if (day.month, day.day) == (2, 29):
+        return date(day.year + years, 2, 28)
+    return day.replace(year=day.year + years)
+
+
+def _end(question: Question) -> date | None:
+    """``end_date`` as the service takes it: a breakdown with both dates given ends at its limit."""
+    start, end = question.start, question.end
+    if question.family != "breakdown" or question.granularity is None or start is None or end is None:
+        return end
+    return min(end, years_after(start, BREAKDOWN_YEARS[question.granularity]))
+
+
+def _check_path(endpoint: Endpoint) -> None:
+    if endpoint.granularity is not None and endpoint.granularity not in GRANULARITIES:
+        raise invalid("granularity", f"Granularity not supported: {endpoint.granularity}")
+    if endpoint.counter is not None and endpoint.counter not in COUNTERS:
+        raise invalid("counter", f"Counter type not supported: {endpoint.counter}")
+    if endpoint.item not in ITEMS:
+        raise invalid("item", f"Item type not supported: {endpoint.item}")
+
+
+def _with_sub_item(question: Question, path: str, given: Mapping[str, str]) -> Question:
+    sub_item = given.get("sub_item")
+    if sub_item is not None and sub_item not in SUB_ITEMS[question.family]:
+        raise invalid("sub_item", f"Sub item type not supported: {sub_item}")
+    if question.family == "top":
+        item_id = given.get("item_id")
+        return replace(question, sub_item=sub_item, item_id=item_id, count=_count(given))
+    if sub_item is None:
+        return question
+    if "sub_item_id" not in given:
+        raise missing("sub_item_id", path, given)
+    return replace(question, sub_item=sub_item, sub_item_id=given["sub_item_id"])
+
+
+def _date(name: str, given: Mapping[str, str]) -> date | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if DATE.fullmatch(text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            pass  # looks like a date and is none: 2015-02-30
+    raise invalid(name, f"Date not supported: {text}")
+
+
+def _count(given: Mapping[str, str]) -> int:
+    text = given.get("count")
+    if text is None:
+        return DEFAULT_COUNT
+    if not POSITIVE.fullmatch(text):
+        raise invalid("count", f"Count not supported: {text}")
+    return int(text)
