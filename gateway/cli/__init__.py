@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import typer
 
 from gateway import __version__
-from gateway.cli import sandbox
+from gateway.cli import key, sandbox, tenant
 from gateway.errors import GatewayError
 
 app = typer.Typer(
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(tenant.app)
+app.add_typer(key.app)
 app.command("sandbox")(sandbox.sandbox)
 
 
@@ -29,9 +32,19 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error of ours is one line on stderr and exit code 2, never a traceback."""
+    """Runs the command line: an error is one line on stderr and exit code 2, never a traceback."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.Abort:
+        sys.exit(130)
+    except typer.TyperException as error:
+        _complain(error.format_message(), "; try --help")
     except GatewayError as error:
-        print(f"stats-gateway: {error.message}", file=sys.stderr)
-        sys.exit(2)
+        _complain(error.message)
+
+
+def _complain(message: str, hint: str = "") -> NoReturn:
+    # A command group without a command has printed its help, and has nothing to add.
+    if message:
+        print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+    sys.exit(2)

@@ -7,6 +7,15 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """What an institution's credential is made from: its username and password in clear, never stored."""
+
+    institution: str
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """An institution's username and password for the upstream.
 

@@ -1,0 +1,67 @@
+"""``stats-gateway key``: the keys that applications send in a password's place."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_key
+from gateway.cli.table import aligned
+from gateway.tenants import keys
+
+app = typer.Typer(
+    name="key",
+    help="Manage gateway keys: what applications send in a password's place.",
+    no_args_is_help=True,
+)
+TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant that holds the key.")]
+
+
+@app.command()
+def add(
+    tenant_id: TenantId,
+    label: Annotated[str, typer.Option("--label", help="What the key is for, to tell keys apart.")] = "",
+    registry: RegistryPath = None,
+) -> None:
+    """Make a key and print it, alone, on stdout. It is shown this once: only its digest is stored.
+
+    Examples:
+
+      stats-gateway key add reports --label cron
+
+      KEY=$(stats-gateway key add reports)
+    """
+    text = open_registry(registry).add_key(tenant_id, label)
+    print(text)
+    tell("Keep it safe: it cannot be shown again. Send it as X-API-Key, or as the password of basic auth.")
+
+
+@app.command("list")
+def list_keys(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = None) -> None:
+    """List a tenant's keys by id; a key itself cannot be shown again."""
+    held = one_tenant(open_registry(registry), tenant_id).keys
+    if as_json:
+        print(json.dumps([told_key(key_id, key) for key_id, key in held.items()], indent=2, ensure_ascii=False))
+    elif held:
+        print(aligned(["KEY", "LABEL", "CREATED", "STATUS"], key_rows(held)))
+    else:
+        tell(f"Tenant {tenant_id} has no keys yet; make one: stats-gateway key add {tenant_id}")
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEYID", help="The key's id: what follows sgw_, see list.")],
+    registry: RegistryPath = None,
+) -> None:
+    """Revoke a key for ever. Running gateways refuse it within a second or two.
+
+    Example:
+
+      stats-gateway key revoke AbCdEf1234
+    """
+    pasted = keys.parse(key_id)
+    wanted = key_id if pasted is None else pasted[0]
+    open_registry(registry).revoke_key(wanted)
+    tell(f"Revoked key {wanted}.")

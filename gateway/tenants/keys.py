@@ -1,0 +1,59 @@
+"""Gateway keys as text: ``sgw_<id>_<secret>``, made, read and compared. Pure but for the randomness."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+from typing import NamedTuple
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+ID_LENGTH = 10
+SECRET_LENGTH = 43
+"""The base62 digits that hold any 32 bytes: 62⁴³ > 2²⁵⁶."""
+
+KEY_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
+KEY = re.compile(rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH))
+
+
+class Minted(NamedTuple):
+    """A new key: its whole text, which is shown once and never stored, and what is stored of it."""
+
+    text: str
+    id: str
+    digest: bytes
+
+
+def mint() -> Minted:
+    """A new random key."""
+    key_id = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
+    secret = _base62(secrets.token_bytes(32))
+    return Minted(f"sgw_{key_id}_{secret}", key_id, digest_of(secret))
+
+
+def parse(text: bytes | str) -> tuple[str, str] | None:
+    """The id and the secret of a key, or None for anything that is not exactly a key."""
+    raw = text.encode("ascii", "replace") if isinstance(text, str) else text
+    found = KEY.fullmatch(raw)
+    return None if found is None else (found[1].decode(), found[2].decode())
+
+
+def digest_of(secret: str) -> bytes:
+    """What is stored of a secret: the SHA-256 of its text. Slow hashing guards guessable secrets; 32 random
+    bytes are not."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def matches(digest: bytes, secret: str) -> bool:
+    """Whether a secret is the one that was digested, in a time that does not tell how close it came."""
+    return hmac.compare_digest(digest, digest_of(secret))
+
+
+def _base62(data: bytes) -> str:
+    number, digits = int.from_bytes(data), []
+    for _ in range(SECRET_LENGTH):
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,216 @@
+"""The registry's tables: what each may hold, and tenants made of them. Pure.
+
+``[tenants.<id>]`` holds ``name`` and ``enabled``; ``[tenants.<id>.institutions.<institution>]`` a username and a
+sealed password; ``[tenants.<id>.keys.<key id>]`` a key's digest, label and dates. Nothing else is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from gateway.errors import ConfigurationError
+from gateway.tenants.keys import KEY_ID
+from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant
+from gateway.tenants.vault import SEALED, Vault
+
+TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+INSTITUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,62}")
+FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top"})
+DIGEST = "sha256:"
+
+CONTROLS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
+"""Characters that no name may hold: controls, and what is not UTF-8 on the command line."""
+
+Text = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^[^{CONTROLS}]*\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=rf"^{DIGEST}[0-9a-f]{{64}}\Z")]
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class InstitutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A credential as it is stored."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"InstitutionTable(username={self.username!r})"
+
+
+class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A key as it is stored; any ``revoked`` date means now."""
+
+    digest: Digest
+    label: Text = ""
+    created: Moment | None = None
+    revoked: Moment | None = None
+
+    def __repr__(self) -> str:
+        return f"KeyTable(label={self.label!r}, created={self.created}, revoked={self.revoked})"
+
+
+class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant as it is stored."""
+
+    name: Text = ""
+    enabled: bool = True
+    institutions: dict[str, InstitutionTable] = {}
+    keys: dict[str, KeyTable] = {}
+
+
+Tables = dict[str, TenantTable]
+Table = TypeVar("Table", InstitutionTable, KeyTable, TenantTable)
+
+
+def read_tables(document: Mapping[str, Any]) -> Tables:
+    """A parsed registry file as tables by tenant id.
+
+    Raises ConfigurationError that names the tenant, the institution or key, and what is wrong; never a value.
+    """
+    for name in document:
+        if name != "tenants":
+            raise ConfigurationError(f"unknown table or field {name!r}; only [tenants.…] tables belong here")
+    tables = {
+        tenant_id: _tenant_table(tenant_id, raw)
+        for tenant_id, raw in _mapping(document.get("tenants", {}), "tenants").items()
+    }
+    _refuse_shared_keys(tables)
+    return tables
+
+
+def tenants_of(tables: Tables, vault: Vault) -> list[Tenant]:
+    """The tenants that tables describe, their credentials opened.
+
+    Raises ConfigurationError that names tenant and institution where a password is in clear or does not open.
+    """
+    return [
+        Tenant(
+            id=tenant_id,
+            name=table.name or tenant_id,
+            enabled=table.enabled,
+            credentials={
+                institution: _credential(tenant_id, institution, stored, vault)
+                for institution, stored in table.institutions.items()
+            },
+            keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
+        )
+        for tenant_id, table in tables.items()
+    ]
+
+
+def check_tenant_id(tenant_id: str) -> None:
+    """Raises ConfigurationError for an id that no tenant may have."""
+    if TENANT_ID.fullmatch(tenant_id) is None:
+        raise ConfigurationError(
+            f"tenant {tenant_id!r}: an id is 1 to 63 of a-z, 0-9 and -, and does not begin with -"
+        )
+    if tenant_id == ANONYMOUS.id:
+        raise ConfigurationError(f"tenant {tenant_id!r}: the id stands for callers without a key")
+
+
+def check_institution(institution: str) -> None:
+    """Raises ConfigurationError for a name that cannot be an institution's path segment."""
+    if INSTITUTION.fullmatch(institution) is None:
+        raise ConfigurationError(
+            f"{institution!r} cannot be an institution: it must be one path segment of letters, digits, "
+            "'.', '_', '~' and '-', beginning with a letter or digit"
+        )
+    if institution in FAMILY_NAMES:
+        raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
+
+
+def check_text(text: str, what: str) -> None:
+    """Raises ConfigurationError for a name or label that would not fit on one line."""
+    if len(text) > 200 or re.search(f"[{CONTROLS}]", text):
+        raise ConfigurationError(f"the {what} must be at most 200 characters, without control characters")
+
+
+def check_username(username: str) -> None:
+    """Raises ConfigurationError for a username that Basic auth cannot carry (RFC 7617 §2)."""
+    if not username or ":" in username:
+        raise ConfigurationError("the username must not be empty nor have a colon in it")
+    check_text(username, "username")
+
+
+def check_pair(pair: Pair) -> None:
+    """Raises ConfigurationError for an institution, username or password that cannot be used."""
+    check_institution(pair.institution)
+    check_username(pair.username)
+    if not pair.password:
+        raise ConfigurationError("the password is empty")
+    check_text(pair.password, "password")
+
+
+def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:
+    check_tenant_id(tenant_id)
+    where = f"tenant {tenant_id!r}"
+    fields = dict(_mapping(raw, where))
+    institutions = _mapping(fields.pop("institutions", {}), f"{where}: institutions")
+    keys = _mapping(fields.pop("keys", {}), f"{where}: keys")
+    for key_id in keys:
+        if KEY_ID.fullmatch(key_id) is None:
+            raise ConfigurationError(f"{where}: a key's id is 10 letters and digits")
+    return msgspec.structs.replace(
+        _convert(fields, TenantTable, where),
+        institutions={name: _institution_table(table, name, where) for name, table in institutions.items()},
+        keys={name: _convert(table, KeyTable, f"{where}, key {name}") for name, table in keys.items()},
+    )
+
+
+def _institution_table(raw: Any, institution: str, where: str) -> InstitutionTable:
+    table = _convert(raw, InstitutionTable, f"{where}, institution {institution!r}")
+    try:
+        check_institution(institution)
+        check_username(table.username)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}, institution {institution!r}: {error.message}") from None
+    return table
+
+
+def _convert(raw: Any, kind: type[Table], where: str) -> Table:
+    try:
+        return msgspec.convert(_mapping(raw, where), kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+
+
+def _mapping(raw: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ConfigurationError(f"{where}: must be a table")
+    return raw
+
+
+def _refuse_shared_keys(tables: Tables) -> None:
+    holders: dict[str, str] = {}
+    for tenant_id, table in tables.items():
+        for key_id in table.keys:
+            if key_id in holders:
+                raise ConfigurationError(f"tenant {tenant_id!r}: key {key_id} also belongs to {holders[key_id]!r}")
+            holders[key_id] = tenant_id
+
+
+def _credential(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
+    where = f"tenant {tenant_id!r}, institution {institution!r}"
+    if not stored.password.startswith(SEALED):
+        raise ConfigurationError(
+            f"{where}: the password is stored in clear; encrypt it with: "
+            f"stats-gateway tenant add {tenant_id} --institution {institution} --username {stored.username}"
+        )
+    try:
+        return vault.credential(institution, stored.username, stored.password)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error.message}") from None
+
+
+def _key(key_id: str, stored: KeyTable) -> Key:
+    return Key(
+        id=key_id,
+        digest=bytes.fromhex(stored.digest.removeprefix(DIGEST)),
+        label=stored.label,
+        created=stored.created,
+        revoked=stored.revoked,
+    )

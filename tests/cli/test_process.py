@@ -1,0 +1,130 @@
+"""The command line as people and scripts meet it: a process, its streams, its exit code."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from gateway.tenants.keyring import Keyring
+from gateway.tenants.registry import FileRegistry
+from tests.cli.command import clean_environment, command
+
+ON_A_TERMINAL = """
+import os, sys
+os.close(os.open(os.ttyname(0), os.O_RDWR))
+os.execv(sys.executable, [sys.executable, "-m", "gateway", *sys.argv[1:]])
+"""
+
+
+def read_until(terminal: int, ending: bytes) -> bytes:
+    """What a terminal shows, until it shows ``ending`` or its process ends; at most 60 s of silence."""
+    shown = b""
+    while ending not in shown:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, shown
+        try:
+            shown += os.read(terminal, 4_096)
+        except OSError:
+            break
+    return shown
+
+
+def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> None:
+    path, key = tmp_path / "who.toml", Fernet.generate_key().decode()
+    settings = {"STATS_GATEWAY_REGISTRY": str(path), "STATS_GATEWAY_ENCRYPTION_KEYS": key}
+    pair = ["--institution", "lboro", "--username", "lboro", "--password-stdin"]
+    added = command("tenant", "add", "reports", *pair, given="pässword\r\n".encode(), **settings)
+    assert (added.code, added.out) == (0, "")
+    made = command("key", "add", "reports", given=b"", **settings)
+    directory = FileRegistry(path, Keyring(key, path)).load()
+    tenant = directory.tenant_of(made.out.removesuffix("\n").encode())
+    assert tenant is not None
+    expected = Keyring(key, path).vault().fingerprint("lboro", "lboro", "pässword")
+    assert tenant.credentials["lboro"].fingerprint == expected
+    assert not path.with_name("who.toml.key").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tenant", "show", "nobody"],
+        ["tenant", "add"],
+        ["tenant", "add", "reports", "--password=hunter2"],
+        ["tenant", "add", "reports", "--password", "hunter2"],
+        ["key", "mint"],
+        ["key", "revoke", "AbCdEf1234"],
+        ["no-such-command"],
+    ],
+    ids=" ".join,
+)
+def test_every_mistake_is_one_line_on_stderr_and_exit_code_2(words: list[str], tmp_path: Path) -> None:
+    done = command(*words, STATS_GATEWAY_REGISTRY=str(tmp_path / "tenants.toml"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("stats-gateway: ")
+    assert done.err.count("\n") == 1
+    assert "hunter2" not in done.err
+
+
+def test_a_broken_registry_and_a_broken_setting_are_one_line_each(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.toml"
+    path.write_text("[tenants.reports]\ncolour = 'red'\n")
+    broken = command("tenant", "list", STATS_GATEWAY_REGISTRY=str(path))
+    assert (broken.code, broken.err.count("\n")) == (2, 1)
+    assert f"{path}: tenant 'reports'" in broken.err
+    path.unlink()
+    pair = ["--institution", "lboro", "--username", "lboro", "--password-stdin"]
+    settings = {"STATS_GATEWAY_REGISTRY": str(path), "STATS_GATEWAY_ENCRYPTION_KEYS": "no-key"}
+    unusable = command("tenant", "add", "reports", *pair, given=b"p\n", **settings)
+    assert (unusable.code, unusable.err.count("\n")) == (2, 1)
+    assert "no-key" not in unusable.err
+
+
+def test_a_password_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    pair = ["--institution", "lboro", "--username", "lboro", "--password-stdin"]
+    path = str(tmp_path / "tenants.toml")
+    done = command("tenant", "add", "reports", *pair, given=b"\xff\n", STATS_GATEWAY_REGISTRY=path)
+    assert (done.code, done.err) == (2, "stats-gateway: the password on stdin is not UTF-8\n")
+
+
+@pytest.mark.parametrize("words", [["tenant"], ["tenant", "add"], ["key"], ["key", "add"], ["key", "revoke"]])
+def test_help_says_what_it_does_and_never_offers_a_password_argument(words: list[str]) -> None:
+    done = command(*words, "--help", COLUMNS="100", NO_COLOR="1", TERM="dumb")
+    assert done.code == 0
+    assert "Usage: " in done.out
+    assert "--password " not in done.out
+    assert len(words) == 1 or "Example" in done.out
+
+
+def test_on_a_terminal_the_password_is_asked_for_and_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "tenants.toml"
+    pair = ["--institution", "lboro", "--username", "lboro", "--registry", str(path)]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, "tenant", "add", "reports", *pair],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=clean_environment() | {"TERM": "dumb"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        shown = read_until(ours, b"Password of lboro at lboro: ")
+        os.write(ours, b"hunter2\n")
+        shown += read_until(ours, b"stats-gateway key add reports")
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert b"hunter2" not in shown
+    keyring = Keyring("", path)
+    credential = FileRegistry(path, keyring).load().tenants["reports"].credentials["lboro"]
+    assert credential.fingerprint == keyring.vault().fingerprint("lboro", "lboro", "hunter2")

@@ -1,0 +1,197 @@
+"""``stats-gateway tenant`` and ``stats-gateway key``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.tenants import keys
+from tests.cli.command import Done, run
+
+PASSWORD = "hunter2 with: a colon"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tenants.toml"
+
+
+def add(path: Path, *more: str, tenant: str = "reports", institution: str = "lboro") -> Done:
+    pair = ["--institution", institution, "--username", institution, "--password-stdin"]
+    return run("tenant", "add", tenant, *pair, *more, "--registry", str(path), given=PASSWORD + "\n")
+
+
+def new_key(path: Path, *more: str) -> str:
+    done = run("key", "add", "reports", *more, "--registry", str(path))
+    assert done.code == 0
+    return done.out.removesuffix("\n")
+
+
+def listed(path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = json.loads(run("tenant", "list", "--json", "--registry", str(path)).out)
+    return rows
+
+
+def test_adding_says_what_was_done_and_what_comes_next(path: Path) -> None:
+    first = add(path, "--name", "Report scripts")
+    assert (first.code, first.out) == (0, "")
+    assert "Added tenant reports with the credential for lboro." in first.err
+    assert "stats-gateway key add reports" in first.err
+    assert add(path, institution="monash").err == "Added the credential for monash to tenant reports.\n"
+    assert add(path).err == "Replaced the credential for lboro of tenant reports.\n"
+    assert listed(path) == [
+        {
+            "id": "reports",
+            "name": "Report scripts",
+            "enabled": True,
+            "institutions": [
+                {"institution": "lboro", "username": "lboro"},
+                {"institution": "monash", "username": "monash"},
+            ],
+            "keys": [],
+        }
+    ]
+
+
+def test_a_tenant_without_an_institution_can_be_added_and_renamed(path: Path) -> None:
+    assert "Added tenant open." in run("tenant", "add", "open", "--registry", str(path)).err
+    renamed = run("tenant", "add", "open", "--name", "Öffentlich", "--registry", str(path))
+    assert renamed.err == "Renamed tenant open.\n"
+    assert listed(path)[0]["name"] == "Öffentlich"
+
+
+def test_a_new_key_is_alone_on_stdout_and_the_hint_is_not(path: Path) -> None:
+    add(path)
+    done = run("key", "add", "reports", "--label", "cron", "--registry", str(path))
+    assert keys.parse(done.out.removesuffix("\n")) is not None
+    assert "cannot be shown again" in done.err
+    assert done.out.strip() not in done.err
+
+
+def test_lists_are_tables_for_people(path: Path) -> None:
+    add(path, "--name", "Report scripts")
+    key_id = new_key(path, "--label", "cron")[4:14]
+    tenants = run("tenant", "list", "--registry", str(path)).out.splitlines()
+    assert tenants[0].split() == ["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"]
+    assert tenants[1].split() == ["reports", "Report", "scripts", "enabled", "lboro", "1"]
+    held = run("key", "list", "reports", "--registry", str(path)).out.splitlines()
+    assert held[0].split() == ["KEY", "LABEL", "CREATED", "STATUS"]
+    assert held[1].split()[:2] == [key_id, "cron"]
+    assert held[1].endswith("active")
+    shown = run("tenant", "show", "reports", "--registry", str(path)).out
+    assert "lboro        lboro" in shown
+    assert key_id in shown
+
+
+def test_show_as_json_is_the_lists_row(path: Path) -> None:
+    add(path)
+    new_key(path)
+    shown = json.loads(run("tenant", "show", "reports", "--json", "--registry", str(path)).out)
+    assert [shown] == listed(path)
+    held = json.loads(run("key", "list", "reports", "--json", "--registry", str(path)).out)
+    assert held == shown["keys"]
+    assert list(held[0]) == ["id", "label", "created", "revoked"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_key_is_revoked_by_its_id_or_by_the_whole_of_it(path: Path, whole: bool) -> None:
+    add(path)
+    key = new_key(path)
+    done = run("key", "revoke", key if whole else key[4:14], "--registry", str(path))
+    assert (done.code, done.said) == (0, f"Revoked key {key[4:14]}.\n")
+    assert "revoked 2" in run("key", "list", "reports", "--registry", str(path)).out
+    assert run("tenant", "list", "--registry", str(path)).out.split()[-1] == "0"
+
+
+def test_removing_takes_one_institution_or_the_tenant(path: Path) -> None:
+    add(path)
+    add(path, institution="monash")
+    run("tenant", "remove", "reports", "--institution", "monash", "--registry", str(path))
+    assert listed(path)[0]["institutions"] == [{"institution": "lboro", "username": "lboro"}]
+    assert "Removed tenant reports" in run("tenant", "remove", "reports", "--registry", str(path)).err
+    assert listed(path) == []
+
+
+def test_where_there_is_nothing_the_lists_say_how_to_begin(path: Path) -> None:
+    empty = run("tenant", "list", "--registry", str(path))
+    assert (empty.code, empty.out) == (0, "")
+    assert "tenant add" in empty.err
+    assert not path.exists()
+    run("tenant", "add", "reports", "--registry", str(path))
+    assert "key add reports" in run("key", "list", "reports", "--registry", str(path)).err
+
+
+MISTAKES = {
+    "no such tenant": (["tenant", "show", "nobody"], "there is no tenant 'nobody'"),
+    "no such tenant for a key": (["key", "add", "nobody"], "there is no tenant 'nobody'"),
+    "no such key": (["key", "revoke", "AbCdEf1234"], "no key with the id AbCdEf1234"),
+    "a bad id": (["tenant", "add", "Bad/Id"], "an id is 1 to 63"),
+    "a family as institution": (
+        ["tenant", "add", "x", "--institution", "top", "--username", "u", "--password-stdin"],
+        "'top' cannot be an institution",
+    ),
+    "no username": (["tenant", "add", "x", "--institution", "lboro"], "--institution needs --username"),
+    "no institution": (["tenant", "add", "x", "--password-stdin"], "need --institution"),
+    "no terminal": (
+        ["tenant", "add", "x", "--institution", "lboro", "--username", "u"],
+        "use --password-stdin",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "reason"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_refused_with_a_reason_and_change_nothing(path: Path, words: list[str], reason: str) -> None:
+    done = run(*words, "--registry", str(path), given="p\n")
+    assert done.code == 2
+    assert done.error is not None
+    assert reason in done.error
+    assert not path.exists()
+
+
+def test_adding_what_exists_without_saying_what_to_change_is_refused(path: Path) -> None:
+    add(path)
+    done = run("tenant", "add", "reports", "--registry", str(path))
+    assert done.error == "tenant 'reports' exists; give --institution or --name to change it"
+
+
+@pytest.mark.parametrize("given", ["", "\n", "two\nlines\n", "x" * 5_000])
+def test_a_password_that_cannot_be_used_is_refused(path: Path, given: str) -> None:
+    pair = ["--institution", "lboro", "--username", "lboro", "--password-stdin"]
+    done = run("tenant", "add", "reports", *pair, "--registry", str(path), given=given)
+    assert done.error is not None
+    assert "the password" in done.error
+    assert not path.exists()
+
+
+def test_a_mistyped_key_is_never_repeated(path: Path) -> None:
+    add(path)
+    mistyped = new_key(path)[:-1]
+    done = run("key", "revoke", mistyped, "--registry", str(path))
+    assert done.code == 2
+    assert mistyped[-20:] not in done.said
+
+
+def test_nothing_that_is_said_or_written_holds_a_password_a_secret_or_a_digest(path: Path) -> None:
+    said = [add(path)]
+    key = new_key(path)
+    here = ["--registry", str(path)]
+    for words in (["tenant", "list"], ["tenant", "show", "reports"], ["key", "list", "reports"]):
+        said += [run(*words, *here), run(*words, "--json", *here)]
+    said += [run("key", "revoke", key, *here), run("tenant", "remove", "nobody", *here)]
+    parsed = keys.parse(key)
+    assert parsed is not None
+    digest = keys.digest_of(parsed[1]).hex()
+    for done in said:
+        for hidden in (PASSWORD, "enc:", parsed[1], digest):
+            assert hidden not in done.said
+    for file in path.parent.iterdir():
+        for hidden in (PASSWORD, parsed[1]):
+            assert hidden not in file.read_text()
+
+
+def test_a_key_file_that_others_may_read_is_warned_of(path: Path) -> None:
+    add(path)
+    path.with_name("tenants.toml.key").chmod(0o644)
+    assert "warning: " in run("tenant", "list", "--registry", str(path)).err

@@ -1,0 +1,46 @@
+"""The snapshot that requests are answered from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gateway.tenants import keys
+from gateway.tenants.directory import Directory
+from gateway.tenants.tenant import Key, Tenant
+
+
+def holding(minted: keys.Minted, **changes: Any) -> Tenant:
+    revoked = changes.pop("revoked", None)
+    key = Key(minted.id, minted.digest, revoked=revoked)
+    return Tenant(id="reports", name="Reports", keys={minted.id: key}, **changes)
+
+
+def test_a_live_key_finds_its_tenant() -> None:
+    minted = keys.mint()
+    tenant = holding(minted)
+    assert Directory([tenant]).tenant_of(minted.text.encode()) is tenant
+
+
+def test_the_right_id_with_another_secret_finds_nobody() -> None:
+    minted, other = keys.mint(), keys.mint()
+    forged = f"sgw_{minted.id}_{other.text.rpartition('_')[2]}".encode()
+    assert Directory([holding(minted)]).tenant_of(forged) is None
+
+
+def test_a_revoked_key_and_a_disabled_tenants_find_nobody() -> None:
+    minted = keys.mint()
+    for tenant in (holding(minted, revoked=datetime(2999, 1, 1, tzinfo=UTC)), holding(minted, enabled=False)):
+        assert Directory([tenant]).tenant_of(minted.text.encode()) is None
+
+
+def test_a_directory_does_not_change() -> None:
+    directory = Directory([holding(keys.mint())])
+    with pytest.raises(TypeError):
+        directory.tenants["other"] = holding(keys.mint())  # type: ignore[index]
+
+
+def test_its_repr_counts_and_shows_nothing_else() -> None:
+    assert repr(Directory([holding(keys.mint())])) == "Directory(tenants=1, keys=1)"

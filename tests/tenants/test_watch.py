@@ -1,0 +1,119 @@
+"""The registry file followed while it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.tenants.directory import Directory
+from gateway.tenants.keyring import Keyring
+from gateway.tenants.registry import FileRegistry
+from gateway.tenants.tenant import Pair
+
+PAIR = Pair("lboro", "lboro", "hunter2")
+
+
+class Watched:
+    """A registry that is watched, one look at a time; what it calls back with is in ``told``."""
+
+    def __init__(self, registry: FileRegistry) -> None:
+        self.registry = registry
+        self.told: list[Directory | ConfigurationError] = []
+        self._ahead = asyncio.Semaphore(0)
+        self._behind = asyncio.Semaphore(0)
+        self.task = asyncio.create_task(
+            registry.watch(self.told.append, self.told.append, interval=7.0, pause=self._pause)
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        assert seconds == 7.0
+        self._behind.release()
+        await self._ahead.acquire()
+
+    async def look(self) -> None:
+        """Lets it look once, and waits until it has."""
+        await asyncio.wait_for(self._behind.acquire(), 20)
+        self._ahead.release()
+        await asyncio.wait_for(self._behind.acquire(), 20)
+        self._behind.release()
+
+
+@pytest.fixture
+async def watched(registry: FileRegistry) -> AsyncIterator[Watched]:
+    registry.add("reports", pair=PAIR)
+    registry.load()
+    watched = Watched(registry)
+    yield watched
+    watched.task.cancel()
+    await asyncio.wait([watched.task], timeout=20)
+    assert watched.task.cancelled()
+
+
+async def test_a_change_is_in_force_after_the_next_look_and_told_once(watched: Watched) -> None:
+    await watched.look()
+    watched.registry.add("dashboards")
+    await watched.look()
+    await watched.look()
+    assert watched.told == [watched.registry.directory]
+    assert list(watched.registry.directory.tenants) == ["reports", "dashboards"]
+
+
+async def test_a_revoked_key_stops_working_after_the_next_look(watched: Watched) -> None:
+    key = watched.registry.add_key("reports")
+    await watched.look()
+    assert watched.registry.directory.tenant_of(key.encode()) is not None
+    watched.registry.revoke_key(key[4:14])
+    await watched.look()
+    assert watched.registry.directory.tenant_of(key.encode()) is None
+
+
+async def test_a_broken_file_keeps_the_last_good_state_and_is_told_once_per_change(watched: Watched) -> None:
+    good = watched.registry.directory
+    whole = watched.registry.path.read_text()
+    for broken in ("[tenants.reports", "[tenants.reports.and.more"):
+        watched.registry.path.write_text(broken)
+        await watched.look()
+        await watched.look()
+        assert watched.registry.directory is good
+    assert [type(each) for each in watched.told] == [ConfigurationError] * 2
+    watched.registry.path.write_text(whole)
+    await watched.look()
+    assert watched.told[2:] == [watched.registry.directory]
+
+
+async def test_a_file_that_is_gone_keeps_the_last_good_state(watched: Watched, keyring: Keyring) -> None:
+    good = watched.registry.directory
+    watched.registry.path.unlink()
+    await watched.look()
+    await watched.look()
+    assert [str(each) for each in watched.told] == [
+        f"{watched.registry.path} is gone; the tenants stay as they were"
+    ]
+    keyring.path.write_text(keyring.path.read_text() + "\n")
+    await watched.look()
+    assert watched.registry.directory is good
+
+
+async def test_a_restored_encryption_key_is_noticed(watched: Watched, keyring: Keyring) -> None:
+    key = keyring.path.read_text()
+    keyring.path.unlink()
+    await watched.look()
+    assert "there is no encryption key" in str(watched.told[-1])
+    keyring.path.write_text(key)
+    await watched.look()
+    assert watched.told[-1] is watched.registry.directory
+
+
+async def test_a_registry_that_starts_without_a_file_sees_its_first_tenant(registry: FileRegistry) -> None:
+    registry.load()
+    watched = Watched(registry)
+    await watched.look()
+    assert watched.told == []
+    registry.add("reports", pair=PAIR)
+    await watched.look()
+    assert list(registry.directory.tenants["reports"].credentials) == ["lboro"]
+    watched.task.cancel()
+    await asyncio.wait([watched.task], timeout=20)
