@@ -80,6 +80,13 @@ def test_days_sum_to_months_years_and_the_total(place: Place, window: str, only:
     assert all(number > 0 for number in days.values())
 
 
+@given(places, windows, filters)
+def test_both_ends_of_a_window_belong_to_it(place: Place, window: str, only: str) -> None:
+    days = timeline(place, "day", window + only)
+    for day in {*list(days)[:1], *list(days)[-1:]}:
+        assert timeline(place, "day", f"start_date={day}&end_date={day}{only}") == {day: days[day]}
+
+
 @given(places)
 def test_all_days_sum_to_the_totals(place: Place) -> None:
     assert timeline(place, "total", "start_date=0001-01-01").get("total", 0) == total(place)
