@@ -20,7 +20,7 @@ def anniversary(start: date, years: int) -> date:
 
 
 # The documentation says "1 year": each of these could be meant.
-LIMITS: list[Limit] = [
+READINGS: list[Limit] = [
     anniversary,
     lambda start, years: anniversary(start, years) - timedelta(days=1),
     lambda start, years: anniversary(start + timedelta(days=1), years),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from gateway.catalogue.canonical import encoded
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
-from tests.catalogue.service import LIMITS, Request, neighbours, requests, spelt
+from tests.catalogue.service import READINGS, Request, neighbours, requests, spelt
 
 ROOM = 100_000
 
@@ -41,7 +41,7 @@ def test_requests_that_the_service_may_answer_differently_never_share_a_canonica
     data: st.DataObject, pair: tuple[Request, Request]
 ) -> None:
     one, other = pair
-    assume(any(one.meaning(limit) != other.meaning(limit) for limit in LIMITS))
+    assume(any(one.meaning(limit) != other.meaning(limit) for limit in READINGS))
     assert plain(one, data).canonical != plain(other, data).canonical
 
 

@@ -160,6 +160,8 @@ def test_undocumented_parameters_leave_a_request_known(target: str) -> None:
         ("/total/views/article/5?n=10", "/total/views/article/5?n=11"),
         ("/total/views/article/5?n", "/total/views/article/5?n="),
         ("/total/views/article/5?a=1&a=2", "/total/views/article/5?a=2&a=1"),
+        ("/total/views/article/5?a=1&a=2", "/total/views/article/5?a=2"),
+        ("/total/views/article/5?a=1&a=2", "/total/views/article/5?a=1"),
         ("/total/views/article/5?a=1%26b=2", "/total/views/article/5?a=1&b=2"),
         ("/total/views/article/5?a=1&b=2", "/total/views/article/5?a=1:b=2"),
         ("/total/views/article/5?a=1%2Bb", "/total/views/article/5?a=1+b"),

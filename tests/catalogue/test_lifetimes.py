@@ -118,7 +118,14 @@ def test_an_empty_answer_lives_briefly_even_for_a_closed_window(target: str, bod
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"www.google.com": 0}', b'{"timeline": {"total": 0}}', b'{"top": {"5": 0}}', b"7"]
+    "body",
+    [
+        b'{"www.google.com": 0}',
+        b'{"timeline": {"total": 0}}',
+        b'{"top": {"5": 0}}',
+        b'{"top": 0, "total": 3}',
+        b"7",
+    ],
 )
 def test_an_answer_with_something_in_it_is_not_empty(body: bytes) -> None:
     assert fresh_for(judged(CLOSED, body)) == 100_000
@@ -259,6 +266,11 @@ def test_a_lowered_lifetime_is_also_how_long_the_entry_serves_while_refreshed() 
     assert judged(CLOSED, cache_control=b"max-age=60") == Lifetime(
         Kind.ENTRY, NOON + 60, NOON + 120, NOON + 60 + 50_000
     )
+
+
+def test_an_entry_past_its_max_age_on_arrival_only_stands_in_for_failures() -> None:
+    life = judged(CLOSED, cache_control=b"max-age=10", age=b"30")
+    assert life == Lifetime(Kind.ENTRY, NOON - 20, NOON - 20, NOON - 20 + 50_000)
 
 
 @pytest.mark.parametrize("directive", [b"must-revalidate", b"proxy-revalidate"])

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
+from tests.catalogue.service import READINGS, YEARS, Limit, anniversary
 
 
 def breakdown(granularity: str, start: str, end: str) -> Query:
@@ -36,6 +39,27 @@ def test_an_end_date_is_clamped_only_from_three_days_past_the_limit(
     at_the_limit = breakdown(granularity, start, limit)
     assert len({at_the_limit.canonical, kept.canonical, clamped.canonical}) == 3
     assert at_the_limit.last_day == date.fromisoformat(limit)
+
+
+nearby = st.integers(-4, 6)
+
+
+@settings(max_examples=400)
+@given(st.dates(date(2011, 12, 1), date(2026, 12, 31)), st.sampled_from(sorted(YEARS)), nearby, nearby)
+@example(date(2016, 2, 29), "day", 2, 3)
+@example(date(2015, 2, 28), "year", 0, 1)
+def test_however_the_limit_is_counted_only_ends_past_it_share_an_answer(
+    start: date, granularity: str, one: int, other: int
+) -> None:
+    limit = anniversary(start, YEARS[granularity])
+    ends = limit + timedelta(days=one), limit + timedelta(days=other)
+    queries = [breakdown(granularity, start.isoformat(), end.isoformat()) for end in ends]
+
+    def answered(reading: Limit) -> list[date]:
+        return [min(end, reading(start, YEARS[granularity])) for end in ends]
+
+    if any(len(set(answered(reading))) == 2 for reading in READINGS):
+        assert queries[0].canonical != queries[1].canonical
 
 
 def test_a_limit_past_the_end_of_the_calendar_clamps_nothing() -> None:
