@@ -98,9 +98,7 @@ class Wire(httpcore2.AsyncNetworkStream):
         return left if timeout is None else min(timeout, left)
 
     async def aclose(self) -> None:
-        """Closes the connection and ends the read under way."""
-        if self._arrival is not None:
-            self._arrival.cancel()
+        """Closes the connection, which also ends the read under way."""
         await self._stream.aclose()
 
     async def start_tls(

@@ -18,7 +18,9 @@ from cryptography.x509.oid import NameOID
 from gateway.upstream.client import BeforeWrite, Timeouts, UpstreamClient, UpstreamRequest, UpstreamResponse
 
 Behaviour = Callable[["Peer"], Awaitable[None]]
-PATIENT = Timeouts(connect=10, read=10, write=10, pool=10, total=10)
+LIMIT = 20.0
+"""Seconds after which a test with an origin is given up."""
+PATIENT = Timeouts(connect=1000, read=1000, write=1000, pool=1000, total=1000)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -90,7 +92,8 @@ async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> As
     scheme = "http" if tls is None else "https"
     origin.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield origin
+        async with asyncio.timeout(LIMIT):
+            yield origin
     finally:
         server.close()
         for handler in handlers:

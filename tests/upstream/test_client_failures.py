@@ -170,7 +170,7 @@ async def stop_mid_body(peer: Peer) -> None:
 async def test_silence_lasts_no_longer_than_the_read_timeout(behaviour: Behaviour) -> None:
     async with (
         serving(first(behaviour)) as origin,
-        calling(origin.url, replace(PATIENT, read=MOMENT, total=1000)) as client,
+        calling(origin.url, replace(PATIENT, read=MOMENT)) as client,
     ):
         with pytest.raises(UpstreamTimeout):
             await ask(client)
@@ -184,11 +184,10 @@ async def test_silence_lasts_no_longer_than_the_read_timeout(behaviour: Behaviou
 async def test_nothing_lasts_longer_than_the_total_timeout(behaviour: Behaviour) -> None:
     async with (
         serving(first(behaviour)) as origin,
-        calling(origin.url, replace(PATIENT, read=1000, total=MOMENT), max_connections=1) as client,
+        calling(origin.url, replace(PATIENT, total=MOMENT), max_connections=1) as client,
     ):
-        async with asyncio.timeout(5):
-            with pytest.raises(UpstreamTimeout):
-                await ask(client)
+        with pytest.raises(UpstreamTimeout):
+            await ask(client)
         assert (await ask(client)).body == b"ok"
 
 
