@@ -136,6 +136,7 @@ def test_there_are_other_endpoints_than_those_described() -> None:
         counter: json_of(asked, f"/total/{counter}/article/3")["totals"]
         for counter in ("views", "downloads", "shares")
     }
+    assert asked.answer("GET", "/lboro/total/article/3", "", None).status == 200
     assert json_of(asked, "/lboro/total/article/3") != overview
     assert json_of(asked, "/count/articles/group/3")["articles"] > 0
 

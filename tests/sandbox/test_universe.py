@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, timedelta
+from itertools import permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sandbox.question import COUNTERS, ITEMS
+from gateway.sandbox.question import COUNTERS, ITEMS, Window
 from gateway.sandbox.universe import Universe
 from tests.sandbox.asking import answer_of, json_of, service
 
@@ -171,6 +172,17 @@ def test_seeds_institutions_counters_and_items_have_numbers_of_their_own() -> No
     numbers = [tuple(json_of(world, target)["totals"] for target in asked) for world in (WORLD, service(seed=8))]
     assert numbers[0] != numbers[1]
     assert len(set(numbers[0])) > len(asked) // 2
+
+
+def test_institutions_and_counters_have_histories_of_their_own() -> None:
+    universe, always = Universe(seed=7), Window(date.min, date.max)
+    outside, inside = universe.articles(None), universe.articles("lboro")
+    assert [article.group for article in outside] != [article.group for article in inside]
+
+    article = max(outside, key=lambda article: article.popularity)
+    places = [(None, "views"), (None, "downloads"), ("lboro", "views")]
+    histories = [{event.day for event in universe.events(*place, article, always)} for place in places]
+    assert not any(one <= other for one, other in permutations(histories, 2))
 
 
 def test_tops_are_wrapped_or_bare_as_documented() -> None:
