@@ -1,0 +1,105 @@
+"""Listeners: a bound socket, and the uvicorn server that answers on it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from gateway.errors import ConfigurationError, GatewayError
+from gateway.lifecycle import Lifecycle
+from gateway.protocol import Limits, protocol_class
+from gateway.settings import Settings
+
+BACKLOG = 2_048
+KEEP_ALIVE_SECONDS = 65
+"""Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
+SLACK_SECONDS = 5.0
+"""What a request that waits for an upstream call may take on top of that call."""
+
+
+class StartupFailed(GatewayError):
+    """A part of the app did not start; the log says why."""
+
+
+class Listener(uvicorn.Server):
+    """A uvicorn server that leaves the signals alone and tells when it accepts."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self.on_start = on_start
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises StartupFailed where uvicorn would end the process."""
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            raise StartupFailed("the gateway could not start; its log says why") from None
+        self.on_start()
+
+    def stop(self) -> None:
+        """Accepts no more and ends once what is in flight is answered."""
+        self.should_exit = True
+
+
+def bind(host: str, port: int, name: str) -> socket.socket:
+    """A listening socket. Raises ConfigurationError in one line: unknown host, port in use, not permitted."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"the {name} listener cannot use {host}: {error.strerror}") from None
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.listen(BACKLOG)  # two sockets may bind one port; only one may listen
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(f"the {name} listener cannot listen on {host}:{port}: {error.strerror}") from None
+    return bound
+
+
+def url_of(bound: socket.socket) -> str:
+    """Where a bound socket is reached, with the port it really has."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def public_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
+    """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
+    graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
+    return _config(app, settings, lifecycle, lifespan="on", timeout_graceful_shutdown=graceful)
+
+
+def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
+    """The admin listener: no life of its own."""
+    return _config(app, settings, lifecycle, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+
+
+def _config(app: Any, settings: Settings, lifecycle: Lifecycle, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=protocol_class(Limits.of(settings), lifecycle),
+        ws="none",
+        interface="asgi3",
+        workers=1,
+        log_config=None,
+        log_level="warning",  # its own account of starting and ending; serve gives another
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+        **more,
+    )

@@ -1,0 +1,248 @@
+"""Protocol: uvicorn's HTTP protocol with bounds on what a client may do to a connection.
+
+Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden here; ``parser``,
+``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``, ``headers`` and
+``url``; ``cycle`` with ``response_complete`` and ``keep_alive``; ``timeout_keep_alive_handler`` and
+``_unset_keepalive_if_required``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from gateway.errors import (
+    BadRequest,
+    BadTarget,
+    GatewayError,
+    HeadTimeout,
+    HeadTooLarge,
+    TooManyConnections,
+    render,
+)
+from gateway.head import check_head, origin_form
+from gateway.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+END_OF_HEAD = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one listener allows. Durations are in seconds, sizes in bytes."""
+
+    connections: int
+    head_bytes: int
+    head_seconds: float
+    hosts: frozenset[bytes] = frozenset()
+    write_seconds: float = 30.0
+    """How long a client may leave its answer unread."""
+    linger_seconds: float = 2.0
+    """How long a refused client may go on sending, so that it gets to read the refusal (RFC 9112 §9.6)."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The limits that the settings ask for."""
+        return cls(
+            connections=settings.max_connections,
+            head_bytes=settings.head_max_bytes,
+            head_seconds=settings.head_timeout,
+            hosts=frozenset(host.lower().encode() for host in settings.public_hosts),
+        )
+
+
+def protocol_class(limits: Limits, lifecycle: Lifecycle) -> type[asyncio.Protocol]:
+    """The class for uvicorn's ``http=`` setting, bound to these limits."""
+    return type("BoundGatewayProtocol", (GatewayProtocol,), {"limits": limits, "lifecycle": lifecycle})
+
+
+class GatewayProtocol(HttpToolsProtocol):
+    """One client's connection.
+
+    No request has a body, so what arrives is a sequence of heads. The parser is given one head at a time and
+    the next only when the answer to the last is complete: pipelined answers keep their order, an error never
+    overtakes an answer, and a flood of requests waits outside. It also leaves nothing for uvicorn's
+    ``lenient_data_after_close`` to be lenient about.
+    """
+
+    limits: ClassVar[Limits]
+    lifecycle: ClassVar[Lifecycle]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ours: frozenset[bytes] = frozenset()
+        self._held = b""  # received, not yet parsed
+        self._head_bytes = 0  # parsed of the current head
+        self._head_tail = b""  # its last bytes, in case its end is split
+        self._refusal: GatewayError | None = None
+        self._refused = False
+        self._patience: asyncio.TimerHandle | None = None  # with a head, then with a refused client
+        self._stall: asyncio.TimerHandle | None = None  # with a client that does not read
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accepts the connection unless there are too many."""
+        if len(self.connections) >= self.limits.connections:
+            self.transport = transport
+            self._refused = True
+            self._write_refusal(TooManyConnections("Too many connections.", retry_after=1))
+            transport.close()
+            return
+        super().connection_made(transport)
+        self._ours = self._authorities()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets what was waited for."""
+        self._stop_patience()
+        self._stop_stall()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parses, or holds back what belongs to a later request."""
+        self._unset_keepalive_if_required()
+        if self._refused:
+            return
+        if self._answering:
+            self._hold(data)
+        else:
+            self._parse(data)
+
+    def on_headers_complete(self) -> None:
+        """Checks the head before uvicorn makes a request of it."""
+        self._stop_patience()
+        self._head_bytes, self._head_tail = 0, b""
+        method = self.parser.get_method()
+        try:
+            check_head(method, self.parser.get_http_version(), self.headers)
+            self.url = origin_form(method, self.url, self._ours)
+        except GatewayError as error:
+            self._refusal = error  # the parser does not hand exceptions through
+            raise
+        super().on_headers_complete()
+        if self.lifecycle.draining:
+            self.cycle.keep_alive = False
+
+    def on_response_complete(self) -> None:
+        """Goes on with what was held back."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._watch_stall()
+        elif self._held:
+            self._unset_keepalive_if_required()
+            held, self._held = self._held, b""
+            self._parse(held)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up with reading."""
+        super().pause_writing()
+        self._watch_stall()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        self._stop_stall()
+
+    def shutdown(self) -> None:
+        """Closes when idle, else after the answer; but never waits for ever for a client to read."""
+        super().shutdown()
+        self._held = b""
+        if self.transport.is_closing():
+            self._watch_stall()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes an idle connection, even one whose last answer was never read."""
+        super().timeout_keep_alive_handler()
+        self._watch_stall()
+
+    @property
+    def _answering(self) -> bool:
+        # Before the first request there is no cycle, though uvicorn's types say otherwise.
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            end = self._end_of_head(data)
+            if self._head_bytes + end > self.limits.head_bytes:
+                self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))
+                return
+            self._feed(data[:end])
+            data = data[end:]
+            if self._refused:
+                return
+            if self._answering:
+                if data:
+                    self._hold(data)
+                return
+        self._await_head()
+
+    def _end_of_head(self, data: bytes) -> int:
+        """Where in ``data`` the current head ends; the parser takes no other line ends than CRLF."""
+        found = (self._head_tail + data).find(END_OF_HEAD)
+        return len(data) if found < 0 else found + len(END_OF_HEAD) - len(self._head_tail)
+
+    def _feed(self, piece: bytes) -> None:
+        self._head_bytes += len(piece)
+        self._head_tail = (self._head_tail + piece)[-3:]
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            return  # an upgrade is a wish; the request is answered without (RFC 9110 §7.8)
+        except httptools.HttpParserInvalidURLError:
+            self._refuse(BadTarget("The request target is malformed."))
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or BadRequest(f"This is not an HTTP request: {error}."))
+
+    def _refuse(self, error: GatewayError) -> None:
+        self._refused = True
+        self._stop_patience()
+        self._write_refusal(error)
+        self.transport.write_eof()
+        self._patience = self.loop.call_later(self.limits.linger_seconds, self.transport.abort)
+
+    def _write_refusal(self, error: GatewayError) -> None:
+        status, headers, body = render(error)
+        closing = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+        lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
+        unwanted = error is self._refusal and self.parser.get_method() == b"HEAD"
+        self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if unwanted else body))
+
+    def _await_head(self) -> None:
+        if self._patience is None:
+            self._patience = self.loop.call_later(self.limits.head_seconds, self._head_overdue)
+
+    def _head_overdue(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse(HeadTimeout(f"A request head may take {self.limits.head_seconds:g} seconds."))
+
+    def _stop_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _watch_stall(self) -> None:
+        if self._stall is None:
+            self._stall = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
+
+    def _stop_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _authorities(self) -> frozenset[bytes]:
+        """What an absolute-form target may name: what the settings say, and where this connection arrived."""
+        host, port = self.server or ("localhost", None)
+        own = {f"[{host}]" if ":" in host else host, "localhost"}
+        return self.limits.hosts | {f"{name}:{port}".encode() for name in own}

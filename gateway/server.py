@@ -1,0 +1,95 @@
+"""Server: ``serve``, from bound sockets to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from gateway import __version__
+from gateway.listener import StartupFailed, bind, url_of
+from gateway.observe.logs import configure_logs
+from gateway.service import Factory, Sockets, run_alone
+from gateway.settings import Settings, masked_url
+from gateway.supervisor import Supervisor
+from gateway.worker import Worker
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+MEMORY_WARNING = """\
+WARNING: no Redis. Answers, the queue and the budget live in this process's memory: they are lost when it ends,
+WARNING: and another gateway process would ask the service on top of this one. For anything but trying it out,
+WARNING: set STATS_GATEWAY_REDIS_URL."""
+
+Announce = Callable[[str], None]
+
+
+def serve(settings: Settings, factory: Factory, announce: Announce) -> int:
+    """Serves until told to end; the exit code.
+
+    0 after a drained end, 1 when a start or an end failed, 128 + n when a second signal cut the end short.
+    ``factory`` is called in each worker process, so it is a module's function. Raises ConfigurationError: a
+    port in use, or whatever the factory raises.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    with (
+        closing(bind(settings.host, settings.port, "public")) as public,
+        closing(bind(settings.admin_host, settings.admin_port, "admin")) as admin,
+    ):
+        announce(opening(settings, url_of(public), url_of(admin)))
+        return _serve(settings, factory, (public, admin), lambda: announce("ready"))
+
+
+def opening(settings: Settings, public: str, admin: str) -> str:
+    """What a gateway says of itself when it starts; no secrets."""
+    redis_url = settings.redis_url.get_secret_value()
+    unlimited = settings.budget == "unlimited"
+    lines = {
+        "public": public,
+        "admin": admin,
+        "upstream": settings.upstream,
+        "redis": masked_url(redis_url),
+        "budget": settings.budget if unlimited else f"{settings.budget}, burst {settings.budget_burst}",
+        "workers": settings.workers,
+        "registry": settings.registry.absolute(),
+    }
+    told = [f"stats-gateway {__version__}", *(f"  {name:<9} {value}" for name, value in lines.items())]
+    return "\n".join(told + [MEMORY_WARNING] * (redis_url == "memory://"))
+
+
+def _serve(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> int:
+    if settings.workers > 1:
+        with shared_metrics():
+            return asyncio.run(_supervise(settings, factory, sockets, on_ready))
+    try:
+        run_alone(settings, factory, sockets, on_ready)
+    except StartupFailed:
+        return 1
+    return 0
+
+
+async def _supervise(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> int:
+    def stop_listening() -> None:
+        # Else the kernel would go on accepting, for nobody, once the workers have closed theirs.
+        for each in sockets:
+            each.close()
+
+    def start() -> Worker:
+        return Worker(settings, factory, sockets)
+
+    return await Supervisor(start, settings.workers, on_ready, stop_listening).run()
+
+
+@contextmanager
+def shared_metrics() -> Iterator[None]:
+    """A folder in which prometheus_client adds the workers' metrics up; the operator's own if there is one."""
+    if METRICS_FOLDER in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="stats-gateway-metrics-", ignore_cleanup_errors=True) as folder:
+        os.environ[METRICS_FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[METRICS_FOLDER]

@@ -1,0 +1,101 @@
+"""Service: one process's public and admin listener, from its start to its drained end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from uvicorn.loops.auto import auto_loop_factory
+
+from gateway.lifecycle import Lifecycle
+from gateway.listener import Listener, admin_config, public_config
+from gateway.settings import Settings
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Application(Protocol):
+    """What a service serves. ``public`` has a lifespan, which starts and stops the parts."""
+
+    @property
+    def public(self) -> Any: ...
+
+    @property
+    def admin(self) -> Any: ...
+
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+
+
+Factory = Callable[[Settings], Application]
+Sockets = tuple[socket.socket, socket.socket]
+"""The public and the admin listener's."""
+
+
+class Service:
+    """Both listeners of one process, on sockets that already listen."""
+
+    def __init__(
+        self, application: Application, settings: Settings, sockets: Sockets, on_ready: Callable[[], None]
+    ) -> None:
+        lifecycle = application.lifecycle
+        self._lifecycle = lifecycle
+        self._drain_seconds = settings.drain_seconds
+        self._sockets = sockets
+        self._public = Listener(public_config(application.public, settings, lifecycle), on_ready)
+        self._admin = Listener(admin_config(application.admin, settings, lifecycle))
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Serves until stopped. Raises StartupFailed."""
+        public, admin = self._sockets
+        scraped = asyncio.create_task(self._admin.serve([admin]))
+        try:
+            await self._public.serve([public])
+        finally:
+            self._admin.stop()  # last, so that the end can be watched
+            await scraped
+
+    def stop(self, *, drain: bool) -> None:
+        """Begins the end; only the first call counts.
+
+        Readiness turns 503 and answers close their connections. With ``drain`` this goes on for
+        ``drain_seconds``, so that load balancers and clients move elsewhere, before the listeners stop.
+        """
+        if self.stopping:
+            return
+        self.stopping = True
+        pause = self._drain_seconds if drain and self._lifecycle.ready else 0.0
+        self._lifecycle.drain()
+        asyncio.get_running_loop().call_later(pause, self._public.stop)
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine to its end on uvloop where there is one."""
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        runner.run(main)
+
+
+def run_alone(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> None:
+    """Serves in this process until SIGTERM (drains) or SIGINT; a second signal ends it at once.
+
+    Raises ConfigurationError from the factory, and StartupFailed.
+    """
+
+    async def main() -> None:
+        service = Service(factory(settings), settings, sockets, on_ready)
+
+        def signalled(number: int) -> None:
+            if service.stopping:
+                os._exit(128 + number)
+            service.stop(drain=number == signal.SIGTERM)
+
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, signalled, number)
+        await service.run()
+
+    run_loop(main())

@@ -1,0 +1,115 @@
+"""Workers: a service in a process of its own, as its supervisor and as itself see it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Literal
+
+from gateway.errors import ConfigurationError
+from gateway.listener import StartupFailed
+from gateway.observe.logs import configure_logs
+from gateway.service import Factory, Service, Sockets, run_loop
+from gateway.settings import Settings
+
+READY = ("ready", "")
+News = tuple[str, str]
+"""``READY``, or ``("refused", why)`` when the settings cannot be used."""
+Order = Literal["drain", "stop"]
+
+
+class Worker:
+    """A worker process, from outside."""
+
+    def __init__(self, settings: Settings, factory: Factory, sockets: Sockets) -> None:
+        spawn = get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(
+            target=work, args=(settings, factory, sockets, theirs), daemon=True, name="stats-gateway-worker"
+        )
+        self._process.start()
+        theirs.close()  # the worker's is then the only one, and its end is the worker's end
+        self.ready = False
+        self.refusal: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.pid} {'ready' if self.ready else 'starting'}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    async def news(self) -> bool:
+        """Waits until something is heard of the worker; False when it has ended."""
+        await _readable(self._pipe)
+        try:
+            what, why = self._pipe.recv()
+        except (EOFError, OSError):
+            return False
+        self.ready = what == "ready"
+        self.refusal = why if what == "refused" else None
+        return True
+
+    async def ended(self) -> int:
+        """Waits for the process's end; its exit code, negative for a signal."""
+        self._pipe.close()
+        await asyncio.to_thread(self._process.join)
+        return self._process.exitcode or 0
+
+    def order(self, order: Order) -> None:
+        """Tells the worker to end; one that has just ended does not mind."""
+        try:
+            self._pipe.send(order)
+        except OSError:
+            return
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+
+
+def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connection) -> None:
+    """The worker process: serves until ordered to end, or until the supervisor is gone.
+
+    Orders come through the pipe and SIGINT is ignored, because a terminal's Ctrl-C reaches supervisor and
+    workers alike and must count once.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(settings.log_level, settings.log_format)
+
+    async def main() -> None:
+        service = Service(factory(settings), settings, sockets, lambda: pipe.send(READY))
+        loop = asyncio.get_running_loop()
+
+        def ordered() -> None:
+            try:
+                order = pipe.recv()
+            except (EOFError, OSError):
+                loop.remove_reader(pipe.fileno())
+                order = "stop"  # whoever takes the supervisor's place needs the ports
+            service.stop(drain=order == "drain")
+
+        loop.add_reader(pipe.fileno(), ordered)
+        loop.add_signal_handler(signal.SIGTERM, lambda: service.stop(drain=True))
+        await service.run()
+
+    try:
+        run_loop(main())
+    except ConfigurationError as error:
+        pipe.send(("refused", error.message))
+        sys.exit(2)
+    except StartupFailed:
+        sys.exit(1)
+
+
+async def _readable(pipe: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    something = asyncio.Event()
+    loop.add_reader(pipe.fileno(), something.set)
+    try:
+        await something.wait()
+    finally:
+        loop.remove_reader(pipe.fileno())

@@ -1,0 +1,75 @@
+"""A small application behind the real edge, as a command and in-process, and raw clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from gateway.errors import ConfigurationError
+from gateway.lifecycle import Lifecycle
+from gateway.server import serve
+from gateway.settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class SmallApplication:
+    public: Starlette
+    admin: Starlette
+    lifecycle: Lifecycle
+
+
+def small_application(settings: Settings) -> SmallApplication:
+    """``/pid``, ``/slow?seconds`` and a readiness route; its lifespan leaves a mark when it ends."""
+    lifecycle = Lifecycle()
+
+    async def pid(_: Request) -> Response:
+        return PlainTextResponse(str(os.getpid()))
+
+    async def slow(request: Request) -> Response:
+        await asyncio.sleep(float(request.url.query))
+        return PlainTextResponse("slow but whole")
+
+    async def ready(_: Request) -> Response:
+        return PlainTextResponse(lifecycle.phase.value, status_code=200 if lifecycle.ready else 503)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        if "broken" in settings.upstream:
+            raise RuntimeError("a part does not start")
+        lifecycle.started()
+        yield
+        with settings.registry.open("a") as marks:
+            marks.write("ended\n")
+
+    if "refused" in settings.upstream:
+        raise ConfigurationError("these settings cannot be used")
+    routes = [Route("/pid", pid), Route("/slow", slow), Route("/-/health/ready", ready)]
+    admin = Starlette(routes=[Route("/pid", pid), Route("/metrics-folder", metrics_folder)])
+    return SmallApplication(Starlette(routes=routes, lifespan=lifespan), admin, lifecycle)
+
+
+async def metrics_folder(_: Request) -> Response:
+    return PlainTextResponse(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "none"))
+
+
+def main() -> int:
+    """What ``python -m tests.edge`` would be, but for the name of its module in a worker."""
+    try:
+        return serve(load_settings(), small_application, lambda line: print(line, flush=True))
+    except ConfigurationError as error:
+        print(error.message, file=sys.stderr)
+        return 2
+
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-c", "import sys, tests.edge; sys.exit(tests.edge.main())"]

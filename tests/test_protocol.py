@@ -1,0 +1,416 @@
+"""The protocol under a real uvicorn server and its event loop, spoken to in literal bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from uvicorn.loops.auto import auto_loop_factory
+
+from gateway.lifecycle import Lifecycle
+from gateway.listener import Listener, bind
+from gateway.protocol import Limits, protocol_class
+from tests.wire import Address, Wire, ask, get, shown
+
+LIMITS = Limits(connections=100, head_bytes=2_000, head_seconds=10.0, hosts=frozenset({b"stats.example.org"}))
+BIG = 32 * 1024 * 1024
+
+
+class Echo:
+    """Answers with what it was asked; ``X-Do: wait`` waits to be released, ``X-Do: big`` is long."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Semaphore(0)
+        self.released = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path: bytes = scope["raw_path"]
+        do = dict(scope["headers"]).get(b"x-do")
+        self.arrived.release()
+        if do == b"wait":
+            await self.released.wait()
+        asked = {
+            "method": scope["method"],
+            "path": path.decode("latin-1"),
+            "query": scope["query_string"].decode("latin-1"),
+            "headers": [name.decode() for name, _ in scope["headers"]],
+        }
+        body = b"x" * BIG if do == b"big" else json.dumps(asked).encode()
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+@dataclass
+class Edge:
+    """A running server."""
+
+    address: Address
+    app: Echo
+    lifecycle: Lifecycle
+    listener: Listener
+    loop: asyncio.AbstractEventLoop
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Runs something on the server's loop."""
+        self.loop.call_soon_threadsafe(function)
+
+
+@contextmanager
+def edge(limits: Limits = LIMITS, keep_alive: int = 60) -> Iterator[Edge]:
+    """A server with these limits, on an event loop in a thread."""
+    app, lifecycle, started = Echo(), Lifecycle(), threading.Event()
+    protocol = protocol_class(limits, lifecycle)
+    config = uvicorn.Config(
+        app, http=protocol, ws="none", interface="asgi3", lifespan="off", log_config=None, access_log=False,
+        timeout_keep_alive=keep_alive, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    listener = Listener(config, started.set)
+    bound = bind("127.0.0.1", 0, "public")
+    address = bound.getsockname()
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_until_complete, args=(listener.serve([bound]),))
+        thread.start()
+        assert started.wait(5)
+        try:
+            yield Edge(address, app, lifecycle, listener, loop)
+        finally:
+            loop.call_soon_threadsafe(app.released.set)
+            listener.stop()
+            thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Edge]:
+    """One server for all tests that change nothing about it."""
+    with edge() as running:
+        yield running
+
+
+HOST = b"Host: gateway\r\n"
+BAD_REQUESTS = {
+    "no Host": b"GET / HTTP/1.1\r\n\r\n",
+    "two Hosts": b"GET / HTTP/1.1\r\n" + HOST + HOST + b"\r\n",
+    "empty Host": b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+    "invalid Host": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    "two Hosts in one": b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
+    "HTTP/0.9": b"GET /\r\n\r\n",
+    "HTTP/0.9 by name": b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
+    "HTTP/1.2": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
+    "HTTP/2": b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "an unknown method": b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method in lower case": b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a space in the target": b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n",
+    "Content-Length on GET": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx",
+    "an expected body": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+    "a chunked body": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "chunked garbage": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "Content-Length twice": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    "Content-Length list": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0, 0\r\n\r\n",
+    "Content-Length +0": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: +0\r\n\r\n",
+    "Content-Length -0": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: -0\r\n\r\n",
+    "empty Content-Length": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length:\r\n\r\n",
+    "huge Content-Length": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n",
+    "CL.TE": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "TE.CL": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
+    "TE.TE": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n",
+    "an odd coding": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n",
+    "a folded header": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n",
+    "a leading space": b"GET / HTTP/1.1\r\n X: a\r\n" + HOST + b"\r\n",
+    "a space before the colon": b"GET / HTTP/1.1\r\n" + HOST + b"X : a\r\n\r\n",
+    "no name": b"GET / HTTP/1.1\r\n" + HOST + b": a\r\n\r\n",
+    "no colon": b"GET / HTTP/1.1\r\n" + HOST + b"X\r\n\r\n",
+    "bare LF": b"GET / HTTP/1.1\n" + HOST + b"\n",
+    "bare LF between headers": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\nY: b\r\n\r\n",
+    "bare CR": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\rY: b\r\n\r\n",
+    "NUL": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
+    "a control character": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\x01b\r\n\r\n",
+}  # fmt: skip
+BAD_TARGETS = [b"/a#b", b"/?a#b", b"*", b"a:443", b"a", b"/\xc3\xa9", b"/\x01", b"/\x7f", b"/\ta",
+               b"http:/a", b"?a", b"\\", b"http://stats.example.org/#a"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_REQUESTS)
+def test_what_is_not_http_is_refused_and_the_connection_closed(server: Edge, name: str) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(BAD_REQUESTS[name] + get("/smuggled")).answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
+        assert "proxy-status" in answer.headers
+        assert wire.ended()
+
+
+@pytest.mark.parametrize("target", BAD_TARGETS)
+def test_a_malformed_target_is_refused_and_the_connection_closed(server: Edge, target: bytes) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n" + get("/smuggled")).answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadTarget", True)
+        assert wire.ended()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"CONNECT stats.example.org:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx",
+        b"PUT / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_tunnels_and_bodies_of_other_methods_are_not_allowed(server: Edge, data: bytes) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(data + get("/smuggled")).answer()
+        assert (answer.status, answer.code, answer.closes) == (405, "GatewayMethodNotAllowed", True)
+        assert answer.headers["allow"] == "GET, HEAD"
+        assert wire.ended()
+
+
+def test_the_refusal_of_a_head_request_has_no_body(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(b"HEAD / HTTP/1.1\r\n\r\n").answer(head=True)
+        assert answer.status == 400
+        assert int(answer.headers["content-length"]) > 0
+        assert wire.ended()
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "//a//b", "/%2e%2e/%2F%00?%zz", '/a\\b"<>{}|^`;:@', "/?a?b=/c&&=", "/:80"]
+)
+def test_path_and_query_arrive_exactly_as_they_were_written(server: Edge, target: str) -> None:
+    assert_arrives(server, target)
+
+
+@given(st.text([chr(c) for c in range(0x21, 0x7F) if chr(c) != "#"], max_size=60).filter(lambda t: t[-1:] != "?"))
+def test_any_printable_target_arrives_exactly_as_it_was_written(server: Edge, rest: str) -> None:
+    assert_arrives(server, "/" + rest)
+
+
+def assert_arrives(server: Edge, target: str) -> None:
+    asked = shown(ask(server.address, get(target)))
+    assert "?".join(filter(None, [asked["path"], asked["query"]])) == target or target == f"{asked['path']}?"
+
+
+def test_absolute_form_reaches_the_app_as_origin_form(server: Edge) -> None:
+    host, port = server.address
+    for authority in (f"{host}:{port}", f"localhost:{port}", "stats.example.org", "stats.example.org:443"):
+        answer = ask(server.address, get(f"https://{authority}/a%20b?c"))
+        assert (shown(answer)["path"], shown(answer)["query"]) == ("/a%20b", "c")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://elsewhere.example/", "http://u@stats.example.org/", "http://localhost/"]
+)
+def test_absolute_form_of_another_server_is_misdirected(server: Edge, target: str) -> None:
+    answer = ask(server.address, get(target))
+    assert (answer.status, answer.code, answer.closes) == (421, "GatewayMisdirected", True)
+
+
+def head_of(size: int, target: str = "/") -> bytes:
+    """A request head of exactly so many bytes."""
+    bare = get(target, "X: ")
+    return get(target, "X: " + "x" * (size - len(bare)))
+
+
+def test_a_head_may_have_exactly_the_limit(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        for _ in range(3):
+            assert wire.send(head_of(LIMITS.head_bytes)).answer().status == 200
+        assert wire.send(head_of(LIMITS.head_bytes + 1)).answer().status == 431
+        assert wire.ended()
+
+
+def test_the_limit_counts_each_of_several_heads_in_one_packet_alone(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        wire.send(head_of(LIMITS.head_bytes) * 3)
+        assert [wire.answer().status for _ in range(3)] == [200] * 3
+
+
+def test_a_head_split_anywhere_is_one_head(server: Edge) -> None:
+    request = head_of(LIMITS.head_bytes)
+    with Wire(server.address) as wire:
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in range(-6, 0):
+            wire.send(request[:cut]).send(request[cut:] + request)
+            assert [wire.answer().status for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"\r\n" * 50_000, b"G" * 3 + b"\r\n",
+     b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, b"GET / HTTP/1.1\r\n" + b"x" * 100_000],
+    ids=["target", "headers", "empty lines", "method", "value", "name"],
+)  # fmt: skip
+def test_a_head_that_never_ends_is_refused(server: Edge, endless: bytes) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(endless).answer()
+        assert (answer.status, answer.closes) in {(431, True), (400, True)}
+        assert (answer.status == 431) == (len(endless) > LIMITS.head_bytes)
+        assert wire.ended()
+
+
+QUICK = Limits(connections=3, head_bytes=2_000, head_seconds=0.2, write_seconds=0.3, linger_seconds=0.2)
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Edge]:
+    """A server with little patience."""
+    with edge(QUICK, keep_alive=1) as running:
+        yield running
+
+
+@pytest.mark.parametrize("start", [b"", b"\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_a_head_that_is_late_is_refused(quick: Edge, start: bytes) -> None:
+    with Wire(quick.address) as wire:
+        answer = wire.send(start).answer()
+        assert (answer.status, answer.code, answer.closes) == (408, "GatewayHeadTimeout", True)
+        assert wire.ended()
+
+
+def test_dripping_a_head_wins_no_time(quick: Edge) -> None:
+    with Wire(quick.address) as wire:
+        wire.socket.settimeout(0.05)
+        for _ in range(100):
+            try:
+                wire.send(b"\r\n")
+                if wire.socket.recv(1_000).startswith(b"HTTP/1.1 408 "):
+                    return
+            except TimeoutError:
+                continue
+    raise AssertionError("it went on")
+
+
+def test_a_late_second_head_is_refused_after_the_first_answer(quick: Edge) -> None:
+    with Wire(quick.address) as wire:
+        wire.send(get("/first") + b"GET /second HTTP/1.1\r\n")
+        assert [wire.answer().status, wire.answer().status] == [200, 408]
+        assert wire.ended()
+
+
+def test_an_idle_connection_outlives_the_patience_with_heads(quick: Edge) -> None:
+    with Wire(quick.address) as wire:
+        assert wire.send(get()).answer().status == 200
+        threading.Event().wait(QUICK.head_seconds * 1.5)
+        assert wire.send(get()).answer().status == 200
+
+
+def test_an_idle_connection_is_closed_after_the_keep_alive(quick: Edge) -> None:
+    with Wire(quick.address) as wire:
+        assert wire.send(get()).answer().status == 200
+        assert wire.ended()
+
+
+def test_waiting_for_an_answer_is_not_a_late_head() -> None:
+    with edge(QUICK) as running, Wire(running.address) as wire:
+        wire.send(get("/wait", "X-Do: wait"))
+        threading.Event().wait(QUICK.head_seconds * 1.5)
+        running.call(running.app.released.set)
+        assert wire.answer().status == 200
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
+    with edge(QUICK) as running, Wire(running.address) as wire:
+        wire.send(get("/big", "X-Do: big"))
+        threading.Event().wait(QUICK.write_seconds * 2)
+        with pytest.raises((AssertionError, ConnectionResetError)):
+            wire.answer()
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer() -> None:
+    with edge(Limits(3, 2_000, 0.2, write_seconds=5.0)) as running, Wire(running.address) as wire:
+        wire.send(get("/big", "X-Do: big"))
+        threading.Event().wait(0.3)
+        assert len(wire.answer().body) == BIG
+
+
+def test_connections_over_the_cap_are_refused_at_once_and_welcome_again_later() -> None:
+    with edge(Limits(2, 2_000, 10.0)) as running:
+        with Wire(running.address) as one, Wire(running.address) as two:
+            assert one.send(get()).answer().status == 200
+            assert two.send(get()).answer().status == 200
+            with Wire(running.address) as three:
+                answer = three.answer()
+                assert (answer.status, answer.code, answer.closes) == (503, "GatewayTooManyConnections", True)
+                assert answer.headers["retry-after"] == "1"
+                assert three.ended()
+            assert one.send(get()).answer().status == 200
+        until_free(running)
+        assert ask(running.address, get()).status == 200
+
+
+def until_free(running: Edge) -> None:
+    """Waits until the server has noticed that its clients left."""
+    for _ in range(100):
+        if not running.listener.server_state.connections:
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("connections stay counted")
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        wire.send(b"".join(get(f"/{n}") for n in range(500)))
+        assert [shown(wire.answer())["path"] for _ in range(500)] == [f"/{n}" for n in range(500)]
+
+
+def test_an_error_never_overtakes_the_answer_before_it() -> None:
+    with edge() as running, Wire(running.address) as wire:
+        wire.send(get("/wait", "X-Do: wait") + b"GET /bad HTTP/1.1\r\n\r\n" + get("/never"))
+        assert running.app.arrived.acquire(timeout=5)
+        running.call(running.app.released.set)
+        assert shown(wire.answer())["path"] == "/wait"
+        assert wire.answer().status == 400
+        assert wire.ended()
+        assert not running.app.arrived.acquire(blocking=False)
+
+
+def test_a_pipelined_request_starts_only_when_the_one_before_is_answered() -> None:
+    with edge() as running, Wire(running.address) as wire:
+        wire.send(get("/wait", "X-Do: wait")).send(get("/next"))
+        assert running.app.arrived.acquire(timeout=5)
+        assert not running.app.arrived.acquire(timeout=0.1)
+        running.call(running.app.released.set)
+        assert [shown(wire.answer())["path"] for _ in range(2)] == ["/wait", "/next"]
+
+
+def test_nothing_after_a_request_that_closes_is_answered(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        answer = wire.send(get("/last", "Connection: close") + get("/smuggled")).answer()
+        assert (answer.status, answer.closes) == (200, True)
+        assert wire.ended()
+
+
+def test_an_upgrade_is_ignored(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        wire.send(get("/one", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: a") + get("/two"))
+        assert [shown(wire.answer())["path"] for _ in range(2)] == ["/one", "/two"]
+
+
+def test_http_1_0_is_answered_and_closed(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        assert wire.send(b"GET /old HTTP/1.0\r\n\r\n").answer().closes
+        assert wire.ended()
+
+
+def test_a_client_that_is_refused_while_it_sends_can_read_why(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        wire.send(b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000)
+        assert wire.answer().status == 431
+
+
+def test_answers_close_their_connections_while_draining() -> None:
+    with edge() as running, Wire(running.address) as wire:
+        assert not wire.send(get()).answer().closes
+        running.lifecycle.drain()
+        assert wire.send(get()).answer().closes
+        assert wire.ended()
