@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import fakeredis
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -16,6 +17,8 @@ from gateway.errors import CacheUnavailable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+
+T = TypeVar("T")
 
 MEMORY = "memory://"
 
@@ -43,6 +46,15 @@ def connect(settings: Settings) -> Client:
         protocol=2,
     )
     return Redis.from_pool(pool)
+
+
+async def shielded(command: Coroutine[Any, Any, T]) -> T:
+    """The result of a command that runs to its end even when its caller is cancelled.
+
+    Cut off midway, a command leaves its reply to the next one on its connection (redis-py#2624), or swallows
+    the cancellation.
+    """
+    return await asyncio.shield(asyncio.ensure_future(command))
 
 
 @contextmanager

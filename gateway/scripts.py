@@ -10,7 +10,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from gateway.redis_client import Client, redis_errors
+from gateway.redis_client import Client, redis_errors, shielded
 
 Argument = bytes | str | int | float
 
@@ -51,17 +51,21 @@ async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[
     """
     with redis_errors():
         if len(invocations) == 1:
-            return [await _one(client, invocations[0])]
-        pipe = client.pipeline(transaction=False)
-        for each in invocations:
-            pipe.evalsha(each.script.sha, 1, each.key, *each.args)
-        replies = await pipe.execute(raise_on_error=False)
-        for i, reply in enumerate(replies):
-            if _unknown(reply):
-                replies[i] = await _whole(client, invocations[i])
-            elif isinstance(reply, Exception):
-                raise reply
-        return list(replies)
+            return [await shielded(_one(client, invocations[0]))]
+        return await shielded(_several(client, invocations))
+
+
+async def _several(client: Client, invocations: Sequence[Invocation]) -> list[Any]:
+    pipe = client.pipeline(transaction=False)
+    for each in invocations:
+        pipe.evalsha(each.script.sha, 1, each.key, *each.args)
+    replies = list(await pipe.execute(raise_on_error=False))
+    for i, reply in enumerate(replies):
+        if _unknown(reply):
+            replies[i] = await _whole(client, invocations[i])
+        elif isinstance(reply, Exception):
+            raise reply
+    return replies
 
 
 async def _one(client: Client, invocation: Invocation) -> Any:

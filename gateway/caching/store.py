@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.caching.entry import Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
 from gateway.caching.near import NearCache
-from gateway.redis_client import Client, redis_errors
+from gateway.redis_client import Client, redis_errors, shielded
 from gateway.scripts import Invocation, Script
 
 PUT = Script.load("gateway.caching", "put.lua")
@@ -36,13 +36,13 @@ class Store:
         return Found(self.near.get(key.entry), self.near.get(key.error), near=True)
 
     async def look_up(self, key: CacheKey) -> Found:
-        """What Redis has, copied near. Raises CacheUnavailable.
-
-        Shielded: a command cut off by its caller's cancellation would leave its reply to the next one.
-        """
+        """What Redis has, copied near. Raises CacheUnavailable."""
         with redis_errors():
-            values = await asyncio.shield(asyncio.ensure_future(self.client.mget(key.entry, key.error)))
+            values = await shielded(self._mget(key.entry, key.error))
         return Found(self._read(values[0], key.entry), self._read(values[1], key.error))
+
+    async def _mget(self, *keys: str) -> list[Any]:
+        return list(await self.client.mget(*keys))
 
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it."""

@@ -30,6 +30,7 @@ SUBMIT, CLAIM, SLOT, FINISH, POLL, LEAVE, BEAT = (
     for name in ("submit", "claim", "slot", "finish", "poll", "leave", "beat")
 )
 MICRO = 1e-6
+STUBBORN = 5
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
 
@@ -108,10 +109,15 @@ class Queue:
         running = [f.task for f in self._flights.values() if f.claim is not None]
         if running:
             await asyncio.wait(running, timeout=grace)
-        tasks = [*self._loops, *self._background, *(f.task for f in self._flights.values())]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end([*self._loops, *self._background, *(f.task for f in self._flights.values())])
+
+    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Cancels tasks until they end; what swallows one cancellation gets another."""
+        for _ in range(STUBBORN):
+            for task in tasks:
+                task.cancel()
+            if not tasks or not (await asyncio.wait(tasks, timeout=1.0))[1]:
+                return
 
     async def land(
         self, id: str, exact: str, tenant: str, band: Band, work: Work, recheck: Recheck, timeout: float

@@ -17,6 +17,9 @@ from typing import Any
 
 import httpx2 as httpx
 
+from gateway.tenants.keyring import Keyring
+from gateway.tenants.registry import FileRegistry
+from gateway.tenants.tenant import Pair
 from tests.redis_server import free_port
 
 STARTUP_SECONDS = 40.0
@@ -88,21 +91,17 @@ class Stage:
 
     def tenant(self, name: str, *institutions: str, password: str = "") -> str:
         """Adds a tenant with the sandbox's pairs (or a wrong password); answers its key."""
-        self.command("tenant", "add", name, "--name", name)
+        registry = self.registry()
+        registry.add(name, name)
         for institution in institutions:
-            words = ("tenant", "add", name, "--institution", institution, "--username", institution)
-            self.command(*words, "--password-stdin", given=(password or f"sandbox-{institution}") + "\n")
-        self.keys[name] = self.command("key", "add", name).strip()
+            registry.add(name, None, Pair(institution, institution, password or f"sandbox-{institution}"))
+        self.keys[name] = registry.add_key(name)
         return self.keys[name]
 
-    def command(self, *words: str, given: str = "") -> str:
-        """Runs one of the project's commands to its end."""
-        command = [sys.executable, "-m", "gateway", *words]
-        done = subprocess.run(
-            command, env=self.environment, input=given, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def registry(self) -> FileRegistry:
+        """The registry that the gateways follow."""
+        path = Path(self.environment["STATS_GATEWAY_REGISTRY"])
+        return FileRegistry(path, Keyring("", path))
 
     def serve(self, **settings: object) -> Process:
         """Starts a gateway, with settings on top of the stage's, and waits until it is ready."""

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
+from gateway.tenants.tenant import Pair
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged
 
@@ -43,8 +44,7 @@ def stage() -> Iterator[Stage]:
         for name, pairs in HOLDS.items():
             stage.tenant(name)
             for institution, password in pairs.items():
-                words = ("tenant", "add", name, "--institution", institution, "--username", institution)
-                stage.command(*words, "--password-stdin", given=password + "\n")
+                stage.registry().add(name, None, Pair(institution, institution, password))
         yield stage
 
 

@@ -16,11 +16,17 @@ EVENING = datetime(2026, 3, 10, 23, 55, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC).timestamp()
 
 
-@pytest.fixture
-def stage() -> Iterator[Stage]:
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Stage]:
     with staged() as stage:
         stage.tenant("reports", "lboro")
         yield stage
+
+
+@pytest.fixture
+def stage(sandbox: Stage) -> Stage:
+    sandbox.reset_calls()
+    return sandbox
 
 
 async def landed(house: House) -> None:
