@@ -80,6 +80,8 @@ class Parts:
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The public app's lifespan: flights finish and connections close when it ends."""
+        for note in self.registry.notes():
+            log.warning("registry", note=note)
         watchers = [asyncio.create_task(each) for each in self._watchers()]
         await self.queue.start()
         self.lifecycle.started()

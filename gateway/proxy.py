@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import structlog
@@ -45,6 +46,8 @@ T = TypeVar("T")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 FORWARDED = frozenset({b"accept", b"accept-language"})
 """Request headers that go upstream with an unknown request; a known one's answer depends on none."""
+HOT_TARGETS = 2_048
+"""Targets whose query is remembered: dashboards ask the same few again and again."""
 ASK_AGAIN = 3
 """Flights a caller joins before it takes an error answer that echoes another's spelling of its query."""
 
@@ -112,6 +115,9 @@ class Proxy:
         self.clock = clock
         self.metrics = metrics
         self.lifecycle = lifecycle
+        self._recognise = lru_cache(HOT_TARGETS)(
+            partial(recognise, ignored=rules.ignored_parameters, max_bytes=rules.target_max_bytes)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens on its way."""
@@ -135,9 +141,7 @@ class Proxy:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
         check_method(exchange)
         tenant = exchange.tenant = identify(exchange.headers, self.registry.directory, self.rules.allow_anonymous)
-        query = exchange.query = recognise(
-            exchange.path, exchange.query_string, self.rules.ignored_parameters, self.rules.target_max_bytes
-        )
+        query = exchange.query = self._recognise(exchange.path, exchange.query_string)
         access = authorise(tenant, query)
         key = self._key(query, access, exchange.headers)
         decision = await self._look_up(key, wants_fresh(exchange.headers))
@@ -190,15 +194,18 @@ class Proxy:
     ) -> tuple[Landing, bool]:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling."""
         work = self.errands.errand(query, access, key, forwarded(query, headers))
-        deadline = asyncio.get_running_loop().time() + self.rules.caller_timeout
-        for last in (*(False,) * (ASK_AGAIN - 1), True):
-            left = deadline - asyncio.get_running_loop().time()
-            landing, led = await self.queue.land(
-                key.id, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key), left
-            )
-            if last or landing.answers(key.exact):
-                break
-        return landing, led
+        time = asyncio.get_running_loop().time
+        deadline = time() + self.rules.caller_timeout
+
+        async def join() -> tuple[Landing, bool]:
+            left = deadline - time()
+            return await self.queue.land(key.id, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key), left)
+
+        for _ in range(ASK_AGAIN - 1):
+            landing, led = await join()
+            if landing.answers(key.exact):
+                return landing, led
+        return await join()
 
     def _refresh(self, query: Query, access: Access, key: CacheKey, tenant: Tenant, headers: Headers) -> None:
         work = self.errands.errand(query, access, key, forwarded(query, headers))
