@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from multiprocessing import get_context
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Literal
 
 from gateway.errors import ConfigurationError
 from gateway.listener import StartupFailed
 from gateway.observe.logs import configure_logs
-from gateway.service import Factory, Service, Sockets, run_loop
+from gateway.service import SIGNALS, Factory, Service, Sockets, run_loop
 from gateway.settings import Settings
 
 READY = ("ready", "")
@@ -30,7 +32,8 @@ class Worker:
         self._process = spawn.Process(
             target=work, args=(settings, factory, sockets, theirs), daemon=True, name="stats-gateway-worker"
         )
-        self._process.start()
+        with held_back(SIGNALS):
+            self._process.start()
         theirs.close()  # the worker's is then the only one, and its end is the worker's end
         self.ready = False
         self.refusal: str | None = None
@@ -94,6 +97,7 @@ def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connectio
 
         loop.add_reader(pipe.fileno(), ordered)
         loop.add_signal_handler(signal.SIGTERM, lambda: service.stop(drain=True))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         await service.run()
 
     try:
@@ -103,6 +107,17 @@ def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connectio
         sys.exit(2)
     except StartupFailed:
         sys.exit(1)
+
+
+@contextmanager
+def held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Signals wait, for this process and for one started meanwhile until it is prepared for them."""
+    resource_tracker.ensure_running()  # else the first start of a process would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def _readable(pipe: Connection) -> None:

@@ -220,6 +220,20 @@ def test_workers_share_the_ports_and_a_folder_for_their_metrics_and_are_replaced
         assert not folder.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_of_them_while_the_workers_start_is_a_good_end(number: signal.Signals) -> None:
+    with serving(wait=False, workers=2) as running:
+        until(lambda: len(children(running.process.pid)) == 3)  # the workers, and Python's resource tracker
+        os.killpg(running.process.pid, number)
+        assert running.ended() == 0
+        assert running.output == ""
+
+
+def children(pid: int) -> list[str]:
+    """The processes that a process has started."""
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
 def test_workers_end_when_their_supervisor_was_killed() -> None:
     with serving(workers=2, drain_seconds=60) as running:
         pids = running.pids(2)
