@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from gateway.cli import app
 from gateway.cli.serve import other_settings
+from gateway.errors import ConfigurationError
 from gateway.settings import Settings
 
 
@@ -24,21 +27,29 @@ def serve(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("words", "settings", "complaint"),
+    ("words", "complaint"),
     [
-        (["--port", "70000"], {}, "port (STATS_GATEWAY_PORT)"),
-        (["--budget", "often"], {}, "must be like 1/s"),
-        (["--upstream", "stats.figshare.com"], {}, "must be an http:// or https:// URL"),
-        (["--config", "missing.toml"], {}, "no settings file at missing.toml"),
-        (["--workers", "2"], {}, "memory:// cannot be shared by several workers"),
-        ([], {"redis_url": "mongodb://user:hush@127.0.0.1"}, "must be memory://, redis://"),
-        (["--redis-url", "redis://127.0.0.1"], {}, "--redis-url"),
+        (["--port", "70000"], r"port \(STATS_GATEWAY_PORT\)"),
+        (["--budget", "often"], "must be like 1/s"),
+        (["--upstream", "stats.figshare.com"], "must be an http:// or https:// URL"),
+        (["--config", "missing.toml"], "no settings file at missing.toml"),
+        (["--workers", "2"], "memory:// cannot be shared by several workers"),
     ],
 )
-def test_wrong_settings_are_one_line(words: list[str], settings: dict[str, str], complaint: str) -> None:
-    done = serve(*words, **settings)
-    assert done.returncode == 2
-    assert complaint in done.stderr
+def test_wrong_options_are_explained(words: list[str], complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        app(["serve", *words], standalone_mode=False)
+
+
+def test_the_redis_url_is_no_option() -> None:
+    with pytest.raises(typer.TyperException, match="--redis-url"):
+        app(["serve", "--redis-url", "redis://127.0.0.1"], standalone_mode=False)
+
+
+def test_a_wrong_setting_is_one_line_and_never_shows_a_secret() -> None:
+    done = serve(redis_url="mongodb://user:hush@127.0.0.1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must be memory://, redis://" in done.stderr
     assert done.stderr.count("\n") == 1
     assert "hush" not in done.stderr
 
