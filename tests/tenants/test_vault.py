@@ -67,7 +67,11 @@ def test_a_vault_without_keys_says_what_to_set() -> None:
         Vault([]).fingerprint("lboro", "lboro", "hunter2")
 
 
-@pytest.mark.parametrize("bad", ["secret-thing", "", "é" * 44, Fernet.generate_key().decode()[:-8]])
+@pytest.mark.parametrize(
+    "bad",
+    ["secret-thing", "", "é" * 44, Fernet.generate_key().decode()[:-8]],
+    ids=["text", "empty", "not ASCII", "too short"],
+)
 def test_a_key_that_is_none_is_named_by_its_place_alone(bad: str) -> None:
     with pytest.raises(ConfigurationError, match="encryption key 2 is not") as error:
         Vault([NEW, bad])
