@@ -199,7 +199,9 @@ class Proxy:
 
         async def join() -> tuple[Landing, bool]:
             left = deadline - time()
-            return await self.queue.land(key.id, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key), left)
+            return await self.queue.land(
+                key.id, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key, wants_fresh(headers)), left
+            )
 
         for _ in range(ASK_AGAIN - 1):
             landing, led = await join()
@@ -211,10 +213,10 @@ class Proxy:
         work = self.errands.errand(query, access, key, forwarded(query, headers))
         self.queue.refresh(key.id, key.exact, tenant.id, work, self._recheck(key))
 
-    def _recheck(self, key: CacheKey) -> Callable[[], Awaitable[Landing | None]]:
+    def _recheck(self, key: CacheKey, fresher: bool = False) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
             found = await self.store.look_up(key)
-            match self._decide(found.entry, found.error, fresher=False):
+            match self._decide(found.entry, found.error, fresher):
                 case Serve(entry):
                     return Landing(key.exact, entry, stored=True)
             return None

@@ -50,6 +50,7 @@ def test_a_bomb_is_never_inflated_whole() -> None:
 @pytest.mark.parametrize(
     "broken",
     [b"not gzip", gzip.compress(b"a") + b"rest", gzip.compress(b"abc")[:-8] + bytes(8), zlib.compress(b"a")],
+    ids=["no gzip", "more after it", "a wrong checksum", "zlib"],
 )
 def test_a_broken_coding_is_the_services_fault(broken: bytes) -> None:
     with pytest.raises(UpstreamProtocolError):

@@ -1,0 +1,218 @@
+"""The way of a request, through the whole app, in front of a sandbox that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import httpx2 as httpx
+import pytest
+
+from tests.integration.house import FakeClock, House, housed
+from tests.integration.stage import Stage, staged, until
+from tests.redis_server import free_port
+
+TARGET = "/lboro/timeline/day/views/article/5?start_date=2026-03-01&end_date=2026-03-09"
+SWAPPED = "/lboro/timeline/day/views/article/5?end_date=2026-03-09&start_date=2026-03-01"
+NOW = 1_773_100_800.0
+DAY = 86_400.0
+JSON = "application/json; charset=UTF-8"
+BAD = '{"message": "Invalid", "code": "InvalidParams", "data": null}'
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Stage]:
+    with staged("--no-examples") as stage:
+        stage.tenant("reports", "lboro")
+        yield stage
+
+
+@pytest.fixture
+def stage(sandbox: Stage) -> Iterator[Stage]:
+    sandbox.reset_calls()
+    yield sandbox
+    sandbox.open_gate()
+    httpx.delete(f"{sandbox.sandbox.url}/-/plan", trust_env=False)
+
+
+def calls(stage: Stage) -> int:
+    return int(stage.calls()["total"])
+
+
+async def ask(house: House, stage: Stage, target: str = TARGET, **headers: str) -> httpx.Response:
+    return await house.get(target, stage.keys["reports"], **headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "detail"),
+    [
+        (500, JSON, BAD, "upstream-500"),
+        (503, JSON, BAD, "upstream-503"),
+        (429, JSON, BAD, "upstream-429"),
+        (403, "text/html", "<h1>Blocked</h1>", "upstream-403"),
+        (200, "text/html", "<h1>Sorry</h1>", "upstream-200"),
+    ],
+)
+async def test_a_stale_entry_stands_in_for_a_failure(
+    stage: Stage, status: int, kind: str, body: str, detail: str
+) -> None:
+    clock = FakeClock(NOW)
+    async with housed(stage, clock) as house:
+        first = await ask(house, stage)
+        clock.time += 2 * DAY
+        stage.plan(status=status, content_type=kind, body=body, times=1)
+        stale = await ask(house, stage)
+        assert (stale.status_code, stale.content) == (200, first.content)
+        assert stale.headers["cache-status"].endswith(f"detail={detail}")
+        assert "; hit; ttl=-" in stale.headers["cache-status"]
+        clock.time += 8 * DAY
+        stage.plan(status=status, content_type=kind, body=body, times=1)
+        gone = await ask(house, stage)
+    assert (gone.status_code, gone.text, gone.headers["content-type"]) == (status, body, kind)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+async def test_the_services_own_no_is_passed_on_and_remembered_apart(stage: Stage, status: int) -> None:
+    clock = FakeClock(NOW)
+    async with housed(stage, clock) as house:
+        first = await ask(house, stage)
+        clock.time += 2 * DAY
+        stage.plan(status=status, content_type=JSON, body=BAD, times=1)
+        refused = await ask(house, stage)
+        again = await ask(house, stage)
+        assert [(a.status_code, a.text) for a in (refused, again)] == [(status, BAD)] * 2
+        assert calls(stage) == 2
+        clock.time += 700
+        back = await ask(house, stage)
+    assert (back.status_code, back.content) == (200, first.content)
+    assert calls(stage) == 3
+
+
+async def test_an_error_answer_is_not_given_to_another_spelling(stage: Stage) -> None:
+    async with housed(stage) as house:
+        stage.plan(status=400, content_type=JSON, body=BAD, times=1)
+        assert (await ask(house, stage)).status_code == 400
+        assert (await ask(house, stage, SWAPPED)).status_code == 200
+    assert calls(stage) == 2
+
+
+@pytest.mark.parametrize(("status", "expected"), [(400, 2), (500, 1)])
+async def test_in_one_flight_spellings_share_a_5xx_and_ask_for_themselves_after_a_4xx(
+    stage: Stage, status: int, expected: int
+) -> None:
+    async with housed(stage) as house:
+        stage.close_gate()
+        stage.plan(status=status, content_type=JSON, body=BAD, times=1)
+        tasks = [asyncio.create_task(ask(house, stage, target)) for target in (TARGET, SWAPPED)]
+        async with asyncio.timeout(20):
+            while house.app.public.proxy.queue.waiters < 2:
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
+        stage.open_gate()
+        answers = await asyncio.gather(*tasks)
+    assert answers[0].status_code == status
+    assert answers[1].status_code == (status if status == 500 else 200)
+    assert calls(stage) == expected
+
+
+async def test_a_client_gets_a_fresher_answer_only_above_the_floor(stage: Stage) -> None:
+    clock = FakeClock(NOW)
+    async with housed(stage, clock) as house:
+        await ask(house, stage)
+        clock.time += 59
+        assert "; hit" in (await ask(house, stage, Cache_Control="no-cache")).headers["cache-status"]
+        clock.time += 2
+        assert "fwd=uri-miss" in (await ask(house, stage, Cache_Control="no-cache")).headers["cache-status"]
+    assert calls(stage) == 2
+
+
+async def test_unknown_endpoints_pass_through_and_only_their_errors_are_remembered(stage: Stage) -> None:
+    async with housed(stage) as house:
+        for _ in range(2):
+            answer = await ask(house, stage, "/total/article/7")
+            assert answer.status_code == 200
+            assert "fwd=bypass; detail=unknown-endpoint" in answer.headers["cache-status"]
+        assert calls(stage) == 2
+        missing = [await ask(house, stage, "/no/such/endpoint") for _ in range(2)]
+    assert [a.status_code for a in missing] == [404, 404]
+    assert calls(stage) == 3
+
+
+async def test_what_the_service_forbids_to_store_is_not_stored(stage: Stage) -> None:
+    async with housed(stage) as house:
+        for _ in range(2):
+            stage.plan(status=200, body='{"timeline": null}', headers={"cache-control": "no-store"}, times=1)
+            assert "stored" not in (await ask(house, stage)).headers["cache-status"]
+    assert calls(stage) == 2
+
+
+async def test_a_429_without_an_entry_goes_to_the_client_unchanged(stage: Stage) -> None:
+    async with housed(stage) as house:
+        stage.plan(status=429, content_type=JSON, body=BAD, headers={"retry-after": "7"}, times=1)
+        answer = await ask(house, stage)
+    assert (answer.status_code, answer.text) == (429, BAD)
+    assert answer.headers["retry-after"] == "7"
+    assert "proxy-status" not in answer.headers
+
+
+async def test_a_service_that_cannot_be_reached_is_a_502(stage: Stage) -> None:
+    async with housed(stage, upstream=f"http://127.0.0.1:{free_port()}") as house:
+        answer = await ask(house, stage)
+    assert answer.status_code == 502
+    assert answer.json()["code"] == "GatewayUpstreamUnreachable"
+
+
+async def test_a_service_that_does_not_answer_is_a_504(stage: Stage) -> None:
+    stage.close_gate()
+    async with housed(stage, upstream_timeout=0.2) as house:
+        answer = await ask(house, stage)
+    assert answer.status_code == 504
+    assert answer.json()["code"] == "GatewayUpstreamTimeout"
+
+
+async def test_over_the_deadline_a_caller_gets_503_and_finds_the_answer_later(stage: Stage) -> None:
+    stage.close_gate()
+    async with housed(stage, caller_timeout=0.2) as house:
+        refused = await ask(house, stage)
+        assert refused.status_code == 503
+        assert refused.json()["code"] == "GatewayDeadlineExceeded"
+        assert int(refused.headers["retry-after"]) >= 1
+        stage.open_gate()
+        async with asyncio.timeout(20):
+            while house.app.public.proxy.queue.flights:
+                await asyncio.sleep(0.01)
+        assert "; hit" in (await ask(house, stage)).headers["cache-status"]
+    assert calls(stage) == 1
+
+
+async def test_a_well_formed_request_id_is_kept_and_any_other_replaced(stage: Stage) -> None:
+    async with housed(stage) as house:
+        kept = await ask(house, stage, X_Request_ID="report-2026.03_1")
+        made = await ask(house, stage, X_Request_ID="not a token; at all")
+    assert kept.headers["x-request-id"] == "report-2026.03_1"
+    assert made.headers["x-request-id"] != "not a token; at all"
+    assert len(made.headers["x-request-id"]) == 16
+
+
+async def test_without_a_key_public_queries_are_answered_only_where_allowed(stage: Stage) -> None:
+    async with housed(stage, allow_anonymous=True) as house:
+        assert (await house.get("/total/views/group/5")).status_code == 200
+        refused = await house.get(TARGET)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == 'Basic realm="stats-gateway"'
+    async with housed(stage) as house:
+        assert (await house.get("/total/views/group/5")).status_code == 401
+
+
+def test_a_revoked_key_is_refused_while_the_gateway_runs(stage: Stage) -> None:
+    with staged(budget="unlimited") as own:
+        key = own.tenant("reports", "lboro")
+        gateway = own.serve()
+
+        def status() -> int:
+            headers = {"X-API-Key": key}
+            return httpx.get(f"{gateway.url}/total/views/group/5", headers=headers, trust_env=False).status_code
+
+        assert status() == 200
+        own.registry().revoke_key(key.split("_")[1])
+        until(lambda: status() == 401, seconds=5)
