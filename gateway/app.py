@@ -30,9 +30,10 @@ from gateway.settings import Settings
 from gateway.tenants.directory import Directory
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
+from gateway.upstream.board import QueueRules
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue import Queue, QueueRules
+from gateway.upstream.queue import Queue
 
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0

@@ -1,58 +1,58 @@
-"""Queue: the deduplicating, paced, fair queue in Redis that all upstream work goes through."""
+"""Queue: the deduplicating, paced, fair queue that all upstream work goes through; this process's end of it."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_never
+
+import structlog
 
 from gateway.errors import (
     CacheUnavailable,
     DeadlineExceeded,
     GatewayError,
+    Overload,
     QueueFull,
     UpstreamDisconnected,
 )
 from gateway.redis_client import Client
-from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.scripts import Invocation
 from gateway.upstream import landing as landings
+from gateway.upstream.board import (
+    MICRO,
+    Board,
+    Claimed,
+    Full,
+    Gone,
+    Landed,
+    LookAgain,
+    Queued,
+    QueueRules,
+    Running,
+    Wait,
+)
 from gateway.upstream.flight import Band, Claim, Flight, Recheck, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.slot import Slot
 
-PACKAGE = "gateway.upstream.lua"
-SUBMIT, CLAIM, SLOT, FINISH, POLL, LEAVE, BEAT = (
-    Script.load(PACKAGE, "prelude.lua", f"{name}.lua")
-    for name in ("submit", "claim", "slot", "finish", "poll", "leave", "beat")
-)
-MICRO = 1e-6
+log = structlog.get_logger("gateway")
+
 STUBBORN = 5
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueRules:
-    """The queue's bounds; times in seconds."""
-
-    max_queued: int = 1_000
-    max_per_tenant: int = 200
-    dead_after: float = 3.0
-    longest_run: float = 60.0
-    attempts: int = 3
-    beat: float = 1.0
-    poll: float = 2.0
+RETELL = tuple(0.2 * 2**n for n in range(6))
+"""Seconds between attempts to tell of a landing while Redis does not answer."""
 
 
 class Queue:
-    """This process's end of the queue: its flights, its dispatcher, its signs of life.
+    """This process's flights, its dispatcher, and its signs of life.
 
     Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight
-    can lead it.
+    can lead it. ``on_clock`` is told the fleet's time with each sign of life.
     """
 
     def __init__(
@@ -64,25 +64,22 @@ class Queue:
         *,
         on_clock: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self.process = secrets.token_hex(6)
         self.budget = budget
         self.rules = rules
         self.fleet = 1
         self.depth = 0
-        self.running = 0
         self.degraded = False
-        self._client = client
-        self._key = f"{prefix}:{{queue}}"
+        self._board = Board(client, prefix, budget, rules)
         self._flights: dict[str, Flight] = {}
         self._local = LocalBudget(budget)
         self._turn: float | None = None
         self._kick = asyncio.Event()
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._on_clock = on_clock
 
     def __repr__(self) -> str:
-        return f"<Queue {self.process} {len(self._flights)} flights, {self.waiters} waiters, depth {self.depth}>"
+        return f"<Queue {len(self._flights)} flights, {self.waiters} waiters, depth {self.depth}, {self._board!r}>"
 
     @property
     def waiters(self) -> int:
@@ -102,17 +99,16 @@ class Queue:
     async def start(self) -> None:
         """Announces this process, and begins to listen and to dispatch. Redis may be down."""
         await self._beat()
-        self._loops = [asyncio.create_task(loop()) for loop in (self._beats, self._listen, self._dispatch)]
+        loops = (self._beats, self._listen, self._dispatch)
+        self._loops = [asyncio.create_task(_kept_alive(loop)) for loop in loops]
 
     async def stop(self, grace: float) -> None:
         """Lets flights that run finish for up to ``grace`` seconds; those that only wait are given up."""
-        running = [f.task for f in self._flights.values() if f.claim is not None]
+        running = [flight.task for flight in self._flights.values() if flight.claim is not None]
         if running:
             await asyncio.wait(running, timeout=grace)
-        await self._end([*self._loops, *self._background, *(f.task for f in self._flights.values())])
-
-    async def _end(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Cancels tasks until they end; what swallows one cancellation gets another."""
+        tasks: list[asyncio.Task[Any]] = [*self._loops, *self._background]
+        tasks += [flight.task for flight in self._flights.values()]
         for _ in range(STUBBORN):
             for task in tasks:
                 task.cancel()
@@ -139,6 +135,8 @@ class Queue:
             raise
         finally:
             flight.waiters -= 1
+        if flight.task.cancelled():
+            raise Overload("The gateway is ending.", retry_after=1)
         if done:
             return flight.task.result(), started and (flight.claim is not None or flight.alone)
         flight.refused = True
@@ -176,30 +174,32 @@ class Queue:
             return Landing(flight.exact, error=error)
 
     async def _queue_up(self, flight: Flight) -> Landing:
-        rechecked = False
+        looked = False
         for _ in range(MAX_TURNS):
-            sent = time.monotonic()
-            reply = await self._submit(flight, rechecked)
-            rechecked = False
-            match reply[0]:
-                case b"claimed":
-                    return await self._lead(flight, self._claimed(reply, sent))
-                case b"recheck":
+            reply = await self._board.submit(flight.id, flight.tenant, flight.band, looked=looked)
+            looked = False
+            match reply:
+                case Claimed(claim, wait):
+                    self._schedule(wait)
+                    return await self._lead(flight, claim)
+                case LookAgain():
                     # A flight of this id landed between our look-up and our submission:
                     #   we look up (miss) · their flight stores and lands · we submit
                     # so the answer may be in the cache; if it is not (an error, say), we fly.
                     landing = await flight.recheck()
                     if landing is not None:
                         return landing
-                    rechecked = True
+                    looked = True
                     continue
-                case b"full":
-                    raise QueueFull(
-                        "Too many requests wait for the service.", retry_after=self._wait_for(int(reply[1]))
-                    )
-            flight.gen = reply[1].decode()
-            if reply[0] == b"queued":
-                self._schedule(int(reply[2]))
+                case Full(ahead):
+                    raise self._full(ahead)
+                case Queued(gen, wait):
+                    flight.gen = gen
+                    self._schedule(wait)
+                case Running(gen):
+                    flight.gen = gen
+                case _:
+                    assert_never(reply)
             outcome = await self._await_turn(flight)
             if isinstance(outcome, Claim):
                 return await self._lead(flight, outcome)
@@ -214,54 +214,45 @@ class Queue:
         """
         band = flight.band
         while True:
-            try:
-                async with asyncio.timeout(self.rules.poll * random.uniform(0.7, 1.3)):  # noqa: S311 (jitter)
-                    await flight.signal.wait()
-            except TimeoutError:
-                pass
+            await _signalled(flight.signal, _jittered(self.rules.poll))
             flight.signal.clear()
             if flight.claim is not None:
                 return flight.claim
             if flight.band != band:
                 return None
-            reply = await self._run(POLL, flight.id, flight.gen)
+            standing = await self._board.poll(flight.id, flight.gen)
             if flight.claim is not None:
                 return flight.claim
-            match reply[0]:
-                case b"landed":
-                    return self._result(flight, reply[1])
-                case b"gone":
+            match standing:
+                case Landed(result):
+                    return self._landed(result)
+                case Gone():
                     return None
 
-    def _result(self, flight: Flight, data: bytes) -> Landing | None:
-        if data == b"lost":
+    def _landed(self, result: bytes) -> Landing | None:
+        if result == b"lost":
             raise UpstreamDisconnected("Those who asked the service for this disappeared repeatedly.")
-        if data == b"dropped":
-            raise QueueFull("Too many requests wait for the service.", retry_after=self._wait_for(self.depth))
-        return landings.decode(data)
+        if result == b"dropped":
+            raise self._full(self.depth)
+        return landings.decode(result)
 
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
-        confirm = _Slot(self, claim)
-        landing, stores = await flight.work(confirm)
-        args = (claim.id, claim.gen, claim.token, landings.encode(landing), *self.budget.arguments)
-        finish = self._invocation(FINISH, *args)
+        landing, stores = await flight.work(Slot(self._board, self.budget, claim).confirm)
+        news = self._board.landing(claim, landings.encode(landing))
         try:
             # The entry before the news of it: whoever is woken finds it stored.
-            replies = await invoke_all(self._client, [*stores, finish])
+            self._schedule(await self._board.land(stores, news))
         except CacheUnavailable:
-            self._spawn(self._finish_later(finish))
-        else:
-            if replies[-1][0] == b"landed":
-                self._schedule(int(replies[-1][2]))
+            self._spawn(self._land_later(news))
         return landing
 
-    async def _finish_later(self, finish: Invocation) -> None:
+    async def _land_later(self, news: Invocation) -> None:
         """Others may wait for this landing: it is told as soon as Redis answers again, while it counts."""
-        for attempt in range(6):
-            await asyncio.sleep(0.2 * 2**attempt)
+        for pause in RETELL:
+            await asyncio.sleep(pause)
             try:
-                await invoke(self._client, finish)
+                await self._board.land([], news)
             except CacheUnavailable:
                 continue
             return
@@ -274,21 +265,36 @@ class Queue:
         return landing
 
     async def _leave(self, flight: Flight) -> None:
-        if flight.claim is None and flight.gen and not flight.task.done():
-            try:
-                reply = await self._run(LEAVE, flight.id, flight.gen)
-            except CacheUnavailable:
-                return
-            if reply[0] == b"left" and flight.waiters == 0 and flight.claim is None:
-                flight.task.cancel()
+        if flight.claim is not None or not flight.gen or flight.task.done():
+            return
+        try:
+            theirs = await self._board.leave(flight.id, flight.gen)
+        except CacheUnavailable:
+            return
+        if theirs and flight.waiters == 0 and flight.claim is None:
+            flight.task.cancel()
+
+    def _full(self, ahead: int) -> QueueFull:
+        return QueueFull("Too many requests wait for the service.", retry_after=self._wait_for(ahead))
+
+    async def _expected_wait(self, flight: Flight) -> float:
+        """Seconds until the flight should have landed: its rank divided by the rate."""
+        try:
+            standing = await self._board.poll(flight.id, flight.gen)
+        except CacheUnavailable:
+            return self._wait_for(self.depth)
+        return self._wait_for(standing.rank if isinstance(standing, Queued) else 0)
+
+    def _wait_for(self, rank: int) -> float:
+        return (rank + 1) * self.budget.spacing + 1.0
 
     # Dispatch
 
-    def _schedule(self, wait: int) -> None:
-        """It may be our turn in ``wait`` microseconds; negative: it is not ours."""
-        if wait < 0:
+    def _schedule(self, wait: Wait) -> None:
+        """It may be our turn in ``wait`` seconds."""
+        if wait is None:
             return
-        at = time.monotonic() + wait * MICRO
+        at = time.monotonic() + wait
         if self._turn is None or at < self._turn:
             self._turn = at
             self._kick.set()
@@ -297,90 +303,45 @@ class Queue:
         """Claims what comes to this process's turn; asks now and then without being told."""
         while True:
             self._kick.clear()
-            pause = self.rules.poll if self._turn is None else max(0.0, self._turn - time.monotonic())
-            try:
-                async with asyncio.timeout(pause * (random.uniform(0.7, 1.3) if self._turn is None else 1)):  # noqa: S311
-                    await self._kick.wait()
+            pause = _jittered(self.rules.poll) if self._turn is None else self._turn - time.monotonic()
+            if await _signalled(self._kick, max(0.0, pause)):
                 continue
-            except TimeoutError:
-                pass
             self._turn = None
             if any(flight.claim is None for flight in self._flights.values()):
                 try:
                     await self._claim_next()
                 except CacheUnavailable:
-                    self._turn = None
+                    continue
 
     async def _claim_next(self) -> None:
-        sent = time.monotonic()
-        token = secrets.token_hex(8)
-        reply = await self._run(CLAIM, token, *self.budget.arguments)
-        if reply[0] == b"wait":
-            self._schedule(int(reply[1]))
-        elif reply[0] == b"claimed":
-            claim = self._claimed(reply, sent)
-            flight = self._flights.get(claim.id)
-            if flight is None or flight.claim is not None or flight.alone:
-                # Nobody here is left to run it: a landing without an answer, so that others submit anew.
-                lost = self._invocation(FINISH, claim.id, claim.gen, claim.token, b"again", *self.budget.arguments)
-                self._schedule(int((await invoke(self._client, lost))[2]))
-                return
-            flight.claim = claim
-            flight.signal.set()
+        reply = await self._board.claim()
+        if not isinstance(reply, Claimed):
+            self._schedule(reply)
+            return
+        self._schedule(reply.wait)
+        claim = reply.claim
+        flight = self._flights.get(claim.id)
+        if flight is None or flight.claim is not None or flight.alone:
+            # Nobody here is left to run it: a landing without an answer, so that others submit anew.
+            self._schedule(await self._board.land([], self._board.landing(claim, b"again")))
+            return
+        flight.claim = claim
+        flight.signal.set()
 
-    def _claimed(self, reply: list[Any], sent: float) -> Claim:
-        _, id, gen, token, record, own = reply
-        self._schedule(int(own))
-        return Claim(id.decode(), gen.decode(), token.decode(), record.decode(), sent)
-
-    # Redis
-
-    def _invocation(self, script: Script, *args: bytes | str | int | float) -> Invocation:
-        return Invocation(script, self._key, (self.process, *args))
-
-    async def _run(self, script: Script, *args: bytes | str | int | float) -> Any:
-        return await invoke(self._client, self._invocation(script, *args))
-
-    async def _submit(self, flight: Flight, rechecked: bool) -> Any:
-        token = secrets.token_hex(8)
-        bounds = (self.rules.max_queued, self.rules.max_per_tenant)
-        head = (flight.id, flight.tenant, int(flight.band), token, int(rechecked))
-        return await self._run(SUBMIT, *head, *self.budget.arguments, *bounds)
-
-    async def reslot(self, record: str, late: float) -> tuple[float, str]:
-        """Moves a slot that was missed by ``late`` seconds; answers the wait in seconds, and the new record."""
-        wait, tat = await self._run(SLOT, record, round(late / MICRO), *self.budget.arguments)
-        return int(wait) * MICRO, tat.decode()
-
-    async def _expected_wait(self, flight: Flight) -> float:
-        """Seconds until the flight should have landed: its rank divided by the rate."""
-        rank = self.depth
-        try:
-            reply = await self._run(POLL, flight.id, flight.gen)
-            if reply[0] == b"queued":
-                rank = int(reply[1])
-            elif reply[0] == b"running":
-                rank = 0
-        except CacheUnavailable:
-            pass
-        return self._wait_for(rank)
-
-    def _wait_for(self, rank: int) -> float:
-        return max(1.0, (rank + 1) * self.budget.spacing + 1.0)
+    # Life
 
     async def _beat(self) -> None:
-        rules = self.rules
-        times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
         try:
-            now, self.fleet, self.depth, self.running, own = await self._run(BEAT, *times, *self.budget.arguments)
+            pulse = await self._board.beat()
         except CacheUnavailable:
             self.degraded = True
             return
         if self.degraded:
             self.degraded = False
             self._local.forget()
-        self._on_clock(int(now) * MICRO)
-        self._schedule(int(own))
+        self.fleet, self.depth = pulse.processes, pulse.queued
+        self._on_clock(pulse.now)
+        self._schedule(pulse.wait)
 
     async def _beats(self) -> None:
         while True:
@@ -391,48 +352,41 @@ class Queue:
         """Hears whose turn it is and what landed. A lost connection only costs the hints."""
         while True:
             try:
-                async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(f"{self._key}:wake:{self.process}")
-                    while True:
-                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                        if message is not None:
-                            self._heard(message["data"].decode())
-            except Exception:
-                await asyncio.sleep(random.uniform(0.2, 0.6))  # noqa: S311
+                async for kind, rest in self._board.hints():
+                    if kind == "turn":
+                        self._schedule(int(rest) * MICRO)
+                    elif flight := self._flights.get(rest.partition(":")[0]):
+                        flight.signal.set()
+            except CacheUnavailable:
+                await asyncio.sleep(_jittered(0.4))
 
-    def _heard(self, message: str) -> None:
-        kind, _, rest = message.partition(":")
-        if kind == "turn":
-            self._schedule(int(rest))
-        elif kind == "done":
-            flight = self._flights.get(rest.partition(":")[0])
-            if flight is not None:
-                flight.signal.set()
-
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
 
-class _Slot:
-    """Confirms, just before a request is written, that its slot still is now; else moves it."""
+async def _kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Begins a loop again that a fault of ours ended: without it, requests would wait for nothing."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("queue_loop_failed")
+            await asyncio.sleep(_jittered(1.0))
 
-    def __init__(self, queue: Queue, claim: Claim) -> None:
-        self._queue = queue
-        self._record = claim.record
-        self._slot = claim.sent
 
-    async def __call__(self) -> None:
-        """Waits until the request may be written. Raises CacheUnavailable."""
-        if self._queue.budget.interval is None:
-            return
-        while (late := time.monotonic() - self._slot) > self._queue.budget.guard:
-            self._slot = time.monotonic()
-            wait, self._record = await self._queue.reslot(self._record, late)
-            if wait > 0:
-                self._slot += wait
-                await asyncio.sleep(max(0.0, self._slot - time.monotonic()))
+async def _signalled(signal: asyncio.Event, timeout: float) -> bool:
+    """Whether the signal came within ``timeout`` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await signal.wait()
+    except TimeoutError:
+        return False
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)
 
 
 async def _at_once() -> None:

@@ -13,10 +13,11 @@ import redis.asyncio
 from gateway.caching.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
 from gateway.scripts import Invocation
+from gateway.upstream.board import QueueRules
 from gateway.upstream.flight import Band, Confirm
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue import Queue, QueueRules
+from gateway.upstream.queue import Queue
 
 UNLIMITED = Budget(None, 1)
 QUICK = QueueRules(dead_after=0.6, beat=0.1, poll=0.2)
