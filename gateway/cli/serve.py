@@ -8,8 +8,6 @@ from pathlib import Path
 import typer
 from pydantic import SecretStr
 
-from gateway.app import create_application
-from gateway.server import serve as run
 from gateway.settings import PREFIX, Settings, load_settings
 
 
@@ -38,6 +36,10 @@ def serve(
 
     SIGTERM drains for --drain-seconds and ends with exit code 0; Ctrl-C ends without draining.
     """
+    # Here, so that the small commands need not wait for the whole gateway to load.
+    from gateway.app import create_application
+    from gateway.server import serve as run
+
     settings = load_settings(
         config,
         host=host,
