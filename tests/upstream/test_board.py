@@ -1,0 +1,149 @@
+"""The queue's state on a real Redis, script by script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import redis.asyncio
+
+from gateway.upstream.board import (
+    Board,
+    Claimed,
+    Full,
+    Gone,
+    Landed,
+    LookAgain,
+    Queued,
+    QueueRules,
+    Running,
+)
+from gateway.upstream.flight import Band
+from gateway.upstream.pacing import Budget
+
+RULES = QueueRules(dead_after=0.05, max_queued=3)
+Boards = Callable[[], Board]
+
+
+@pytest.fixture
+def board(redis_client: redis.asyncio.Redis, prefix: str) -> Boards:
+    """Makes one process's board after another, all of one fleet."""
+    return lambda: Board(redis_client, prefix, Budget(None, 1), RULES)
+
+
+@pytest.fixture
+def slow(redis_client: redis.asyncio.Redis, prefix: str) -> Boards:
+    """The same with a budget that is empty for the length of any test."""
+    return lambda: Board(redis_client, prefix, Budget(3_600, 1), RULES)
+
+
+async def claimed(board: Board, id: str = "a") -> Claimed:
+    reply = await board.submit(id, "t", Band.PEOPLE, looked=True)
+    assert isinstance(reply, Claimed)
+    return reply
+
+
+async def reaped(survivor: Board) -> None:
+    """Until those who gave no sign of life count as dead."""
+    for _ in range(1_000):
+        if (await survivor.beat()).processes == 1:
+            return
+    raise AssertionError("nobody died")
+
+
+async def test_one_leads_and_the_others_wait(board: Boards) -> None:
+    leader, other = board(), board()
+    claim = (await claimed(leader)).claim
+    assert await other.submit("a", "t", Band.PEOPLE, looked=False) == Running(claim.gen)
+    await leader.land([], leader.landing(claim, b"result"))
+    assert await other.poll("a", claim.gen) == Landed(b"result")
+
+
+async def test_nothing_is_kept_for_nobody(board: Boards) -> None:
+    leader = board()
+    claim = (await claimed(leader)).claim
+    await leader.land([], leader.landing(claim, b"result"))
+    assert await board().poll("a", claim.gen) == Gone()
+
+
+async def test_after_a_landing_one_looks_again_before_one_flies(board: Boards) -> None:
+    leader, late = board(), board()
+    claim = (await claimed(leader)).claim
+    await leader.land([], leader.landing(claim, b"result"))
+    assert await late.submit("a", "t", Band.PEOPLE, looked=False) == LookAgain()
+    assert isinstance(await late.submit("a", "t", Band.PEOPLE, looked=True), Claimed)
+
+
+async def test_a_leader_that_was_thought_dead_lands_nothing(board: Boards) -> None:
+    dead, survivor = board(), board()
+    await dead.beat()
+    stale = (await claimed(dead)).claim
+    await survivor.submit("a", "t", Band.PEOPLE, looked=False)
+    await reaped(survivor)
+    fresh = await survivor.claim()
+    assert isinstance(fresh, Claimed)
+    assert fresh.claim.gen == stale.gen
+    assert await dead.land([], dead.landing(stale, b"late")) is None
+    assert await survivor.poll("a", stale.gen) == Running(stale.gen)
+
+
+async def test_what_only_the_dead_held_is_dropped(slow: Boards) -> None:
+    dead, survivor = slow(), slow()
+    await dead.beat()
+    assert isinstance(await dead.submit("a", "t", Band.PEOPLE, looked=False), Queued)
+    await reaped(survivor)
+    assert (await survivor.beat()).queued == 0
+
+
+async def test_leaders_that_keep_dying_cost_a_job_its_life(board: Boards) -> None:
+    waiter = board()
+    gen = ""
+    for _ in range(RULES.attempts):
+        leader = board()
+        await leader.beat()
+        reply = await leader.submit("a", "t", Band.PEOPLE, looked=True)
+        if not isinstance(reply, Claimed):
+            reply = await leader.claim()  # type: ignore[assignment]
+        assert isinstance(reply, Claimed)
+        gen = reply.claim.gen
+        await waiter.submit("a", "t", Band.PEOPLE, looked=True)
+        await reaped(waiter)
+    assert await waiter.poll("a", gen) == Landed(b"lost")
+
+
+async def test_a_full_queue_makes_room_for_people_first(slow: Boards) -> None:
+    board = slow()
+    refreshed = await board.submit("refresh", "t", Band.REFRESH, looked=False)
+    assert isinstance(refreshed, Queued)
+    for id in ("a", "b"):
+        assert isinstance(await board.submit(id, "t", Band.PEOPLE, looked=False), Queued)
+    assert await board.submit("refresh2", "t", Band.REFRESH, looked=False) == Full(3)
+    assert isinstance(await board.submit("c", "t", Band.PEOPLE, looked=False), Queued)
+    assert await board.poll("refresh", refreshed.gen) == Landed(b"dropped")
+    assert await board.submit("d", "t", Band.PEOPLE, looked=False) == Full(3)
+
+
+async def test_ranks_count_those_who_go_before(slow: Boards) -> None:
+    board = slow()
+    gens = {}
+    for id, band in (("refresh", Band.REFRESH), ("a", Band.PEOPLE), ("b", Band.PEOPLE)):
+        reply = await board.submit(id, "t", band, looked=False)
+        assert isinstance(reply, Queued)
+        gens[id] = reply.gen
+    standings = {id: await board.poll(id, gen) for id, gen in gens.items()}
+    assert {id: standing.rank for id, standing in standings.items() if isinstance(standing, Queued)} == {
+        "a": 0,
+        "b": 1,
+        "refresh": 2,
+    }
+
+
+async def test_a_job_that_others_hold_is_left_to_them(slow: Boards) -> None:
+    one, other = slow(), slow()
+    reply = await one.submit("a", "t", Band.PEOPLE, looked=False)
+    assert isinstance(reply, Queued)
+    await other.submit("a", "t", Band.PEOPLE, looked=False)
+    assert await one.leave("a", reply.gen) is True
+    assert await one.poll("a", reply.gen) == Gone()
+    assert isinstance(await other.poll("a", reply.gen), Queued)
+    assert await other.leave("a", reply.gen) is False
