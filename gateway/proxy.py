@@ -49,7 +49,7 @@ FORWARDED = frozenset({b"accept", b"accept-language"})
 HOT_TARGETS = 2_048
 """Targets whose query is remembered: dashboards ask the same few again and again."""
 ASK_AGAIN = 3
-"""Flights a caller joins before it takes an error answer that echoes another's spelling of its query."""
+"""Flights a caller joins that may end in an error that echoes another's spelling; then only its own alike join."""
 
 log = structlog.get_logger("gateway")
 
@@ -197,17 +197,17 @@ class Proxy:
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
 
-        async def join() -> tuple[Landing, bool]:
+        async def join(flight: str) -> tuple[Landing, bool]:
             left = deadline - time()
             return await self.queue.land(
-                key.id, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key, wants_fresh(headers)), left
+                flight, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key, wants_fresh(headers)), left
             )
 
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join()
+            landing, led = await join(key.id)
             if landing.answers(key.exact):
                 return landing, led
-        return await join()
+        return await join(f"{key.id}.{key.exact}")
 
     def _refresh(self, query: Query, access: Access, key: CacheKey, tenant: Tenant, headers: Headers) -> None:
         work = self.errands.errand(query, access, key, forwarded(query, headers))

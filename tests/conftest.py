@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -39,4 +40,8 @@ async def redis_client(shared_redis: RedisServer) -> AsyncIterator[redis.asyncio
     """A client of the real Redis."""
     client = redis.asyncio.Redis.from_url(shared_redis.url, protocol=2)
     yield client
+    # Commands run to their end although those who sent them were cancelled.
+    commands = asyncio.all_tasks() - {asyncio.current_task()}
+    if commands:
+        await asyncio.wait(commands, timeout=5)
     await client.aclose()

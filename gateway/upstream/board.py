@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
@@ -13,9 +14,9 @@ from gateway.upstream.flight import Band, Claim
 from gateway.upstream.pacing import Budget
 
 PACKAGE = "gateway.upstream.lua"
-SUBMIT, CLAIM, SLOT, FINISH, POLL, LEAVE, BEAT = (
+SUBMIT, CLAIM, SLOT, FINISH, POLL, LEAVE, RECOVER, BEAT = (
     Script.load(PACKAGE, "prelude.lua", f"{name}.lua")
-    for name in ("submit", "claim", "slot", "finish", "poll", "leave", "beat")
+    for name in ("submit", "claim", "slot", "finish", "poll", "leave", "recover", "beat")
 )
 MICRO = 1e-6
 
@@ -61,6 +62,11 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Leading:
+    """This process leads the flight, as far as Redis knows."""
+
+
+@dataclass(frozen=True, slots=True)
 class LookAgain:
     """A flight of this id landed a moment ago; the cache may have the answer by now."""
 
@@ -82,6 +88,14 @@ class Landed:
 @dataclass(frozen=True, slots=True)
 class Gone:
     """Redis knows nothing of the job, or not as ours."""
+
+
+class Left(Enum):
+    """What becomes of a job whose last caller left: it is other processes' affair, falls behind, or runs on."""
+
+    THEIRS = "left"
+    BEHIND = "behind"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +123,14 @@ class Board:
         return f"<Board {self._key} of {self.process}>"
 
     async def submit(
-        self, id: str, tenant: str, band: Band, *, looked: bool
+        self, id: str, tenant: str, band: Band, *, token: str, looked: bool
     ) -> Claimed | Queued | Running | LookAgain | Full:
-        """Joins the job of this id or creates it. ``looked``: the cache has been looked into again."""
+        """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
+
+        ``looked`` says that the cache has been looked into again.
+        """
         sent = time.monotonic()
-        job = (id, tenant, int(band), secrets.token_hex(8), int(looked))
+        job = (id, tenant, int(band), token, int(looked))
         reply = await self._run(SUBMIT, *job, *self._budget, self._rules.max_queued, self._rules.max_per_tenant)
         match reply[0]:
             case b"claimed":
@@ -134,21 +151,29 @@ class Board:
             return _claimed(reply, sent)
         return _wait(reply[1]) if reply[0] == b"wait" else None
 
-    async def reslot(self, record: str, late: float) -> tuple[float, str]:
-        """Moves a slot that was missed by ``late`` seconds; the seconds to wait for it, and its record."""
-        wait, tat = await self._run(SLOT, record, round(late / MICRO), *self._budget)
+    async def reslot(self, claim: Claim, record: str, late: float, allowance: float) -> tuple[float, str]:
+        """Moves a slot that was missed by ``late`` seconds, for a write within ``allowance`` of it.
+
+        Answers the seconds to wait, negative where the lead is lost, and the budget's record.
+        """
+        times = (round(late / MICRO), round(allowance / MICRO))
+        wait, tat = await self._run(SLOT, claim.id, claim.token, record, *times, *self._budget)
         return int(wait) * MICRO, tat.decode()
 
-    def landing(self, claim: Claim, result: bytes) -> Invocation:
+    def landing(self, id: str, token: str, result: bytes) -> Invocation:
         """The call that lands a flight: not made yet, so that it can go out with what it announces."""
-        return self._invocation(FINISH, claim.id, claim.gen, claim.token, result, *self._budget)
+        return self._invocation(FINISH, id, token, result, *self._budget)
 
-    async def land(self, stores: Sequence[Invocation], landing: Invocation) -> Wait:
-        """Stores, then lands, in one round trip; the seconds until our next turn."""
-        reply = (await invoke_all(self._client, [*stores, landing]))[-1]
+    async def recover(self, id: str) -> Wait:
+        """Lets a job wait again that this process leads but does not fly."""
+        return _wait((await self._run(RECOVER, id, *self._budget))[0])
+
+    async def land(self, news: Sequence[Invocation]) -> Wait:
+        """Stores, and last lands, in one round trip; the seconds until our next turn."""
+        reply = (await invoke_all(self._client, news))[-1]
         return _wait(reply[2]) if reply[0] == b"landed" else None
 
-    async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Gone:
+    async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Leading | Gone:
         """Where a job stands."""
         reply = await self._run(POLL, id, gen)
         match reply[0]:
@@ -158,11 +183,13 @@ class Board:
                 return Queued(gen, rank=int(reply[1]))
             case b"running":
                 return Running(gen)
+            case b"leading":
+                return Leading()
         return Gone()
 
-    async def leave(self, id: str, gen: str) -> bool:
-        """Our last caller disconnected; whether the job is other processes' affair from now on."""
-        return bool((await self._run(LEAVE, id, gen))[0] == b"left")
+    async def leave(self, id: str, gen: str) -> Left:
+        """Our last caller disconnected."""
+        return Left((await self._run(LEAVE, id, gen))[0].decode())
 
     async def beat(self) -> Pulse:
         """A sign of life; it also clears up after the dead."""
@@ -186,7 +213,8 @@ class Board:
         return Invocation(script, self._key, (self.process, *args))
 
     async def _run(self, script: Script, *args: bytes | str | int | float) -> list:  # type: ignore[type-arg]
-        return list(await invoke(self._client, self._invocation(script, *args)))
+        reply = await invoke(self._client, self._invocation(script, *args))
+        return reply if isinstance(reply, list) else [reply]
 
 
 def _claimed(reply: list, sent: float) -> Claimed:  # type: ignore[type-arg]

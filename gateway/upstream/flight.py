@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Flight:
 
     ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
     answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
-    without Redis.
+    without Redis; ``promoted`` that somebody joined whose band goes first. ``token`` names its submissions.
     """
 
     id: str
@@ -59,6 +60,8 @@ class Flight:
     waiters: int = 0
     refused: bool = False
     alone: bool = False
+    promoted: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
     claim: Claim | None = None
     gen: str = ""
     started: float = field(default_factory=time.monotonic)

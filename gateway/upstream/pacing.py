@@ -44,12 +44,7 @@ class LocalBudget:
     def reserve(self, now: float, fleet: int) -> float:
         """Takes the next slot; answers the seconds to wait for it. ``now`` is monotonic."""
         share = self._spacing * max(1, fleet)
-        if self._next is None:
-            self._next = now + share
-        at = max(now, self._next)
+        # What was asked through Redis until a moment ago is not known here: idle time earns nothing.
+        at = now + share if self._next is None or self._next < now else self._next
         self._next = at + share
         return at - now
-
-    def forget(self) -> None:
-        """Redis is back: the next time it goes, the share starts empty again."""
-        self._next = None

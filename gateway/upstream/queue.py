@@ -28,6 +28,8 @@ from gateway.upstream.board import (
     Full,
     Gone,
     Landed,
+    Leading,
+    Left,
     LookAgain,
     Queued,
     QueueRules,
@@ -37,14 +39,18 @@ from gateway.upstream.board import (
 from gateway.upstream.flight import Band, Claim, Flight, Recheck, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget, LocalBudget
-from gateway.upstream.slot import Slot
+from gateway.upstream.slot import LeadLost, Slot
 
 log = structlog.get_logger("gateway")
 
 STUBBORN = 5
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
-RETELL = tuple(0.2 * 2**n for n in range(6))
+LOST = 2
+DISPATCH = 2
+WORTH_ASKING = 0.1
+"""Seconds of waiting after which Redis may be back."""
+RETELL = (0.0, *tuple(0.2 * 2**n for n in range(6)))
 """Seconds between attempts to tell of a landing while Redis does not answer."""
 
 
@@ -72,6 +78,7 @@ class Queue:
         self._board = Board(client, prefix, budget, rules)
         self._flights: dict[str, Flight] = {}
         self._local = LocalBudget(budget)
+        self._lone = asyncio.Lock()
         self._turn: float | None = None
         self._kick = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -99,12 +106,14 @@ class Queue:
     async def start(self) -> None:
         """Announces this process, and begins to listen and to dispatch. Redis may be down."""
         await self._beat()
-        loops = (self._beats, self._listen, self._dispatch)
+        loops = (self._beats, self._listen, self._dispatch)  # DISPATCH is the last
         self._loops = [asyncio.create_task(_kept_alive(loop)) for loop in loops]
 
     async def stop(self, grace: float) -> None:
         """Lets flights that run finish for up to ``grace`` seconds; those that only wait are given up."""
-        running = [flight.task for flight in self._flights.values() if flight.claim is not None]
+        for loop in self._loops[DISPATCH:]:
+            loop.cancel()
+        running = [flight.task for flight in self._flights.values() if flight.claim is not None or flight.alone]
         if running:
             await asyncio.wait(running, timeout=grace)
         tasks: list[asyncio.Task[Any]] = [*self._loops, *self._background]
@@ -158,25 +167,39 @@ class Queue:
             flight = Flight(id, exact, tenant, band, work, recheck)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._fly(flight))
-            flight.task.add_done_callback(lambda _: self._flights.pop(id, None))
+            flight.task.add_done_callback(lambda _: self._forget(flight))
         elif band < flight.band:
-            flight.band, flight.tenant = band, tenant
-            flight.signal.set()
+            flight.tenant = tenant
+            self._promote(flight, band)
         return flight
+
+    def _promote(self, flight: Flight, band: Band) -> None:
+        flight.band, flight.promoted = band, True
+        flight.signal.set()
+
+    def _forget(self, flight: Flight) -> None:
+        if self._flights.get(flight.id) is flight:
+            del self._flights[flight.id]
 
     async def _fly(self, flight: Flight) -> Landing:
         """From submission to landing; never raises but when cancelled."""
-        try:
-            return await self._queue_up(flight)
-        except CacheUnavailable:
-            return await self._alone(flight)
-        except GatewayError as error:
-            return Landing(flight.exact, error=error)
+        while True:
+            try:
+                return await self._queue_up(flight)
+            except LeadLost:
+                flight.claim = None
+            except CacheUnavailable:
+                if await self._local_turn(flight):
+                    return await self._alone(flight)
+            except GatewayError as error:
+                return Landing(flight.exact, error=error)
 
     async def _queue_up(self, flight: Flight) -> Landing:
         looked = False
         for _ in range(MAX_TURNS):
-            reply = await self._board.submit(flight.id, flight.tenant, flight.band, looked=looked)
+            reply = await self._board.submit(
+                flight.id, flight.tenant, flight.band, token=flight.token, looked=looked
+            )
             looked = False
             match reply:
                 case Claimed(claim, wait):
@@ -212,13 +235,14 @@ class Queue:
 
         The signal is only a hint; what Redis says counts, and is asked for now and then without a hint.
         """
-        band = flight.band
+        unflown = 0
         while True:
             await _signalled(flight.signal, _jittered(self.rules.poll))
             flight.signal.clear()
             if flight.claim is not None:
                 return flight.claim
-            if flight.band != band:
+            if flight.promoted:
+                flight.promoted = False
                 return None
             standing = await self._board.poll(flight.id, flight.gen)
             if flight.claim is not None:
@@ -226,6 +250,11 @@ class Queue:
             match standing:
                 case Landed(result):
                     return self._landed(result)
+                case Leading():
+                    # The claim's reply may be on its way to the dispatcher; seen twice, it was lost.
+                    unflown += 1
+                    if unflown % LOST == 0:
+                        self._schedule(await self._board.recover(flight.id))
                 case Gone():
                     return None
 
@@ -239,39 +268,71 @@ class Queue:
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
         landing, stores = await flight.work(Slot(self._board, self.budget, claim).confirm)
-        news = self._board.landing(claim, landings.encode(landing))
+        # The entry before the news of it: whoever is woken finds it stored.
+        news = [*stores, self._board.landing(claim.id, claim.token, landings.encode(landing))]
         try:
-            # The entry before the news of it: whoever is woken finds it stored.
-            self._schedule(await self._board.land(stores, news))
+            self._schedule(await self._board.land(news))
         except CacheUnavailable:
             self._spawn(self._land_later(news))
         return landing
 
-    async def _land_later(self, news: Invocation) -> None:
+    async def _land_later(self, news: list[Invocation]) -> None:
         """Others may wait for this landing: it is told as soon as Redis answers again, while it counts."""
         for pause in RETELL:
             await asyncio.sleep(pause)
             try:
-                await self._board.land([], news)
+                await self._board.land(news)
             except CacheUnavailable:
                 continue
             return
 
-    async def _alone(self, flight: Flight) -> Landing:
-        """Redis is gone: a local flight on this process's share of the budget."""
+    async def _local_turn(self, flight: Flight) -> bool:
+        """Redis is gone: waits for this process's share of the budget; False when Redis is back by then.
+
+        Slots are taken one at a time, so that none is left to be spent beside Redis's once it is back.
+        """
         flight.alone = True
-        await asyncio.sleep(self._local.reserve(time.monotonic(), self.fleet))
-        landing, _ = await flight.work(_at_once)
+        if sum(each.alone for each in self._flights.values()) > self.rules.max_queued:
+            raise self._full(self.rules.max_queued)
+        async with self._lone:
+            wait = self._local.reserve(time.monotonic(), self.fleet)
+            await asyncio.sleep(wait)
+            if wait < WORTH_ASKING or not await self._beat():
+                return True
+        if flight.claim is not None:
+            flight.claim = None
+            self._spawn(self._recover(flight))
+        flight.alone = False
+        return False
+
+    async def _alone(self, flight: Flight) -> Landing:
+        """A local flight. Redis is told of its landing all the same: others may wait for it there."""
+        landing, stores = await flight.work(_at_once)
+        token = flight.token if flight.claim is None else flight.claim.token
+        news = self._board.landing(flight.id, token, landings.encode(landing))
+        self._spawn(self._land_later([*stores, news]))
         return landing
+
+    async def _recover(self, flight: Flight) -> None:
+        try:
+            self._schedule(await self._board.recover(flight.id))
+        except CacheUnavailable:
+            return
 
     async def _leave(self, flight: Flight) -> None:
         if flight.claim is not None or not flight.gen or flight.task.done():
             return
         try:
-            theirs = await self._board.leave(flight.id, flight.gen)
+            left = await self._board.leave(flight.id, flight.gen)
         except CacheUnavailable:
             return
-        if theirs and flight.waiters == 0 and flight.claim is None:
+        if left is Left.BEHIND:
+            flight.band = Band.LEFT
+        if left is not Left.KEPT and flight.waiters > 0:
+            # Somebody came while the last one was leaving.
+            self._promote(flight, Band.PEOPLE)
+        elif left is Left.THEIRS and flight.claim is None:
+            self._forget(flight)
             flight.task.cancel()
 
     def _full(self, ahead: int) -> QueueFull:
@@ -323,25 +384,25 @@ class Queue:
         flight = self._flights.get(claim.id)
         if flight is None or flight.claim is not None or flight.alone:
             # Nobody here is left to run it: a landing without an answer, so that others submit anew.
-            self._schedule(await self._board.land([], self._board.landing(claim, b"again")))
+            self._schedule(await self._board.land([self._board.landing(claim.id, claim.token, b"again")]))
             return
         flight.claim = claim
         flight.signal.set()
 
     # Life
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """A sign of life; whether Redis took it."""
         try:
             pulse = await self._board.beat()
         except CacheUnavailable:
             self.degraded = True
-            return
-        if self.degraded:
-            self.degraded = False
-            self._local.forget()
+            return False
+        self.degraded = False
         self.fleet, self.depth = pulse.processes, pulse.queued
         self._on_clock(pulse.now)
         self._schedule(pulse.wait)
+        return True
 
     async def _beats(self) -> None:
         while True:

@@ -10,6 +10,10 @@ from gateway.upstream.flight import Claim
 from gateway.upstream.pacing import Budget
 
 
+class LeadLost(Exception):
+    """The leader took so long to write that the fleet gave its flight to another."""
+
+
 class Slot:
     """Confirms, just before a request is written, that its slot still is now; else moves it.
 
@@ -20,16 +24,28 @@ class Slot:
     def __init__(self, board: Board, budget: Budget, claim: Claim) -> None:
         self._board = board
         self._budget = budget
-        self._record = claim.record
-        self._at = claim.sent
+        self._claim = claim
 
     async def confirm(self) -> None:
-        """Waits until the request may be written. Raises CacheUnavailable."""
+        """Waits until the request may be written. Raises CacheUnavailable, LeadLost.
+
+        Lateness counts from the moment at which a slot was asked for, which is before Redis gave it: it is
+        never taken for less than it is. Each attempt allows for twice what the one before it took, and the
+        next slot keeps its distance from that, so that a slow Redis delays but never blocks.
+        """
         if self._budget.interval is None:
             return
-        while (late := time.monotonic() - self._at) > self._budget.guard:
-            self._at = time.monotonic()
-            wait, self._record = await self._board.reslot(self._record, late)
-            if wait > 0:
-                self._at += wait
-                await asyncio.sleep(max(0.0, self._at - time.monotonic()))
+        record, allowance = self._claim.record, 0.0
+        late = time.monotonic() - self._claim.sent
+        while late > self._budget.guard + allowance:
+            allowance = min(2 * late, MAX_ALLOWANCE) if allowance else self._budget.guard
+            asked = time.monotonic()
+            wait, record = await self._board.reslot(self._claim, record, late, allowance)
+            if wait < 0:
+                raise LeadLost
+            await asyncio.sleep(wait)
+            late = time.monotonic() - asked - wait
+
+
+MAX_ALLOWANCE = 5.0
+"""Seconds; as in prelude.lua."""

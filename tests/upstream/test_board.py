@@ -13,6 +13,8 @@ from gateway.upstream.board import (
     Full,
     Gone,
     Landed,
+    Leading,
+    Left,
     LookAgain,
     Queued,
     QueueRules,
@@ -38,7 +40,7 @@ def slow(redis_client: redis.asyncio.Redis, prefix: str) -> Boards:
 
 
 async def claimed(board: Board, id: str = "a") -> Claimed:
-    reply = await board.submit(id, "t", Band.PEOPLE, looked=True)
+    reply = await board.submit(id, "t", Band.PEOPLE, token="t", looked=True)
     assert isinstance(reply, Claimed)
     return reply
 
@@ -54,43 +56,43 @@ async def reaped(survivor: Board) -> None:
 async def test_one_leads_and_the_others_wait(board: Boards) -> None:
     leader, other = board(), board()
     claim = (await claimed(leader)).claim
-    assert await other.submit("a", "t", Band.PEOPLE, looked=False) == Running(claim.gen)
-    await leader.land([], leader.landing(claim, b"result"))
+    assert await other.submit("a", "t", Band.PEOPLE, token="t", looked=False) == Running(claim.gen)
+    await leader.land([leader.landing(claim.id, claim.token, b"result")])
     assert await other.poll("a", claim.gen) == Landed(b"result")
 
 
 async def test_nothing_is_kept_for_nobody(board: Boards) -> None:
     leader = board()
     claim = (await claimed(leader)).claim
-    await leader.land([], leader.landing(claim, b"result"))
+    await leader.land([leader.landing(claim.id, claim.token, b"result")])
     assert await board().poll("a", claim.gen) == Gone()
 
 
 async def test_after_a_landing_one_looks_again_before_one_flies(board: Boards) -> None:
     leader, late = board(), board()
     claim = (await claimed(leader)).claim
-    await leader.land([], leader.landing(claim, b"result"))
-    assert await late.submit("a", "t", Band.PEOPLE, looked=False) == LookAgain()
-    assert isinstance(await late.submit("a", "t", Band.PEOPLE, looked=True), Claimed)
+    await leader.land([leader.landing(claim.id, claim.token, b"result")])
+    assert await late.submit("a", "t", Band.PEOPLE, token="t", looked=False) == LookAgain()
+    assert isinstance(await late.submit("a", "t", Band.PEOPLE, token="t", looked=True), Claimed)
 
 
 async def test_a_leader_that_was_thought_dead_lands_nothing(board: Boards) -> None:
     dead, survivor = board(), board()
     await dead.beat()
     stale = (await claimed(dead)).claim
-    await survivor.submit("a", "t", Band.PEOPLE, looked=False)
+    await survivor.submit("a", "t", Band.PEOPLE, token="t", looked=False)
     await reaped(survivor)
     fresh = await survivor.claim()
     assert isinstance(fresh, Claimed)
     assert fresh.claim.gen == stale.gen
-    assert await dead.land([], dead.landing(stale, b"late")) is None
-    assert await survivor.poll("a", stale.gen) == Running(stale.gen)
+    assert await dead.land([dead.landing(stale.id, stale.token, b"late")]) is None
+    assert await survivor.poll("a", stale.gen) == Leading()
 
 
 async def test_what_only_the_dead_held_is_dropped(slow: Boards) -> None:
     dead, survivor = slow(), slow()
     await dead.beat()
-    assert isinstance(await dead.submit("a", "t", Band.PEOPLE, looked=False), Queued)
+    assert isinstance(await dead.submit("a", "t", Band.PEOPLE, token="t", looked=False), Queued)
     await reaped(survivor)
     assert (await survivor.beat()).queued == 0
 
@@ -101,33 +103,33 @@ async def test_leaders_that_keep_dying_cost_a_job_its_life(board: Boards) -> Non
     for _ in range(RULES.attempts):
         leader = board()
         await leader.beat()
-        reply = await leader.submit("a", "t", Band.PEOPLE, looked=True)
+        reply = await leader.submit("a", "t", Band.PEOPLE, token="t", looked=True)
         if not isinstance(reply, Claimed):
             reply = await leader.claim()  # type: ignore[assignment]
         assert isinstance(reply, Claimed)
         gen = reply.claim.gen
-        await waiter.submit("a", "t", Band.PEOPLE, looked=True)
+        await waiter.submit("a", "t", Band.PEOPLE, token="t", looked=True)
         await reaped(waiter)
     assert await waiter.poll("a", gen) == Landed(b"lost")
 
 
 async def test_a_full_queue_makes_room_for_people_first(slow: Boards) -> None:
     board = slow()
-    refreshed = await board.submit("refresh", "t", Band.REFRESH, looked=False)
+    refreshed = await board.submit("refresh", "t", Band.REFRESH, token="t", looked=False)
     assert isinstance(refreshed, Queued)
     for id in ("a", "b"):
-        assert isinstance(await board.submit(id, "t", Band.PEOPLE, looked=False), Queued)
-    assert await board.submit("refresh2", "t", Band.REFRESH, looked=False) == Full(3)
-    assert isinstance(await board.submit("c", "t", Band.PEOPLE, looked=False), Queued)
+        assert isinstance(await board.submit(id, "t", Band.PEOPLE, token="t", looked=False), Queued)
+    assert await board.submit("refresh2", "t", Band.REFRESH, token="t", looked=False) == Full(3)
+    assert isinstance(await board.submit("c", "t", Band.PEOPLE, token="t", looked=False), Queued)
     assert await board.poll("refresh", refreshed.gen) == Landed(b"dropped")
-    assert await board.submit("d", "t", Band.PEOPLE, looked=False) == Full(3)
+    assert await board.submit("d", "t", Band.PEOPLE, token="t", looked=False) == Full(3)
 
 
 async def test_ranks_count_those_who_go_before(slow: Boards) -> None:
     board = slow()
     gens = {}
     for id, band in (("refresh", Band.REFRESH), ("a", Band.PEOPLE), ("b", Band.PEOPLE)):
-        reply = await board.submit(id, "t", band, looked=False)
+        reply = await board.submit(id, "t", band, token="t", looked=False)
         assert isinstance(reply, Queued)
         gens[id] = reply.gen
     standings = {id: await board.poll(id, gen) for id, gen in gens.items()}
@@ -140,10 +142,10 @@ async def test_ranks_count_those_who_go_before(slow: Boards) -> None:
 
 async def test_a_job_that_others_hold_is_left_to_them(slow: Boards) -> None:
     one, other = slow(), slow()
-    reply = await one.submit("a", "t", Band.PEOPLE, looked=False)
+    reply = await one.submit("a", "t", Band.PEOPLE, token="t", looked=False)
     assert isinstance(reply, Queued)
-    await other.submit("a", "t", Band.PEOPLE, looked=False)
-    assert await one.leave("a", reply.gen) is True
+    await other.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    assert await one.leave("a", reply.gen) is Left.THEIRS
     assert await one.poll("a", reply.gen) == Gone()
     assert isinstance(await other.poll("a", reply.gen), Queued)
-    assert await other.leave("a", reply.gen) is False
+    assert await other.leave("a", reply.gen) is Left.BEHIND

@@ -222,6 +222,7 @@ async def test_one_query_waits_behind_at_most_two_of_anothers_hundred(
         assert origin.calls.index("one") - before <= 2
         for task in many:
             task.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
 
 
 async def test_people_go_before_refreshes(redis_client: redis.asyncio.Redis, prefix: str) -> None:

@@ -7,19 +7,14 @@ call('ZADD', live, int(now), me)
 call('PEXPIRE', live, DAY)
 
 local function retry(id)
-  local job = call('HMGET', job_key(id), 'gen', 'tenant', 'band')
-  if not job[1] then return call('ZREM', q .. ':running', id) end
-  call('ZREM', q .. ':running', id)
+  local gen = call('HGET', job_key(id), 'gen')
+  if not gen then return call('ZREM', q .. ':running', id) end
   local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
-  if call('SCARD', procs_key(id)) == 0 then return forget(id, job[1]) end
-  if attempts < cap then
-    -- The token dies with its holder: a result that still comes is late.
-    call('HDEL', job_key(id), 'token', 'owner')
-    return enqueue(id, job[2], job[3])
-  end
-  call('SET', q .. ':result:' .. id .. ':' .. job[1], 'lost', 'PX', RESULT_MS)
-  if mine(id) then wake(me, 'done:' .. id .. ':' .. job[1]) end
-  forget(id, job[1])
+  if call('SCARD', procs_key(id)) == 0 then return forget(id, gen) end
+  if attempts < cap then return requeue(id) end
+  call('SET', q .. ':result:' .. id .. ':' .. gen, 'lost', 'PX', RESULT_MS)
+  if mine(id) then wake(me, 'done:' .. id .. ':' .. gen) end
+  forget(id, gen)
 end
 
 local reaped = false

@@ -1,11 +1,11 @@
 -- Where a job stands. ARGV: process, id, gen
--- -> landed result | queued rank | running | gone
+-- -> landed result | queued rank | running | leading (the caller itself) | gone
 local id, gen = ARGV[2], ARGV[3]
 local result = call('GET', q .. ':result:' .. id .. ':' .. gen)
 if result then return {'landed', result} end
-local job = call('HMGET', job_key(id), 'gen', 'state', 'band', 'member')
+local job = call('HMGET', job_key(id), 'gen', 'state', 'band', 'member', 'owner')
 if job[1] ~= gen or not mine(id) then return {'gone'} end
-if job[2] == 'running' then return {'running'} end
+if job[2] == 'running' then return {job[5] == me and 'leading' or 'running'} end
 local rank = call('ZRANK', band_key(job[3]), job[4]) or 0
 for band = 0, tonumber(job[3]) - 1 do rank = rank + call('ZCARD', band_key(band)) end
 return {'queued', rank}

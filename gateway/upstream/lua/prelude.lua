@@ -87,15 +87,17 @@ local function head() return first(1, function() return true end) end
 local function mine(id) return call('SISMEMBER', procs_key(id), me) == 1 end
 
 -- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
--- failover never refills the budget; a record from the far future (a changed budget or clock) is clamped.
+-- failover never refills the budget. Leaders reserve slots ahead of time, each with some allowance; a record
+-- beyond all that can have been reserved (a changed budget or clock) is clamped.
+local ALLOWANCE = 5000000
 local function tat_of(interval, burst)
-  local full = now + burst * interval
   local tat = tonumber(call('GET', q .. ':tat'))
   if not tat then
-    tat = full
+    tat = now + burst * interval
     call('SET', q .. ':tat', int(tat), 'PX', DAY)
   end
-  return math.min(tat, full)
+  local leaders = call('ZCARD', q .. ':running')
+  return math.min(tat, now + (burst + leaders + 1) * (interval + ALLOWANCE))
 end
 
 local function budget_wait(interval, burst)
@@ -108,6 +110,14 @@ local function take(interval, burst)
   local tat = int(math.max(tat_of(interval, burst), now) + interval)
   call('SET', q .. ':tat', tat, 'PX', DAY)
   return tat
+end
+
+-- A running job waits again; its token dies with its leader's lead, so that a result that still comes is late.
+local function requeue(id)
+  local job = call('HMGET', job_key(id), 'tenant', 'band')
+  call('ZREM', q .. ':running', id)
+  call('HDEL', job_key(id), 'token', 'owner')
+  enqueue(id, job[1], job[2])
 end
 
 -- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the

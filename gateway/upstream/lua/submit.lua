@@ -4,15 +4,20 @@
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
-local job = call('HMGET', job_key(id), 'state', 'band', 'gen')
+local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token')
 if job[1] then
   hold(me, id)
+  if job[1] == 'running' and job[4] == me and job[5] == token then
+    -- The reply to this very submission was lost, and nobody flies.
+    requeue(id)
+    job[1], job[2] = 'queued', band
+  end
   if job[1] == 'running' then return {'running', job[3]} end
   if band < tonumber(job[2]) then
     dequeue(id)
     enqueue(id, tenant, band)
   end
-  if interval == 0 and head() == id then return dispatch(id, token, interval, burst) end
+  if head() == id and budget_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
   return {'queued', job[3], announce(interval, burst)}
 end
 
