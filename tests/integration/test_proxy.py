@@ -115,6 +115,22 @@ async def test_in_one_flight_spellings_share_a_5xx_and_ask_for_themselves_after_
     assert calls(stage) == expected
 
 
+async def test_of_many_spellings_in_one_flight_none_gets_anothers_error(stage: Stage) -> None:
+    spellings = [f"{TARGET}&_={number}" for number in range(6)]
+    async with housed(stage) as house:
+        stage.close_gate()
+        stage.plan(status=400, content_type=JSON, body=BAD, times=100)
+        tasks = [asyncio.create_task(ask(house, stage, target)) for target in spellings]
+        async with asyncio.timeout(20):
+            while house.app.public.proxy.queue.waiters < len(spellings):
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
+        stage.open_gate()
+        answers = await asyncio.gather(*tasks)
+    assert {answer.status_code for answer in answers} == {400}
+    assert calls(stage) == len(spellings)
+
+
 async def test_a_client_gets_a_fresher_answer_only_above_the_floor(stage: Stage) -> None:
     clock = FakeClock(NOW)
     async with housed(stage, clock) as house:
