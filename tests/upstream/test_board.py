@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
@@ -149,3 +150,21 @@ async def test_a_job_that_others_hold_is_left_to_them(slow: Boards) -> None:
     assert await one.poll("a", reply.gen) == Gone()
     assert isinstance(await other.poll("a", reply.gen), Queued)
     assert await other.leave("a", reply.gen) is Left.BEHIND
+
+
+async def test_a_moved_slot_keeps_the_next_one_clear_of_its_allowance(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    board = Board(redis_client, prefix, Budget(0.001, 1), RULES)
+    await board.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    reply: object = None
+    while not isinstance(reply, Claimed):
+        reply = await board.claim()
+    claim = reply.claim
+    wait, moved = await board.reslot(claim, claim.record, late=1.0, allowance=0.5)
+    assert wait == 0
+    assert int(moved) - int(claim.record) == 1_500_000
+    wait, reserved = await board.reslot(claim, claim.record, late=1.0, allowance=0.25)
+    assert 0 < wait <= 1.6
+    assert int(reserved) - int(moved) == pytest.approx(251_100, abs=1)
+    assert (await board.reslot(replace(claim, token="another's"), reserved, 1.0, 0.5))[0] < 0
