@@ -183,16 +183,17 @@ class Queue:
 
     async def _fly(self, flight: Flight) -> Landing:
         """From submission to landing; never raises but when cancelled."""
-        while True:
-            try:
-                return await self._queue_up(flight)
-            except LeadLost:
-                flight.claim = None
-            except CacheUnavailable:
-                if await self._local_turn(flight):
-                    return await self._alone(flight)
-            except GatewayError as error:
-                return Landing(flight.exact, error=error)
+        try:
+            while True:
+                try:
+                    return await self._queue_up(flight)
+                except LeadLost:
+                    flight.claim = None
+                except CacheUnavailable:
+                    if await self._local_turn(flight):
+                        return await self._alone(flight)
+        except GatewayError as error:
+            return Landing(flight.exact, error=error)
 
     async def _queue_up(self, flight: Flight) -> Landing:
         looked = False
