@@ -245,5 +245,8 @@ async def test_closing_the_client_closes_its_connections_and_leaves_no_task() ->
         before = asyncio.all_tasks()
         async with calling(origin.url) as client:
             await ask(client)
-        await closed.wait()
-        await asyncio.gather(*asyncio.all_tasks() - before, return_exceptions=True)
+        async with asyncio.timeout(10):
+            await closed.wait()
+        left = asyncio.all_tasks() - before
+        unfinished = (await asyncio.wait(left, timeout=10))[1] if left else set()
+        assert not unfinished
