@@ -55,7 +55,23 @@ class Forbidden(Refusal):
 
 
 class MethodNotAllowed(Refusal):
-    """A method other than GET and HEAD."""
+    """A method that is not served; ``allow`` names those that are."""
+
+    def __init__(self, message: str, *, allow: bytes = b"GET, HEAD") -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTooLarge(Refusal):
+    """A request body over the limit (RFC 9110 §15.5.14)."""
+
+
+class CredentialRefused(Forbidden):
+    """The service refuses the caller's credential; its scope is withheld until it succeeds again (decision 7)."""
+
+
+class NotCached(Refusal):
+    """Nothing stored answers a request that is only for what is (RFC 9111 §5.2.1.7)."""
 
 
 class Misdirected(Refusal):
@@ -84,6 +100,10 @@ class DeadlineExceeded(Overload):
 
 class TooManyConnections(Overload):
     """The listener's cap on connections is reached."""
+
+
+class GateClosed(Overload):
+    """The service seems to block us; ``retry_after`` says when it is asked again (decision 9)."""
 
 
 class CacheUnavailable(Overload):
@@ -133,18 +153,21 @@ TABLE: dict[type[GatewayError], Row] = {
     Forbidden: Row(403, "Forbidden", "http_request_denied"),
     MethodNotAllowed: Row(405, "GatewayMethodNotAllowed", "http_request_denied"),
     HeadTimeout: Row(408, "GatewayHeadTimeout", "http_request_error"),
+    BodyTooLarge: Row(413, "GatewayBodyTooLarge", "http_request_error"),
     Misdirected: Row(421, "GatewayMisdirected", "http_request_error"),
     HeadTooLarge: Row(431, "GatewayHeadTooLarge", "http_request_error"),
     Overload: Row(503, "GatewayOverloaded", "connection_limit_reached"),
     QueueFull: Row(503, "GatewayQueueFull", "connection_limit_reached"),
     DeadlineExceeded: Row(503, "GatewayDeadlineExceeded", "connection_limit_reached"),
     TooManyConnections: Row(503, "GatewayTooManyConnections", "connection_limit_reached"),
+    GateClosed: Row(503, "GatewayGateClosed", "destination_unavailable"),
     CacheUnavailable: Row(503, "GatewayCacheUnavailable", "proxy_internal_error"),
     UpstreamFailure: Row(502, "GatewayUpstreamFailed", "destination_unavailable"),
     UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),
     UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
     UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
     UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
+    NotCached: Row(504, "GatewayNotCached", "http_request_denied"),
     UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),
 }
 
@@ -174,7 +197,7 @@ def render(error: GatewayError) -> tuple[int, Headers, bytes]:
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Basic realm="stats-gateway"'))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", b"GET, HEAD"))
+        headers.append((b"allow", error.allow))
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if isinstance(error, Forbidden):

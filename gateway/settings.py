@@ -55,7 +55,13 @@ class Settings(BaseSettings):
     target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 400")
     drain_seconds: float = Field(5.0, ge=0, le=3_600, description="time between SIGTERM and closing")
 
+    pass_methods: Words = Field((), description="methods besides GET and HEAD that are passed on, uncached")
+    request_max_bytes: int = Field(1024 * 1024, ge=0, description="size of a request body, else 413")
+
     # The service
+    profile: Literal["statistics", "generic"] = Field(
+        "statistics", description="generic: a plain caching proxy of any one origin, without tenants"
+    )
     upstream: str = Field("https://stats.figshare.com", description="base URL of the statistics service")
     upstream_timeout: Seconds = Field(20.0, description="total time of an upstream call")
     connect_timeout: Seconds = Field(5.0, description="time to connect to the upstream")
@@ -68,6 +74,9 @@ class Settings(BaseSettings):
     upstream_directives: Literal["obey", "ignore"] = Field(
         "obey", description="whether the service's own Cache-Control bounds lifetimes"
     )
+
+    gate_pause: Seconds = Field(5.0, description="first pause after a block without Retry-After; then growing")
+    gate_longest: Seconds = Field(900.0, description="longest pause, also where Retry-After asks for more")
 
     # The queue
     caller_timeout: Seconds = Field(30.0, description="time that a caller waits for an answer, else 503")
@@ -94,7 +103,13 @@ class Settings(BaseSettings):
     lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
     stale_if_error: Seconds = Field(7 * 86_400.0, description="how long a stale answer stands in for a failure")
+    stale_while_revalidate_family: dict[str, Seconds] = Field(
+        {}, description="by family, how long a stale answer serves while it is refreshed; else one more lifetime"
+    )
+    stale_if_error_family: dict[str, Seconds] = Field({}, description="stale_if_error by family")
     refresh_floor: float = Field(60.0, ge=0, description="youngest age at which a client may ask for fresher data")
+
+    content_codings: Words = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
     # Who may ask
     registry: Path = Field(Path("tenants.toml"), description="the registry file")
