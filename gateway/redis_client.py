@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import fakeredis
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+import structlog
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from gateway.errors import CacheUnavailable
+from gateway.errors import CacheUnavailable, GatewayError
+from gateway.redis_pool import Pool
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -24,28 +24,20 @@ MEMORY = "memory://"
 
 Client = Redis
 
+log = structlog.get_logger("gateway")
+
 
 def connect(settings: Settings) -> Client:
     """A client for ``settings.redis_url``; opens no connection yet.
 
-    The pool blocks instead of failing when all its connections are in use, every command has a timeout, and
-    none is retried by the library: the parts know which of theirs may be repeated.
+    Its pool blocks instead of failing when all its connections are in use, every command has a deadline, and
+    none is repeated by the library: the parts know which of theirs may be. While Redis is silent, commands
+    fail at once (circuit.py).
     """
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=settings.redis_connections,
-        timeout=settings.redis_timeout,
-        socket_timeout=settings.redis_timeout,
-        socket_connect_timeout=settings.redis_timeout,
-        socket_keepalive=True,
-        health_check_interval=0,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
+    return Redis.from_pool(Pool(url, settings.redis_timeout, settings.redis_connections))
 
 
 async def shielded(command: Coroutine[Any, Any, T]) -> T:
@@ -58,9 +50,20 @@ async def shielded(command: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def redis_errors() -> Iterator[None]:
-    """Maps whatever redis-py raises to CacheUnavailable; the message names no host."""
+def redis_errors(client: Client | None = None) -> Iterator[None]:
+    """Maps whatever goes wrong with Redis to CacheUnavailable; the message names no host.
+
+    That includes what its parser stumbles over, and, where a reply is also read in here, a reply of the
+    wrong shape; with the ``client`` given, its connections are then not used again.
+    """
     try:
         yield
+    except GatewayError:
+        raise
     except (TimeoutError, RedisError, OSError) as error:
         raise CacheUnavailable(f"the shared cache did not answer ({type(error).__name__})") from error
+    except Exception as error:
+        log.debug("redis_reply_unusable", exc_info=True)
+        if client is not None and isinstance(client.connection_pool, Pool):
+            client.connection_pool.distrust()
+        raise CacheUnavailable(f"the shared cache answered nonsense ({type(error).__name__})") from error

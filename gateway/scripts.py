@@ -49,7 +49,7 @@ async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[
     A script that Redis has not seen (a new server, a failover) is sent whole; since a later one may have run
     before it then, callers put last what announces the others' work, and each script tolerates a repetition.
     """
-    with redis_errors():
+    with redis_errors(client):
         if len(invocations) == 1:
             return [await shielded(_one(client, invocations[0]))]
         return await shielded(_several(client, invocations))

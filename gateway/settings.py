@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         SecretStr("memory://"), description="memory://, redis://… or rediss://…; passwords are never shown"
     )
     redis_prefix: str = Field("sgw", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="begins every Redis key")
-    redis_timeout: Seconds = Field(2.0, description="time that a Redis command may take")
+    redis_timeout: Seconds = Field(1.0, description="time that a Redis command may take, connecting included")
     redis_connections: int = Field(50, ge=4, le=10_000, description="Redis connections per worker")
     memory_max_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of memory://")
     near_max_bytes: int = Field(64 * 1024 * 1024, ge=0, description="size of the near cache, per worker")

@@ -1,0 +1,220 @@
+"""Pool: Redis connections on which no command waits longer than it may, and none at all while Redis is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import socket
+from typing import Any
+
+from redis._parsers import _AsyncHiredisParser
+from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
+from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+
+from gateway.circuit import Circuit
+
+TRIAL_SECONDS = 0.3
+REPLY_MAX_BYTES = 64 * 1024 * 1024
+POOL_SHARE = 0.5
+"""The part of a command's time that it may wait for a connection: what is left is a fair chance for Redis."""
+
+
+class CircuitOpen(RedisConnectionError):
+    """Redis has been silent, and is not asked until a trial has succeeded."""
+
+
+class BoundedParser(_AsyncHiredisParser):
+    """Gives up on a reply of which more is buffered than any of ours can have."""
+
+    async def read_from_socket(self) -> bool:
+        await super().read_from_socket()  # type: ignore[no-untyped-call]
+        if self._reader.len() > REPLY_MAX_BYTES:
+            raise InvalidResponse("a reply beyond all bounds")
+        return True
+
+
+class Watched(AbstractConnection):
+    """A connection that tells its pool when Redis is silent, gone or talks nonsense.
+
+    Each such failure ends the connection, so that nobody reads what was meant for somebody else. Error
+    replies (OOM, READONLY, …) are answers.
+    """
+
+    __slots__ = ()
+    pool: Pool
+    epoch: int
+    deadline: float
+
+    async def connect(self) -> None:
+        """Bounded also where the library connects again on its own, as it does for a subscription."""
+        self.deadline = now() + self.pool.limit
+        async with asyncio.timeout_at(self.deadline):
+            await super().connect()  # type: ignore[no-untyped-call]
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Writes a command."""
+        try:
+            async with asyncio.timeout(self.pool.limit):
+                await super().send_packed_command(command, check_health)
+        except Exception:
+            self.pool.lost(self.epoch)
+            raise
+
+    async def read_response(
+        self, disable_decoding: bool = False, timeout: float | None = None, **options: Any
+    ) -> Any:
+        """The reply, by the command's deadline; with a ``timeout`` of its own (a subscription's), None by then."""
+        try:
+            async with asyncio.timeout_at(self.deadline if timeout is None else None):
+                return await super().read_response(disable_decoding, timeout, **options)  # type: ignore[no-untyped-call]
+        except ResponseError as error:
+            if "READONLY" in f"{type(error).__name__} {error}".upper():
+                self.pool.circuit.demoted(now())
+            raise
+        except Exception:
+            self.pool.lost(self.epoch)
+            raise
+
+
+class PlainConnection(Watched, Connection):
+    """``redis://``"""
+
+    __slots__ = ()
+
+
+class SecureConnection(Watched, SSLConnection):
+    """``rediss://``"""
+
+    __slots__ = ()
+
+
+class Pool(BlockingConnectionPool):
+    """Connections to one Redis, and the circuit that decides whether it is asked.
+
+    A command takes at most ``limit`` seconds from asking for a connection to its reply, connecting included.
+    """
+
+    def __init__(self, url: str, limit: float, max_connections: int) -> None:
+        options: dict[str, Any] = dict(parse_url(url))
+        secure = options.pop("connection_class", Connection) is SSLConnection
+        super().__init__(
+            max_connections,
+            limit * POOL_SHARE,
+            SecureConnection if secure else PlainConnection,
+            **OPTIONS,
+            socket_connect_timeout=limit,
+            **options,
+        )
+        self.limit = limit
+        self.circuit = Circuit()
+        self._trials: asyncio.Task[None] | None = None
+
+    def make_connection(self) -> AbstractConnection:
+        """A connection that knows its pool."""
+        connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]
+        assert isinstance(connection, Watched)
+        connection.pool, connection.epoch, connection.deadline = self, -1, 0.0
+        return connection
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        """A connection that is ready. Raises CircuitOpen at once while Redis is silent."""
+        self._admit()
+        return await self._connection()
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Left to ``get_connection``, which knows how much of the time waiting for the pool has taken."""
+
+    def lost(self, epoch: int) -> None:
+        """Redis failed on a connection of this epoch: nobody asks any more until a trial succeeds."""
+        if self.circuit.lost(epoch):
+            self._trials = asyncio.create_task(self._try_until_back())
+
+    def distrust(self) -> None:
+        """A reply was none to its command: replies may be out of step, so no connection is used again."""
+        self.lost(self.circuit.epoch)
+
+    async def aclose(self) -> None:
+        """Closes every connection, and tries no more."""
+        if self._trials is not None:
+            self._trials.cancel()
+            await asyncio.wait({self._trials})
+        await super().aclose()  # type: ignore[no-untyped-call]
+
+    def _admit(self) -> None:
+        if self.circuit.is_open:
+            raise CircuitOpen("the shared cache has not answered lately")
+
+    async def _connection(self, *, trial: bool = False) -> Watched:
+        deadline = now() + self.limit
+        connection = await super().get_connection()
+        assert isinstance(connection, Watched)
+        try:
+            if not trial:
+                self._admit()  # it may have been lost while we waited for others to return theirs
+            await self._made_ready(connection, deadline)
+        except BaseException:
+            await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+            await self.release(connection)  # type: ignore[no-untyped-call]
+            raise
+        return connection
+
+    async def _made_ready(self, connection: Watched, deadline: float) -> None:
+        if connection.epoch != self.circuit.epoch:
+            await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+            connection.epoch = self.circuit.epoch
+        try:
+            async with asyncio.timeout_at(deadline):
+                await super().ensure_connection(connection)  # type: ignore[no-untyped-call]
+        except Exception:
+            self.lost(connection.epoch)
+            raise
+        connection.deadline = deadline
+
+    async def _try_until_back(self) -> None:
+        """One trial at a time; the first at once, since it may have been but one connection that broke."""
+        back = not self.circuit.flapping(now()) and await self._trial()
+        while not back:
+            await asyncio.sleep(TRIAL_SECONDS * random.uniform(0.7, 1.3))  # noqa: S311 (jitter)
+            back = await self._trial()
+        self.circuit.answered(now())
+
+    async def _trial(self) -> bool:
+        """Whether Redis answers, and answers this: garbage never echoes."""
+        token = secrets.token_hex(8)
+        try:
+            connection = await self._connection(trial=True)
+            try:
+                await connection.send_command("PING", token)
+                echoed: bool = await connection.read_response() == token.encode()
+                if not echoed:
+                    await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+                return echoed
+            finally:
+                await self.release(connection)  # type: ignore[no-untyped-call]
+        except Exception:
+            return False
+
+
+def now() -> float:
+    """The event loop's clock, in seconds."""
+    return asyncio.get_running_loop().time()
+
+
+KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+"""Seconds, seconds, times: a subscription, which only listens, learns that its server vanished."""
+
+OPTIONS: dict[str, Any] = {
+    "socket_timeout": None,  # each read and write has its command's deadline instead
+    "socket_keepalive": True,
+    "socket_keepalive_options": {getattr(socket, k): v for k, v in KEEPALIVE.items() if hasattr(socket, k)},
+    "health_check_interval": 0,
+    "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+    "protocol": 2,
+    "parser_class": BoundedParser,
+    "driver_info": None,
+}
