@@ -23,14 +23,16 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.upstream.body import Body
-from gateway.upstream.headers import incoming, outgoing
-from gateway.upstream.wire import Wires
+from gateway.upstream.headers import STATISTICS, HeaderPolicy
+from gateway.upstream.wire import NothingWritten, Wires
 
 BeforeWrite = Callable[[], Awaitable[None]]
 
 KEEPALIVE_SECONDS = 15.0
 ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
 WRITING = "http11.send_request_headers.started"
+WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
+"""Methods that announce even an empty content (RFC 9110 §8.6)."""
 
 FAILURES: dict[type[Exception], tuple[type[GatewayError], str]] = {
     httpcore2.TimeoutException: (UpstreamTimeout, "The service did not answer in time."),
@@ -59,30 +61,36 @@ class Timeouts:
 class UpstreamRequest:
     """What is asked. ``target`` is in origin form as the client wrote it, and goes out so, byte for byte.
 
-    ``authorization`` is the credential's ready header value. Of ``headers`` only those on the allow-list
-    (``headers.FORWARDED``) are sent.
+    ``authorization`` is the credential's ready header value. Of ``headers`` those are sent that the client's
+    header policy lets through. ``content`` is sent with its length.
     """
 
     target: bytes
     authorization: bytes | None = field(default=None, repr=False)
     headers: Sequence[tuple[bytes, bytes]] = ()
     method: bytes = b"GET"
+    content: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """What came back: header names in lower case, only those meant for clients, and the decoded body."""
+    """What came back: header names in lower case, those that the policy lets through, and the body.
+
+    The body is decoded unless the policy is transparent. ``sound`` is False where more bytes came than belong to
+    the answer: it is complete by its own account, but something is wrong and it must not be stored.
+    """
 
     status: int
     headers: Headers
     body: bytes
+    sound: bool = True
 
 
 class UpstreamClient:
     """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, nothing from the environment.
 
-    ``body_max_bytes`` caps an answer before and after decoding. ``ssl_context`` and ``network`` stand in for
-    the system's trust store and its sockets.
+    ``body_max_bytes`` caps an answer before and after decoding. ``policy`` says which headers cross.
+    ``ssl_context`` and ``network`` stand in for the system's trust store and its sockets.
 
     It stands on httpcore2, the engine of httpx2, because all that httpx2 adds (URL normalisation, cookies,
     redirects, environment) would have to be turned off, while the engine takes a network of our own.
@@ -94,6 +102,7 @@ class UpstreamClient:
         timeouts: Timeouts,
         body_max_bytes: int,
         *,
+        policy: HeaderPolicy = STATISTICS,
         max_connections: int = 100,
         ssl_context: ssl.SSLContext | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
@@ -101,6 +110,7 @@ class UpstreamClient:
         self._base = httpx.URL(base_url)
         self._prefix = self._base.raw_path.rstrip(b"/")
         self._body_max_bytes = body_max_bytes
+        self._policy = policy
         self._timeouts = {
             "connect": timeouts.connect,
             "read": timeouts.read,
@@ -115,28 +125,41 @@ class UpstreamClient:
         )
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
-        """One call, never repeated.
+        """One call. It is repeated, once, only where a kept connection ended before a byte of it was written.
 
         ``before_write`` is awaited once the connection is there and the request about to be written; the
         total timeout starts after it, and what it raises ends the call and is raised as it is.
 
         Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
-        UpstreamTimeout; BadTarget where the target is not in origin form.
+        UpstreamTimeout; BadTarget where the target is not in origin form, BadRequest where method or headers
+        cannot be sent.
         """
-        if not ORIGIN_FORM.fullmatch(request.target):
+        if request.method == b"CONNECT" or not ORIGIN_FORM.fullmatch(request.target):
             raise BadTarget("The request target cannot be sent to the service.")
         try:
-            async with self._pool.stream(
-                request.method,
-                self._url(request.target),
-                headers=outgoing(request.headers, self._base.netloc, request.authorization),
-                extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
-            ) as response:
-                headers = incoming(response.headers, self._base)
-                body = await self._read(response)
+            try:
+                return await self._call(request, before_write)
+            except NothingWritten:
+                return await self._call(request, before_write)
         except tuple(FAILURES) as error:
             raise failure_of(error) from error
-        return UpstreamResponse(response.status, headers, body)
+
+    async def _call(self, request: UpstreamRequest, before_write: BeforeWrite | None) -> UpstreamResponse:
+        content = request.content if request.content or request.method in WITH_CONTENT else None
+        async with self._pool.stream(
+            request.method,
+            self._url(request.target),
+            headers=self._policy.outgoing(
+                request.headers, self._base.netloc, request.authorization, content=bool(content)
+            ),
+            content=content,
+            extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
+        ) as response:
+            version = response.extensions["http_version"].removeprefix(b"HTTP/")
+            headers = self._policy.incoming(response.headers, self._base, version)
+            body = await self._read(response)
+            sound = not response.extensions["network_stream"].get_extra_info("surplus")
+        return UpstreamResponse(response.status, headers, body, sound)
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -152,7 +175,7 @@ class UpstreamClient:
         )
 
     async def _read(self, response: httpcore2.Response) -> bytes:
-        body = Body(response.headers, self._body_max_bytes)
+        body = Body([] if self._policy.transparent else response.headers, self._body_max_bytes)
         async with aclosing(response.aiter_stream()) as pieces:
             async for piece in pieces:
                 body.add(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import httpx2 as httpx
 
@@ -13,11 +14,12 @@ from gateway.errors import Headers, UpstreamProtocolError
 FORWARDED = frozenset({b"accept", b"accept-language", b"if-modified-since", b"if-none-match"})
 """The allow-list: of all that is asked to be sent, only these are."""
 
-OWN: Headers = [
-    (b"Accept-Encoding", b"gzip"),
-    (b"User-Agent", f"stats-gateway/{__version__}".encode()),
-    (b"Via", b"1.1 stats-gateway"),
-]
+DESCRIBING = frozenset({b"content-type", b"content-encoding"})
+"""Forwarded as well where there is content: without them nobody could read it."""
+
+USER_AGENT = (b"User-Agent", f"stats-gateway/{__version__}".encode())
+PSEUDONYM = b"stats-gateway"
+OWN: Headers = [(b"Accept-Encoding", b"gzip"), USER_AGENT, (b"Via", b"1.1 " + PSEUDONYM)]
 
 HOP_BY_HOP = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding"),
@@ -41,36 +43,97 @@ INFRASTRUCTURE_PREFIXES = (b"x-cache", b"x-amz-", b"x-amzn-", b"cf-", b"x-fastly
 
 DROPPED = HOP_BY_HOP | CODING | CREDENTIALS | INFRASTRUCTURE
 
+REWRITTEN = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+"""Of a request that is forwarded with all its headers: those that are the gateway's own business."""
+
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 AUTHORITY = re.compile(rb"(?i:(https?):)?//([^/?#\\]*)(.*)", re.DOTALL)
 
 
-def outgoing(headers: Iterable[tuple[bytes, bytes]], host: bytes, authorization: bytes | None) -> Headers:
-    """The request's headers: the allowed of ``headers``, our own, and the credential if there is one."""
-    sent: Headers = [(b"Host", host), *OWN]
-    allowed = [(name, value) for name, value in headers if name.lower() in FORWARDED]
-    if not any(name.lower() == b"accept" for name, _ in allowed):
-        sent.append((b"Accept", b"*/*"))
-    if authorization is not None:
-        sent.append((b"Authorization", authorization))
-    return sent + allowed
+@dataclass(frozen=True, slots=True)
+class HeaderPolicy:
+    """Which headers cross the gateway. Use STATISTICS or GENERIC.
 
-
-def incoming(headers: Iterable[tuple[bytes, bytes]], base: httpx.URL) -> Headers:
-    """The answer's headers that are for clients, names in lower case, in their order.
-
-    ``base`` is the service's URL: a Location there is made relative. Raises UpstreamProtocolError where a
-    value holds a control character (RFC 9110 §5.5).
+    ``transparent`` lets every end-to-end header through and leaves the content in its coding, as a plain
+    reverse proxy does; otherwise requests go out by allow-list, and answers lose what is not for clients.
     """
-    received = [(name.lower(), value) for name, value in headers]
-    if any(CONTROL.search(value) for _, value in received):
-        raise UpstreamProtocolError("The service's answer has a malformed header.")
-    dropped = DROPPED | _named_by_connection(received)
-    return [
-        (name, relative(value, base) if name == b"location" else value)
-        for name, value in received
-        if name not in dropped and not name.startswith(INFRASTRUCTURE_PREFIXES)
-    ]
+
+    transparent: bool
+
+    def outgoing(
+        self, headers: Iterable[tuple[bytes, bytes]], host: bytes, authorization: bytes | None, *, content: bool
+    ) -> Headers:
+        """The request's headers: what may go of ``headers``, our own, and the credential if there is one.
+
+        ``host`` is the service's own; ``content`` says that the request has a body, whose Content-Length is for
+        the caller to add.
+        """
+        if self.transparent:
+            return [(b"Host", host), *_end_to_end_of(list(headers), authorization)]
+        return [(b"Host", host), *OWN, *_allowed_of(headers, authorization, content)]
+
+    def incoming(
+        self, headers: Iterable[tuple[bytes, bytes]], base: httpx.URL, version: bytes = b"1.1"
+    ) -> Headers:
+        """The answer's headers that are for clients, names in lower case, in their order, repeated ones repeated.
+
+        ``base`` is the service's URL: unless transparent, a Location there is made relative. ``version`` is that
+        of the answer's HTTP, for Via (RFC 9110 §7.6.3). Raises UpstreamProtocolError where a value holds a control
+        character (§5.5).
+        """
+        received = [(name.lower(), value) for name, value in headers]
+        if any(CONTROL.search(value) for _, value in received):
+            raise UpstreamProtocolError("The service's answer has a malformed header.")
+        named = _named_by_connection(received)
+        if self.transparent:
+            dropped = HOP_BY_HOP | {b"content-length"} | named
+            return _via([(name, value) for name, value in received if name not in dropped], version)
+        dropped = DROPPED | named
+        return [
+            (name, relative(value, base) if name == b"location" else value)
+            for name, value in received
+            if name not in dropped and not name.startswith(INFRASTRUCTURE_PREFIXES)
+        ]
+
+
+STATISTICS = HeaderPolicy(transparent=False)
+"""For the statistics service: the least that a question needs, and of its answer what concerns a client."""
+
+GENERIC = HeaderPolicy(transparent=True)
+"""For any one HTTP origin (RFC 9110 §7.6)."""
+
+
+def _allowed_of(headers: Iterable[tuple[bytes, bytes]], authorization: bytes | None, content: bool) -> Headers:
+    names = FORWARDED | DESCRIBING if content else FORWARDED
+    allowed = [(name, value) for name, value in headers if name.lower() in names]
+    ours: Headers = []
+    if not any(name.lower() == b"accept" for name, _ in allowed):
+        ours.append((b"Accept", b"*/*"))
+    if authorization is not None:
+        ours.append((b"Authorization", authorization))
+    return ours + allowed
+
+
+def _end_to_end_of(headers: Headers, authorization: bytes | None) -> Headers:
+    lowered = [(name.lower(), value) for name, value in headers]
+    dropped = REWRITTEN | _named_by_connection(lowered)
+    ours: Headers = []
+    if authorization is not None:
+        dropped |= {b"authorization"}
+        ours.append((b"Authorization", authorization))
+    if not any(name == b"user-agent" for name, _ in lowered):
+        ours.append(USER_AGENT)
+    return _via([(name, value) for name, value in headers if name.lower() not in dropped] + ours, b"1.1")
+
+
+def _via(headers: Headers, version: bytes) -> Headers:
+    """The same with this hop at the end of Via (RFC 9110 §7.6.3)."""
+    hop = version + b" " + PSEUDONYM
+    at = max((at for at, (name, _) in enumerate(headers) if name.lower() == b"via"), default=None)
+    if at is None:
+        return [*headers, (b"via", hop)]
+    name, value = headers[at]
+    return [*headers[:at], (name, value + b", " + hop if value else hop), *headers[at + 1 :]]
 
 
 def relative(location: bytes, base: httpx.URL) -> bytes:

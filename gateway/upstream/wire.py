@@ -19,6 +19,10 @@ TURNS = 4
 connection's own buffers: one to start the read, one to fetch the bytes, one to decrypt them, one spare."""
 
 
+class NothingWritten(httpcore2.ReadError):
+    """A kept connection was found ended before the next request's first byte was written."""
+
+
 class Wire(httpcore2.AsyncNetworkStream):
     """One connection as httpcore2 sees it, with three promises added.
 
@@ -38,18 +42,27 @@ class Wire(httpcore2.AsyncNetworkStream):
         self._arrival: asyncio.Task[bytes | None] | None = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Sends a request's head, which starts its deadline; requests have no body."""
+        """Sends the next piece of a request; its first, the head, starts the deadline.
+
+        Raises NothingWritten where the connection ended before that, WriteTimeout, and WriteError, after which
+        httpcore2 goes on to read: a service may answer a request before it took all of it.
+        """
         if not buffer:
             return
-        if self._spoilt():
-            # Not a WriteError: after that httpcore2 goes on to read an answer.
-            raise httpcore2.ReadError("something arrived before it was asked for")
-        self._deadline = asyncio.get_running_loop().time() + self._total
-        self._answer = Framing(buffer.split(b" ", 1)[0])
+        if self._answer is None or self._answer.complete:
+            self._begin(buffer)
         try:
             await self._stream.write(buffer, self._patience(timeout))
         except OSError as error:
             raise httpcore2.WriteError(str(error)) from error
+        self._listen()  # else an early answer is lost where the connection is reset after it
+
+    def _begin(self, head: bytes) -> None:
+        if self._spoilt():
+            # Not a WriteError: after that httpcore2 goes on to read an answer.
+            raise NothingWritten("something arrived before it was asked for")
+        self._deadline = asyncio.get_running_loop().time() + self._total
+        self._answer = Framing(head.split(b" ", 1)[0])
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """The answer's next bytes, ``b""`` where the connection's end is the answer's.
@@ -90,8 +103,13 @@ class Wire(httpcore2.AsyncNetworkStream):
             return None
 
     def _spoilt(self) -> bool:
-        surplus = self._answer is not None and self._answer.surplus
-        return surplus or (self._arrival is not None and self._arrival.done())
+        return self._surplus() or (self._arrival is not None and self._arrival.done())
+
+    def _surplus(self) -> bool:
+        if self._answer is None or not self._answer.complete:
+            return False
+        unasked = self._arrival is not None and self._arrival.done() and self._arrival.result()
+        return bool(unasked) or self._answer.surplus
 
     def _patience(self, timeout: float | None) -> float:
         left = max(0.0, self._deadline - asyncio.get_running_loop().time())
@@ -108,7 +126,12 @@ class Wire(httpcore2.AsyncNetworkStream):
         return Wire(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._total)
 
     def get_extra_info(self, info: str) -> Any:
-        """``is_readable``: whether the connection ended or holds what nobody asked for."""
+        """``is_readable``: whether the connection ended or holds what nobody asked for.
+
+        ``surplus``: whether it holds such bytes after a whole answer.
+        """
+        if info == "surplus":
+            return self._surplus()
         return (info == "is_readable" and self._spoilt()) or self._stream.get_extra_info(info)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -39,6 +40,11 @@ class Peer:
         head = await self.reader.readuntil(b"\r\n\r\n")
         self.origin.heads.append(head)
         return head
+
+    async def body(self) -> bytes:
+        """The content that the last head announced."""
+        found = re.search(rb"\r\ncontent-length: (\d+)\r\n", self.origin.heads[-1].lower())
+        return await self.reader.readexactly(int(found[1])) if found else b""
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)
@@ -120,8 +126,9 @@ async def ask(
     authorization: bytes | None = None,
     headers: tuple[tuple[bytes, bytes], ...] = (),
     method: bytes = b"GET",
+    content: bytes = b"",
 ) -> UpstreamResponse:
-    return await client.fetch(UpstreamRequest(target, authorization, headers, method), before_write)
+    return await client.fetch(UpstreamRequest(target, authorization, headers, method, content), before_write)
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -43,14 +43,16 @@ async def test_what_follows_an_answer_is_nobodys_answer(surplus: bytes, ending: 
         serving(lambda peer: each_its_own(peer, surplus, ending)) as origin,
         calling(origin.url) as client,
     ):
-        _, two = await two_callers(client)
+        one, two = await two_callers(client)
     assert two.body == b"22"
+    assert (one.sound, two.sound) == (False, True)
     assert origin.connections == 2
 
 
 async def test_a_body_after_an_answer_to_head_is_nobodys_answer() -> None:
     async with serving(lambda peer: each_its_own(peer, b"")) as origin, calling(origin.url) as client:
-        assert (await ask(client, b"/one", method=b"HEAD")).body == b""
+        one = await ask(client, b"/one", method=b"HEAD")
+        assert (one.body, one.sound) == (b"", False)
         assert (await ask(client, b"/two")).body == b"22"
     assert origin.connections == 2
 
@@ -99,25 +101,73 @@ async def test_what_comes_unasked_while_a_connection_rests_is_nobodys_answer() -
         assert (await ask(client)).body == b"12"
 
 
-async def test_what_comes_unasked_while_the_budget_is_waited_for_is_nobodys_answer() -> None:
+@pytest.mark.parametrize("unasked", [STOLEN, b""], ids=["bytes", "an end"])
+async def test_rfc9112_9_3_1_a_connection_that_ends_while_its_slot_is_waited_for_costs_one_more_slot_and_no_call(
+    unasked: bytes,
+) -> None:
     later = asyncio.Event()
 
-    async def unasked(peer: Peer) -> None:
-        await answering(OK, then_close=True)(peer)
+    async def end(peer: Peer) -> None:
+        await answering(OK.replace(b"ok", b"1%d" % peer.number), then_close=True)(peer)
         await later.wait()
-        await peer.say(STOLEN)
-        await peer.until_closed()
+        await peer.say(unasked)
 
-    async def budget() -> None:
+    slots = 0
+
+    async def slot() -> None:
+        nonlocal slots
+        slots += 1
         later.set()
         for _ in range(100):
             await asyncio.sleep(0)
 
-    async with serving(unasked) as origin, calling(origin.url) as client:
+    async with serving(end) as origin, calling(origin.url) as client:
+        assert (await ask(client)).body == b"11"
+        assert (await ask(client, b"/two", slot, content=b"body", method=b"POST")).body == b"12"
+    assert (slots, len(origin.heads), origin.connections) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
+async def test_rfc9110_9_2_2_a_call_that_was_written_is_never_repeated(method: bytes) -> None:
+    async def close_on_the_second(peer: Peer) -> None:
+        await answering(OK, then_close=True)(peer)
+        await peer.head()
+
+    async with serving(close_on_the_second) as origin, calling(origin.url) as client:
         await ask(client)
         with pytest.raises(UpstreamDisconnected):
-            await ask(client, b"/two", budget)
-    assert len(origin.heads) == 1
+            await ask(client, method=method, content=b"body")
+    assert (len(origin.heads), origin.connections) == (2, 1)
+
+
+async def test_an_answer_to_a_request_that_is_still_being_sent_is_its_answer() -> None:
+    """The service may refuse a body before it has read it (RFC 9112 §9.5)."""
+
+    async def refuse_early(peer: Peer) -> None:
+        if peer.number == 1:
+            await peer.head()
+            await peer.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            await peer.until_closed()
+        await answering(OK)(peer)
+
+    async with serving(refuse_early) as origin, calling(origin.url) as client:
+        refused = await ask(client, method=b"POST", content=bytes(4_000_000))
+        assert (refused.status, refused.body, refused.sound) == (413, b"no", True)
+        assert (await ask(client)).body == b"ok"
+
+
+async def test_many_bodies_on_one_connection_are_each_their_own() -> None:
+    async def echo(peer: Peer) -> None:
+        while True:
+            await peer.head()
+            body = await peer.body()
+            await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with serving(echo) as origin, calling(origin.url) as client:
+        for size in (0, 1, 70_000, 1_000_000, 0):
+            content = b"x" * size
+            assert (await ask(client, method=b"PUT", content=content)).body == content
+    assert origin.connections == 1
 
 
 async def test_a_connection_that_the_service_closed_meanwhile_is_not_used() -> None:

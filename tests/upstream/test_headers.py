@@ -5,8 +5,8 @@ from __future__ import annotations
 import httpx2 as httpx
 import pytest
 
-from gateway.errors import UpstreamProtocolError
-from gateway.upstream.headers import DROPPED, FORWARDED, incoming, outgoing, relative
+from gateway.errors import Headers, UpstreamProtocolError
+from gateway.upstream.headers import DROPPED, FORWARDED, GENERIC, HOP_BY_HOP, STATISTICS, HeaderPolicy, relative
 
 BASE = httpx.URL("https://stats.example.org")
 PREFIXED = httpx.URL("https://stats.example.org:8443/api/")
@@ -14,23 +14,26 @@ PREFIXED = httpx.URL("https://stats.example.org:8443/api/")
 
 @pytest.mark.parametrize("name", sorted(DROPPED | {b"x-cache-hits", b"cf-ray", b"x-amz-cf-pop"}))
 def test_what_is_not_for_clients_is_left_out_however_it_is_spelt(name: bytes) -> None:
-    assert incoming([(name.title(), b"v"), (b"Date", b"d")], BASE) == [(b"date", b"d")]
+    assert STATISTICS.incoming([(name.title(), b"v"), (b"Date", b"d")], BASE) == [(b"date", b"d")]
 
 
 def test_headers_named_by_connection_are_left_out_and_repeated_ones_keep_their_order() -> None:
     received = [(b"Link", b"1"), (b"Connection", b"a, B"), (b"A", b""), (b"b", b""), (b"LINK", b"2")]
-    assert incoming(received, BASE) == [(b"link", b"1"), (b"link", b"2")]
+    assert STATISTICS.incoming(received, BASE) == [(b"link", b"1"), (b"link", b"2")]
 
 
+@pytest.mark.parametrize("policy", [STATISTICS, GENERIC], ids=["statistics", "generic"])
 @pytest.mark.parametrize("value", [b"a\rb", b"a\nb", b"a\x00", b"\x1b[2J", b"\x7f", b"\x01"])
-def test_a_control_character_makes_the_answer_invalid_also_where_it_is_left_out(value: bytes) -> None:
-    for name in (b"ETag", b"Set-Cookie"):
+def test_a_control_character_makes_the_answer_invalid_also_where_it_is_left_out(
+    value: bytes, policy: HeaderPolicy
+) -> None:
+    for name in (b"ETag", b"Set-Cookie", b"Upgrade"):
         with pytest.raises(UpstreamProtocolError):
-            incoming([(name, value)], BASE)
+            policy.incoming([(name, value)], BASE)
 
 
 def test_tabs_and_bytes_beyond_ascii_are_legal() -> None:
-    assert incoming([(b"X", b"a\tb\xe9")], BASE) == [(b"x", b"a\tb\xe9")]
+    assert STATISTICS.incoming([(b"X", b"a\tb\xe9")], BASE) == [(b"x", b"a\tb\xe9")]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def test_tabs_and_bytes_beyond_ascii_are_legal() -> None:
 )
 def test_a_location_at_the_service_is_made_relative(location: bytes, here: bytes) -> None:
     assert relative(location, BASE) == here
-    assert incoming([(b"Location", location)], BASE) == [(b"location", here)]
+    assert STATISTICS.incoming([(b"Location", location)], BASE) == [(b"location", here)]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,73 @@ def test_the_allow_list_holds_nothing_that_says_who_asks() -> None:
     assert FORWARDED.isdisjoint({b"authorization", b"x-api-key", b"cookie", b"host", b"x-forwarded-for"})
 
 
+def sent(
+    policy: HeaderPolicy, headers: Headers, authorization: bytes | None = None, content: bool = False
+) -> Headers:
+    return policy.outgoing(headers, b"stats.example.org", authorization, content=content)
+
+
 def test_without_a_credential_none_is_sent() -> None:
-    names = {name.lower() for name, _ in outgoing([(b"authorization", b"x")], b"h", None)}
-    assert b"authorization" not in names
+    assert b"authorization" not in {name.lower() for name, _ in sent(STATISTICS, [(b"authorization", b"x")])}
+
+
+def test_rfc9110_8_3_what_describes_the_content_goes_along_with_content_only() -> None:
+    given = [(b"Content-Type", b"application/json"), (b"content-encoding", b"gzip"), (b"content-language", b"en")]
+    assert not set(given) & set(sent(STATISTICS, given))
+    assert sent(STATISTICS, given, content=True)[-2:] == given[:2]
+
+
+def test_rfc9110_7_6_a_plain_proxy_forwards_every_end_to_end_request_header_in_its_order() -> None:
+    given = [
+        (b"cookie", b"a=b"), (b"Authorization", b"Bearer x"), (b"X-Twice", b"1"), (b"User-Agent", b"ua"),
+        (b"x-twice", b"2"), (b"Accept-Encoding", b"br"), (b"range", b"bytes=0-1"), (b"if-none-match", b"*"),
+    ]  # fmt: skip
+    assert sent(GENERIC, given) == [(b"Host", b"stats.example.org"), *given, (b"via", b"1.1 stats-gateway")]
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {b"content-length", b"host", b"expect", b"te", b"named"}))
+def test_rfc9110_7_6_1_a_plain_proxy_forwards_nothing_that_concerns_one_hop(name: bytes) -> None:
+    given = [(name.title(), b"v"), (b"Connection", b"close, Named"), (b"user-agent", b"ua")]
+    assert sent(GENERIC, given)[1:] == [(b"user-agent", b"ua"), (b"via", b"1.1 stats-gateway")]
+
+
+def test_a_plain_proxy_names_itself_where_the_client_did_not_and_invents_no_coding() -> None:
+    names = [name.lower() for name, _ in sent(GENERIC, [])]
+    assert names == [b"host", b"user-agent", b"via"]
+
+
+def test_a_credential_replaces_what_the_client_says_of_itself() -> None:
+    given = [(b"authorization", b"Bearer x"), (b"user-agent", b"ua")]
+    assert (b"Authorization", b"Basic eA==") in sent(GENERIC, given, b"Basic eA==")
+    assert (b"authorization", b"Bearer x") not in sent(GENERIC, given, b"Basic eA==")
+
+
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [
+        ([b"1.0 a"], [b"1.0 a, 1.1 stats-gateway"]),
+        ([b"1.0 a", b"1.1 b"], [b"1.0 a", b"1.1 b, 1.1 stats-gateway"]),
+        ([b""], [b"1.1 stats-gateway"]),
+        ([], [b"1.1 stats-gateway"]),
+    ],
+)
+def test_rfc9110_7_6_3_via_names_this_hop_last_both_ways(given: list[bytes], after: list[bytes]) -> None:
+    headers = [(b"via", value) for value in given]
+    for crossed in (sent(GENERIC, headers), GENERIC.incoming(headers, BASE)):
+        assert [value for name, value in crossed if name == b"via"] == after
+
+
+def test_rfc9110_7_6_3_via_tells_the_version_of_what_was_received() -> None:
+    assert GENERIC.incoming([], BASE, b"1.0") == [(b"via", b"1.0 stats-gateway")]
+
+
+def test_rfc9110_7_6_a_plain_proxy_passes_every_end_to_end_answer_header_on() -> None:
+    received = [
+        (b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"server", b"s"),
+        (b"location", b"https://stats.example.org/a"),
+        (b"content-encoding", b"br"), (b"cache-control", b"max-age=1"), (b"age", b"1"),
+        (b"www-authenticate", b"Basic"),
+        (b"x-cache", b"HIT"), (b"date", b"d"), (b"etag", b'"e"'),
+    ]  # fmt: skip
+    hop = [(b"Connection", b"x-hop"), (b"X-Hop", b"1"), (b"Keep-Alive", b"timeout=5"), (b"Content-Length", b"0")]
+    assert GENERIC.incoming(received + hop, BASE) == [*received, (b"via", b"1.1 stats-gateway")]
