@@ -1,0 +1,77 @@
+"""Dates: the HTTP-date of RFC 9110 §5.6.7, read and written. Pure; no locale, no time zone but UTC.
+
+All times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+REFERENCE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_FULL_DAYS = (b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday")
+_MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_MONTH_OF = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
+
+_DAY = b"(?:" + b"|".join(_DAYS) + b")"
+_FULL_DAY = b"(?:" + b"|".join(_FULL_DAYS) + b")"
+_MONTH = b"(?P<month>" + b"|".join(_MONTHS) + b")"
+_TIME = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_ZONE = b"(?:GMT|UTC)"
+_FORMATS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        _DAY + rb", (?P<day>[0-9]{2}) " + _MONTH + rb" (?P<year>[0-9]{4}) " + _TIME + b" " + _ZONE,
+        _FULL_DAY + rb", (?P<day>[0-9]{2})-" + _MONTH + rb"-(?P<year>[0-9]{2}) " + _TIME + b" " + _ZONE,
+        _DAY + b" " + _MONTH + rb" (?P<day>[0-9]{2}| [0-9]) " + _TIME + rb" (?P<year>[0-9]{4})",
+    )
+)
+
+
+def http_date(value: bytes, now: float = REFERENCE) -> float | None:
+    """The time that an HTTP-date names in any of its three formats; None where it is malformed.
+
+    Letter case is ignored and ``UTC`` taken for ``GMT`` (RFC 9111 §4.2); whether the day of the week fits the
+    date is not looked at. A second 60 is the one after 59. ``now`` decides the century of a two-digit year.
+    """
+    value = value.strip(b" \t")
+    found = next(filter(None, (pattern.fullmatch(value) for pattern in _FORMATS)), None)
+    if found is None:
+        return None
+    second = int(found["second"])
+    try:
+        whole = datetime(
+            _full_year(found["year"], now),
+            _MONTH_OF[found["month"].lower()],
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            second - (second == 60),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None
+    return whole.timestamp() + (second == 60)
+
+
+def format_date(time: float) -> bytes:
+    """The time as an IMF-fixdate, its fraction of a second cut off; years are held within 1 to 9999."""
+    moment = datetime.fromtimestamp(min(max(time, _FIRST), _LAST) // 1, UTC)
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    clock = (moment.hour, moment.minute, moment.second)
+    return b"%s, %02d %s %04d %02d:%02d:%02d GMT" % (day, moment.day, month, moment.year, *clock)
+
+
+def _full_year(digits: bytes, now: float) -> int:
+    """A two-digit year more than 50 years ahead is the latest one past with these digits (RFC 9110 §5.6.7)."""
+    if len(digits) == 4:
+        return int(digits)
+    this = datetime.fromtimestamp(now, UTC).year
+    year = this - this % 100 + int(digits)
+    return year - 100 if year > this + 50 else year
+
+
+_FIRST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
