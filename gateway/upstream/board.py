@@ -6,22 +6,40 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.flight import Band, Claim
+from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.replies import (
+    Claimed,
+    Closed,
+    Full,
+    Gone,
+    Landed,
+    Leading,
+    Left,
+    LookAgain,
+    Pulse,
+    Queued,
+    Running,
+    Wait,
+)
+from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 PACKAGE = "gateway.upstream.lua"
-SUBMIT, CLAIM, SLOT, FINISH, POLL, LEAVE, RECOVER, BEAT = (
-    Script.load(PACKAGE, "prelude.lua", f"{name}.lua")
-    for name in ("submit", "claim", "slot", "finish", "poll", "leave", "recover", "beat")
+SHARED = ("prelude.lua", "gate.lua", "pace.lua")
+SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER = (
+    Script.load(PACKAGE, *SHARED, f"{name}.lua")
+    for name in ("submit", "claim", "slot", "poll", "leave", "recover")
+)
+FINISH, BEAT, PROBE = (
+    Script.load(PACKAGE, *SHARED, "breaker.lua", f"{name}.lua") for name in ("finish", "beat", "probe")
 )
 MICRO = 1e-6
-
-Wait = float | None
-"""Seconds until this process's turn; None when its turn is not next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,101 +55,43 @@ class QueueRules:
     poll: float = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """This process leads the flight."""
-
-    claim: Claim
-    wait: Wait
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """The job waits; ``rank`` jobs go before it, as far as that was asked."""
-
-    gen: str
-    wait: Wait = None
-    rank: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Another process leads the flight."""
-
-    gen: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leading:
-    """This process leads the flight, as far as Redis knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """A flight of this id landed a moment ago; the cache may have the answer by now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """No room: ``ahead`` jobs wait already."""
-
-    ahead: int
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """What another process's flight landed with."""
-
-    result: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """Redis knows nothing of the job, or not as ours."""
-
-
-class Left(Enum):
-    """What becomes of a job whose last caller left: it is other processes' affair, falls behind, or runs on."""
-
-    THEIRS = "left"
-    BEHIND = "behind"
-    KEPT = "kept"
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued and running."""
-
-    now: float
-    processes: int
-    queued: int
-    running: int
-    wait: Wait
-
-
 class Board:
-    """One process's access to the queue's state. Every method is one round trip and raises CacheUnavailable."""
+    """One process's access to the queue's state. Every method is one round trip and raises CacheUnavailable.
 
-    def __init__(self, client: Client, prefix: str, budget: Budget, rules: QueueRules) -> None:
+    ``gate`` is this process's view of the fleet's gate; it is told with most replies.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        prefix: str,
+        budget: Budget,
+        rules: QueueRules,
+        gate: Gate | None = None,
+        breaker: BreakerRules | None = None,
+    ) -> None:
         self.process = secrets.token_hex(6)
+        self.gate = gate or Gate(GateRules())
         self._client = client
         self._key = f"{prefix}:{{queue}}"
         self._budget = budget.arguments
         self._rules = rules
+        self._breaker = (breaker or BreakerRules()).arguments
 
     def __repr__(self) -> str:
         return f"<Board {self._key} of {self.process}>"
 
     async def submit(
         self, id: str, tenant: str, band: Band, *, token: str, looked: bool
-    ) -> Claimed | Queued | Running | LookAgain | Full:
+    ) -> Claimed | Queued | Running | LookAgain | Full | Closed:
         """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
 
         ``looked`` says that the cache has been looked into again.
         """
         sent = time.monotonic()
         job = (id, tenant, int(band), token, int(looked))
-        reply = await self._run(SUBMIT, *job, *self._budget, self._rules.max_queued, self._rules.max_per_tenant)
+        bounds = (self._rules.max_queued, self._rules.max_per_tenant)
+        reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds))
         match reply[0]:
             case b"claimed":
                 return _claimed(reply, sent)
@@ -141,12 +101,14 @@ class Board:
                 return Running(reply[1].decode())
             case b"recheck":
                 return LookAgain()
+            case b"closed":
+                return Closed(self.gate.closed_for(time.monotonic()))
         return Full(int(reply[1]))
 
     async def claim(self) -> Claimed | Wait:
         """Takes what is next, where that is ours; else the seconds after which to ask again."""
         sent = time.monotonic()
-        reply = await self._run(CLAIM, secrets.token_hex(8), *self._budget)
+        reply = self._heard(await self._run(CLAIM, secrets.token_hex(8), *self._budget))
         if reply[0] == b"claimed":
             return _claimed(reply, sent)
         return _wait(reply[1]) if reply[0] == b"wait" else None
@@ -160,9 +122,14 @@ class Board:
         wait, tat = await self._run(SLOT, claim.id, claim.token, record, *times, *self._budget)
         return int(wait) * MICRO, tat.decode()
 
-    def landing(self, id: str, token: str, result: bytes) -> Invocation:
+    def landing(
+        self, id: str, token: str, result: bytes, sign: Sign = NOTHING, verdict: Verdict | None = None
+    ) -> Invocation:
         """The call that lands a flight: not made yet, so that it can go out with what it announces."""
-        return self._invocation(FINISH, id, token, result, *self._budget)
+        after = -1 if sign.retry_after is None else round(min(sign.retry_after, self.gate.rules.longest) / MICRO)
+        signs = (sign.kind.value, after, *self.gate.rules.arguments)
+        verdicts = ("", 0) if verdict is None else (verdict.fingerprint, int(verdict.refused))
+        return self._invocation(FINISH, id, token, result, *self._budget, *signs, *verdicts, *self._breaker)
 
     async def recover(self, id: str) -> Wait:
         """Lets a job wait again that this process leads but does not fly."""
@@ -170,7 +137,7 @@ class Board:
 
     async def land(self, news: Sequence[Invocation]) -> Wait:
         """Stores, and last lands, in one round trip; the seconds until our next turn."""
-        reply = (await invoke_all(self._client, news))[-1]
+        reply = self._heard((await invoke_all(self._client, news))[-1])
         return _wait(reply[2]) if reply[0] == b"landed" else None
 
     async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Leading | Gone:
@@ -192,35 +159,55 @@ class Board:
         return Left((await self._run(LEAVE, id, gen))[0].decode())
 
     async def beat(self) -> Pulse:
-        """A sign of life; it also clears up after the dead."""
+        """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""
         rules = self._rules
         times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
-        now, processes, queued, running, wait = await self._run(BEAT, *times, *self._budget)
-        return Pulse(int(now) * MICRO, processes, queued, running, _wait(wait))
+        closing = round(self.gate.untold(time.monotonic()) / MICRO)
+        reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
+        self.gate.confirmed()
+        now, processes, queued, running, wait, refused = self._heard(reply)
+        return Pulse(int(now) * MICRO, processes, queued, running, _wait(wait), _pauses(refused))
+
+    async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
+        """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""
+        granted, left = await self._run(PROBE, fingerprint, round(self._rules.longest_run * 1_000))
+        return bool(granted), _wait(left)
 
     async def hints(self) -> AsyncIterator[tuple[str, str]]:
-        """What others tell this process: ``("turn", microseconds)`` or ``("done", "<id>:<gen>")``."""
+        """What others tell this process: ``("turn", microseconds)``, ``("done", "<id>:<gen>")``,
+        ``("gate", microseconds)``, ``("refused", "<microseconds>:<fingerprint>")``, ``("accepted", fingerprint)``.
+        """
         with redis_errors():
             async with self._client.pubsub() as pubsub:
-                await pubsub.subscribe(f"{self._key}:wake:{self.process}")
+                await pubsub.subscribe(f"{self._key}:wake:{self.process}", f"{self._key}:news")
                 while True:
                     message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
                     if message is not None:
                         kind, _, rest = message["data"].decode().partition(":")
                         yield kind, rest
 
+    def _heard(self, reply: list[Any]) -> list[Any]:
+        """A reply without its last part, which is for the gate."""
+        *rest, closed = reply
+        self.gate.told(time.monotonic(), int(closed) * MICRO)
+        return rest
+
     def _invocation(self, script: Script, *args: bytes | str | int | float) -> Invocation:
         return Invocation(script, self._key, (self.process, *args))
 
-    async def _run(self, script: Script, *args: bytes | str | int | float) -> list:  # type: ignore[type-arg]
+    async def _run(self, script: Script, *args: bytes | str | int | float) -> list[Any]:
         reply = await invoke(self._client, self._invocation(script, *args))
         return reply if isinstance(reply, list) else [reply]
 
 
-def _claimed(reply: list, sent: float) -> Claimed:  # type: ignore[type-arg]
+def _claimed(reply: list[Any], sent: float) -> Claimed:
     _, id, gen, token, record, wait = reply
     return Claimed(Claim(id.decode(), gen.decode(), token.decode(), record.decode(), sent), _wait(wait))
 
 
 def _wait(microseconds: int | bytes) -> Wait:
     return None if int(microseconds) < 0 else int(microseconds) * MICRO
+
+
+def _pauses(refused: list[bytes]) -> dict[str, float]:
+    return {name.decode(): int(left) * MICRO for name, left in zip(refused[::2], refused[1::2], strict=True)}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
+from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 
 class Band(IntEnum):
@@ -33,10 +34,20 @@ class Claim:
     sent: float
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the work of a flight comes back with: the landing, the script calls that store it, and what it says
+    about the gate and about the credential it was asked with."""
+
+    landing: Landing
+    stores: Sequence[Invocation] = ()
+    sign: Sign = NOTHING
+    verdict: Verdict | None = None
+
+
 Confirm = Callable[[], Awaitable[None]]
-Work = Callable[[Confirm], Awaitable[tuple[Landing, list[Invocation]]]]
-"""Asks the service. Awaits ``confirm`` just before the request is written. Answers the landing, and the script
-calls that store it; raises nothing of ours."""
+Work = Callable[[Confirm], Awaitable[Result]]
+"""Asks the service. Awaits ``confirm`` just before the request is written. Raises only what that raises."""
 
 Recheck = Callable[[], Awaitable[Landing | None]]
 """Looks into the cache once more; None where it still has no answer."""
@@ -48,7 +59,8 @@ class Flight:
 
     ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
     answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
-    without Redis; ``promoted`` that somebody joined whose band goes first. ``token`` names its submissions.
+    without Redis, ``probe`` that it does so through a half-open gate; ``promoted`` that somebody joined whose
+    band goes first. ``token`` names its submissions.
     """
 
     id: str
@@ -60,6 +72,7 @@ class Flight:
     waiters: int = 0
     refused: bool = False
     alone: bool = False
+    probe: bool = False
     promoted: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     claim: Claim | None = None
@@ -67,3 +80,8 @@ class Flight:
     started: float = field(default_factory=time.monotonic)
     signal: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[Landing] = field(init=False)
+
+    @property
+    def flies(self) -> bool:
+        """Whether this process asks the service for it now."""
+        return self.claim is not None or self.alone

@@ -16,13 +16,15 @@ class Landing:
     """An answer of the service (``entry``, stored or not), or the error that took its place.
 
     ``exact`` is the leader's exact request: an error answer echoes it, so only those who asked the very same
-    may have it. ``stored`` says that the entry is in the cache.
+    may have it. ``stored`` says that the entry is in the cache, ``revalidated`` that the service confirmed it
+    (RFC 9111 §4.3.3).
     """
 
     exact: str
     entry: Entry | None = None
     error: GatewayError | None = None
     stored: bool = False
+    revalidated: bool = False
 
     def answers(self, exact: str) -> bool:
         """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
@@ -41,6 +43,7 @@ class _Wire(msgspec.Struct, array_like=True):
     message: str
     retry_after: float | None
     stored: bool
+    revalidated: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -59,6 +62,7 @@ def encode(landing: Landing) -> bytes:
             message="" if error is None else error.message,
             retry_after=None if error is None else error.retry_after,
             stored=landing.stored,
+            revalidated=landing.revalidated,
         )
     )
 
@@ -70,6 +74,6 @@ def decode(data: bytes) -> Landing | None:
     except msgspec.DecodeError:
         return None
     if wire.error is None:
-        return Landing(wire.exact, wire.entry, None, wire.stored)
+        return Landing(wire.exact, wire.entry, None, wire.stored, wire.revalidated)
     kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
     return Landing(wire.exact, None, kind(wire.message, retry_after=wire.retry_after))

@@ -28,6 +28,10 @@ class Budget:
         """Seconds between two slots; 0 when unlimited."""
         return 0.0 if self.interval is None else self.interval + self.guard
 
+    def wait_for(self, rank: int) -> float:
+        """Seconds in which a job that ``rank`` others go before should have landed."""
+        return (rank + 1) * self.spacing + 1.0
+
     @property
     def arguments(self) -> tuple[int, int]:
         """Spacing in microseconds, and burst, as the scripts take them."""

@@ -8,21 +8,10 @@ from dataclasses import replace
 import pytest
 import redis.asyncio
 
-from gateway.upstream.board import (
-    Board,
-    Claimed,
-    Full,
-    Gone,
-    Landed,
-    Leading,
-    Left,
-    LookAgain,
-    Queued,
-    QueueRules,
-    Running,
-)
+from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.flight import Band
 from gateway.upstream.pacing import Budget
+from gateway.upstream.replies import Claimed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
 
 RULES = QueueRules(dead_after=0.05, max_queued=3)
 Boards = Callable[[], Board]

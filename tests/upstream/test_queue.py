@@ -12,9 +12,8 @@ import redis.asyncio
 
 from gateway.caching.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
-from gateway.scripts import Invocation
 from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Band, Confirm
+from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
@@ -36,15 +35,15 @@ class Origin:
     error: GatewayError | None = None
 
     def work(self, name: str, exact: str = "x") -> Callable[..., object]:
-        async def fetch(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+        async def fetch(confirm: Confirm) -> Result:
             await confirm()
             self.calls.append(name)
             self.times.append(asyncio.get_running_loop().time())
             self.begun.set()
             await self.gate.wait()
             if self.error is not None:
-                return Landing(exact, error=self.error), []
-            return Landing(exact, entry_of(name, self.status), stored=False), []
+                return Result(Landing(exact, error=self.error))
+            return Result(Landing(exact, entry_of(name, self.status)))
 
         return fetch
 
@@ -186,7 +185,7 @@ async def test_a_request_written_late_moves_its_slot_along(redis_client: redis.a
     origin = Origin()
     origin.gate.set()
 
-    async def slow(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+    async def slow(confirm: Confirm) -> Result:
         await asyncio.sleep(0.15)
         return await origin.work("slow")(confirm)  # type: ignore[misc,no-any-return]
 

@@ -12,10 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.redis_client import Client
-from gateway.scripts import Invocation
 from gateway.upstream.board import CLAIM, SLOT, SUBMIT, QueueRules
-from gateway.upstream.flight import Band, Confirm
-from gateway.upstream.landing import Landing
+from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.pacing import Budget, LocalBudget
 from gateway.upstream.queue import Queue
 from tests.redis_server import free_port
@@ -72,7 +70,7 @@ async def test_leaders_that_stall_together_still_write_apart(
     origin, stall = Origin(), asyncio.Event()
     origin.gate.set()
 
-    async def stalled(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+    async def stalled(confirm: Confirm) -> Result:
         await stall.wait()
         return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
 
@@ -97,7 +95,7 @@ async def test_a_slot_asked_for_over_a_slow_way_is_not_used_too_early(
     queue = Queue(late, prefix, Budget(0.3, 1), QUICK)  # type: ignore[arg-type]
     await queue.start()
 
-    async def stalled(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+    async def stalled(confirm: Confirm) -> Result:
         await stall.wait()
         return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
 

@@ -1,7 +1,11 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
--- ARGV: process, dead-after, longest run, attempts, interval, burst  -> now, processes, queued, running
+-- It brings along a closing of the gate that this process learnt of without Redis.
+-- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest
+-- -> now, processes, queued, running, own-wait, the refused credentials, the gate's wait
 local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
+local closing = tonumber(ARGV[7])
+local rules = {pause = tonumber(ARGV[8]), longest = tonumber(ARGV[9]), shortest = tonumber(ARGV[10])}
 local live = q .. ':live'
 call('ZADD', live, int(now), me)
 call('PEXPIRE', live, DAY)
@@ -37,7 +41,8 @@ for _, id in ipairs(call('ZRANGEBYSCORE', q .. ':running', '-inf', int(now - lon
   reaped = true
   retry(id)
 end
+if closing > 0 then close(closing, false, rules) end
 if interval > 0 then tat_of(interval, burst) end
 local own = -1
 if reaped then own = announce(interval, burst) end
-return {int(now), call('ZCARD', live), queued(), call('ZCARD', q .. ':running'), own}
+return {int(now), call('ZCARD', live), queued(), call('ZCARD', q .. ':running'), own, refused_list(), gate_wait()}

@@ -1,16 +1,16 @@
 -- Claims the next job, where the caller holds it and the budget allows.
--- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle
+-- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle; and last, the gate's wait
 local token, interval, burst = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local PATIENCE = 500000
 local DEPTH = 16
 
 local id = head()
-if not id then return {'idle'} end
-local wait = budget_wait(interval, burst)
+if not id then return {'idle', gate_wait()} end
+local wait = turn_wait(interval, burst)
 if wait > 0 then
-  if mine(id) then return {'wait', wait} end
+  if mine(id) then return {'wait', wait, gate_wait()} end
   announce(interval, burst)
-  return {'idle'}
+  return {'idle', gate_wait()}
 end
 if mine(id) then return dispatch(id, token, interval, burst) end
 
@@ -24,4 +24,4 @@ elseif now - tonumber(since) > PATIENCE then
   if own then return dispatch(own, token, interval, burst) end
 end
 announce(interval, burst)
-return {'wait', PATIENCE}
+return {'wait', PATIENCE, 0}

@@ -13,6 +13,10 @@
 --   :live            zset   process -> last sign of life
 --   :done:<id>       string a flight of this id landed within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
+--   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>   (breaker.lua)
+--
+-- Channels: :wake:<proc> tells one process whose turn it is and what landed, :news all of them of the gate and
+-- of refused credentials. Messages are hints.
 local q, me = KEYS[1], ARGV[1]
 local call = redis.call
 local time = call('TIME')
@@ -26,6 +30,7 @@ local function procs_key(id) return q .. ':procs:' .. id end
 local function held_key(proc) return q .. ':held:' .. proc end
 local function band_key(band) return q .. ':band:' .. band end
 local function wake(proc, message) call('PUBLISH', q .. ':wake:' .. proc, message) end
+local function news(message) call('PUBLISH', q .. ':news', message) end
 
 local function queued()
   return call('ZCARD', band_key(0)) + call('ZCARD', band_key(1)) + call('ZCARD', band_key(2))
@@ -86,58 +91,10 @@ end
 local function head() return first(1, function() return true end) end
 local function mine(id) return call('SISMEMBER', procs_key(id), me) == 1 end
 
--- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
--- failover never refills the budget. Leaders reserve slots ahead of time, each with some allowance; a record
--- beyond all that can have been reserved (a changed budget or clock) is clamped.
-local ALLOWANCE = 5000000
-local function tat_of(interval, burst)
-  local tat = tonumber(call('GET', q .. ':tat'))
-  if not tat then
-    tat = now + burst * interval
-    call('SET', q .. ':tat', int(tat), 'PX', DAY)
-  end
-  local leaders = call('ZCARD', q .. ':running')
-  return math.min(tat, now + (burst + leaders + 1) * (interval + ALLOWANCE))
-end
-
-local function budget_wait(interval, burst)
-  if interval == 0 then return 0 end
-  return math.max(0, tat_of(interval, burst) - (burst - 1) * interval - now)
-end
-
-local function take(interval, burst)
-  if interval == 0 then return '0' end
-  local tat = int(math.max(tat_of(interval, burst), now) + interval)
-  call('SET', q .. ':tat', tat, 'PX', DAY)
-  return tat
-end
-
 -- A running job waits again; its token dies with its leader's lead, so that a result that still comes is late.
 local function requeue(id)
   local job = call('HMGET', job_key(id), 'tenant', 'band')
   call('ZREM', q .. ':running', id)
   call('HDEL', job_key(id), 'token', 'owner')
   enqueue(id, job[1], job[2])
-end
-
--- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the
--- caller is one of them (it needs no message), else -1.
-local function announce(interval, burst)
-  local id = head()
-  if not id then return -1 end
-  local wait, own = budget_wait(interval, burst), -1
-  for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
-    if proc == me then own = wait else wake(proc, 'turn:' .. int(wait)) end
-  end
-  return own
-end
-
--- The caller becomes the leader of this job's flight.
-local function dispatch(id, token, interval, burst)
-  local job = call('HMGET', job_key(id), 'band', 'start', 'gen')
-  dequeue(id)
-  if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
-  call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
-  call('ZADD', q .. ':running', int(now), id)
-  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst)}
 end

@@ -1,6 +1,7 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
 -- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant
--- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead
+-- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead | closed
+-- and last, the gate's wait
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
@@ -12,27 +13,30 @@ if job[1] then
     requeue(id)
     job[1], job[2] = 'queued', band
   end
-  if job[1] == 'running' then return {'running', job[3]} end
+  if job[1] == 'running' then return {'running', job[3], gate_wait()} end
   if band < tonumber(job[2]) then
     dequeue(id)
     enqueue(id, tenant, band)
   end
-  if head() == id and budget_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
-  return {'queued', job[3], announce(interval, burst)}
+  if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
+  return {'queued', job[3], announce(interval, burst), gate_wait()}
 end
 
 -- A flight of this id landed between the caller's look-up and now: its entry may be in the cache, and to ask
 -- again would be the second call for one answer. The caller looks once more and comes back with `rechecked`.
-if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck'} end
+if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck', gate_wait()} end
+
+local closed = gate_wait()
+if closed > 0 then return {'closed', closed} end
 
 local ahead = queued()
-if band == 2 and ahead * 2 >= max then return {'full', ahead} end
+if band == 2 and ahead * 2 >= max then return {'full', ahead, 0} end
 local pending = tonumber(call('HGET', q .. ':pending', tenant)) or 0
-if pending >= max_tenant then return {'full', pending} end
+if pending >= max_tenant then return {'full', pending, 0} end
 if ahead >= max then
   -- People before refreshes and before jobs whose callers left: the last of those makes room.
   local last = call('ZREVRANGE', band_key(2), 0, 0)[1] or call('ZREVRANGE', band_key(1), 0, 0)[1]
-  if not last then return {'full', ahead} end
+  if not last then return {'full', ahead, 0} end
   local victim = string.sub(last, 14)
   dequeue(victim)
   local gen = call('HGET', job_key(victim), 'gen')
@@ -46,5 +50,5 @@ local gen = int(now)
 call('HSET', job_key(id), 'gen', gen, 'attempts', 0)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)
-if head() == id and budget_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
-return {'queued', gen, announce(interval, burst)}
+if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
+return {'queued', gen, announce(interval, burst), gate_wait()}

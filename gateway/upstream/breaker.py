@@ -1,0 +1,117 @@
+"""Breaker: which credentials the service refuses, so that they spend nobody's budget (decision 7)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.errors import CacheUnavailable
+from gateway.upstream.signs import Verdict
+
+MICRO = 1e-6
+MOST = 1_000
+"""Refused credentials that a process keeps in mind; beyond that, the service itself says no."""
+STEEPEST = 30
+"""Doublings of a pause; keeps the arithmetic finite."""
+
+Ask = Callable[[str], Awaitable[tuple[bool, float | None]]]
+"""Asks the fleet for the probe of a fingerprint: whether it is ours, and as in ``refused_for``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """Seconds: the first pause and the longest, which double from one to the other; how long a probe may take."""
+
+    pause: float = 10.0
+    longest: float = 900.0
+    probe: float = 60.0
+
+    @property
+    def arguments(self) -> tuple[int, int]:
+        """First and longest pause in microseconds, as the scripts take them."""
+        return round(self.pause / MICRO), round(self.longest / MICRO)
+
+    def pause_of(self, level: int) -> float:
+        """The pause after the ``level``-th refusal in a row."""
+        return min(self.pause * 2.0 ** min(level - 1, STEEPEST), self.longest)
+
+
+class Breaker:
+    """The refused credentials as far as this process knows: no look-up costs a round trip.
+
+    The fleet's are in Redis (``lua/breaker.lua``) and spread with each sign of life and by message; without
+    Redis each process judges on its own. ``clock`` is monotonic.
+    """
+
+    def __init__(self, rules: BreakerRules, ask: Ask, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rules = rules
+        self._ask = ask
+        self._clock = clock
+        self._until: dict[str, float] = {}
+        self._levels: dict[str, int] = {}
+        self._probes: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        return f"<Breaker {self.count} refused>"
+
+    @property
+    def count(self) -> int:
+        """Credentials that the service refuses."""
+        return len(self._until)
+
+    def refused_for(self, fingerprint: str) -> float | None:
+        """None for a credential in good standing; else the seconds left of its pause, 0 when a probe may go."""
+        until = self._until.get(fingerprint)
+        return None if until is None else max(0.0, until - self._clock())
+
+    async def probe(self, fingerprint: str) -> bool:
+        """Whether the caller's request may go: as the one probe of the fleet, or because nothing is refused.
+
+        The next verdict releases the probe, else its time does.
+        """
+        left = self.refused_for(fingerprint)
+        if left is None or left > 0:
+            return left is None
+        try:
+            granted, left = await self._ask(fingerprint)
+        except CacheUnavailable:
+            return self._probe_alone(fingerprint)
+        if not granted or left is None:
+            self.heard(fingerprint, left)
+        return granted
+
+    def judge(self, verdict: Verdict | None) -> Verdict | None:
+        """Takes a verdict at once, as without Redis; answers it where it is news to the fleet."""
+        if verdict is None or not (verdict.refused or verdict.fingerprint in self._until):
+            return None
+        name = verdict.fingerprint
+        self._probes.pop(name, None)
+        if not verdict.refused:
+            self.heard(name, None)
+        elif not self.refused_for(name):
+            # Those who asked before the pause began do not make it grow.
+            self._levels[name] = self._levels.get(name, 0) + 1
+            self.heard(name, self.rules.pause_of(self._levels[name]))
+        return verdict
+
+    def heard(self, fingerprint: str, left: float | None) -> None:
+        """What the fleet says of one credential, as in ``refused_for``."""
+        if left is None:
+            self._until.pop(fingerprint, None)
+            self._levels.pop(fingerprint, None)
+        elif fingerprint in self._until or self.count < MOST:
+            self._until[fingerprint] = self._clock() + left
+
+    def told(self, refused: Mapping[str, float]) -> None:
+        """What the fleet says of all credentials: the refused, and the seconds left of their pauses."""
+        now = self._clock()
+        self._until = {name: now + left for name, left in refused.items()}
+        self._levels = {name: level for name, level in self._levels.items() if name in refused}
+
+    def _probe_alone(self, fingerprint: str) -> bool:
+        now = self._clock()
+        if self._probes.get(fingerprint, now) > now:
+            return False
+        self._probes[fingerprint] = now + self.rules.probe
+        return True

@@ -1,0 +1,41 @@
+-- Credentials that the service refuses.
+--
+--   :refused                  zset   fingerprint -> until when nothing is asked with it
+--   :refusals:<fingerprint>   string how often in a row it was refused
+--   :probing:<fingerprint>    string whose request finds out whether it still is
+local MOST = 1000
+local refused_key = q .. ':refused'
+local function refusals_key(name) return q .. ':refusals:' .. name end
+local function probing_key(name) return q .. ':probing:' .. name end
+
+-- A landing's word on its credential. Those who asked before the pause began do not make it grow.
+local function convict(name, pause, longest)
+  local till = tonumber(call('ZSCORE', refused_key, name))
+  if till and till > now then return end
+  local level = call('INCR', refusals_key(name))
+  call('PEXPIRE', refusals_key(name), DAY)
+  local wait = math.min(pause * 2 ^ math.min(level - 1, STEEPEST), longest)
+  call('ZADD', refused_key, int(now + wait), name)
+  call('PEXPIRE', refused_key, DAY)
+  news('refused:' .. int(wait) .. ':' .. name)
+end
+
+local function acquit(name)
+  call('ZREM', refused_key, name)
+  call('DEL', refusals_key(name))
+  news('accepted:' .. name)
+end
+
+local function find(name, refused, pause, longest)
+  if name == '' then return end
+  call('DEL', probing_key(name))
+  if refused == '1' then convict(name, pause, longest) else acquit(name) end
+end
+
+-- The refused as name, microseconds left, name, …; those that nobody tried for a day are forgotten.
+local function refused_list()
+  call('ZREMRANGEBYSCORE', refused_key, '-inf', int(now - DAY * 1000))
+  local list = call('ZREVRANGE', refused_key, 0, MOST - 1, 'WITHSCORES')
+  for i = 2, #list, 2 do list[i] = int(math.max(0, tonumber(list[i]) - now)) end
+  return list
+end

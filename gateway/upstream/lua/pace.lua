@@ -1,0 +1,53 @@
+-- When the next job may set out, who is told, and how it is taken.
+
+-- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
+-- failover never refills the budget. Leaders reserve slots ahead of time, each with some allowance; a record
+-- beyond all that can have been reserved (a changed budget or clock) is clamped.
+local ALLOWANCE = 5000000
+local function tat_of(interval, burst)
+  local tat = tonumber(call('GET', q .. ':tat'))
+  if not tat then
+    tat = now + burst * interval
+    call('SET', q .. ':tat', int(tat), 'PX', DAY)
+  end
+  local leaders = call('ZCARD', q .. ':running')
+  return math.min(tat, now + (burst + leaders + 1) * (interval + ALLOWANCE))
+end
+
+local function budget_wait(interval, burst)
+  if interval == 0 then return 0 end
+  return math.max(0, tat_of(interval, burst) - (burst - 1) * interval - now)
+end
+
+local function take(interval, burst)
+  if interval == 0 then return '0' end
+  local tat = int(math.max(tat_of(interval, burst), now) + interval)
+  call('SET', q .. ':tat', tat, 'PX', DAY)
+  return tat
+end
+
+-- Microseconds until somebody may set out, by the gate and the budget.
+local function turn_wait(interval, burst) return math.max(gate_wait(), budget_wait(interval, burst)) end
+
+-- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the
+-- caller is one of them (it needs no message), else -1.
+local function announce(interval, burst)
+  local id = head()
+  if not id then return -1 end
+  local wait, own = turn_wait(interval, burst), -1
+  for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
+    if proc == me then own = wait else wake(proc, 'turn:' .. int(wait)) end
+  end
+  return own
+end
+
+-- The caller becomes the leader of this job's flight.
+local function dispatch(id, token, interval, burst)
+  local job = call('HMGET', job_key(id), 'band', 'start', 'gen')
+  dequeue(id)
+  if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
+  call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
+  call('ZADD', q .. ':running', int(now), id)
+  pass(id, token)
+  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst), gate_wait()}
+end

@@ -1,0 +1,212 @@
+"""Pilot: takes a flight of this process from its submission to its landing, with Redis or without."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import assert_never
+
+from gateway.errors import CacheUnavailable, GatewayError, QueueFull, UpstreamDisconnected
+from gateway.scripts import Invocation
+from gateway.upstream import landing as landings
+from gateway.upstream.board import Board, QueueRules
+from gateway.upstream.breaker import Breaker
+from gateway.upstream.dispatcher import Dispatcher
+from gateway.upstream.flight import Claim, Flight, Result
+from gateway.upstream.gate import Gate, refusal
+from gateway.upstream.heart import Heart
+from gateway.upstream.landing import Landing
+from gateway.upstream.local import Local
+from gateway.upstream.pacing import Budget
+from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, LookAgain, Queued, Running
+from gateway.upstream.signs import NOTHING, Kind
+from gateway.upstream.slot import LeadLost, Slot
+from gateway.upstream.waiting import Background, jittered, signalled
+
+MAX_TURNS = 20
+"""Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
+LOST = 2
+RETELL = (0.0, *tuple(0.2 * 2**n for n in range(6)))
+"""Seconds between attempts to tell of a landing while Redis does not answer."""
+
+
+class Pilot:
+    """Submits, waits for a turn, leads or learns of another's landing, and tells of its own."""
+
+    def __init__(
+        self,
+        board: Board,
+        budget: Budget,
+        rules: QueueRules,
+        gate: Gate,
+        breaker: Breaker,
+        heart: Heart,
+        dispatcher: Dispatcher,
+        local: Local,
+        background: Background,
+    ) -> None:
+        self._board = board
+        self._budget = budget
+        self._rules = rules
+        self._gate = gate
+        self._breaker = breaker
+        self._heart = heart
+        self._dispatcher = dispatcher
+        self._local = local
+        self._background = background
+
+    async def fly(self, flight: Flight) -> Landing:
+        """From submission to landing; never raises but when cancelled."""
+        try:
+            while True:
+                try:
+                    return await self._queue_up(flight)
+                except LeadLost:
+                    flight.claim = None
+                except CacheUnavailable:
+                    if await self._local_turn(flight):
+                        return await self._alone(flight)
+        except GatewayError as error:
+            return Landing(flight.exact, error=error)
+
+    async def _queue_up(self, flight: Flight) -> Landing:
+        looked = False
+        if self._gate.untold(time.monotonic()):
+            await self._heart.beat()
+        for _ in range(MAX_TURNS):
+            reply = await self._board.submit(
+                flight.id, flight.tenant, flight.band, token=flight.token, looked=looked
+            )
+            looked = False
+            match reply:
+                case Claimed(claim, wait):
+                    self._dispatcher.schedule(wait)
+                    return await self._lead(flight, claim)
+                case LookAgain():
+                    # A flight of this id landed between our look-up and our submission:
+                    #   we look up (miss) · their flight stores and lands · we submit
+                    # so the answer may be in the cache; if it is not (an error, say), we fly.
+                    landing = await flight.recheck()
+                    if landing is not None:
+                        return landing
+                    looked = True
+                    continue
+                case Full(ahead):
+                    raise self._full(ahead)
+                case Closed(seconds):
+                    raise refusal(seconds)
+                case Queued(gen, wait):
+                    flight.gen = gen
+                    self._dispatcher.schedule(wait)
+                case Running(gen):
+                    flight.gen = gen
+                case _:
+                    assert_never(reply)
+            outcome = await self._await_turn(flight)
+            if isinstance(outcome, Claim):
+                return await self._lead(flight, outcome)
+            if outcome is not None:
+                return outcome
+        raise UpstreamDisconnected("The service could not be asked: its callers kept disappearing.")
+
+    async def _await_turn(self, flight: Flight) -> Claim | Landing | None:
+        """Waits until the dispatcher claims the flight for us or it lands elsewhere; None: submit anew.
+
+        The signal is only a hint; what Redis says counts, and is asked for now and then without a hint.
+        """
+        unflown = 0
+        while True:
+            await signalled(flight.signal, jittered(self._rules.poll))
+            flight.signal.clear()
+            if flight.claim is not None:
+                return flight.claim
+            if flight.promoted:
+                flight.promoted = False
+                return None
+            standing = await self._board.poll(flight.id, flight.gen)
+            if flight.claim is not None:
+                return flight.claim
+            match standing:
+                case Landed(result):
+                    return self._landed(result)
+                case Leading():
+                    # The claim's reply may be on its way to the dispatcher; seen twice, it was lost.
+                    unflown += 1
+                    if unflown % LOST == 0:
+                        self._dispatcher.schedule(await self._board.recover(flight.id))
+                case Gone():
+                    return None
+                case _ if self._heart.degraded:
+                    # Redis can be read but not be written: nobody's turn comes there, and no landing either.
+                    raise CacheUnavailable("the shared cache takes nothing")
+
+    def _landed(self, result: bytes) -> Landing | None:
+        if result == b"lost":
+            raise UpstreamDisconnected("Those who asked the service for this disappeared repeatedly.")
+        if result == b"dropped":
+            raise self._full(self._heart.depth)
+        return landings.decode(result)
+
+    async def _lead(self, flight: Flight, claim: Claim) -> Landing:
+        flight.claim = claim
+        result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
+        # The entry before the news of it: whoever is woken finds it stored.
+        try:
+            self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
+        except CacheUnavailable:
+            self._gate.judge(time.monotonic(), result.sign)
+            self._background.spawn(self._land_later(self._news(claim.id, claim.token, _unblocked(result))))
+        return result.landing
+
+    def _judged(self, result: Result) -> Result:
+        """The result with its verdict, where that is news to the fleet."""
+        return replace(result, verdict=self._breaker.judge(result.verdict))
+
+    def _news(self, id: str, token: str, result: Result) -> list[Invocation]:
+        encoded = landings.encode(result.landing)
+        return [*result.stores, self._board.landing(id, token, encoded, result.sign, result.verdict)]
+
+    async def _land_later(self, news: list[Invocation]) -> None:
+        """Others may wait for this landing: it is told as soon as Redis answers again, while it counts."""
+        for pause in RETELL:
+            await asyncio.sleep(pause)
+            try:
+                await self._board.land(news)
+            except CacheUnavailable:
+                continue
+            return
+
+    async def _local_turn(self, flight: Flight) -> bool:
+        """Redis is gone: waits for this process's share of the budget; False when Redis is back by then."""
+        flight.alone = True
+        if self._local.full:
+            raise self._full(self._rules.max_queued)
+        if await self._local.turn(flight):
+            return True
+        if flight.claim is not None:
+            flight.claim = None
+            self._background.spawn(self._recover(flight))
+        flight.alone = False
+        return False
+
+    async def _alone(self, flight: Flight) -> Landing:
+        """A local flight. Redis is told of its landing all the same: others may wait for it there."""
+        result = self._judged(await self._local.fly(flight))
+        token = flight.token if flight.claim is None else flight.claim.token
+        self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))
+        return result.landing
+
+    async def _recover(self, flight: Flight) -> None:
+        try:
+            self._dispatcher.schedule(await self._board.recover(flight.id))
+        except CacheUnavailable:
+            return
+
+    def _full(self, ahead: int) -> QueueFull:
+        return QueueFull("Too many requests wait for the service.", retry_after=self._budget.wait_for(ahead))
+
+
+def _unblocked(result: Result) -> Result:
+    """The result for a Redis that did not take it at once: a late block would prolong what beats tell of."""
+    return replace(result, sign=NOTHING) if result.sign.kind is Kind.BLOCKED else result
