@@ -63,7 +63,7 @@ def redis_errors(client: Client | None = None) -> Iterator[None]:
     except (TimeoutError, RedisError, OSError) as error:
         raise CacheUnavailable(f"the shared cache did not answer ({type(error).__name__})") from error
     except Exception as error:
-        log.debug("redis_reply_unusable", exc_info=True)
+        log.debug("redis_reply_unusable", error=type(error).__name__)
         if client is not None and isinstance(client.connection_pool, Pool):
             client.connection_pool.distrust()
         raise CacheUnavailable(f"the shared cache answered nonsense ({type(error).__name__})") from error

@@ -29,7 +29,10 @@ class CircuitOpen(RedisConnectionError):
 
 
 class BoundedParser(_AsyncHiredisParser):
-    """Gives up on a reply of which more is buffered than any of ours can have."""
+    """Gives up on a reply longer than any of ours can be, and on what RESP 2 does not know."""
+
+    async def handle_push_response(self, response: Any) -> Any:
+        raise InvalidResponse("a push message that nobody asked for")
 
     async def read_from_socket(self) -> bool:
         await super().read_from_socket()  # type: ignore[no-untyped-call]

@@ -1,15 +1,18 @@
-"""A real redis-server of the tests' own, on a free loopback port."""
+"""A real redis-server of the tests' own, on a free loopback port, with everything that can befall one."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from typing import Any
+
+import redis
 
 BINARY = shutil.which("redis-server")
 HINT = "needs a redis-server on the PATH: apt-get install redis-server, or brew install redis"
@@ -22,34 +25,72 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass
 class RedisServer:
-    """One redis-server process; ``url`` is what the gateway is given."""
+    """One redis-server process, which keeps nothing when it ends; ``url`` is what the gateway is given."""
 
-    port: int
-    process: subprocess.Popen[bytes]
-    password: str = ""
+    def __init__(self, port: int, folder: str, password: str = "") -> None:
+        self.port = port
+        self.password = password
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         auth = f":{self.password}@" if self.password else ""
         return f"redis://{auth}127.0.0.1:{self.port}/0"
 
+    def start(self) -> None:
+        """Starts it on its port, and waits until it answers."""
+        assert BINARY is not None, HINT
+        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
+        command += ["--appendonly", "no"] + (["--requirepass", self.password] if self.password else [])
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        _wait_until_it_answers(self.port, self.process)
+
+    def stop(self) -> None:
+        """SIGTERM: it closes its connections and ends."""
+        self._signal(signal.SIGTERM)
+        self._wait()
+
+    def kill(self) -> None:
+        """SIGKILL, paused or not."""
+        if self.process is not None:
+            self._signal(signal.SIGKILL)
+            self._wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay and are even made, but nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def call(self, *words: str | int) -> Any:
+        """One command of the tests' own."""
+        with redis.Redis(port=self.port, password=self.password or None, socket_timeout=5) as client:
+            return client.execute_command(*words)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        self.process.wait(timeout=10)
+        self.process = None
+
 
 @contextmanager
-def redis_server(password: str = "", port: int | None = None) -> Iterator[RedisServer]:
-    """Starts a redis-server, waits until it answers, and ends it."""
-    assert BINARY is not None, HINT
-    port = port or free_port()
+def redis_server(password: str = "", port: int | None = None, *, running: bool = True) -> Iterator[RedisServer]:
+    """A redis-server, started unless it is to be ``running`` only later; it is ended in any case."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [BINARY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-        command += ["--appendonly", "no"] + (["--requirepass", password] if password else [])
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
-            try:
-                _wait_until_it_answers(port, process)
-                yield RedisServer(port, process, password)
-            finally:
-                process.kill()
+        server = RedisServer(port or free_port(), folder, password)
+        try:
+            if running:
+                server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:

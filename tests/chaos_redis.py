@@ -1,0 +1,136 @@
+"""A TCP proxy in front of Redis that can be slow, silent, or talk nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+from tests.redis_server import free_port
+
+CHUNK = 65_536
+NOISE = random.Random(7).randbytes(300)
+NONSENSE: dict[str, bytes] = {
+    "random-bytes": NOISE,
+    "wrong-type": b":1\r\n",
+    "wrong-shape": b"*1\r\n*0\r\n",
+    "not-text": b"*3\r\n$2\r\n\xff\xfe\r\n$1\r\n\x80\r\n:-5\r\n",
+    "bad-integer": b":twelve\r\n",
+    "negative-length": b"$-7\r\n",
+    "deep-nesting": b"*1\r\n" * 5_000 + b":1\r\n",
+    "unhashable": b"%1\r\n*0\r\n+a\r\n",
+    "pushes": b">1\r\n+x\r\n" * 3_000,
+    "no-memory-for-it": b"*4000000000\r\n:1\r\n",
+    "http": b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n",
+    "two-for-one": b"+OK\r\n+OK\r\n",
+    "half-a-reply": b"*2\r\n$5\r\nab",
+    "endless-bulk": b"$99999999999\r\n",
+}
+"""By name, what a client gets for each piece it sends; after an endless bulk's head, bytes trickle."""
+
+SILENT = ("half-a-reply", "endless-bulk")
+"""Of these, those that take a client's patience."""
+
+
+class ChaosProxy:
+    """Passes on, until it is told to misbehave; what it did to a connection is not undone."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.target = target
+        self.delay = 0.0
+        self.nonsense = ""
+        self.connections = 0
+        self._served: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def behave(self) -> None:
+        self.delay, self.nonsense = 0.0, ""
+
+    async def serve(self, ready: threading.Event, over: asyncio.Event) -> None:
+        """Serves until it is over."""
+        server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        ready.set()
+        await over.wait()
+        server.close()
+        for task in self._served:
+            task.cancel()
+        await asyncio.gather(*self._served, return_exceptions=True)
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            redis_reader, redis_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        there = asyncio.ensure_future(self._there(reader, redis_writer, writer))
+        back = asyncio.ensure_future(self._back(redis_reader, writer))
+        try:
+            await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            there.cancel()
+            back.cancel()
+            writer.close()
+            redis_writer.close()
+
+    async def _there(
+        self, reader: asyncio.StreamReader, redis_writer: asyncio.StreamWriter, writer: asyncio.StreamWriter
+    ) -> None:
+        with suppress(OSError):
+            async for piece in _pieces(reader):
+                if not self.nonsense:
+                    redis_writer.write(piece)
+                    continue
+                kind = self.nonsense
+                writer.write(NONSENSE[kind])
+                while kind == self.nonsense == "endless-bulk":
+                    writer.write(b"x" * 1_000)
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+
+    async def _back(self, redis_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        async for piece in _pieces(redis_reader):
+            if self.nonsense:
+                piece = NONSENSE[self.nonsense]
+            if self.delay:
+                loop.call_later(self.delay, writer.write, piece)
+            else:
+                writer.write(piece)
+
+
+async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    with suppress(OSError):
+        while piece := await reader.read(CHUNK):
+            yield piece
+
+
+@contextmanager
+def chaos_proxy(target: int) -> Iterator[ChaosProxy]:
+    """A proxy in a thread of its own, so that no test's waiting holds it up."""
+    proxy, ready, ends = ChaosProxy(target), threading.Event(), []
+
+    async def main() -> None:
+        over, loop = asyncio.Event(), asyncio.get_running_loop()
+        ends.append(lambda: loop.call_soon_threadsafe(over.set))
+        await proxy.serve(ready, over)
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield proxy
+    finally:
+        ends[0]()
+        thread.join(10)

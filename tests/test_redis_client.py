@@ -1,0 +1,235 @@
+"""Redis at its worst, for whoever asks it: bounded, mapped to one error, and over as soon as Redis is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.errors import CacheUnavailable
+from gateway.redis_client import Client, connect, redis_errors, shielded
+from gateway.redis_pool import Pool, Watched
+from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.settings import Settings
+from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
+from tests.redis_server import RedisServer, free_port, redis_server
+
+LIMIT = 0.4
+PATIENCE = 5.0
+
+
+@pytest.fixture
+def server(shared_redis: RedisServer) -> Iterator[RedisServer]:
+    """One that a test may break; depends on the shared one only to be skipped where there is none."""
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[ChaosProxy]:
+    with chaos_proxy(server.port) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def connected(url: str, **settings: Any) -> AsyncIterator[tuple[Client, Pool]]:
+    values = {"redis_timeout": LIMIT, "redis_connections": 10} | settings
+    client = connect(Settings(redis_url=SecretStr(url), **values))
+    assert isinstance(client.connection_pool, Pool)
+    yield client, client.connection_pool
+    await client.aclose()
+
+
+async def command(client: Client, *words: object) -> Any:
+    with redis_errors(client):
+        return await shielded(client.execute_command(*words))  # type: ignore[no-untyped-call]
+
+
+async def ask(client: Client, number: int = 1) -> None:
+    """Two values, as a look-up reads them. Raises CacheUnavailable."""
+    with redis_errors(client):
+        first, second = await command(client, "MGET", f"a{number}", f"b{number}")
+        assert (first, second) in ((None, None), (b"%d" % number, b"b")), "somebody else's reply"
+
+
+async def is_up(client: Client) -> bool:
+    try:
+        await ask(client)
+    except CacheUnavailable:
+        return False
+    return True
+
+
+async def comes_back(client: Client) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await is_up(client):
+            await asyncio.sleep(0.02)
+
+
+async def took(client: Client) -> float:
+    """Seconds until a command failed."""
+    begun = asyncio.get_running_loop().time()
+    with pytest.raises(CacheUnavailable):
+        await ask(client)
+    return asyncio.get_running_loop().time() - begun
+
+
+async def test_every_wait_is_bounded(server: RedisServer) -> None:
+    async with connected(server.url) as (client, pool):
+        await ask(client)
+        assert pool.limit == LIMIT
+        assert pool.timeout == LIMIT / 2
+        connection = await pool.get_connection()
+        assert connection.socket_connect_timeout == LIMIT
+        assert isinstance(connection, Watched)
+        assert connection.deadline - asyncio.get_running_loop().time() <= LIMIT
+        await pool.release(connection)
+
+
+async def test_a_paused_redis_costs_the_crowd_one_wait_and_then_nothing(server: RedisServer) -> None:
+    async with connected(server.url) as (client, pool):
+        await ask(client)
+        server.pause()
+        begun = asyncio.get_running_loop().time()
+        await asyncio.gather(*(took(client) for _ in range(200)))
+        assert asyncio.get_running_loop().time() - begun < LIMIT * 4
+        assert pool.circuit.is_open
+        assert max([await took(client) for _ in range(100)]) < LIMIT / 2
+        server.resume()
+        await comes_back(client)
+        assert pool.circuit.opened == 1
+
+
+async def test_while_redis_is_gone_only_the_trial_connects(server: RedisServer, proxy: ChaosProxy) -> None:
+    async with connected(proxy.url) as (client, pool):
+        await ask(client)
+        server.kill()
+        for _ in range(20):
+            await asyncio.gather(*(took(client) for _ in range(50)))
+            await asyncio.sleep(0.02)
+        assert proxy.connections <= pool.max_connections + 5
+        server.start()
+        await comes_back(client)
+        assert await asyncio.gather(*(is_up(client) for _ in range(100))) == [True] * 100
+        assert proxy.connections <= 2 * pool.max_connections + 5
+
+
+async def test_absent_at_first_it_is_used_once_it_is_there(shared_redis: RedisServer) -> None:
+    port = free_port()
+    async with connected(f"redis://127.0.0.1:{port}/0") as (client, _):
+        await took(client)
+        with redis_server(port=port):
+            await comes_back(client)
+
+
+async def test_one_broken_connection_is_mended_at_once(server: RedisServer) -> None:
+    async with connected(server.url) as (client, pool):
+        await ask(client)
+        server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await comes_back(client)
+        assert pool.circuit.opened <= 1
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_nonsense_is_an_error_of_ours_and_its_connection_is_never_used_again(
+    proxy: ChaosProxy, kind: str
+) -> None:
+    async with connected(proxy.url) as (client, pool):
+        await client.mset({f"a{i}": f"{i}" for i in range(5)} | {f"b{i}": "b" for i in range(5)})
+        await asyncio.gather(*(ask(client, i) for i in range(5)))
+        proxy.nonsense = kind
+        for _ in range(3):
+            assert await took(client) < LIMIT * 3
+        proxy.behave()
+        await comes_back(client)
+        await asyncio.gather(*(ask(client, i) for i in range(5) for _ in range(20)))
+        assert pool.circuit.opened >= 1
+
+
+@pytest.mark.parametrize("kind", sorted(set(NONSENSE) - set(SILENT)))
+async def test_nonsense_at_the_first_connection(proxy: ChaosProxy, kind: str) -> None:
+    async with connected(proxy.url.replace("/0", "/1")) as (client, _):
+        proxy.nonsense = kind
+        assert await took(client) < LIMIT * 3
+        proxy.behave()
+        await comes_back(client)
+
+
+async def test_a_slow_redis_is_used_all_the_same(proxy: ChaosProxy) -> None:
+    proxy.delay = 0.05
+    async with connected(proxy.url) as (client, pool):
+        assert await asyncio.gather(*(is_up(client) for _ in range(20))) == [True] * 20
+        assert not pool.circuit.is_open
+
+
+async def test_too_many_at_once_is_no_reason_to_give_redis_up(proxy: ChaosProxy) -> None:
+    proxy.delay = 0.1
+    async with connected(proxy.url, redis_connections=4) as (client, pool):
+        up = await asyncio.gather(*(is_up(client) for _ in range(100)))
+        assert any(up)
+        assert pool.circuit.opened == 0
+
+
+async def test_a_full_redis_still_answers_what_it_can(server: RedisServer) -> None:
+    async with connected(server.url) as (client, pool):
+        server.call("CONFIG", "SET", "maxmemory", 1)
+        with pytest.raises(CacheUnavailable):
+            await command(client, "SET", "a", "b")
+        await ask(client)
+        assert pool.circuit.opened == 0
+
+
+async def test_a_demoted_redis_is_read_and_its_name_looked_up_anew(server: RedisServer, proxy: ChaosProxy) -> None:
+    async with connected(proxy.url) as (client, pool):
+        await ask(client)
+        server.call("REPLICAOF", "127.0.0.1", free_port())
+        for _ in range(5):
+            with pytest.raises(CacheUnavailable):
+                await command(client, "SET", "a", "b")
+            await ask(client)
+        assert pool.circuit.opened == 0
+        assert proxy.connections == 2
+
+
+async def test_a_cancelled_caller_leaves_no_reply_to_the_next(proxy: ChaosProxy) -> None:
+    async with connected(proxy.url, redis_connections=4) as (client, _):
+        await client.mset({f"a{i}": f"{i}" for i in range(20)} | {f"b{i}": "b" for i in range(20)})
+        proxy.delay = 0.03
+        for pause in (0, 0.01, 0.02, 0.035):
+            askers = [asyncio.ensure_future(ask(client, i)) for i in range(10)]
+            await asyncio.sleep(pause)
+            for asker in askers:
+                asker.cancel()
+            await asyncio.gather(*(ask(client, i) for i in range(10, 20)))
+
+
+async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServer) -> None:
+    script = Script.load("gateway.caching", "put.lua")
+    async with connected(server.url) as (client, _):
+        calls = [Invocation(script, "k", (b"1" * 40, 10_000, "1")) for _ in range(3)]
+        assert len(await invoke_all(client, calls)) == 3
+        server.call("SCRIPT", "FLUSH")
+        assert len(await invoke_all(client, calls)) == 3
+        server.call("SCRIPT", "FLUSH")
+        await invoke(client, calls[0])
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+async def test_scripts_meet_nonsense(proxy: ChaosProxy, kind: str) -> None:
+    script = Script.load("gateway.caching", "put.lua")
+    calls = [Invocation(script, "k", (b"1" * 40, 10_000, "1")) for _ in range(2)]
+    async with connected(proxy.url) as (client, _):
+        await invoke_all(client, calls)
+        proxy.nonsense = kind
+        for _ in range(2):
+            try:
+                await asyncio.wait_for(invoke_all(client, calls), LIMIT * 5)
+            except CacheUnavailable:
+                continue
+            assert kind in ("wrong-type", "wrong-shape", "not-text", "two-for-one", "unhashable", "pushes")
+        proxy.behave()
+        await comes_back(client)
