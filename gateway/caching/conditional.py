@@ -1,0 +1,125 @@
+"""Conditional requests: whether a client's own copy of a stored answer is still good. Pure.
+
+``If-Match`` and ``If-Unmodified-Since`` are the origin's to evaluate, never a cache's (RFC 9111 §4.3.2).
+The gateway's coded variants carry the stored answer's ETag with the coding's name inside the quotes; ``original``
+takes it off again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from gateway.caching.dates import http_date
+from gateway.errors import Headers
+
+CODINGS = (b"zstd", b"gzip")
+"""The content codings whose names the gateway may have put into an ETag."""
+
+METADATA = frozenset(
+    {
+        *(b"content-type", b"content-encoding", b"content-language", b"content-length", b"content-range"),
+        *(b"content-md5", b"content-digest", b"repr-digest", b"digest", b"accept-ranges"),
+    }
+)
+"""What describes a body: a 304 leaves it out (RFC 9110 §15.4.5)."""
+
+# An ETag knows no escapes: a backslash is a character like any other (RFC 9110 §8.8.3).
+_MEMBER = re.compile(rb'(?:[^,"]|"[^"]*+"?)++')
+_TAG = re.compile(rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def not_modified(
+    asked: Headers,
+    etag: bytes,
+    last_modified: bytes,
+    status: int,
+    *,
+    date: bytes = b"",
+    codings: Collection[bytes] = CODINGS,
+) -> bool:
+    """Whether 304 answers this GET or HEAD (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
+
+    ``If-None-Match`` goes before ``If-Modified-Since``. Without a usable ``Last-Modified`` the answer's ``Date``
+    stands in for it. Of the coded variants' tags those of ``codings`` count.
+    """
+    if status != 200:
+        return False
+    tags = _values(asked, b"if-none-match")
+    if tags:
+        return is_any(tags) or copy_of(asked, etag, codings) is not None
+    return _unchanged_since(_values(asked, b"if-modified-since"), last_modified, date)
+
+
+def copy_of(asked: Headers, etag: bytes, codings: Collection[bytes] = CODINGS) -> bytes | None:
+    """The tag in ``If-None-Match`` of a copy that is still good: a coded one, the first of ``codings`` at hand,
+    else the answer's own tag; None where no member matches.
+
+    Tags are compared weakly (RFC 9110 §8.8.3.2); malformed members match nothing.
+    """
+    ours = _opaque(etag)
+    if ours is None:
+        return None
+    listed = {_opaque(member) for member in _members(b",".join(_values(asked, b"if-none-match")))}
+    for coding in codings:
+        if ours + b"-" + coding in listed:
+            return coded_tag(etag, coding)
+    return etag if ours in listed else None
+
+
+def is_any(tags: list[bytes]) -> bool:
+    """Whether these ``If-None-Match`` lines are the one ``*``, which any stored answer matches."""
+    return len(tags) == 1 and tags[0].strip(b" \t") == b"*"
+
+
+def unmodified(headers: Headers, etag: bytes) -> Headers:
+    """The headers of the 304 for an answer with ``headers``; ``etag`` is the tag of the copy that is still good.
+
+    What describes a body is left out, ``Last-Modified`` only where there is an ETag (RFC 9110 §15.4.5).
+    """
+    dropped = METADATA | {b"etag", b"last-modified"} if etag else METADATA
+    kept = [(name, value) for name, value in headers if name not in dropped]
+    return [*kept, (b"etag", etag)] if etag else kept
+
+
+def coded_tag(etag: bytes, coding: bytes) -> bytes:
+    """The ETag of an answer's coded variant; empty where the answer's own is malformed or empty."""
+    return etag[:-1] + b"-" + coding + b'"' if _TAG.fullmatch(etag) else b""
+
+
+def original(tags: bytes, codings: Collection[bytes] = CODINGS) -> bytes:
+    """A list of tags as upstream knows them: without the codings' names, malformed members as they are."""
+    return b", ".join(_without_coding(member, codings) for member in _members(tags))
+
+
+def _without_coding(member: bytes, codings: Collection[bytes]) -> bytes:
+    for coding in codings:
+        suffix = b"-" + coding + b'"'
+        if member.endswith(suffix) and _TAG.fullmatch(member):
+            return member.removesuffix(suffix) + b'"'
+    return member
+
+
+def _unchanged_since(since: list[bytes], last_modified: bytes, date: bytes) -> bool:
+    """``If-Modified-Since``; a malformed or repeated one says nothing (RFC 9110 §13.1.3)."""
+    asked = http_date(since[0]) if len(since) == 1 else None
+    if asked is None:
+        return False
+    modified = http_date(last_modified)
+    modified = http_date(date) if modified is None else modified
+    return modified is not None and modified <= asked
+
+
+def _values(asked: Headers, name: bytes) -> list[bytes]:
+    return [value for key, value in asked if key == name]
+
+
+def _members(value: bytes) -> list[bytes]:
+    """The members of a list of tags (RFC 9110 §5.6.1), which may hold commas inside their quotes."""
+    return [stripped for member in _MEMBER.findall(value) if (stripped := member.strip(b" \t"))]
+
+
+def _opaque(tag: bytes) -> bytes | None:
+    """What a tag says without its weakness; None where it is malformed."""
+    found = _TAG.fullmatch(tag)
+    return None if found is None else found[2]
