@@ -75,11 +75,8 @@ class Coder:
         self._kept: OrderedDict[Slot, bytes | None] = OrderedDict()
         self._under_way: dict[Slot, asyncio.Task[bytes | None]] = {}
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def __repr__(self) -> str:
-        return f"<Coder {len(self)} bodies, {self.bytes}/{self.max_bytes} bytes>"
+        return f"<Coder {len(self._kept)} bodies, {self.bytes}/{self.max_bytes} bytes>"
 
     async def coded(self, key: Hashable | None, coding: bytes, body: bytes) -> bytes | None:
         """The body in this coding; None where that is not smaller, or too large to be kept.
