@@ -122,7 +122,7 @@ def is_codable(headers: Headers, body: bytes) -> bool:
     compressible = False
     for name, value in headers:
         if name == b"content-type":
-            compressible = _COMPRESSIBLE.match(value) is not None
+            compressible = _is_compressible(value)
         elif name == b"content-encoding" or (name == b"cache-control" and _forbids_transforming(value)):
             return False
     return compressible
@@ -148,12 +148,11 @@ def acceptable(asked: Headers, offered: Sequence[bytes]) -> tuple[bytes, ...]:
 
 def varied(headers: Headers) -> Headers:
     """The headers of an answer that depends on ``Accept-Encoding``, which joins the ``Vary`` that is there."""
-    lines = [value for name, value in headers if name == b"vary"]
-    words = {word.strip().lower() for line in lines for word in line.split(b",")}
-    if not words.isdisjoint({b"*", b"accept-encoding"}):
+    there = b", ".join([value for name, value in headers if name == b"vary" and value])
+    value = _with_accept_encoding(there)
+    if value == there:
         return headers
-    others = [line for line in headers if line[0] != b"vary"]
-    return [*others, (b"vary", b", ".join([*filter(None, lines), b"Accept-Encoding"]))]
+    return [*[line for line in headers if line[0] != b"vary"], (b"vary", value)]
 
 
 def coded_headers(headers: Headers, coding: bytes) -> Headers:
@@ -161,6 +160,19 @@ def coded_headers(headers: Headers, coding: bytes) -> Headers:
     kept = [(name, value) for name, value in headers if name not in _OUTDATED]
     etag = coded_tag(next((value for name, value in headers if name == b"etag"), b""), coding)
     return [*kept, *([(b"etag", etag)] if etag else []), (b"content-encoding", coding)]
+
+
+@lru_cache(256)
+def _is_compressible(content_type: bytes) -> bool:
+    return _COMPRESSIBLE.match(content_type) is not None
+
+
+@lru_cache(256)
+def _with_accept_encoding(vary: bytes) -> bytes:
+    words = {word.strip().lower() for word in vary.split(b",")}
+    if not words.isdisjoint({b"*", b"accept-encoding"}):
+        return vary
+    return vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
 
 
 @lru_cache(256)

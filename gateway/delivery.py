@@ -11,12 +11,8 @@ from gateway.caching.ranges import Part, Unsatisfiable, range_of
 from gateway.coding import Coder, acceptable, coded_headers, is_codable, negotiate, varied
 from gateway.errors import Headers
 
-HEEDED = frozenset(
-    {
-        *(b"if-none-match", b"if-modified-since", b"range", b"if-range"),
-        *(b"accept-encoding", b"cache-control"),
-    }
-)
+CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
+HEEDED = CONDITIONS | {b"if-range", b"accept-encoding", b"cache-control"}
 """Request headers that decide about delivery."""
 
 WHOLE_ONLY = frozenset({b"accept-ranges", b"content-length", b"content-md5", b"content-digest"})
@@ -45,6 +41,8 @@ async def deliver(
         coder = None
     if not asked:
         return _whole(answer)
+    if CONDITIONS.isdisjoint([name for name, _ in asked]):
+        return await _coded(answer, asked, coder, key)
     unchanged = await _unchanged(answer, asked, coder, key)
     if unchanged is not None:
         return unchanged
