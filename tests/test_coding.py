@@ -84,6 +84,7 @@ class Counted(Coder):
         pytest.param((b"identity;q=0, *;q=0",), BOTH, None, id="rfc9110_12_5_3_nothing_at_all"),
         pytest.param((b"identity;q=0, gzip;q=0.1",), BOTH, b"gzip", id="rfc9110_12_5_3_identity_excluded"),
         pytest.param((b"gzip, gzip;q=0",), BOTH, None, id="the_smallest_of_several_weights"),
+        pytest.param((b"gzip;q=0, x-gzip",), BOTH, None, id="the_smallest_wherever_it_stands"),
         pytest.param((b"br", b"gzip"), BOTH, b"gzip", id="rfc9110_5_3_several_lines"),
         pytest.param((b",, gzip ,",), BOTH, b"gzip", id="rfc9110_5_6_1_2_empty_members"),
         pytest.param((b"gzip",), (), None, id="nothing_offered"),
