@@ -56,7 +56,8 @@ class QueueRules:
 
 
 class Board:
-    """One process's access to the queue's state. Every method is one round trip and raises CacheUnavailable.
+    """One process's access to the queue's state. Every method is one round trip and raises CacheUnavailable, also
+    for a reply that is none of ours.
 
     ``gate`` is this process's view of the fleet's gate; it is told with most replies.
     """
@@ -88,39 +89,42 @@ class Board:
 
         ``looked`` says that the cache has been looked into again.
         """
-        sent = time.monotonic()
-        job = (id, tenant, int(band), token, int(looked))
-        bounds = (self._rules.max_queued, self._rules.max_per_tenant)
-        reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds))
-        match reply[0]:
-            case b"claimed":
-                return _claimed(reply, sent)
-            case b"queued":
-                return Queued(reply[1].decode(), _wait(reply[2]))
-            case b"running":
-                return Running(reply[1].decode())
-            case b"recheck":
-                return LookAgain()
-            case b"closed":
-                return Closed(self.gate.closed_for(time.monotonic()))
-        return Full(int(reply[1]))
+        with redis_errors(self._client):
+            sent = time.monotonic()
+            job = (id, tenant, int(band), token, int(looked))
+            bounds = (self._rules.max_queued, self._rules.max_per_tenant)
+            reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds))
+            match reply[0]:
+                case b"claimed":
+                    return _claimed(reply, sent)
+                case b"queued":
+                    return Queued(reply[1].decode(), _wait(reply[2]))
+                case b"running":
+                    return Running(reply[1].decode())
+                case b"recheck":
+                    return LookAgain()
+                case b"closed":
+                    return Closed(self.gate.closed_for(time.monotonic()))
+            return Full(int(reply[1]))
 
     async def claim(self) -> Claimed | Wait:
         """Takes what is next, where that is ours; else the seconds after which to ask again."""
-        sent = time.monotonic()
-        reply = self._heard(await self._run(CLAIM, secrets.token_hex(8), *self._budget))
-        if reply[0] == b"claimed":
-            return _claimed(reply, sent)
-        return _wait(reply[1]) if reply[0] == b"wait" else None
+        with redis_errors(self._client):
+            sent = time.monotonic()
+            reply = self._heard(await self._run(CLAIM, secrets.token_hex(8), *self._budget))
+            if reply[0] == b"claimed":
+                return _claimed(reply, sent)
+            return _wait(reply[1]) if reply[0] == b"wait" else None
 
     async def reslot(self, claim: Claim, record: str, late: float, allowance: float) -> tuple[float, str]:
         """Moves a slot that was missed by ``late`` seconds, for a write within ``allowance`` of it.
 
         Answers the seconds to wait, negative where the lead is lost, and the budget's record.
         """
-        times = (round(late / MICRO), round(allowance / MICRO))
-        wait, tat = await self._run(SLOT, claim.id, claim.token, record, *times, *self._budget)
-        return int(wait) * MICRO, tat.decode()
+        with redis_errors(self._client):
+            times = (round(late / MICRO), round(allowance / MICRO))
+            wait, tat = await self._run(SLOT, claim.id, claim.token, record, *times, *self._budget)
+            return int(wait) * MICRO, tat.decode()
 
     def landing(
         self, id: str, token: str, result: bytes, sign: Sign = NOTHING, verdict: Verdict | None = None
@@ -133,45 +137,50 @@ class Board:
 
     async def recover(self, id: str) -> Wait:
         """Lets a job wait again that this process leads but does not fly."""
-        return _wait((await self._run(RECOVER, id, *self._budget))[0])
+        with redis_errors(self._client):
+            return _wait((await self._run(RECOVER, id, *self._budget))[0])
 
     async def land(self, news: Sequence[Invocation]) -> Wait:
         """Stores, and last lands, in one round trip; the seconds until our next turn."""
-        reply = self._heard((await invoke_all(self._client, news))[-1])
-        return _wait(reply[2]) if reply[0] == b"landed" else None
+        with redis_errors(self._client):
+            reply = self._heard((await invoke_all(self._client, news))[-1])
+            return _wait(reply[2]) if reply[0] == b"landed" else None
 
     async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Leading | Gone:
         """Where a job stands."""
-        reply = await self._run(POLL, id, gen)
-        match reply[0]:
-            case b"landed":
-                return Landed(reply[1])
-            case b"queued":
-                return Queued(gen, rank=int(reply[1]))
-            case b"running":
-                return Running(gen)
-            case b"leading":
-                return Leading()
-        return Gone()
+        with redis_errors(self._client):
+            reply = await self._run(POLL, id, gen)
+            match reply[0]:
+                case b"landed":
+                    return Landed(reply[1])
+                case b"queued":
+                    return Queued(gen, rank=int(reply[1]))
+                case b"running":
+                    return Running(gen)
+                case b"leading":
+                    return Leading()
+            return Gone()
 
     async def leave(self, id: str, gen: str) -> Left:
         """Our last caller disconnected."""
-        return Left((await self._run(LEAVE, id, gen))[0].decode())
+        with redis_errors(self._client):
+            return Left((await self._run(LEAVE, id, gen))[0].decode())
 
     async def beat(self) -> Pulse:
         """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""
-        rules = self._rules
-        times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
-        closing = round(self.gate.untold(time.monotonic()) / MICRO)
-        reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
-        self.gate.confirmed()
-        now, processes, queued, running, wait, refused = self._heard(reply)
-        return Pulse(int(now) * MICRO, processes, queued, running, _wait(wait), _pauses(refused))
+        with redis_errors(self._client):
+            rules = self._rules
+            times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
+            closing = round(self.gate.untold(time.monotonic()) / MICRO)
+            reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
+            now, processes, queued, running, wait, refused = self._heard(reply)
+            return Pulse(int(now) * MICRO, processes, queued, running, _wait(wait), _pauses(refused))
 
     async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
         """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""
-        granted, left = await self._run(PROBE, fingerprint, round(self._rules.longest_run * 1_000))
-        return bool(granted), _wait(left)
+        with redis_errors(self._client):
+            granted, left = await self._run(PROBE, fingerprint, round(self._rules.longest_run * 1_000))
+            return bool(granted), _wait(left)
 
     async def hints(self) -> AsyncIterator[tuple[str, str]]:
         """What others tell this process: ``("turn", microseconds)``, ``("done", "<id>:<gen>")``,

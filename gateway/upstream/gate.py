@@ -76,10 +76,6 @@ class Gate:
         if remaining <= 0:
             self._level = 0
 
-    def confirmed(self) -> None:
-        """The fleet has heard of this process's own closing."""
-        self._untold = False
-
     def enter(self) -> bool:
         """A local flight sets out, where ``closed_for`` is 0; whether as the probe."""
         self._probing = self._until is not None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from gateway.caching.dates import http_date
 from gateway.errors import GatewayError, UpstreamDisconnected
 
 DENIALS = frozenset({403, 429, 503})
@@ -77,17 +76,8 @@ def retry_after(headers: Sequence[tuple[bytes, bytes]], now: float) -> float | N
         return None
     if _DELAY.fullmatch(values[0]):
         return float(values[0])
-    at = _date(values[0])
+    at = http_date(values[0], now)
     return None if at is None else max(0.0, at - now)
-
-
-def _date(value: bytes) -> float | None:
-    """An HTTP-date (RFC 9110 §5.6.7) in seconds since the epoch."""
-    try:
-        at = parsedate_to_datetime(value.decode("ascii"))
-        return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def _is_json(headers: Sequence[tuple[bytes, bytes]]) -> bool:

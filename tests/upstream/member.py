@@ -1,0 +1,54 @@
+"""A process of a fleet, for tests that need a real one: says what its queue learns, line by line.
+
+``python -m tests.upstream.member <redis url> <prefix>``; a line on its input names a flight to ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import redis.asyncio
+
+from gateway.upstream.board import QueueRules
+from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.gate import GateRules
+from gateway.upstream.landing import Landing
+from gateway.upstream.pacing import Budget
+from gateway.upstream.queue import Queue
+from gateway.upstream.signs import Kind, Sign, Verdict
+
+
+async def nothing() -> None:
+    return None
+
+
+async def blocked(confirm: Confirm) -> Result:
+    """The service's answer to this process: go away, and your credential is no good."""
+    await confirm()
+    return Result(Landing("x"), sign=Sign(Kind.BLOCKED, 200.0), verdict=Verdict("fp", refused=True))
+
+
+async def main(url: str, prefix: str) -> None:
+    client = redis.asyncio.Redis.from_url(url, protocol=2)
+    rules = QueueRules(beat=0.1, poll=0.2)
+    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules())
+    await queue.start()
+    told = asyncio.create_task(tell(queue))
+    loop = asyncio.get_running_loop()
+    while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
+        await queue.land(name, "x", "t", Band.PEOPLE, blocked, nothing, 10.0)
+    told.cancel()
+    await queue.stop(grace=0)
+    await client.aclose()
+
+
+async def tell(queue: Queue) -> None:
+    print("started", flush=True)
+    while not (queue.gate_closed_for > 100 and queue.breaker.count):
+        await asyncio.sleep(0.01)
+    print("closed", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

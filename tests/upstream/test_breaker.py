@@ -1,0 +1,192 @@
+"""Refused credentials: known to the whole fleet, tried again by one, and by each process alone without Redis."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import fakeredis
+import pytest
+import redis.asyncio
+
+from gateway.errors import CacheUnavailable
+from gateway.upstream.board import Board, QueueRules
+from gateway.upstream.breaker import MOST, Breaker, BreakerRules
+from gateway.upstream.flight import Band
+from gateway.upstream.pacing import Budget
+from gateway.upstream.replies import Claimed
+from gateway.upstream.signs import Verdict
+
+RULES = BreakerRules(pause=100, longest=350, probe=60)
+REFUSED, ACCEPTED = Verdict("fp", refused=True), Verdict("fp", refused=False)
+
+
+@dataclass
+class Alone:
+    """A breaker without Redis, and a clock that is moved by hand."""
+
+    now: float = 1_000.0
+    breaker: Breaker = field(init=False)
+
+    def __post_init__(self) -> None:
+        async def gone(_: str) -> tuple[bool, float | None]:
+            raise CacheUnavailable("gone")
+
+        self.breaker = Breaker(RULES, gone, clock=lambda: self.now)
+
+
+class Fleet:
+    """Processes that hear of each other by signs of life alone: messages may be lost."""
+
+    def __init__(self, client: redis.asyncio.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = f"{prefix}:{{queue}}"
+        self.boards = [Board(client, prefix, Budget(None, 1), QueueRules(), breaker=RULES) for _ in range(3)]
+        self.breakers = [Breaker(RULES, board.probe) for board in self.boards]
+
+    async def land(self, process: int, verdict: Verdict) -> None:
+        board = self.boards[process]
+        reply = await board.submit(f"f{time.monotonic_ns()}", "t", Band.PEOPLE, token="t", looked=True)
+        assert isinstance(reply, Claimed)
+        news = self.breakers[process].judge(verdict)
+        await board.land([board.landing(reply.claim.id, "t", b"result", verdict=news)])
+
+    async def beat(self) -> None:
+        for board, breaker in zip(self.boards, self.breakers, strict=True):
+            breaker.told((await board.beat()).refused)
+
+    async def wait(self) -> None:
+        """Until the pause is over, as every process knows."""
+        await self.client.zadd(f"{self.prefix}:refused", {"fp": time.time() * 1e6 - 1})
+        await self.beat()
+
+    def refused_for(self) -> list[float | None]:
+        return [breaker.refused_for("fp") for breaker in self.breakers]
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
+    client: redis.asyncio.Redis
+    if request.param == "redis":
+        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
+    else:
+        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
+    yield Fleet(client, prefix)
+    await client.aclose()
+
+
+def about(seconds: float) -> object:
+    return pytest.approx(seconds, abs=5)
+
+
+async def test_decision_7_a_refused_credential_is_known_to_all_and_its_acceptance_too(fleet: Fleet) -> None:
+    assert fleet.refused_for() == [None] * 3
+    await fleet.land(0, REFUSED)
+    await fleet.beat()
+    assert fleet.refused_for() == [about(100)] * 3
+    assert [breaker.count for breaker in fleet.breakers] == [1] * 3
+    await fleet.land(1, ACCEPTED)
+    await fleet.beat()
+    assert fleet.refused_for() == [None] * 3
+
+
+async def test_pauses_grow_but_not_with_those_who_asked_before(fleet: Fleet) -> None:
+    for pause in (100, 200, 350, 350):
+        await fleet.land(0, REFUSED)
+        await fleet.land(1, REFUSED)
+        await fleet.beat()
+        assert fleet.refused_for() == [about(pause)] * 3
+        await fleet.wait()
+
+
+async def test_after_an_acceptance_pauses_begin_anew(fleet: Fleet) -> None:
+    for verdict in (REFUSED, REFUSED, ACCEPTED, REFUSED):
+        await fleet.wait() if fleet.breakers[0].count else None
+        await fleet.land(0, verdict)
+    await fleet.beat()
+    assert fleet.refused_for() == [about(100)] * 3
+
+
+async def test_one_process_probes_until_its_verdict(fleet: Fleet) -> None:
+    await fleet.land(0, REFUSED)
+    await fleet.beat()
+    assert [await breaker.probe("fp") for breaker in fleet.breakers] == [False] * 3
+    await fleet.wait()
+    assert fleet.refused_for() == [0] * 3
+    assert [await breaker.probe("fp") for breaker in fleet.breakers] == [True, False, False]
+    await fleet.land(0, REFUSED)
+    await fleet.wait()
+    assert [await breaker.probe("fp") for breaker in reversed(fleet.breakers)] == [True, False, False]
+    await fleet.land(2, ACCEPTED)
+    assert [await breaker.probe("fp") for breaker in fleet.breakers] == [True] * 3
+    assert fleet.refused_for() == [None] * 3
+
+
+async def test_whoever_asks_to_probe_too_early_hears_how_long_it_takes(fleet: Fleet) -> None:
+    await fleet.land(0, REFUSED)
+    late = fleet.breakers[1]
+    late.heard("fp", 0.0)
+    assert not await late.probe("fp")
+    assert late.refused_for("fp") == about(100)
+
+
+async def test_a_probe_that_brings_no_verdict_gives_way_in_time(fleet: Fleet) -> None:
+    await fleet.land(0, REFUSED)
+    await fleet.wait()
+    assert await fleet.breakers[0].probe("fp")
+    left = await fleet.client.pttl(f"{fleet.prefix}:probing:fp")
+    assert 0 < left <= QueueRules().longest_run * 1_000
+
+
+async def test_nothing_about_refusals_stays_for_ever(fleet: Fleet) -> None:
+    await fleet.land(0, REFUSED)
+    await fleet.wait()
+    await fleet.breakers[0].probe("fp")
+    kept = [
+        key async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*") if b"ref" in key or b"prob" in key
+    ]
+    assert len(kept) == 3
+    assert all([0 < await fleet.client.pttl(key) <= 86_400_000 for key in kept])
+    await fleet.client.zadd(f"{fleet.prefix}:refused", {"old": time.time() * 1e6 - 86_401e6})
+    await fleet.beat()
+    assert await fleet.client.zcard(f"{fleet.prefix}:refused") == 1
+    await fleet.land(0, ACCEPTED)
+    assert not [
+        key async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*") if b"ref" in key or b"prob" in key
+    ]
+
+
+async def test_of_very_many_refused_a_bounded_number_travels(fleet: Fleet) -> None:
+    until = time.time() * 1e6 + 60e6
+    await fleet.client.zadd(f"{fleet.prefix}:refused", {f"fp{i}": until + i for i in range(MOST + 500)})
+    await fleet.beat()
+    assert fleet.breakers[0].count == MOST
+    fleet.breakers[0].heard("one more", 5.0)
+    assert fleet.breakers[0].refused_for("one more") is None
+
+
+async def test_a_good_verdict_on_a_good_credential_is_no_news() -> None:
+    alone = Alone()
+    assert alone.breaker.judge(ACCEPTED) is None
+    assert alone.breaker.judge(None) is None
+    assert alone.breaker.judge(REFUSED) is REFUSED
+    assert alone.breaker.judge(ACCEPTED) is ACCEPTED
+
+
+async def test_without_redis_each_process_judges_by_the_same_rules() -> None:
+    alone = Alone()
+    for pause in (100, 200, 350, 350):
+        alone.breaker.judge(REFUSED)
+        alone.breaker.judge(REFUSED)
+        assert alone.breaker.refused_for("fp") == pause
+        assert not await alone.breaker.probe("fp")
+        alone.now += pause
+        assert alone.breaker.refused_for("fp") == 0
+    assert await alone.breaker.probe("fp")
+    assert not await alone.breaker.probe("fp")
+    alone.now += RULES.probe
+    assert await alone.breaker.probe("fp")
+    alone.breaker.judge(ACCEPTED)
+    assert alone.breaker.refused_for("fp") is None
+    assert await alone.breaker.probe("fp")

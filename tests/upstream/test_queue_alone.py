@@ -1,0 +1,140 @@
+"""The queue without a Redis that takes anything: gone, full, or read-only after a failover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from structlog.testing import capture_logs
+
+from gateway.errors import GateClosed
+from gateway.upstream.pacing import Budget
+from gateway.upstream.signs import ANSWERED, RESET, Verdict
+from tests.redis_server import RedisServer, free_port, redis_server
+from tests.upstream.test_queue import until
+from tests.upstream.test_queue_gate import BRIEF, LENGTHY, Fleet
+
+Trouble = Callable[[redis.asyncio.Redis, bool], Awaitable[object]]
+
+
+async def full(client: redis.asyncio.Redis, on: bool) -> None:
+    await client.config_set("maxmemory", "1" if on else "0")
+
+
+async def read_only(client: redis.asyncio.Redis, on: bool) -> None:
+    if on:
+        await client.slaveof("127.0.0.1", free_port())
+    else:
+        await client.slaveof()
+
+
+@asynccontextmanager
+async def fleet_on(port: int, prefix: str) -> AsyncIterator[Fleet]:
+    client = redis.asyncio.Redis(host="127.0.0.1", port=port, protocol=2, retry=Retry(NoBackoff(), 0))
+    fleet = Fleet(client, prefix)
+    yield fleet
+    for queue in fleet.queues:
+        await queue.stop(grace=0)
+    commands = asyncio.all_tasks() - {asyncio.current_task()}
+    if commands:
+        await asyncio.wait(commands, timeout=5)
+    await client.aclose()
+
+
+@pytest.fixture
+async def gone(prefix: str) -> AsyncIterator[Fleet]:
+    """A fleet whose Redis is not there."""
+    async with fleet_on(free_port(), prefix) as fleet:
+        yield fleet
+
+
+@pytest.mark.parametrize("trouble", [full, read_only])
+async def test_decision_10_a_redis_that_takes_nothing_is_lost_and_that_is_said_once(
+    shared_redis: RedisServer, prefix: str, trouble: Trouble
+) -> None:
+    with redis_server() as server, capture_logs() as logs:
+        async with fleet_on(server.port, prefix) as fleet:
+            (one,) = await fleet.grow(1)
+            await trouble(fleet.client, True)
+            await until(lambda: one.degraded)
+            fleet.service.says(*[ANSWERED] * 4)
+            for name in ("a", "b", "c"):
+                assert (await fleet.ask(one, name)).entry is not None
+            await trouble(fleet.client, False)
+            await until(lambda: not one.degraded)
+            assert (await fleet.ask(one, "d")).entry is not None
+    told = [line for line in logs if line["event"].startswith("redis_")]
+    assert [line["event"] for line in told] == ["redis_lost", "redis_back"]
+    assert not any("127.0.0.1" in str(line) or str(server.port) in str(line) for line in told)
+
+
+@pytest.mark.parametrize("trouble", [full, read_only])
+async def test_jobs_that_were_queued_go_on_alone_and_behind_the_gate(
+    shared_redis: RedisServer, prefix: str, trouble: Trouble
+) -> None:
+    with redis_server() as server:
+        async with fleet_on(server.port, prefix) as fleet:
+            (one,) = await fleet.grow(1, Budget(0.3, 1))
+            first = fleet.ask(one, "first")
+            await until(lambda: fleet.service.calls == ["first"])
+            tasks = await fleet.queued(one, "a", "b", "c")
+            await trouble(fleet.client, True)
+            await until(lambda: one.degraded)
+            fleet.service.says(ANSWERED, BRIEF, RESET, ANSWERED)
+            landings = await asyncio.gather(first, *tasks)
+    assert sorted(landing.entry.status for landing in landings if landing.entry) == [200, 200, 200, 429]
+    assert len(fleet.service.calls) == 4
+    assert fleet.service.most == 1
+
+
+async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:
+    (one,) = await gone.grow(1)
+    gone.service.says(BRIEF)
+    await gone.ask(one, "a")
+    assert one.gate_closed_for > 0
+    assert isinstance((await gone.ask(one, "b")).error, GateClosed)
+    one.refresh("c", "x", "t", gone.service.work("c"), None)  # type: ignore[arg-type]
+    assert one.flights == 0
+    await until(lambda: one.gate_closed_for == 0)
+    probe = gone.ask(one, "probe")
+    await until(lambda: gone.service.calls == ["a", "probe"])
+    refused = await gone.ask(one, "d")
+    assert isinstance(refused.error, GateClosed)
+    gone.service.says(ANSWERED)
+    await probe
+    assert one.gate_closed_for == 0
+    gone.service.says(ANSWERED)
+    assert (await gone.ask(one, "e")).entry is not None
+
+
+async def test_what_one_process_learnt_alone_closes_the_gate_for_all(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    port = free_port()
+    async with fleet_on(port, prefix) as fleet:
+        (one,) = await fleet.grow(1)
+        fleet.service.says(LENGTHY)
+        await fleet.ask(one, "a")
+        with redis_server(port=port):
+            refused = await fleet.ask(one, "b")
+            assert isinstance(refused.error, GateClosed)
+            await until(lambda: not one.degraded)
+            (two,) = await fleet.grow(1)
+            assert two.gate_closed_for > 200
+            assert one.gate_closed_for > 200
+            assert one.gate.untold(0.0) == 0
+    assert fleet.service.calls == ["a"]
+
+
+async def test_alone_a_process_withholds_what_is_refused(gone: Fleet) -> None:
+    (one,) = await gone.grow(1)
+    gone.service.verdict = Verdict("fp", refused=True)
+    gone.service.says(ANSWERED)
+    await gone.ask(one, "a")
+    assert one.breaker.refused_for("fp") == pytest.approx(10, abs=5)
+    assert not await one.breaker.probe("fp")

@@ -1,0 +1,85 @@
+"""What a call says about a block."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.errors import UpstreamDisconnected, UpstreamTimeout, UpstreamUnreachable
+from gateway.upstream.signs import (
+    ANSWERED,
+    BLOCKED,
+    FAILED,
+    NOTHING,
+    RESET,
+    Kind,
+    Sign,
+    retry_after,
+    sign_of,
+    sign_of_error,
+)
+
+JSON = b"application/json; charset=UTF-8"
+HTML = b"text/html"
+NOW = 784_111_777.0
+"""Sun, 06 Nov 1994 08:49:37 GMT"""
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "sign"),
+    [
+        pytest.param(429, JSON, BLOCKED, id="rfc6585-4-429"),
+        pytest.param(429, HTML, BLOCKED, id="429-html"),
+        pytest.param(403, HTML, BLOCKED, id="403-html"),
+        pytest.param(403, b"", BLOCKED, id="403-untyped"),
+        pytest.param(403, b"application/problem+json", BLOCKED, id="403-not-the-services-json"),
+        pytest.param(503, HTML, BLOCKED, id="503-html"),
+        pytest.param(403, JSON, ANSWERED, id="403-json-is-about-the-credential"),
+        pytest.param(403, b"Application/JSON", ANSWERED, id="rfc9110-8.3.1-case-of-a-media-type"),
+        pytest.param(503, JSON, FAILED, id="503-json"),
+        pytest.param(500, HTML, FAILED, id="500"),
+        pytest.param(502, HTML, FAILED, id="502"),
+        pytest.param(404, HTML, ANSWERED, id="404-html"),
+        pytest.param(200, JSON, ANSWERED, id="200"),
+        pytest.param(304, b"", ANSWERED, id="304"),
+    ],
+)
+def test_a_sign_depends_on_status_and_on_who_speaks(status: int, kind: bytes, sign: Sign) -> None:
+    headers = [(b"content-type", kind)] if kind else []
+    assert sign_of(status, headers, NOW) == sign
+
+
+def test_a_block_says_how_long() -> None:
+    headers = [(b"content-type", HTML), (b"retry-after", b"7")]
+    assert sign_of(503, headers, NOW) == Sign(Kind.BLOCKED, 7.0)
+    assert sign_of(500, headers, NOW) == FAILED
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        pytest.param([b"120"], 120.0, id="delay"),
+        pytest.param([b" 120 "], 120.0, id="spaces"),
+        pytest.param([b"0"], 0.0, id="none-left"),
+        pytest.param([b"Sun, 06 Nov 1994 08:50:37 GMT"], 60.0, id="date"),
+        pytest.param([b"Sunday, 06-Nov-94 08:50:37 GMT"], 60.0, id="date-rfc850"),
+        pytest.param([b"Sun Nov  6 08:50:37 1994"], 60.0, id="date-asctime"),
+        pytest.param([b"Sun, 06 Nov 1994 08:49:00 GMT"], 0.0, id="date-past"),
+        pytest.param([b"soon"], None, id="word"),
+        pytest.param([b"-5"], None, id="negative"),
+        pytest.param([b"1.5"], None, id="fraction"),
+        pytest.param([b""], None, id="empty"),
+        pytest.param([b"9" * 400], None, id="endless"),
+        pytest.param([b"Sun, 99 Nov 1994 08:49:37 GMT"], None, id="no-such-day"),
+        pytest.param([b"\xff\xfe"], None, id="not-ascii"),
+        pytest.param([b"5", b"9"], None, id="several"),
+        pytest.param([], None, id="absent"),
+    ],
+)
+def test_rfc9110_10_2_3_retry_after(values: list[bytes], seconds: float | None) -> None:
+    assert retry_after([(b"retry-after", value) for value in values], NOW) == seconds
+
+
+def test_a_broken_connection_counts_and_silence_does_not() -> None:
+    assert sign_of_error(UpstreamDisconnected("reset")) == RESET
+    assert sign_of_error(UpstreamTimeout("slow")) == NOTHING
+    assert sign_of_error(UpstreamUnreachable("no route")) == NOTHING
