@@ -195,8 +195,10 @@ class Board:
                         kind, _, rest = message["data"].decode().partition(":")
                         yield kind, rest
 
-    def _heard(self, reply: list[Any]) -> list[Any]:
-        """A reply without its last part, which is for the gate."""
+    def _heard(self, reply: object) -> list[Any]:
+        """A reply without its last part, which is for the gate. Raises TypeError where it is no list."""
+        if not isinstance(reply, list):
+            raise TypeError("a reply must be a list")
         *rest, closed = reply
         self.gate.told(time.monotonic(), int(closed) * MICRO)
         return rest

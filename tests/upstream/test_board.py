@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis.asyncio
 
+from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band
+from gateway.upstream.flight import Band, Claim
 from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import Claimed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
 
@@ -157,3 +160,36 @@ async def test_a_moved_slot_keeps_the_next_one_clear_of_its_allowance(
     assert 0 < wait <= 1.6
     assert int(reserved) - int(moved) == pytest.approx(251_100, abs=1)
     assert (await board.reslot(replace(claim, token="another's"), reserved, 1.0, 0.5))[0] < 0
+
+
+class Nonsense:
+    """A Redis client whose scripts answer something that is none of ours."""
+
+    def __init__(self, client: redis.asyncio.Redis, reply: object) -> None:
+        self._client = client
+        self._reply = reply
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def evalsha(self, *_: object) -> object:
+        return self._reply
+
+
+@pytest.mark.parametrize("reply", [[], [b"claimed"], b"nonsense", [b"queued", None, b"x"], None], ids=repr)
+async def test_a_reply_that_is_none_of_ours_is_no_reply(
+    redis_client: redis.asyncio.Redis, prefix: str, reply: object
+) -> None:
+    board = Board(Nonsense(redis_client, reply), prefix, Budget(1, 1), RULES)  # type: ignore[arg-type]
+    claim = Claim("a", "1", "t", "0", 0.0)
+    calls = [
+        board.submit("a", "t", Band.PEOPLE, token="t", looked=False),
+        board.reslot(claim, "0", 1.0, 1.0),
+        board.recover("a"),
+        board.land([board.landing("a", "t", b"")]),
+        board.leave("a", "1"),
+        board.beat(),
+        board.probe("fp"),
+    ]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [CacheUnavailable] * len(calls)

@@ -14,10 +14,13 @@ from structlog.testing import capture_logs
 
 from gateway.errors import GateClosed
 from gateway.upstream.pacing import Budget
-from gateway.upstream.signs import ANSWERED, RESET, Verdict
+from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign, Verdict
 from tests.redis_server import RedisServer, free_port, redis_server
+from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import until
-from tests.upstream.test_queue_gate import BRIEF, LENGTHY, Fleet
+
+LONGER = Sign(Kind.BLOCKED, 1.5)
+"""Than a process on its own would wait for its share of the budget."""
 
 Trouble = Callable[[redis.asyncio.Redis, bool], Awaitable[object]]
 
@@ -85,11 +88,16 @@ async def test_jobs_that_were_queued_go_on_alone_and_behind_the_gate(
             tasks = await fleet.queued(one, "a", "b", "c")
             await trouble(fleet.client, True)
             await until(lambda: one.degraded)
-            fleet.service.says(ANSWERED, BRIEF, RESET, ANSWERED)
-            landings = await asyncio.gather(first, *tasks)
-    assert sorted(landing.entry.status for landing in landings if landing.entry) == [200, 200, 200, 429]
+            fleet.service.says(LONGER)
+            assert (await first).entry is not None
+            assert one.gate_closed_for > 0
+            before: list[float] = []
+            fleet.service.on_call = lambda: before.append(one.gate_closed_for)
+            fleet.service.says(RESET, ANSWERED, ANSWERED)
+            await asyncio.gather(*tasks)
     assert len(fleet.service.calls) == 4
     assert fleet.service.most == 1
+    assert max(before) <= BRISK.shortest
 
 
 async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,90 +14,15 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import GateClosed
-from gateway.redis_client import Client
 from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Band, Confirm, Result
-from gateway.upstream.gate import GateRules
-from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
-from gateway.upstream.replies import Claimed
-from gateway.upstream.signs import ANSWERED, FAILED, Kind, Sign, Verdict
+from gateway.upstream.signs import ANSWERED, FAILED, Sign, Verdict
 from tests.redis_server import RedisServer
-from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, entry_of, nothing, until
+from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
+from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, nothing, until
 
 ROOT = Path(__file__).parents[2]
-BRISK = GateRules(pause=0.05, longest=900, shortest=0.02)
-LENGTHY = Sign(Kind.BLOCKED, 300.0)
-BRIEF = Sign(Kind.BLOCKED, 0.3)
-
-
-@dataclass
-class Service:
-    """The work of flights: each call waits until it is told what sign to give."""
-
-    calls: list[str] = field(default_factory=list)
-    signs: asyncio.Queue[Sign] = field(default_factory=asyncio.Queue)
-    verdict: Verdict | None = None
-    flying: int = 0
-    most: int = 0
-
-    def work(self, name: str) -> Any:
-        async def fetch(confirm: Confirm) -> Result:
-            await confirm()
-            self.calls.append(name)
-            self.flying += 1
-            self.most = max(self.most, self.flying)
-            sign = await self.signs.get()
-            self.flying -= 1
-            status = 429 if sign.kind is Kind.BLOCKED else 200
-            return Result(Landing("x", entry_of(name, status)), sign=sign, verdict=self.verdict)
-
-        return fetch
-
-    def says(self, *signs: Sign) -> None:
-        for sign in signs:
-            self.signs.put_nowait(sign)
-
-
-class Fleet:
-    """Queues of one fleet, each a process as far as the others can tell."""
-
-    def __init__(self, client: Client, prefix: str) -> None:
-        self.client = client
-        self.prefix = prefix
-        self.service = Service()
-        self.queues: list[Queue] = []
-
-    async def grow(self, size: int, budget: Budget = UNLIMITED, rules: QueueRules = QUICK) -> list[Queue]:
-        new = [Queue(self.client, self.prefix, budget, rules, BRISK) for _ in range(size)]
-        for queue in new:
-            await queue.start()
-        self.queues += new
-        return new
-
-    def ask(self, queue: Queue, name: str, band: Band = Band.PEOPLE) -> asyncio.Task[Landing]:
-        async def landed() -> Landing:
-            return (await queue.land(name, "x", "t", band, self.service.work(name), nothing, LONG))[0]
-
-        return asyncio.create_task(landed())
-
-    async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[Landing]]:
-        """Jobs that wait for their turn."""
-        tasks = [self.ask(queue, name) for name in names]
-        await until(lambda: all(name in queue._flights and queue._flights[name].gen for name in names))
-        return tasks
-
-    async def listening(self) -> None:
-        """Until every process would hear a message."""
-        channel = f"{self.prefix}:{{queue}}:news"
-        async with asyncio.timeout(LONG):
-            while (await self.client.pubsub_numsub(channel))[0][1] < len(self.queues):
-                await asyncio.sleep(0.005)
-
-    async def closed(self) -> None:
-        """Until every process knows."""
-        await until(lambda: all(queue.gate_closed_for > 0 for queue in self.queues))
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -130,6 +54,19 @@ async def test_decision_9_a_block_closes_the_gate_for_the_whole_fleet(fleet: Fle
     assert isinstance(refused.error, GateClosed)
     assert refused.error.retry_after == pytest.approx(300, abs=20)
     assert fleet.service.calls == ["a"]
+
+
+async def test_a_closed_gate_is_known_at_once_by_message(fleet: Fleet) -> None:
+    one, two = await fleet.grow(2, rules=QueueRules(beat=60, poll=60))
+    await fleet.listening()
+    fleet.service.says(LENGTHY)
+    await fleet.ask(one, "a")
+    await fleet.closed()
+    await fleet.pause_over()
+    fleet.service.says(ANSWERED)
+    one.gate.told(0.0, 0.0)
+    await fleet.ask(one, "b")
+    await until(lambda: two.gate_closed_for == 0)
 
 
 async def test_a_closed_gate_is_known_from_the_next_sign_of_life_without_messages(fleet: Fleet) -> None:
@@ -175,11 +112,13 @@ async def test_after_the_pause_one_queued_job_probes_and_the_others_wait_for_it(
     first = fleet.ask(one, "first")
     await until(lambda: fleet.service.calls == ["first"])
     tasks = await fleet.queued(two, "a", "b") + await fleet.queued(one, "c")
-    fleet.service.says(BRIEF)
+    fleet.service.says(LENGTHY)
     await first
+    assert await fleet.idle()
+    assert fleet.service.calls == ["first"]
+    await fleet.pause_over()
     await until(lambda: len(fleet.service.calls) == 2)
-    for queue in (one, two):
-        assert not isinstance(await queue._board.claim(), Claimed)
+    assert await fleet.idle()
     assert len(fleet.service.calls) == 2
     fleet.service.says(*[ANSWERED] * 3)
     landings = await asyncio.gather(*tasks)
@@ -238,7 +177,7 @@ async def test_a_gate_that_redis_forgot_keeps_nobody_waiting(fleet: Fleet) -> No
     tasks = await fleet.queued(one, "a")
     fleet.service.says(LENGTHY, ANSWERED)
     await first
-    await until(lambda: one.gate_closed_for > 200)
+    await until(lambda: (one._dispatcher._turn or 0) > asyncio.get_running_loop().time() + 200)
     await fleet.client.delete(f"{fleet.prefix}:{{queue}}:gate")
     assert (await tasks[0]).entry is not None
 

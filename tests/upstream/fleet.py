@@ -1,0 +1,101 @@
+"""A fleet of queues, and a service that says what a test tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.redis_client import Client
+from gateway.upstream.board import QueueRules
+from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.gate import GateRules
+from gateway.upstream.landing import Landing
+from gateway.upstream.pacing import Budget
+from gateway.upstream.queue import Queue
+from gateway.upstream.replies import Claimed
+from gateway.upstream.signs import Kind, Sign, Verdict
+from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, entry_of, nothing, until
+
+BRISK = GateRules(pause=0.05, longest=900, shortest=0.02)
+LENGTHY = Sign(Kind.BLOCKED, 300.0)
+BRIEF = Sign(Kind.BLOCKED, 0.3)
+
+
+@dataclass
+class Service:
+    """The work of flights: each call waits until it is told what sign to give."""
+
+    calls: list[str] = field(default_factory=list)
+    signs: asyncio.Queue[Sign] = field(default_factory=asyncio.Queue)
+    verdict: Verdict | None = None
+    flying: int = 0
+    most: int = 0
+    on_call: Callable[[], None] = lambda: None
+
+    def work(self, name: str) -> Any:
+        async def fetch(confirm: Confirm) -> Result:
+            await confirm()
+            self.calls.append(name)
+            self.on_call()
+            self.flying += 1
+            self.most = max(self.most, self.flying)
+            sign = await self.signs.get()
+            self.flying -= 1
+            status = 429 if sign.kind is Kind.BLOCKED else 200
+            return Result(Landing("x", entry_of(name, status)), sign=sign, verdict=self.verdict)
+
+        return fetch
+
+    def says(self, *signs: Sign) -> None:
+        for sign in signs:
+            self.signs.put_nowait(sign)
+
+
+class Fleet:
+    """Queues of one fleet, each a process as far as the others can tell."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.service = Service()
+        self.queues: list[Queue] = []
+
+    async def grow(self, size: int, budget: Budget = UNLIMITED, rules: QueueRules = QUICK) -> list[Queue]:
+        new = [Queue(self.client, self.prefix, budget, rules, BRISK) for _ in range(size)]
+        for queue in new:
+            await queue.start()
+        self.queues += new
+        return new
+
+    def ask(self, queue: Queue, name: str, band: Band = Band.PEOPLE) -> asyncio.Task[Landing]:
+        async def landed() -> Landing:
+            return (await queue.land(name, "x", "t", band, self.service.work(name), nothing, LONG))[0]
+
+        return asyncio.create_task(landed())
+
+    async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[Landing]]:
+        """Jobs that wait for their turn."""
+        tasks = [self.ask(queue, name) for name in names]
+        await until(lambda: all(name in queue._flights and queue._flights[name].gen for name in names))
+        return tasks
+
+    async def listening(self) -> None:
+        """Until every process would hear a message."""
+        channel = f"{self.prefix}:{{queue}}:news"
+        async with asyncio.timeout(LONG):
+            while (await self.client.pubsub_numsub(channel))[0][1] < len(self.queues):
+                await asyncio.sleep(0.005)
+
+    async def idle(self) -> bool:
+        """Whether nobody may set out although the budget allows it."""
+        await self.client.set(f"{self.prefix}:{{queue}}:tat", "1")
+        return not any([isinstance(await queue._board.claim(), Claimed) for queue in self.queues])
+
+    async def pause_over(self) -> None:
+        await self.client.hset(f"{self.prefix}:{{queue}}:gate", "until", "1")
+
+    async def closed(self) -> None:
+        """Until every process knows."""
+        await until(lambda: all(queue.gate_closed_for > 0 for queue in self.queues))

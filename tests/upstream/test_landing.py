@@ -1,0 +1,35 @@
+"""Landings travel between processes as they are."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from gateway.errors import UpstreamTimeout
+from gateway.upstream.landing import Landing, decode, encode
+from tests.upstream.test_queue import entry_of
+
+
+@pytest.mark.parametrize("revalidated", [False, True], ids=["fetched", "rfc9111-4.3.3-confirmed"])
+def test_an_answer_travels_whole(revalidated: bool) -> None:
+    landing = Landing("exact", entry_of("a"), stored=True, revalidated=revalidated)
+    assert decode(encode(landing)) == landing
+
+
+def test_an_error_travels_with_its_class_and_its_time() -> None:
+    landing = decode(encode(Landing("exact", error=UpstreamTimeout("slow", retry_after=3.0))))
+    assert landing is not None
+    assert isinstance(landing.error, UpstreamTimeout)
+    assert (landing.error.message, landing.error.retry_after) == ("slow", 3.0)
+
+
+def test_a_landing_of_the_version_before_is_understood() -> None:
+    older = msgspec.msgpack.decode(encode(Landing("exact", entry_of("a"), stored=True)))[:-1]
+    landing = decode(msgspec.msgpack.encode(older))
+    assert landing is not None
+    assert (landing.stored, landing.revalidated) == (True, False)
+
+
+@pytest.mark.parametrize("data", [b"again", b"dropped", b"\xc1"])
+def test_what_is_no_landing_is_none(data: bytes) -> None:
+    assert decode(data) is None
