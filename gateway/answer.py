@@ -2,51 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.cache_control import response_control
 from gateway.caching.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
 from gateway.observe.outcome import Outcome, cache_status
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+KEYED = (b"x-api-key", b"authorization")
 VARY = (b"vary", b"X-API-Key, Authorization")
+VIA = (b"via", b"1.1 stats-gateway")
+REPLACED = frozenset(
+    {b"age", b"cache-control", b"cdn-cache-control", b"etag", b"expires", b"pragma", b"vary", b"via"}
+)
+"""Headers of the service's answer in whose place the gateway puts its own."""
+BODILESS = frozenset({204, 304})
+"""Statuses whose answers have no content, and no length of one (RFC 9110 §8.6)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, and how it came about."""
+    """A whole answer, and how it came about. ``key`` names the stored entry that it was made of, if any."""
 
     status: int
     headers: Headers
     body: bytes
     outcome: Outcome
     detail: str = ""
+    key: Hashable = None
 
     async def send(self, send: Send, *, head: bool, extra: Headers) -> None:
         """Sends it as two ASGI messages; for HEAD without the body, but with its length."""
-        headers = [*self.headers, (b"content-length", str(len(self.body)).encode()), *extra]
+        headers = [*self.headers, *extra]
+        if self.status not in BODILESS:
+            headers.append((b"content-length", b"%d" % len(self.body)))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if head else self.body})
 
 
-def answer_of(
+def statistics_answer(
     entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
 ) -> Answer:
-    """An entry as an answer. ``public`` says that the caller came without a key, so that any cache may keep it."""
+    """An entry as an answer to one of our tenants, whose own caches may keep it as long as we do.
+
+    ``public`` says that the caller came without a key, so that any cache may keep it. With ``Age`` beside it,
+    ``max-age`` counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
+    """
     ttl = entry.fresh_until - now
-    kept = entry.fresh_until > 0
-    headers = list(entry.headers)
-    headers.append((b"cache-control", _cache_control(ttl, public) if kept else b"no-store"))
+    headers = [pair for pair in entry.headers if pair[0] not in REPLACED]
+    if entry.fresh_until > 0:
+        age = max(0, int(now - entry.born))
+        headers.append((b"cache-control", _cache_control(entry, age, ttl, public)))
+        headers.append((b"age", b"%d" % age))
+    else:
+        headers.append((b"cache-control", b"no-store"))
     if entry.etag:
         headers.append((b"etag", entry.etag))
-    if kept:
-        headers.append((b"age", str(max(0, int(now - entry.received))).encode()))
     headers.append((b"cache-status", cache_status(outcome, ttl=ttl, stored=stored, detail=detail)))
-    headers.append(VARY)
-    return Answer(entry.status, headers, entry.body, outcome, detail)
+    headers.append(_vary(entry))
+    headers.append(VIA)
+    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
+
+
+def generic_answer(
+    entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
+) -> Answer:
+    """An entry as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
+    headers = entry.headers
+    if outcome in (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED):
+        headers = [pair for pair in headers if pair[0] != b"age"]
+        headers.append((b"age", b"%d" % max(0, int(now - entry.born))))
+    status = cache_status(outcome, ttl=entry.fresh_until - now, stored=stored, detail=detail)
+    return Answer(entry.status, [*headers, (b"cache-status", status)], entry.body, outcome, detail, _key_of(entry))
 
 
 def refusal_of(error: GatewayError) -> Answer:
@@ -58,5 +89,16 @@ def refusal_of(error: GatewayError) -> Answer:
     return Answer(status, headers, body, outcome, code)
 
 
-def _cache_control(ttl: float, public: bool) -> bytes:
-    return b"%s, max-age=%d" % (b"public" if public else b"private", max(0, int(ttl)))
+def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:
+    scope = b"public" if public else b"private"
+    transform = b", no-transform" if b"no-transform" in response_control(entry.headers) else b""
+    return b"%s, max-age=%d%s" % (scope, age + int(ttl) if ttl > 0 else 0, transform)
+
+
+def _vary(entry: Entry) -> tuple[bytes, bytes]:
+    more = [name for name in entry.vary if name not in KEYED]
+    return (b"vary", b", ".join([VARY[1], *more])) if more else VARY
+
+
+def _key_of(entry: Entry) -> Hashable:
+    return (entry.key, entry.variant, entry.dispatched) if entry.fresh_until > 0 else None

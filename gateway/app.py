@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -19,11 +21,14 @@ from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
+from gateway.coding import Coder
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
+from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
@@ -32,6 +37,8 @@ from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
 from gateway.upstream.board import QueueRules
 from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.gate import GateRules
+from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
 
@@ -108,6 +115,8 @@ class Parts:
 
     def _watchers(self) -> list[Any]:
         loops: list[Any] = [self.registry.watch(_registry_changed, _registry_broken), self._shows()]
+        if self.settings.profile == "generic" or self.settings.pass_methods:
+            loops.append(self.store.follow())
         if self.settings.redis_url.get_secret_value() == MEMORY:
             sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
             loops.append(sweeper.run())
@@ -125,18 +134,42 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     lifecycle = Lifecycle()
     metrics = Metrics()
     redis = connect(settings)
-    store = Store(redis, NearCache(settings.near_max_bytes))
+    store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
     registry = FileRegistry(
         settings.registry, Keyring(settings.encryption_keys.get_secret_value(), settings.registry)
     )
     registry.load()
+    generic = settings.profile == "generic"
+    if generic and registry.directory.tenants:
+        raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
     queue = _queue(settings, redis, clock)
     client = _client(settings)
-    errands = Errands(client, store, _lifetimes(settings), clock, metrics)
+    no_store_counts = settings.refresh_floor == 0
+    judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
+    errands = Errands(client, store, judge, clock, metrics, watched=not generic)
     parts = Parts(settings, redis, registry, queue, client, store, metrics, lifecycle)
     public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
-    public.proxy = Proxy(_rules(settings), registry, store, queue, errands, clock, metrics, lifecycle)
+    profile = _profile(settings, registry)
+    public.proxy = Proxy(
+        _rules(settings), profile, store, queue, errands, _coder(settings), clock, metrics, lifecycle
+    )
     return Application(public, Starlette(routes=_admin_routes(parts)), lifecycle)
+
+
+def _profile(settings: Settings, registry: FileRegistry) -> Profile:
+    if settings.profile == "generic":
+        return GenericProfile(max_bytes=settings.target_max_bytes)
+    return StatisticsProfile(
+        registry,
+        allow_anonymous=settings.allow_anonymous,
+        ignored=frozenset(settings.ignored_parameters),
+        max_bytes=settings.target_max_bytes,
+    )
+
+
+def _coder(settings: Settings) -> Coder | None:
+    codings = tuple(coding.encode() for coding in settings.content_codings)
+    return Coder(settings.near_max_bytes, codings) if codings else None
 
 
 def _registry_changed(directory: Directory) -> None:
@@ -154,7 +187,8 @@ def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:
         longest_run=settings.upstream_timeout + settings.connect_timeout + settings.pool_timeout + 10,
     )
     budget = Budget(settings.budget_interval, settings.budget_burst)
-    return Queue(redis, settings.redis_prefix, budget, rules, on_clock=clock.sync)
+    gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
+    return Queue(redis, settings.redis_prefix, budget, rules, gate, on_clock=clock.sync)
 
 
 def _client(settings: Settings) -> UpstreamClient:
@@ -165,7 +199,8 @@ def _client(settings: Settings) -> UpstreamClient:
         pool=settings.pool_timeout,
         total=settings.upstream_timeout,
     )
-    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes)
+    policy = GENERIC if settings.profile == "generic" else STATISTICS
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:
@@ -179,17 +214,19 @@ def _lifetimes(settings: Settings) -> Lifetimes:
         jitter=settings.lifetime_jitter,
         stale_if_error=settings.stale_if_error,
         obey=settings.upstream_directives == "obey",
+        stale_while_revalidate_family=settings.stale_while_revalidate_family,
+        stale_if_error_family=settings.stale_if_error_family,
     )
 
 
 def _rules(settings: Settings) -> ProxyRules:
     return ProxyRules(
         prefix=settings.redis_prefix,
-        allow_anonymous=settings.allow_anonymous,
-        ignored_parameters=frozenset(settings.ignored_parameters),
-        target_max_bytes=settings.target_max_bytes,
         caller_timeout=settings.caller_timeout,
         rules=Rules(settings.refresh_floor),
+        passed=None if settings.profile == "generic" else frozenset(settings.pass_methods),
+        request_max_bytes=settings.request_max_bytes,
+        authorities=frozenset({urlsplit(settings.upstream).netloc.lower().encode()}),
     )
 
 
@@ -200,7 +237,10 @@ def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
     async def ready(_: Request) -> Response:
         if not lifecycle.ready:
             return JSONResponse({"status": lifecycle.phase.value}, status_code=503)
-        return JSONResponse({"status": "degraded" if queue.degraded else "ok"})
+        state: dict[str, Any] = {"status": "degraded" if queue.degraded else "ok"}
+        if queue.gate_closed_for > 0:
+            state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
+        return JSONResponse(state)
 
     return [Route("/-/health/live", live), Route("/-/health/ready", ready)]
 

@@ -3,97 +3,162 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from gateway.caching.entry import Entry
+from gateway.caching.invalidation import invalidated
 from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
-from gateway.catalogue import lifetimes
-from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
-from gateway.catalogue.query import Query
+from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
 from gateway.clock import Clock
-from gateway.errors import CacheUnavailable, GatewayError, Headers
+from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
+from gateway.judgement import Question
 from gateway.observe.metrics import Metrics
 from gateway.scripts import Invocation
 from gateway.tenants.access import Access
+from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Work
+from gateway.upstream.flight import Confirm, Result, Work
 from gateway.upstream.landing import Landing
+from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
 
-REPLACED = frozenset({b"age", b"cache-control", b"date", b"etag", b"expires", b"pragma", b"vary"})
-"""Headers of the service's answer in whose place the gateway puts its own."""
+
+class Judge(Protocol):
+    """Says what becomes of an answer."""
+
+    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A request that is passed on uncached: its method and body, what it says of that, and whom it may void.
+
+    ``keys_of`` finds the records of a target in origin form; ``authorities`` are those of the service and of
+    ourselves, at which a ``Location`` counts as the same origin.
+    """
+
+    method: bytes
+    content: bytes
+    authorities: Collection[bytes]
+    keys_of: Callable[[bytes], Sequence[str]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Errands:
-    """The parts that every errand needs."""
+    """The parts that every errand needs.
+
+    ``watched`` says that answers may be signs of a block or of a refused credential.
+    """
 
     client: UpstreamClient
     store: Store
-    lifetimes: Lifetimes
+    judge: Judge
     clock: Clock
     metrics: Metrics
+    watched: bool = True
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
 
-    def errand(self, query: Query, access: Access, key: CacheKey, headers: Headers) -> Work:
-        """The work of a flight for this query. ``headers`` are the client's that may go upstream."""
-        authorization = None if access.credential is None else access.credential.authorization
-        request = UpstreamRequest(target=query.exact, authorization=authorization, headers=headers)
+    def fetch(self, question: Question, access: Access, entries: Sequence[Entry] = ()) -> Work:
+        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
+        asked = conditions(entries) if entries else []
+        request = UpstreamRequest(question.query.exact, _authorization(access), [*question.headers, *asked])
 
-        async def work(confirm: Confirm) -> tuple[Landing, list[Invocation]]:
+        async def work(confirm: Confirm) -> Result:
             dispatched = self.clock.now()
             try:
-                response = await self.client.fetch(request, confirm)
+                answer = await self._ask(request, confirm)
+                response = Response(
+                    answer.status, answer.headers, answer.body, dispatched, self.clock.now(), answer.sound
+                )
+                revalidated = answer.status == 304
+                if revalidated:
+                    response = _confirmation(entries, response)
             except CacheUnavailable:
                 raise
             except GatewayError as error:
-                self.metrics.upstream_calls.labels(result=type(error).__name__).inc()
-                return Landing(key.exact, error=error), []
-            self.metrics.upstream_calls.labels(result=f"{response.status // 100}xx").inc()
-            return self._land(query, access, key, response, dispatched)
+                return self._failure(question, error)
+            entry, stored = self.judge.judge(question, response, self.jitter())
+            landing = Landing(question.key.exact, entry, stored=stored, revalidated=revalidated)
+            stores = [self.store.put(entry, response.received)] if stored else []
+            return self._result(landing, stores, answer, access.credential if question.query.protected else None)
 
         return work
 
-    def _land(
-        self, query: Query, access: Access, key: CacheKey, response: UpstreamResponse, dispatched: float
-    ) -> tuple[Landing, list[Invocation]]:
-        received = self.clock.now()
-        life = lifetimes.lifetime(
-            query,
-            lifetimes.Answer(response.status, response.headers, response.body, dispatched, received),
-            self.lifetimes,
-            jitter=self.jitter(),
-            private_scope=access.credential is not None,
+    def passing(self, question: Question, access: Access, passage: Passage) -> Work:
+        """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4)."""
+        request = UpstreamRequest(
+            question.query.exact, _authorization(access), question.headers, passage.method, passage.content
         )
-        entry = _entry(key, response, life, dispatched, received)
-        if life is None:
-            return Landing(key.exact, entry), []
-        return Landing(key.exact, entry, stored=True), [self.store.put(entry, received)]
+
+        async def work(confirm: Confirm) -> Result:
+            dispatched = self.clock.now()
+            try:
+                answer = await self._ask(request, confirm)
+            except CacheUnavailable:
+                raise
+            except GatewayError as error:
+                return self._failure(question, error)
+            now = self.clock.now()
+            landing = Landing(question.key.exact, _unstored(question.key, answer, dispatched, now))
+            voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
+            keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
+            return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
+
+        return work
+
+    async def _ask(self, request: UpstreamRequest, confirm: Confirm) -> UpstreamResponse:
+        try:
+            answer = await self.client.fetch(request, confirm)
+        except CacheUnavailable:
+            raise
+        except GatewayError as error:
+            self.metrics.upstream_calls.labels(result=type(error).__name__).inc()
+            raise
+        self.metrics.upstream_calls.labels(result=f"{answer.status // 100}xx").inc()
+        return answer
+
+    def _failure(self, question: Question, error: GatewayError) -> Result:
+        sign = sign_of_error(error) if self.watched else NOTHING
+        return Result(Landing(question.key.exact, error=error), sign=sign)
+
+    def _result(
+        self, landing: Landing, stores: list[Invocation], answer: UpstreamResponse, credential: Credential | None
+    ) -> Result:
+        if not self.watched:
+            return Result(landing, stores)
+        sign = sign_of(answer.status, answer.headers, self.clock.now())
+        return Result(landing, stores, sign, _verdict(answer, credential))
 
 
-def _entry(
-    key: CacheKey, response: UpstreamResponse, life: Lifetime | None, dispatched: float, received: float
-) -> Entry:
-    times = (0.0, 0.0, 0.0)
-    if life is not None:
-        times = (life.fresh_until, life.serve_until, life.keep_until)
+def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
+    if not entries:
+        raise UpstreamProtocolError("The service's answer is a 304 that was not asked for.")
+    entry = confirmed(entries, response.headers)
+    if entry is None:
+        raise ValidatorMismatch("The service's answer is a 304 about something else.")
+    return confirmed_by(entry, response)
+
+
+def _verdict(answer: UpstreamResponse, credential: Credential | None) -> Verdict | None:
+    """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
+    if credential is None:
+        return None
+    if answer.status in (200, 304):
+        return Verdict(credential.fingerprint, refused=False)
+    kind = next((value for name, value in answer.headers if name == b"content-type"), b"")
+    if answer.status == 403 and kind.lower().startswith(b"application/json"):
+        return Verdict(credential.fingerprint, refused=True)
+    return None
+
+
+def _authorization(access: Access) -> bytes | None:
+    return None if access.credential is None else access.credential.authorization
+
+
+def _unstored(key: CacheKey, answer: UpstreamResponse, dispatched: float, received: float) -> Entry:
+    etag = next((value for name, value in answer.headers if name == b"etag"), b"")
     return Entry(
-        key.error if life is not None and life.kind is Kind.ERROR else key.entry,
-        response.status,
-        [(name, value) for name, value in response.headers if name not in REPLACED],
-        response.body,
-        _etag(response),
-        dispatched,
-        received,
-        *times,
+        key.entry, answer.status, answer.headers, answer.body, etag, dispatched, received, 0.0, 0.0, 0.0, received
     )
-
-
-def _etag(response: UpstreamResponse) -> bytes:
-    """The service's own, else a strong one over the body (RFC 9110 §8.8.3); none for errors."""
-    own = next((value for name, value in response.headers if name == b"etag"), b"")
-    if own or response.status != 200:
-        return own
-    return b'"' + blake2b(response.body, digest_size=12).hexdigest().encode() + b'"'

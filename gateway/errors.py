@@ -126,6 +126,10 @@ class UpstreamProtocolError(UpstreamFailure):
     """The answer is not HTTP, or its content coding is broken."""
 
 
+class ValidatorMismatch(UpstreamProtocolError):
+    """A 304 that is about nothing we have: the answer has to be asked for whole (RFC 9111 §4.3.3)."""
+
+
 class UpstreamTooLarge(UpstreamFailure):
     """The answer is larger than the cap on bodies."""
 
@@ -166,6 +170,7 @@ TABLE: dict[type[GatewayError], Row] = {
     UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),
     UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
     UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
+    ValidatorMismatch: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
     UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
     NotCached: Row(504, "GatewayNotCached", "http_request_denied"),
     UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),

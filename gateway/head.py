@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from gateway.errors import BadRequest, BadTarget, Headers, MethodNotAllowed, Misdirected
+from gateway.errors import BadRequest, BadTarget, Headers, Misdirected
 
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
@@ -14,12 +14,8 @@ ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
-def check_head(method: bytes, version: str, headers: Headers) -> None:
-    """Refuses a head that is not one of HTTP/1.x, and any request with a body: nothing here reads bodies.
-
-    Header names are lower case. Raises BadRequest, or MethodNotAllowed for a body with a method that is not
-    served anyway.
-    """
+def check_head(version: str, headers: Headers) -> None:
+    """Refuses a head that is not one of HTTP/1.x. Header names are lower case. Raises BadRequest."""
     if version not in ("1.1", "1.0"):
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     hosts = [value for name, value in headers if name == b"host"]
@@ -27,20 +23,14 @@ def check_head(method: bytes, version: str, headers: Headers) -> None:
         raise BadRequest("A request needs exactly one Host header.")  # RFC 9112 §3.2
     if hosts and not HOST.fullmatch(hosts[0]):
         raise BadRequest("The Host header is not a host and an optional port.")
-    if any(_announces_body(name, value) for name, value in headers):
-        if method not in (b"GET", b"HEAD"):
-            raise MethodNotAllowed("Only GET and HEAD are served.")
-        raise BadRequest("A GET or HEAD request must not have a body.")
 
 
-def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
+def origin_form(target: bytes, ours: Set[bytes]) -> bytes:
     """The target's path and query as the client wrote them (RFC 9112 §3.2).
 
-    ``ours`` are the authorities, in lower case, that an absolute-form target may name. Raises BadTarget,
-    MethodNotAllowed for CONNECT, and Misdirected.
+    ``ours`` are the authorities, in lower case, that an absolute-form target may name. Raises BadTarget
+    and Misdirected.
     """
-    if method == b"CONNECT":
-        raise MethodNotAllowed("This is not a tunnel; only GET and HEAD are served.")
     if b"#" in target:
         raise BadTarget("A request target has no fragment; write # as %23.")
     if target.startswith(b"/"):
@@ -57,7 +47,3 @@ def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
 def _is_ours(scheme: bytes, authority: bytes, ours: Set[bytes]) -> bool:
     port = DEFAULT_PORTS.get(scheme)
     return port is not None and not ours.isdisjoint({authority, authority.removesuffix(port), authority + port})
-
-
-def _announces_body(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0") != b"")

@@ -6,13 +6,16 @@ import contextlib
 import math
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
 
+from gateway.dated import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
-from gateway.protocol import Limits, protocol_class
+from gateway.limits import READING, Limits
+from gateway.protocol import protocol_class
 from gateway.settings import Settings
 
 BACKLOG = 2_048
@@ -79,18 +82,19 @@ def url_of(bound: socket.socket) -> str:
 def public_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
     """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
-    return _config(app, settings, lifecycle, lifespan="on", timeout_graceful_shutdown=graceful)
+    return _config(app, Limits.of(settings), lifecycle, lifespan="on", timeout_graceful_shutdown=graceful)
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
-    """The admin listener: no life of its own."""
-    return _config(app, settings, lifecycle, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+    """The admin listener: no life of its own, and nothing but reading, whatever the public one passes on."""
+    limits = replace(Limits.of(settings), methods=READING)
+    return _config(app, limits, lifecycle, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
 
 
-def _config(app: Any, settings: Settings, lifecycle: Lifecycle, **more: Any) -> uvicorn.Config:
+def _config(app: Any, limits: Limits, lifecycle: Lifecycle, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        http=protocol_class(Limits.of(settings), lifecycle),
+        Dated(app),
+        http=protocol_class(limits, lifecycle),
         ws="none",
         interface="asgi3",
         workers=1,
@@ -99,6 +103,7 @@ def _config(app: Any, settings: Settings, lifecycle: Lifecycle, **more: Any) -> 
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,  # uvicorn would add its own to an answer that has one
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
         **more,

@@ -1,21 +1,23 @@
 """Protocol: uvicorn's HTTP protocol with bounds on what a client may do to a connection.
 
-Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden here; ``parser``,
-``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``, ``headers`` and
-``url``; ``cycle`` with ``response_complete`` and ``keep_alive``; ``timeout_keep_alive_handler`` and
-``_unset_keepalive_if_required``.
+Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden or called here;
+``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
+``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``, ``response_complete``,
+``disconnected``, ``message_event``, ``waiting_for_100_continue`` and ``keep_alive``; ``timeout_keep_alive``,
+``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and ``_unset_keepalive_if_required``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.content import Content, content_of
+from gateway.dated import http_date
 from gateway.errors import (
     BadRequest,
     BadTarget,
@@ -27,35 +29,13 @@ from gateway.errors import (
 )
 from gateway.head import check_head, origin_form
 from gateway.lifecycle import Lifecycle
-
-if TYPE_CHECKING:
-    from gateway.settings import Settings
+from gateway.limits import Limits
 
 END_OF_HEAD = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one listener allows. Durations are in seconds, sizes in bytes."""
-
-    connections: int
-    head_bytes: int
-    head_seconds: float
-    hosts: frozenset[bytes] = frozenset()
-    write_seconds: float = 30.0
-    """How long a client may leave its answer unread."""
-    linger_seconds: float = 2.0
-    """How long a refused client may go on sending, so that it gets to read the refusal (RFC 9112 §9.6)."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Limits:
-        """The limits that the settings ask for."""
-        return cls(
-            connections=settings.max_connections,
-            head_bytes=settings.head_max_bytes,
-            head_seconds=settings.head_timeout,
-            hosts=frozenset(host.lower().encode() for host in settings.public_hosts),
-        )
+for _status in range(600, 1_000):  # any three digits may come from an origin (RFC 9110 §15)
+    STATUS_LINE.setdefault(_status, b"HTTP/1.1 %d \r\n" % _status)
 
 
 def protocol_class(limits: Limits, lifecycle: Lifecycle) -> type[asyncio.Protocol]:
@@ -66,10 +46,10 @@ def protocol_class(limits: Limits, lifecycle: Lifecycle) -> type[asyncio.Protoco
 class GatewayProtocol(HttpToolsProtocol):
     """One client's connection.
 
-    No request has a body, so what arrives is a sequence of heads. The parser is given one head at a time and
-    the next only when the answer to the last is complete: pipelined answers keep their order, an error never
-    overtakes an answer, and a flood of requests waits outside. It also leaves nothing for uvicorn's
-    ``lenient_data_after_close`` to be lenient about.
+    The parser is given one head at a time and the next only when the body of the last has ended and its answer
+    is complete: pipelined answers keep their order, an error never overtakes an answer, and a flood of requests
+    waits outside. It also leaves nothing for uvicorn's ``lenient_data_after_close`` to be lenient about. Bodies
+    are not the parser's business: ``content`` says where they end, beyond doubt.
     """
 
     limits: ClassVar[Limits]
@@ -81,9 +61,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._held = b""  # received, not yet parsed
         self._head_bytes = 0  # parsed of the current head
         self._head_tail = b""  # its last bytes, in case its end is split
+        self._content: Content | None = None  # until the current request's body has ended
+        self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
-        self._patience: asyncio.TimerHandle | None = None  # with a head, then with a refused client
+        self._patience: asyncio.TimerHandle | None = None  # with a head, a body, then with a refused client
         self._stall: asyncio.TimerHandle | None = None  # with a client that does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -100,6 +82,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets what was waited for."""
+        self._content = None
         self._stop_patience()
         self._stop_stall()
         self._unset_keepalive_if_required()
@@ -108,27 +91,22 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parses, or holds back what belongs to a later request."""
         self._unset_keepalive_if_required()
-        if self._refused:
-            return
-        if self._answering:
-            self._hold(data)
-        else:
-            self._parse(data)
+        self._parse(data)
 
     def on_headers_complete(self) -> None:
         """Checks the head before uvicorn makes a request of it."""
         self._stop_patience()
         self._head_bytes, self._head_tail = 0, b""
-        method = self.parser.get_method()
         try:
-            check_head(method, self.parser.get_http_version(), self.headers)
-            self.url = origin_form(method, self.url, self._ours)
+            self._content = self._check()
         except GatewayError as error:
             self._refusal = error  # the parser does not hand exceptions through
             raise
         super().on_headers_complete()
         if self.lifecycle.draining:
             self.cycle.keep_alive = False
+        if self._content is not None:
+            self._await_content()
 
     def on_response_complete(self) -> None:
         """Goes on with what was held back."""
@@ -153,6 +131,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Closes when idle, else after the answer; but never waits for ever for a client to read."""
         super().shutdown()
+        self._keeps = False
         self._held = b""
         if self.transport.is_closing():
             self._watch_stall()
@@ -167,25 +146,85 @@ class GatewayProtocol(HttpToolsProtocol):
         # Before the first request there is no cycle, though uvicorn's types say otherwise.
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
-    def _hold(self, data: bytes) -> None:
-        self._held += data
-        self.flow.pause_reading()
+    def _check(self) -> Content | None:
+        """The body that the current head announces. Raises what makes the head unacceptable."""
+        version, limits = self.parser.get_http_version(), self.limits
+        check_head(version, self.headers)
+        content = content_of(self.parser.get_method(), version, self.headers, limits.methods, limits.body_bytes)
+        self.url = origin_form(self.url, self._ours)
+        if content is None or version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 §10.1.1
+        return content
 
     def _parse(self, data: bytes) -> None:
-        while data:
-            end = self._end_of_head(data)
-            if self._head_bytes + end > self.limits.head_bytes:
-                self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))
+        while data and not self._refused:
+            if self._content is not None:
+                data = self._take_content(self._content, data)
+            elif self._answering:
+                self._held += data
+                self.flow.pause_reading()
                 return
+            else:
+                data = self._take_head(data)
+        if self._head_bytes and not self._refused:
+            self._await_head()
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Parses up to the current head's end; the rest."""
+        end = self._end_of_head(data)
+        if self._head_bytes + end > self.limits.head_bytes:
+            self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))
+        else:
             self._feed(data[:end])
-            data = data[end:]
-            if self._refused:
-                return
-            if self._answering:
-                if data:
-                    self._hold(data)
-                return
-        self._await_head()
+        return data[end:]
+
+    def _take_content(self, content: Content, data: bytes) -> bytes:
+        """Hands on what belongs to the current body; the rest."""
+        try:
+            piece, rest = content.take(data)
+        except GatewayError as error:
+            self._break_off(error)
+            return b""
+        self.cycle.waiting_for_100_continue = False
+        self.on_body(piece)
+        if content.complete:
+            self._end_content()
+        return rest
+
+    def _await_content(self) -> None:
+        self._keeps = self.cycle.keep_alive
+        if self.cycle.waiting_for_100_continue:
+            # Answered without a body, the client could go on with either: the body or its next request.
+            self.cycle.keep_alive = False
+        self._patience = self.loop.call_later(self.limits.body_seconds, self._content_overdue)
+
+    def _end_content(self) -> None:
+        self._content = None
+        self._stop_patience()
+        self.parser = httptools.HttpRequestParser(self)  # the one before still waits for this body
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keeps
+        if self.cycle.response_complete:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        self.on_message_complete()
+
+    def _content_overdue(self) -> None:
+        if not self.transport.is_closing():
+            self._break_off(HeadTimeout(f"A request body may take {self.limits.body_seconds:g} seconds."))
+
+    def _break_off(self, error: GatewayError) -> None:
+        """Ends a request whose body cannot be received."""
+        self._content = None
+        if self.cycle.response_complete:
+            self._part()
+        elif self.cycle.response_started:
+            self.transport.abort()  # an answer that is cut short, and seen to be
+        else:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._refuse(error)
 
     def _end_of_head(self, data: bytes) -> int:
         """Where in ``data`` the current head ends; the parser takes no other line ends than CRLF."""
@@ -205,15 +244,20 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(self._refusal or BadRequest(f"This is not an HTTP request: {error}."))
 
     def _refuse(self, error: GatewayError) -> None:
+        self._write_refusal(error)
+        self._part()
+
+    def _part(self) -> None:
+        """Says no more, and leaves the client a while to read what was said (RFC 9112 §9.6)."""
         self._refused = True
         self._stop_patience()
-        self._write_refusal(error)
+        self._unset_keepalive_if_required()
         self.transport.write_eof()
         self._patience = self.loop.call_later(self.limits.linger_seconds, self.transport.abort)
 
     def _write_refusal(self, error: GatewayError) -> None:
         status, headers, body = render(error)
-        closing = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        closing = [(b"date", http_date()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
         unwanted = error is self._refusal and self.parser.get_method() == b"HEAD"

@@ -3,94 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import assert_never
 
 import structlog
 
-from gateway.answer import Answer, Send, answer_of, refusal_of
+from gateway.answer import Answer, Send, refusal_of
+from gateway.cache_control import wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
-from gateway.caching.rules import Fetch, Rules, Serve, ServeAndRefresh, decide, failed, wants_fresh
-from gateway.caching.store import Store
-from gateway.catalogue.endpoints import recognise
+from gateway.caching.rules import (
+    Asked,
+    Decision,
+    Fetch,
+    Refuse,
+    Revalidate,
+    Rules,
+    Serve,
+    ServeAndRefresh,
+    decide,
+    failed,
+)
+from gateway.caching.store import Found, Store
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
-from gateway.errand import Errands
+from gateway.coding import Coder
+from gateway.delivery import deliver
+from gateway.errand import Errands, Passage
 from gateway.errors import (
-    BadRequest,
+    BadTarget,
     CacheUnavailable,
+    CredentialRefused,
     GatewayError,
     Headers,
-    MethodNotAllowed,
+    NotCached,
+    ValidatorMismatch,
 )
+from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
+from gateway.judgement import Question
 from gateway.lifecycle import Lifecycle
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
-from gateway.tenants.access import Access, authorise
-from gateway.tenants.identify import identify
-from gateway.tenants.registry import FileRegistry
-from gateway.tenants.tenant import ANONYMOUS, Tenant
-from gateway.upstream.flight import Band
+from gateway.profile import Profile
+from gateway.tenants.access import OPEN, Access, authorise
+from gateway.tenants.tenant import ANONYMOUS
+from gateway.upstream.flight import Band, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.queue import Queue
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-T = TypeVar("T")
-
-REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-FORWARDED = frozenset({b"accept", b"accept-language"})
-"""Request headers that go upstream with an unknown request; a known one's answer depends on none."""
-HOT_TARGETS = 2_048
-"""Targets whose query is remembered: dashboards ask the same few again and again."""
 ASK_AGAIN = 3
 """Flights a caller joins that may end in an error that echoes another's spelling; then only its own alike join."""
 
 log = structlog.get_logger("gateway")
 
 
-class ClientGone(Exception):
-    """The client disconnected; there is nobody to answer."""
+@dataclass(frozen=True, slots=True)
+class ProxyRules:
+    """What the proxy needs of the settings. ``passed`` are the methods passed on besides GET and HEAD (None: all);
+    ``authorities`` the service's own, at which a Location counts as the same origin."""
 
-
-@dataclass(slots=True, eq=False)
-class Exchange:
-    """One request on its way: what it brought, and what was found out about it."""
-
-    method: str
-    path: bytes
-    query_string: bytes
-    headers: Headers
-    id: bytes
-    receive: Receive
-    tenant: Tenant = ANONYMOUS
-    query: Query | None = None
-
-    @classmethod
-    def of(cls, scope: Scope, receive: Receive) -> Exchange:
-        """The exchange of an ASGI HTTP scope."""
-        headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
-        given = next((value for name, value in headers if name == b"x-request-id"), b"")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
-        path = scope.get("raw_path") or scope["path"].encode()
-        return cls(scope["method"], path, scope["query_string"], headers, request_id, receive)
+    prefix: str
+    caller_timeout: float
+    rules: Rules
+    passed: frozenset[str] | None = frozenset()
+    request_max_bytes: int = 0
+    authorities: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class ProxyRules:
-    """What the proxy needs of the settings."""
+class Errand:
+    """A request that goes on to the service: its question, from which scope, and as whose."""
 
-    prefix: str
-    allow_anonymous: bool
-    ignored_parameters: frozenset[str]
-    target_max_bytes: int
-    caller_timeout: float
-    rules: Rules
+    question: Question
+    access: Access
+    exchange: Exchange
+    asked: Asked
+
+    @property
+    def key(self) -> CacheKey:
+        return self.question.key
 
 
 class Proxy:
@@ -99,25 +92,24 @@ class Proxy:
     def __init__(
         self,
         rules: ProxyRules,
-        registry: FileRegistry,
+        profile: Profile,
         store: Store,
         queue: Queue,
         errands: Errands,
+        coder: Coder | None,
         clock: Clock,
         metrics: Metrics,
         lifecycle: Lifecycle,
     ) -> None:
         self.rules = rules
-        self.registry = registry
+        self.profile = profile
         self.store = store
         self.queue = queue
         self.errands = errands
+        self.coder = coder
         self.clock = clock
         self.metrics = metrics
         self.lifecycle = lifecycle
-        self._recognise = lru_cache(HOT_TARGETS)(
-            partial(recognise, ignored=rules.ignored_parameters, max_bytes=rules.target_max_bytes)
-        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens on its way."""
@@ -139,108 +131,171 @@ class Proxy:
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
-        check_method(exchange)
-        tenant = exchange.tenant = identify(exchange.headers, self.registry.directory, self.rules.allow_anonymous)
-        query = exchange.query = self._recognise(exchange.path, exchange.query_string)
+        exchange.check_method(self.rules.passed)
+        tenant = exchange.tenant = self.profile.identify(exchange.headers)
+        query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
         access = authorise(tenant, query)
-        key = self._key(query, access, exchange.headers)
-        decision = await self._look_up(key, wants_fresh(exchange.headers))
+        errand = self._errand(exchange, query, access)
+        if exchange.method not in READS:
+            return await self._pass(errand)
+        decision = await self._decide_on(errand)
         match decision:
             case Serve(entry):
-                return self._answer(entry, Outcome.HIT, tenant)
+                answer = self._stored(entry, exchange)
             case ServeAndRefresh(entry):
-                self._refresh(query, access, key, tenant, exchange.headers)
-                return self._answer(entry, Outcome.STALE, tenant, detail="refreshing")
+                self._refresh(errand, entry)
+                answer = self._answer(entry, Outcome.STALE, exchange, detail="refreshing")
             case Fetch(fallback):
-                return await self._fetch(query, access, key, exchange, fallback)
+                answer = await self._fetch(errand, (), fallback)
+            case Revalidate(entries, fallback):
+                answer = await self._fetch(errand, entries, fallback)
+            case Refuse():
+                raise NotCached("Nothing stored answers this request, and only that was asked for.")
+            case _:
+                assert_never(decision)
+        return await deliver(answer, exchange.method, exchange.headers, self.coder, answer.key)
 
-    async def _look_up(self, key: CacheKey, fresher: bool) -> Serve | ServeAndRefresh | Fetch:
-        """Near cache, then Redis: at most one round trip. Without Redis, what is near has to do."""
-        found = self.store.look_near(key)
-        decision = self._decide(found.entry, found.error, fresher)
+    def _errand(self, exchange: Exchange, query: Query, access: Access) -> Errand:
+        wishes = wishes_of(exchange.headers)
+        sent = self.profile.forwarded(query, exchange.method, exchange.headers)
+        encoded = encode(*(part for header in sent for part in header)) if sent else b""
+        key = cache_key(self.rules.prefix, access.scope, query.canonical, query.exact, encoded)
+        question = Question(query, key, sent, access.credential is not None, wishes.no_store)
+        return Errand(question, access, exchange, Asked(wishes, sent))
+
+    async def _decide_on(self, errand: Errand) -> Decision:
+        """What to do, from what is near, then from what Redis has: at most one round trip.
+
+        What a refused credential's scope holds is withheld: one request is let through to see whether the
+        service accepts it again (decision 7).
+        """
+        credential = errand.access.credential
+        if credential is not None and errand.question.query.protected:
+            pause = self.queue.breaker.refused_for(credential.fingerprint)
+            if pause is not None:
+                if pause > 0 or not await self.queue.breaker.probe(credential.fingerprint):
+                    raise CredentialRefused("Unauthorized request")
+                return Fetch()
+        return await self._look_up(errand)
+
+    async def _look_up(self, errand: Errand) -> Decision:
+        near = self.store.look_near(errand.key)
+        decision = self._decide(errand, near)
         if isinstance(decision, Serve):
             return decision
         try:
-            shared = await self.store.look_up(key)
+            shared = await self.store.look_up(errand.key)
         except CacheUnavailable:
             return decision
-        return self._decide(shared.entry or found.entry, shared.error or found.error, fresher)
+        return self._decide(errand, Found(shared.entries or near.entries, shared.error or near.error))
 
-    async def _fetch(
-        self, query: Query, access: Access, key: CacheKey, exchange: Exchange, fallback: Entry | None
-    ) -> Answer:
+    async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None) -> Answer:
         """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
-        tenant = exchange.tenant
+        exchange, query = errand.exchange, errand.question.query
         try:
-            landing, led = await while_connected(
-                exchange.receive, self._land(query, access, key, tenant, exchange.headers)
-            )
+            landing, led = await exchange.while_connected(self._land(errand, entries))
+            if isinstance(landing.error, ValidatorMismatch):
+                landing, led = await exchange.while_connected(self._land(errand, ()))
             if landing.error is not None:
                 raise landing.error
             assert landing.entry is not None
         except GatewayError as error:
             if fallback is None:
                 raise
-            return self._answer(fallback, Outcome.STALE, tenant, detail=type(error).__name__)
-        if fallback is not None and failed(landing.entry):
-            return self._answer(fallback, Outcome.STALE, tenant, detail=f"upstream-{landing.entry.status}")
+            return self._answer(fallback, Outcome.STALE, exchange, detail=type(error).__name__)
+        entry = landing.entry
+        if fallback is not None and failed(entry, known=query.family is not Family.UNKNOWN):
+            return self._answer(fallback, Outcome.STALE, exchange, detail=f"upstream-{entry.status}")
+        if landing.revalidated:
+            return self._answer(entry, Outcome.REVALIDATED, exchange, stored=landing.stored)
         outcome = Outcome.MISS if led else Outcome.COLLAPSED
         if query.family is Family.UNKNOWN and not landing.stored:
-            return self._answer(landing.entry, Outcome.BYPASS, tenant, detail="unknown-endpoint")
-        return self._answer(landing.entry, outcome, tenant, stored=landing.stored and led)
+            return self._answer(entry, Outcome.BYPASS, exchange, detail="unknown-endpoint")
+        return self._answer(entry, outcome, exchange, stored=landing.stored and led)
 
-    async def _land(
-        self, query: Query, access: Access, key: CacheKey, tenant: Tenant, headers: Headers
-    ) -> tuple[Landing, bool]:
-        """Joins flights until one answers this very request: an error answer echoes its leader's spelling."""
-        work = self.errands.errand(query, access, key, forwarded(query, headers))
+    async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[Landing, bool]:
+        """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
+        what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
+        work = self.errands.fetch(errand.question, errand.access, entries)
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
+        exact = errand.key.exact
 
         async def join(flight: str) -> tuple[Landing, bool]:
-            left = deadline - time()
-            return await self.queue.land(
-                flight, key.exact, tenant.id, Band.PEOPLE, work, self._recheck(key, wants_fresh(headers)), left
-            )
+            return await self._join(errand, flight, work, deadline - time())
 
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join(key.id)
-            if landing.answers(key.exact):
+            landing, led = await join(errand.key.flight)
+            if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
-        return await join(f"{key.id}.{key.exact}")
+            if not self.profile.shares_unstored:
+                return await join(f"{errand.key.flight}.{secrets.token_hex(8)}")
+        return await join(f"{errand.key.flight}.{exact}")
 
-    def _refresh(self, query: Query, access: Access, key: CacheKey, tenant: Tenant, headers: Headers) -> None:
-        work = self.errands.errand(query, access, key, forwarded(query, headers))
-        self.queue.refresh(key.id, key.exact, tenant.id, work, self._recheck(key))
+    async def _join(self, errand: Errand, flight: str, work: Work, timeout: float) -> tuple[Landing, bool]:
+        tenant, recheck = errand.exchange.tenant.id, self._recheck(errand)
+        return await self.queue.land(flight, errand.key.exact, tenant, Band.PEOPLE, work, recheck, timeout)
 
-    def _recheck(self, key: CacheKey, fresher: bool = False) -> Callable[[], Awaitable[Landing | None]]:
+    def _refresh(self, errand: Errand, entry: Entry) -> None:
+        work = self.errands.fetch(errand.question, errand.access, (entry,))
+        tenant = errand.exchange.tenant.id
+        self.queue.refresh(errand.key.flight, errand.key.exact, tenant, work, self._recheck(errand))
+
+    def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
-            found = await self.store.look_up(key)
-            match self._decide(found.entry, found.error, fresher):
+            match self._decide(errand, await self.store.look_up(errand.key)):
                 case Serve(entry):
-                    return Landing(key.exact, entry, stored=True)
+                    return Landing(errand.key.exact, entry, stored=True)
             return None
 
         return recheck
 
-    def _decide(self, entry: Entry | None, error: Entry | None, fresher: bool) -> Serve | ServeAndRefresh | Fetch:
-        return decide(entry, error, now=self.clock.now(), wants_fresh=fresher, rules=self.rules.rules)
+    async def _pass(self, errand: Errand) -> Answer:
+        """A request that is not a read: passed on uncached, within the same budget (RFC 9111 §4.4)."""
+        exchange, access = errand.exchange, errand.access
+        content = await exchange.body(self.rules.request_max_bytes)
+        hosts = {value.lower() for name, value in exchange.headers if name == b"host"}
 
-    def _key(self, query: Query, access: Access, headers: Headers) -> CacheKey:
-        canonical, exact = query.canonical, query.exact
-        if query.family is Family.UNKNOWN:
-            sent = [part for header in forwarded(query, headers) for part in header]
-            canonical, exact = encode(canonical, *sent), encode(exact, *sent)
-        return cache_key(self.rules.prefix, access.scope, canonical, exact)
+        def keys_of(target: bytes) -> list[str]:
+            path, _, query_string = target.partition(b"?")
+            try:
+                query = self.profile.recognise(path, query_string)
+            except BadTarget:
+                return []
+            scopes = {access.scope, OPEN.scope}
+            keys = [cache_key(self.rules.prefix, scope, query.canonical, query.exact) for scope in scopes]
+            return [each for key in keys for each in (key.entry, key.error)]
+
+        passage = Passage(exchange.method.encode(), content, self.rules.authorities | hosts, keys_of)
+        work = self.errands.passing(errand.question, access, passage)
+        flight = f"{errand.key.flight}.{secrets.token_hex(8)}"
+        landing, _ = await exchange.while_connected(
+            self.queue.land(
+                flight, flight, exchange.tenant.id, Band.PEOPLE, work, _nothing, self.rules.caller_timeout
+            )
+        )
+        if landing.error is not None:
+            raise landing.error
+        assert landing.entry is not None
+        return self._answer(landing.entry, Outcome.BYPASS, exchange, detail="method")
+
+    def _decide(self, errand: Errand, found: Found) -> Decision:
+        return decide(errand.asked, found.entries, found.error, now=self.clock.now(), rules=self.rules.rules)
+
+    def _stored(self, entry: Entry, exchange: Exchange) -> Answer:
+        if entry.fresh_until > self.clock.now():
+            return self._answer(entry, Outcome.HIT, exchange)
+        return self._answer(entry, Outcome.STALE, exchange, detail="max-stale")
 
     def _answer(
-        self, entry: Entry, outcome: Outcome, tenant: Tenant, *, stored: bool = False, detail: str = ""
+        self, entry: Entry, outcome: Outcome, exchange: Exchange, *, stored: bool = False, detail: str = ""
     ) -> Answer:
-        public = tenant is ANONYMOUS
-        return answer_of(entry, outcome, now=self.clock.now(), public=public, stored=stored, detail=detail)
+        public = exchange.tenant is ANONYMOUS
+        now = self.clock.now()
+        return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 
     def _tell(self, exchange: Exchange, answer: Answer) -> None:
-        family = Family.UNKNOWN if exchange.query is None else exchange.query.family
+        family = "none" if exchange.query is None else exchange.query.family
         self.metrics.requests.labels(family=family, outcome=answer.outcome, status=answer.status).inc()
         if answer.outcome is not Outcome.HIT:
             log.info(
@@ -254,36 +309,5 @@ class Proxy:
             )
 
 
-def check_method(exchange: Exchange) -> None:
-    """Raises MethodNotAllowed for all but GET and HEAD, BadRequest for a body on one of these."""
-    if exchange.method not in ("GET", "HEAD"):
-        raise MethodNotAllowed(f"Method not allowed: {exchange.method[:20]}")
-    for name, value in exchange.headers:
-        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t")):
-            raise BadRequest("A GET or HEAD request must not have a body.")
-
-
-def forwarded(query: Query, headers: Headers) -> Headers:
-    """The client's headers that go upstream with this query, sorted."""
-    if query.family is not Family.UNKNOWN:
-        return []
-    return sorted((name, value) for name, value in headers if name in FORWARDED)
-
-
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, unless the client disconnects first. Raises ClientGone."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
-        task.cancel()
-        gone.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _nothing() -> Landing | None:
+    return None

@@ -31,12 +31,12 @@ class CircuitOpen(RedisConnectionError):
 class BoundedParser(_AsyncHiredisParser):
     """Gives up on a reply longer than any of ours can be, and on what RESP 2 does not know."""
 
-    async def handle_push_response(self, response: Any) -> Any:
+    async def handle_push_response(self, response: Any) -> Any:  # type: ignore[override]
         raise InvalidResponse("a push message that nobody asked for")
 
     async def read_from_socket(self) -> bool:
         await super().read_from_socket()  # type: ignore[no-untyped-call]
-        if self._reader.len() > REPLY_MAX_BYTES:
+        if self._reader.len() > REPLY_MAX_BYTES:  # type: ignore[attr-defined]
             raise InvalidResponse("a reply beyond all bounds")
         return True
 
@@ -74,7 +74,7 @@ class Watched(AbstractConnection):
         """The reply, by the command's deadline; with a ``timeout`` of its own (a subscription's), None by then."""
         try:
             async with asyncio.timeout_at(self.deadline if timeout is None else None):
-                return await super().read_response(disable_decoding, timeout, **options)  # type: ignore[no-untyped-call]
+                return await super().read_response(disable_decoding, timeout, **options)
         except ResponseError as error:
             if "READONLY" in f"{type(error).__name__} {error}".upper():
                 self.pool.circuit.demoted(now())
@@ -146,7 +146,7 @@ class Pool(BlockingConnectionPool):
         if self._trials is not None:
             self._trials.cancel()
             await asyncio.wait({self._trials})
-        await super().aclose()  # type: ignore[no-untyped-call]
+        await super().aclose()
 
     def _admit(self) -> None:
         if self.circuit.is_open:
@@ -154,25 +154,25 @@ class Pool(BlockingConnectionPool):
 
     async def _connection(self, *, trial: bool = False) -> Watched:
         deadline = now() + self.limit
-        connection = await super().get_connection()
+        connection = await super().get_connection()  # type: ignore[no-untyped-call]
         assert isinstance(connection, Watched)
         try:
             if not trial:
                 self._admit()  # it may have been lost while we waited for others to return theirs
             await self._made_ready(connection, deadline)
         except BaseException:
-            await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
-            await self.release(connection)  # type: ignore[no-untyped-call]
+            await connection.disconnect(nowait=True)
+            await self.release(connection)
             raise
         return connection
 
     async def _made_ready(self, connection: Watched, deadline: float) -> None:
         if connection.epoch != self.circuit.epoch:
-            await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+            await connection.disconnect(nowait=True)
             connection.epoch = self.circuit.epoch
         try:
             async with asyncio.timeout_at(deadline):
-                await super().ensure_connection(connection)  # type: ignore[no-untyped-call]
+                await super().ensure_connection(connection)
         except Exception:
             self.lost(connection.epoch)
             raise
@@ -195,10 +195,10 @@ class Pool(BlockingConnectionPool):
                 await connection.send_command("PING", token)
                 echoed: bool = await connection.read_response() == token.encode()
                 if not echoed:
-                    await connection.disconnect(nowait=True)  # type: ignore[no-untyped-call]
+                    await connection.disconnect(nowait=True)
                 return echoed
             finally:
-                await self.release(connection)  # type: ignore[no-untyped-call]
+                await self.release(connection)
         except Exception:
             return False
 
@@ -216,7 +216,7 @@ OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "socket_keepalive_options": {getattr(socket, k): v for k, v in KEEPALIVE.items() if hasattr(socket, k)},
     "health_check_interval": 0,
-    "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+    "retry": Retry(NoBackoff(), 0),
     "protocol": 2,
     "parser_class": BoundedParser,
     "driver_info": None,

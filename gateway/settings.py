@@ -27,6 +27,16 @@ PREFIX = "STATS_GATEWAY_"
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
+GENERIC: dict[str, Any] = {
+    "budget": "unlimited",
+    "refresh_floor": 0.0,
+    "lifetime_jitter": 0.0,
+    "content_codings": (),
+}
+"""Defaults that differ with ``profile = "generic"``."""
+FAMILIES = frozenset({"totals", "timeline", "breakdown", "tops", "unknown"})
+METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
 
 def _words(value: Any) -> Any:
     """A comma- or space-separated string as a list, so that one environment variable can hold several."""
@@ -141,6 +151,28 @@ class Settings(BaseSettings):
                 raise ValueError("must be like 1/s, 30/m, 500/h, or unlimited")
         return value
 
+    @field_validator("pass_methods")
+    @classmethod
+    def _methods_can_be_passed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for method in value:
+            if not METHOD.fullmatch(method) or method in ("CONNECT", "TRACE"):
+                raise ValueError(f"{method!r} cannot be passed on")
+        return tuple(method for method in value if method not in ("GET", "HEAD"))
+
+    @field_validator("content_codings")
+    @classmethod
+    def _codings_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - {"zstd", "gzip"}:
+            raise ValueError(f"{sorted(unknown)[0]!r} is not one of zstd, gzip")
+        return value
+
+    @field_validator("stale_while_revalidate_family", "stale_if_error_family")
+    @classmethod
+    def _families_are_known(cls, value: dict[str, float]) -> dict[str, float]:
+        if unknown := set(value) - FAMILIES:
+            raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(FAMILIES))}")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
@@ -148,6 +180,14 @@ class Settings(BaseSettings):
         if url != "memory://" and not re.match(r"^rediss?://[^/]", url):
             raise ValueError("must be memory://, redis://host[:port][/db] or rediss://…")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _generic_is_plain(cls, values: Any) -> Any:
+        """In front of any origin nothing is paced, invented or kept from clients, unless asked for by name."""
+        if isinstance(values, dict) and values.get("profile") == "generic":
+            return GENERIC | values
+        return values
 
     @model_validator(mode="after")
     def _memory_is_one_process(self) -> Settings:

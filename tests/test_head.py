@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.errors import BadRequest, BadTarget, MethodNotAllowed, Misdirected
+from gateway.errors import BadRequest, BadTarget, Misdirected
 from gateway.head import check_head, origin_form
 
 OURS = frozenset({b"stats.example.org", b"127.0.0.1:8080", b"secure.example.org:443"})
@@ -15,7 +15,7 @@ OURS = frozenset({b"stats.example.org", b"127.0.0.1:8080", b"secure.example.org:
     [b"a", b"a.b-c", b"a:80", b"a:", b"127.0.0.1:8080", b"[::1]", b"[::1]:80", b"xn--bcher-kva.example", b"%41"],
 )
 def test_a_valid_host_passes(host: bytes) -> None:
-    check_head(b"GET", "1.1", [(b"host", host)])
+    check_head("1.1", [(b"host", host)])
 
 
 @pytest.mark.parametrize(
@@ -25,30 +25,18 @@ def test_a_valid_host_passes(host: bytes) -> None:
 )  # fmt: skip
 def test_an_invalid_host_is_refused(host: bytes) -> None:
     with pytest.raises(BadRequest):
-        check_head(b"GET", "1.1", [(b"host", host)])
+        check_head("1.1", [(b"host", host)])
 
 
 def test_http_1_0_may_leave_the_host_out_but_not_repeat_it() -> None:
-    check_head(b"GET", "1.0", [])
+    check_head("1.0", [])
     with pytest.raises(BadRequest):
-        check_head(b"GET", "1.0", [(b"host", b"a"), (b"host", b"a")])
-
-
-@pytest.mark.parametrize("length", [b"0", b"00"])
-def test_an_empty_body_is_no_body(length: bytes) -> None:
-    check_head(b"GET", "1.1", [(b"host", b"a"), (b"content-length", length)])
-
-
-@pytest.mark.parametrize("header", [(b"content-length", b"10"), (b"transfer-encoding", b"chunked")])
-def test_a_body_is_refused_with_any_method(header: tuple[bytes, bytes]) -> None:
-    for method, refusal in ((b"GET", BadRequest), (b"HEAD", BadRequest), (b"POST", MethodNotAllowed)):
-        with pytest.raises(refusal):
-            check_head(method, "1.1", [(b"host", b"a"), header])
+        check_head("1.0", [(b"host", b"a"), (b"host", b"a")])
 
 
 @pytest.mark.parametrize("target", [b"/", b"//", b"/a?b=/c?d", b"/%2e%2e/\\", b"/a:b@c", b"//stats.example.org/"])
 def test_origin_form_stays_as_it_was_written(target: bytes) -> None:
-    assert origin_form(b"GET", target, OURS) == target
+    assert origin_form(target, OURS) == target
 
 
 @pytest.mark.parametrize(
@@ -63,7 +51,7 @@ def test_origin_form_stays_as_it_was_written(target: bytes) -> None:
     ],
 )
 def test_absolute_form_of_ours_becomes_origin_form(target: bytes, origin: bytes) -> None:
-    assert origin_form(b"GET", target, OURS) == origin
+    assert origin_form(target, OURS) == origin
 
 
 @pytest.mark.parametrize(
@@ -82,15 +70,10 @@ def test_absolute_form_of_ours_becomes_origin_form(target: bytes, origin: bytes)
 )
 def test_absolute_form_of_others_is_misdirected(target: bytes) -> None:
     with pytest.raises(Misdirected):
-        origin_form(b"GET", target, OURS)
+        origin_form(target, OURS)
 
 
 @pytest.mark.parametrize("target", [b"/a#b", b"/a?b#c", b"*", b"a:443", b"a", b"", b"http://stats.example.org/#a"])
 def test_other_forms_and_fragments_are_bad_targets(target: bytes) -> None:
     with pytest.raises(BadTarget):
-        origin_form(b"GET", target, OURS)
-
-
-def test_a_tunnel_is_not_allowed() -> None:
-    with pytest.raises(MethodNotAllowed):
-        origin_form(b"CONNECT", b"stats.example.org:443", OURS)
+        origin_form(target, OURS)

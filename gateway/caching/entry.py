@@ -33,17 +33,28 @@ else:
 COMPRESS_FROM = 1_024
 MAX_DECODED = 256 * 1024 * 1024
 PLAIN, ZSTD = b"p", b"z"
-STAMP = 16
+VARIANT, LENGTH, STAMP = 24, 8, 16
+PREFIX = VARIANT + LENGTH
 HEAD = STAMP + 1 + 4
+SOLE = "-" * VARIANT
+"""The variant of an answer that depends on no request header."""
+VARIANTS = 16
+"""Variants kept under one key; as in put.lua."""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A stored upstream response; an error record has the same shape.
 
     ``key`` is the Redis key it was stored under, checked on reading. ``headers`` are the response's, filtered,
-    lower-case; never the request's. Times are seconds of the fleet's clock: ``dispatched`` and ``received``
-    are of its own fetch; it is fresh until ``fresh_until``, serves while it is refreshed until ``serve_until``,
-    and stands in for a failure until ``keep_until``.
+    lower-case; never the request's. ``etag`` is the validator that clients see.
+
+    Of several entries under one key each is a ``variant``: a digest of the request's values of the fields that
+    ``vary`` names (RFC 9111 §4.1).
+
+    Times are seconds of the fleet's clock: ``dispatched`` and ``received`` are of its own fetch, or of its
+    last validation; its age counts from ``born`` (§4.2.3); it is fresh until ``fresh_until``, serves while it
+    is refreshed until ``serve_until``, stands in for a failure until ``keep_until``, and can be validated
+    until ``drop_at``. ``stale_ok`` says that a client may ask for it stale.
     """
 
     key: str
@@ -56,11 +67,20 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     fresh_until: float
     serve_until: float
     keep_until: float
+    born: float = 0.0
+    drop_at: float = 0.0
+    stale_ok: bool = True
+    vary: tuple[bytes, ...] = ()
+    variant: str = SOLE
 
     @property
     def size(self) -> int:
         """Approximate bytes in memory."""
         return len(self.body) + 400 + sum(len(n) + len(v) + 120 for n, v in self.headers)
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header, empty where there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -73,16 +93,37 @@ def stamp(dispatched: float) -> bytes:
 
 
 def encode(entry: Entry) -> bytes:
-    """stamp · coding · CRC-32 of the payload · payload (msgpack, compressed from 1 KiB of body on)."""
+    """One frame of a record: variant · length of the rest · stamp · coding · CRC-32 of the payload · payload.
+
+    The payload is msgpack, compressed from 1 KiB of body on.
+    """
     payload = _encoder.encode(entry)
     coding = ZSTD if len(entry.body) > COMPRESS_FROM else PLAIN
     if coding is ZSTD:
         payload = _compress(payload)
-    return stamp(entry.dispatched) + coding + zlib.crc32(payload).to_bytes(4, "big") + payload
+    length = b"%08d" % (HEAD + len(payload))
+    check = zlib.crc32(payload).to_bytes(4, "big")
+    return b"".join((entry.variant.encode(), length, stamp(entry.dispatched), coding, check, payload))
 
 
-def decode(data: bytes, key: str) -> Entry | None:
-    """The entry, or None where the bytes are not a whole, well-formed entry of this very key."""
+def decode(record: bytes, key: str) -> list[Entry]:
+    """The entries of a record, newest first; frames that are not whole, well-formed and of this very key are
+    left out, and so is a purge mark."""
+    entries: list[Entry] = []
+    at = 0
+    while at < len(record):
+        digits = record[at + VARIANT : at + PREFIX]
+        if not digits.isdigit():
+            break
+        end = at + PREFIX + int(digits)
+        entry = _decode_frame(record[at + PREFIX : end], key)
+        if entry is not None:
+            entries.append(entry)
+        at = end
+    return entries
+
+
+def _decode_frame(data: bytes, key: str) -> Entry | None:
     coding, check, payload = data[STAMP : STAMP + 1], data[STAMP + 1 : HEAD], data[HEAD:]
     if coding not in (PLAIN, ZSTD) or zlib.crc32(payload).to_bytes(4, "big") != check:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
 
 PUBLIC = "public"
@@ -16,11 +16,12 @@ PUBLIC = "public"
 class CacheKey:
     """Where a query's answers live: ``entry`` by its meaning, ``error`` by its exact request.
 
-    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. ``id`` names the flight.
-    ``exact`` identifies the exact request within the meaning.
+    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. ``flight`` names the
+    flight: the meaning, and whatever headers go upstream with it. ``exact`` identifies the exact request
+    within the meaning.
     """
 
-    id: str
+    flight: str
     entry: str
     error: str
     exact: str
@@ -31,9 +32,18 @@ def encode(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def cache_key(prefix: str, scope: str, canonical: bytes, exact: bytes) -> CacheKey:
-    """The key of a query within a scope; ``exact`` is what an error answer would echo."""
-    meaning = blake2b(encode(str(SCHEMA).encode(), scope.encode(), canonical), digest_size=20).hexdigest()
-    literal = blake2b(exact, digest_size=12).hexdigest()
+def cache_key(prefix: str, scope: str, canonical: bytes, exact: bytes, sent: bytes = b"") -> CacheKey:
+    """The key of a query within a scope.
+
+    ``exact`` is what an error answer would echo; ``sent`` encodes the client's headers that go upstream, on
+    which the answer may depend.
+    """
+    meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
+    literal = _digest(12, exact, sent)
     tag = f"{prefix}:{{{meaning}}}"
-    return CacheKey(id=meaning, entry=tag, error=f"{tag}:{literal}", exact=literal)
+    flight = f"{meaning}.{_digest(12, sent)}" if sent else meaning
+    return CacheKey(flight=flight, entry=tag, error=f"{tag}:{literal}", exact=literal)
+
+
+def _digest(size: int, *parts: bytes) -> str:
+    return blake2b(encode(*parts), digest_size=size).hexdigest()

@@ -1,47 +1,63 @@
-"""NearCache: the in-process copy of hot entries, bounded in bytes."""
+"""NearCache: the in-process copy of hot records, bounded in bytes."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-from gateway.caching.entry import Entry
+from gateway.caching.entry import VARIANTS, Entry
+
+Record = tuple[Entry, ...]
+"""The entries under one key, newest first: one, or one for each variant."""
 
 
 class NearCache:
-    """Least recently used entries leave first. Keys are Redis keys; freshness is the rules' affair."""
+    """Least recently used records leave first. Keys are Redis keys; freshness is the rules' affair."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._records: OrderedDict[str, Record] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._records)
 
     def __repr__(self) -> str:
-        return f"<NearCache {len(self)} entries, {self.bytes}/{self.max_bytes} bytes>"
+        return f"<NearCache {len(self)} records, {self.bytes}/{self.max_bytes} bytes>"
 
-    def get(self, key: str) -> Entry | None:
-        """The entry, which then counts as recently used."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
-        return entry
+    def get(self, key: str) -> Record:
+        """The entries, whose record then counts as recently used."""
+        record = self._records.get(key)
+        if record is None:
+            return ()
+        self._records.move_to_end(key)
+        return record
 
     def put(self, entry: Entry) -> None:
-        """Keeps an entry unless a newer one is there, or it alone is larger than the cache."""
-        there = self._entries.get(entry.key)
-        if (there is not None and there.dispatched > entry.dispatched) or entry.size > self.max_bytes:
+        """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
+        there = self._records.get(entry.key, ())
+        others = tuple(each for each in there if each.variant != entry.variant)
+        newer = any(each.variant == entry.variant and each.dispatched > entry.dispatched for each in there)
+        if newer or entry.size > self.max_bytes:
             return
-        self.drop(entry.key)
-        self._entries[entry.key] = entry
-        self.bytes += entry.size
-        while self.bytes > self.max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self.bytes -= oldest.size
+        self._keep(entry.key, (entry, *others[: VARIANTS - 1]))
 
     def drop(self, key: str) -> None:
-        """Forgets an entry, if it is there."""
-        entry = self._entries.pop(key, None)
-        if entry is not None:
-            self.bytes -= entry.size
+        """Forgets a record, if it is there."""
+        self.bytes -= _size(self._records.pop(key, ()))
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._records.clear()
+        self.bytes = 0
+
+    def _keep(self, key: str, record: Record) -> None:
+        self.drop(key)
+        self._records[key] = record
+        self.bytes += _size(record)
+        while self.bytes > self.max_bytes:
+            _, oldest = self._records.popitem(last=False)
+            self.bytes -= _size(oldest)
+
+
+def _size(record: Record) -> int:
+    return sum(entry.size for entry in record)

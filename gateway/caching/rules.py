@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
-from gateway.caching.entry import Entry
+from gateway.cache_control import NO_WISHES, Lines, Wishes, joined
+from gateway.caching.entry import SOLE, VARIANT, Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Answer with this fresh entry or error record."""
+    """Answer with this entry or error record: fresh, or as stale as the client allows (RFC 9111 §5.2.1.2)."""
 
     entry: Entry
 
@@ -28,7 +31,20 @@ class Fetch:
     fallback: Entry | None = None
 
 
-Decision = Serve | ServeAndRefresh | Fetch
+@dataclass(frozen=True, slots=True)
+class Revalidate:
+    """Ask the service whether one of these ``entries`` still holds (RFC 9111 §4.3.1); else as Fetch."""
+
+    entries: tuple[Entry, ...]
+    fallback: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer 504: only what is stored was asked for, and nothing stored may be used (RFC 9111 §5.2.1.7)."""
+
+
+Decision = Serve | ServeAndRefresh | Fetch | Revalidate | Refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,44 +54,95 @@ class Rules:
     refresh_floor: float = 60.0
 
 
-def decide(entry: Entry | None, error: Entry | None, *, now: float, wants_fresh: bool, rules: Rules) -> Decision:
-    """What to do with a request for which ``entry`` and ``error`` are stored.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request brings to the decision: its wishes, and the headers on which a variant depends."""
+
+    wishes: Wishes = NO_WISHES
+    headers: Lines = ()
+
+
+def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: float, rules: Rules) -> Decision:
+    """What to do with a request for which ``entries``, newest first, and an ``error`` record are stored.
 
     A fresh error record answers unless the entry was fetched after it. An entry too old for anything counts
-    as absent. ``wants_fresh`` is the client's ``no-cache`` (RFC 9111 §5.2.1.4).
+    as absent. A wish for fresher data is granted from the ``refresh_floor`` on (RFC 9111 §5.2.1).
     """
-    if entry is not None and entry.keep_until <= now:
-        entry = None
+    usable = tuple(entry for entry in entries if entry.drop_at > now)
+    entry = select(usable, asked.headers)
+    wishes = asked.wishes
     if error is not None and error.fresh_until > now and (entry is None or entry.dispatched <= error.dispatched):
-        return Serve(error)
-    if entry is None:
-        return Fetch()
-    if wants_fresh and now - entry.received >= rules.refresh_floor:
-        return Fetch(fallback=entry)
-    if entry.fresh_until > now:
-        return Serve(entry)
-    if entry.serve_until > now:
-        return ServeAndRefresh(entry)
-    return Fetch(fallback=entry)
+        if not _granted(wishes, error, now, rules):
+            return Serve(error)
+    elif entry is not None and not _granted(wishes, entry, now, rules):
+        if entry.fresh_until > now:
+            return Serve(entry)
+        if entry.serve_until > now:
+            return ServeAndRefresh(entry)
+        if entry.stale_ok and wishes.max_stale is not None and now - entry.fresh_until <= wishes.max_stale:
+            return Serve(entry)
+    if wishes.only_if_cached:
+        return Refuse()
+    fallback = entry if entry is not None and _stands_in(entry, wishes, now) else None
+    validated = (entry,) if entry is not None else usable
+    validated = tuple(each for each in validated if has_validator(each))
+    return Revalidate(validated, fallback) if validated else Fetch(fallback)
 
 
-def wants_fresh(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the client asks for a fresher answer: ``no-cache``, ``max-age=0``, or ``Pragma`` (RFC 9111 §5.4)."""
-    control = [value.lower() for name, value in headers if name == b"cache-control"]
-    if control:
-        directives = {part.strip() for part in b",".join(control).split(b",")}
-        return b"no-cache" in directives or b"max-age=0" in directives
-    return any(name == b"pragma" and b"no-cache" in value.lower() for name, value in headers)
+def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
+    """The newest entry that a request with these headers may have (RFC 9111 §4.1)."""
+    for entry in entries:
+        if not entry.vary or variant_of(entry.vary, headers) == entry.variant:
+            return entry
+    return None
 
 
-def failed(entry: Entry) -> bool:
+def variant_of(vary: tuple[bytes, ...], headers: Lines) -> str:
+    """A digest of a request's values of the fields in ``vary``; an absent field is apart from an empty one."""
+    if not vary:
+        return SOLE
+    digest = blake2b(digest_size=VARIANT // 2)
+    present = {name.lower() for name, _ in headers}
+    for name in vary:
+        value = joined([(key.lower(), given.strip()) for key, given in headers], name)
+        marked = b"+" + value if name in present else b"-"
+        digest.update(len(name).to_bytes(4, "big") + name + len(marked).to_bytes(4, "big") + marked)
+    return digest.hexdigest()
+
+
+def has_validator(entry: Entry) -> bool:
+    """Whether the origin gave it something to be validated by (RFC 9110 §8.8)."""
+    return any(name in (b"etag", b"last-modified") for name, _ in entry.headers)
+
+
+def failed(entry: Entry, known: bool = True) -> bool:
     """Whether the service's answer is a failure, for which a stale entry may stand in (decision 7).
 
-    5xx, 429, and a 403 that is not the service's own JSON. A JSON 400, 403 or 404 is an answer.
+    5xx, 429, and a 403 that is not the service's own JSON; for a known query also a 200 that is not JSON. A
+    JSON 400, 403 or 404 is an answer.
     """
     if entry.status >= 500 or entry.status == 429:
         return True
-    if entry.status not in (200, 403):
+    if entry.status == 403 or (entry.status == 200 and known):
+        return not entry.header(b"content-type").lower().startswith(b"application/json")
+    return False
+
+
+def _granted(wishes: Wishes, entry: Entry, now: float, rules: Rules) -> bool:
+    """Whether the client wishes for fresher data than this, and may."""
+    if wishes is NO_WISHES or (now - entry.received < rules.refresh_floor):
         return False
-    kind = next((value for name, value in entry.headers if name == b"content-type"), b"")
-    return not kind.lower().startswith(b"application/json")
+    age, left = now - entry.born, entry.fresh_until - now
+    too_old = wishes.max_age is not None and age > wishes.max_age and not _tolerated(wishes, entry, now)
+    too_short = wishes.min_fresh is not None and left < wishes.min_fresh
+    return wishes.no_cache or too_old or too_short
+
+
+def _tolerated(wishes: Wishes, entry: Entry, now: float) -> bool:
+    """``max-stale`` beside ``max-age``: only a stale answer may be older than that."""
+    return wishes.max_stale is not None and entry.stale_ok and 0 <= now - entry.fresh_until <= wishes.max_stale
+
+
+def _stands_in(entry: Entry, wishes: Wishes, now: float) -> bool:
+    permitted = entry.stale_ok and wishes.stale_if_error is not None
+    return entry.keep_until > now or (permitted and now - entry.fresh_until <= (wishes.stale_if_error or 0.0))

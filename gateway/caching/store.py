@@ -1,45 +1,52 @@
-"""Store: entries and error records in Redis."""
+"""Store: entries and error records in Redis, near copies of them, and the news of what was invalidated."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.caching.entry import Entry, decode, encode, stamp
+from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
-from gateway.caching.near import NearCache
+from gateway.caching.near import NearCache, Record
+from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, redis_errors, shielded
 from gateway.scripts import Invocation, Script
 
 PUT = Script.load("gateway.caching", "put.lua")
+INVALIDATE = Script.load("gateway.caching", "invalidate.lua")
+MARK = b"!" * VARIANT + b"00000016"
+MARKED_MS = 120_000
+"""How long an invalidation keeps out answers that were under way; longer than any flight."""
+RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a look-up found: an entry, an error record, both or neither."""
+    """What a look-up found: the entries of a record, newest first, and an error record."""
 
-    entry: Entry | None = None
+    entries: Record = ()
     error: Entry | None = None
-    near: bool = False
 
 
 class Store:
     """The near cache before the shared one; at most one round trip for a look-up."""
 
-    def __init__(self, client: Client, near: NearCache) -> None:
+    def __init__(self, client: Client, near: NearCache, prefix: str = "sgw") -> None:
         self.client = client
         self.near = near
+        self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
 
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
-        return Found(self.near.get(key.entry), self.near.get(key.error), near=True)
+        return Found(self.near.get(key.entry), next(iter(self.near.get(key.error)), None))
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
         with redis_errors():
-            values = await shielded(self._mget(key.entry, key.error))
-        return Found(self._read(values[0], key.entry), self._read(values[1], key.error))
+            entries, errors = await shielded(self._mget(key.entry, key.error))
+        return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
 
     async def _mget(self, *keys: str) -> list[Any]:
         return list(await self.client.mget(*keys))
@@ -47,15 +54,40 @@ class Store:
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it."""
         self.near.put(entry)
-        ttl = max(1, int((max(entry.keep_until, entry.serve_until) - now) * 1000))
-        return Invocation(PUT, entry.key, (encode(entry), ttl, stamp(entry.dispatched)))
+        ttl = max(1, int((max(entry.drop_at, entry.keep_until, entry.serve_until) - now) * 1000))
+        return Invocation(PUT, entry.key, (encode(entry), ttl))
 
-    def _read(self, value: object, key: str) -> Entry | None:
+    def invalidate(self, key: str, now: float) -> Invocation:
+        """Forgets a record here, and answers the script call that makes the whole fleet forget it."""
+        self.near.drop(key)
+        return Invocation(INVALIDATE, key, (MARK + stamp(now), MARKED_MS, self.channel, key))
+
+    async def follow(self) -> None:
+        """Drops near what others invalidate, until cancelled. News missed for a while cost the near cache."""
+        while True:
+            try:
+                with redis_errors():
+                    await self._listen()
+            except CacheUnavailable:
+                self.near.clear()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _listen(self) -> None:
+        async with self.client.pubsub() as pubsub:
+            await pubsub.subscribe(self.channel)
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                if message is not None:
+                    self.near.drop(message["data"].decode())
+
+    def _read(self, value: object, key: str) -> Record:
         if not isinstance(value, bytes):
-            return None
-        entry = decode(value, key)
-        if entry is None:
+            return ()
+        entries = decode(value, key)
+        if MARK in value:
+            self.near.drop(key)  # the news of the invalidation may have been missed
+        elif not entries:
             self.undecodable += 1
-        else:
+        for entry in reversed(entries):
             self.near.put(entry)
-        return entry
+        return tuple(entries)

@@ -5,15 +5,15 @@ All times are seconds since the epoch, UTC; all durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from gateway.catalogue.directives import Directives, joined, read_directives
+from gateway.cache_control import CacheControl, age_of, joined, response_control
 from gateway.catalogue.query import Family, Query
 
 DAY = 86_400.0
@@ -37,7 +37,9 @@ class Lifetimes:
     """The numbers of decision 6.
 
     ``jitter`` is the largest share added to or taken off a lifetime; ``stale_if_error`` how long a stale entry
-    stands in for a failure; ``obey`` whether the service's own ``Cache-Control`` bounds lifetimes.
+    stands in for a failure; ``obey`` whether the service's own ``Cache-Control`` bounds lifetimes. The
+    ``…_family`` tables say by family what differs; a stale entry serves while it is refreshed for one more
+    lifetime where they say nothing.
     """
 
     closed: float = 7 * DAY
@@ -49,6 +51,16 @@ class Lifetimes:
     jitter: float = 0.1
     stale_if_error: float = 7 * DAY
     obey: bool = True
+    stale_while_revalidate_family: Mapping[str, float] = field(default_factory=dict)
+    stale_if_error_family: Mapping[str, float] = field(default_factory=dict)
+
+    def serving(self, family: Family, life: float) -> float:
+        """How long a stale entry of this family serves while it is refreshed."""
+        return self.stale_while_revalidate_family.get(family, life)
+
+    def keeping(self, family: Family) -> float:
+        """How long a stale entry of this family stands in for a failure."""
+        return self.stale_if_error_family.get(family, self.stale_if_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +98,25 @@ def lifetime(
     a credential's fingerprint, which satisfies ``private``. A truncated answer is a failure and never comes here.
     """
     kind_and_base = _policy(query, answer, rules)
-    directives = read_directives(answer.headers) if rules.obey else Directives()
-    if kind_and_base is None or directives.forbids_storing(private_scope):
+    control = response_control(answer.headers) if rules.obey else CacheControl()
+    if kind_and_base is None or control.no_cache or control.forbids_storing(private_scope):
         return None
     kind, base = kind_and_base
     life = base * (1 + rules.jitter * jitter)
     fresh_until = answer.received_at + life
-    if directives.max_age is not None:
+    if control.max_age is not None:
         # RFC 9111 §4.2.3: the time the answer took and the age it came with count against its max-age
-        fresh_until = min(fresh_until, answer.dispatched_at + directives.max_age)
-        life = min(life, max(0.0, directives.max_age))
+        left = control.max_age - age_of(answer.headers)
+        fresh_until = min(fresh_until, answer.dispatched_at + left)
+        life = min(life, max(0.0, left))
     if query.rests_on_today:
         fresh_until = min(fresh_until, _next_midnight(answer.dispatched_at))
     if kind is Kind.ERROR:
         return None if fresh_until <= answer.received_at else _at_once(kind, fresh_until)
-    if directives.must_revalidate:
+    if control.forbids_stale:
         return _at_once(kind, fresh_until)
-    serve_until = fresh_until + life
-    return Lifetime(kind, fresh_until, serve_until, max(serve_until, fresh_until + rules.stale_if_error))
+    serve_until = fresh_until + rules.serving(query.family, life)
+    return Lifetime(kind, fresh_until, serve_until, max(serve_until, fresh_until + rules.keeping(query.family)))
 
 
 def _at_once(kind: Kind, end: float) -> Lifetime:

@@ -38,6 +38,13 @@ class Metrics:
         self.depth = self._gauge(
             "stats_gateway_queue_depth", "Jobs queued in the whole fleet, when last seen.", "max"
         )
+        self.gate = self._gauge(
+            "stats_gateway_gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "max"
+        )
+        self.refused = self._gauge(
+            "stats_gateway_credentials_refused", "Credentials that the service refuses, when last seen.", "max"
+        )
+        self.degraded = self._gauge("stats_gateway_degraded", "Processes that have to do without Redis.")
         self.near_bytes = self._gauge("stats_gateway_near_cache_bytes", "Bytes in the near cache.")
 
     def show(self, queue: Queue, near: NearCache) -> None:
@@ -46,6 +53,9 @@ class Metrics:
         self.flights.set(queue.flights)
         self.led.set(queue.led)
         self.depth.set(queue.depth)
+        self.gate.set(queue.gate_closed_for)
+        self.refused.set(queue.breaker.count)
+        self.degraded.set(queue.degraded)
         self.near_bytes.set(near.bytes)
 
     def _gauge(self, name: str, text: str, mode: str = "livesum") -> Gauge:

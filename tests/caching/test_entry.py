@@ -20,30 +20,30 @@ def test_an_entry_survives_the_journey(
     key: str, status: int, fields: list[tuple[bytes, bytes]], body: bytes, dispatched: float
 ) -> None:
     before = Entry(key, status, fields, body, b'"e"', dispatched, 1.5, 2.0, 3.0, 4.0)
-    assert decode(encode(before), key) == before
+    assert decode(encode(before), key) == [before]
 
 
 @given(st.data())
 def test_no_damage_goes_unnoticed(data: st.DataObject) -> None:
     whole = bytearray(encode(entry(body=b'{"totals": 231}')))
-    at = data.draw(st.integers(16, len(whole) - 1))
+    at = data.draw(st.integers(48, len(whole) - 1))
     whole[at] ^= data.draw(st.integers(1, 255))
-    assert decode(bytes(whole), "k") is None
+    assert decode(bytes(whole), "k") == []
 
 
 @given(st.binary(max_size=300))
 def test_garbage_is_no_entry(garbage: bytes) -> None:
-    assert decode(garbage, "k") is None
+    assert decode(garbage, "k") == []
 
 
 @given(st.integers(0, 200))
 def test_a_part_of_an_entry_is_no_entry(length: int) -> None:
     whole = encode(entry())
-    assert decode(whole[: min(length, len(whole) - 1)], "k") is None
+    assert decode(whole[: min(length, len(whole) - 1)], "k") == []
 
 
 def test_an_entry_of_another_key_is_no_entry() -> None:
-    assert decode(encode(entry("theirs")), "mine") is None
+    assert decode(encode(entry("theirs")), "mine") == []
 
 
 def test_large_bodies_are_compressed_and_small_ones_are_not() -> None:

@@ -32,4 +32,4 @@ def test_an_error_record_is_kept_under_the_exact_request_in_its_entrys_slot() ->
     assert one.entry == other.entry
     assert one.error != other.error
     assert one.error.startswith(one.entry)
-    assert one.entry == f"p:{{{one.id}}}"
+    assert one.entry == f"p:{{{one.flight}}}"

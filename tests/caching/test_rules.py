@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
+from gateway.cache_control import wishes_of
 from gateway.caching.entry import Entry
-from gateway.caching.rules import Fetch, Rules, Serve, ServeAndRefresh, decide, failed, wants_fresh
+from gateway.caching.rules import (
+    Asked,
+    Fetch,
+    Refuse,
+    Revalidate,
+    Rules,
+    Serve,
+    ServeAndRefresh,
+    decide,
+    failed,
+    select,
+    variant_of,
+)
 
 RULES = Rules(refresh_floor=60)
 
 
 def stored(dispatched: float = 0.0, fresh: float = 100.0, serve: float = 200.0, keep: float = 300.0) -> Entry:
-    return Entry("k", 200, [], b"", b"", dispatched, dispatched, fresh, serve, keep)
+    return Entry("k", 200, [], b"", b"", dispatched, dispatched, fresh, serve, keep, dispatched, keep)
+
+
+def asked(*control: bytes) -> Asked:
+    return Asked(wishes_of([(b"cache-control", line) for line in control]))
+
+
+PLAIN = asked()
 
 
 ENTRY = stored()
@@ -30,39 +51,56 @@ ERROR = stored(dispatched=5.0, fresh=15.0, serve=15.0, keep=15.0)
     ],
 )
 def test_an_entry_ages_from_fresh_to_stale_to_fallback_to_nothing(now: float, decision: object) -> None:
-    assert decide(ENTRY, None, now=now, wants_fresh=False, rules=RULES) == decision
+    assert decide(PLAIN, [ENTRY], None, now=now, rules=RULES) == decision
 
 
 def test_a_fresh_error_record_answers_while_no_entry_is_newer() -> None:
-    assert decide(None, ERROR, now=10.0, wants_fresh=False, rules=RULES) == Serve(ERROR)
-    assert decide(ENTRY, ERROR, now=10.0, wants_fresh=False, rules=RULES) == Serve(ERROR)
+    assert decide(PLAIN, [], ERROR, now=10.0, rules=RULES) == Serve(ERROR)
+    assert decide(PLAIN, [ENTRY], ERROR, now=10.0, rules=RULES) == Serve(ERROR)
     newer = stored(dispatched=6.0)
-    assert decide(newer, ERROR, now=10.0, wants_fresh=False, rules=RULES) == Serve(newer)
+    assert decide(PLAIN, [newer], ERROR, now=10.0, rules=RULES) == Serve(newer)
 
 
 def test_an_error_record_is_never_served_stale() -> None:
-    assert decide(None, ERROR, now=15.0, wants_fresh=False, rules=RULES) == Fetch(None)
-    assert decide(ENTRY, ERROR, now=15.0, wants_fresh=False, rules=RULES) == Serve(ENTRY)
+    assert decide(PLAIN, [], ERROR, now=15.0, rules=RULES) == Fetch(None)
+    assert decide(PLAIN, [ENTRY], ERROR, now=15.0, rules=RULES) == Serve(ENTRY)
 
 
 def test_a_client_gets_a_fresher_answer_only_above_the_floor() -> None:
-    assert decide(ENTRY, None, now=59.0, wants_fresh=True, rules=RULES) == Serve(ENTRY)
-    assert decide(ENTRY, None, now=60.0, wants_fresh=True, rules=RULES) == Fetch(ENTRY)
+    assert decide(asked(b"no-cache"), [ENTRY], None, now=59.0, rules=RULES) == Serve(ENTRY)
+    assert decide(asked(b"no-cache"), [ENTRY], None, now=60.0, rules=RULES) == Fetch(ENTRY)
 
 
 @pytest.mark.parametrize(
-    ("headers", "expected"),
+    ("wishes", "now", "decision"),
     [
-        ([(b"cache-control", b"No-Cache")], True),
-        ([(b"cache-control", b"max-age=0")], True),
-        ([(b"cache-control", b"foo"), (b"cache-control", b"no-cache")], True),
-        ([(b"pragma", b"no-cache")], True),
-        ([(b"cache-control", b"max-age=5"), (b"pragma", b"no-cache")], False),
-        ([], False),
+        pytest.param(b"max-age=50", 60.0, Fetch(ENTRY), id="rfc9111-5.2.1.1-older-than-max-age"),
+        pytest.param(b"max-age=70", 60.0, Serve(ENTRY), id="rfc9111-5.2.1.1-within-max-age"),
+        pytest.param(b"min-fresh=50", 60.0, Fetch(ENTRY), id="rfc9111-5.2.1.3-too-little-left"),
+        pytest.param(b"min-fresh=30", 60.0, Serve(ENTRY), id="rfc9111-5.2.1.3-enough-left"),
+        pytest.param(b"max-stale=100", 250.0, Fetch(ENTRY), id="rfc9111-5.2.1.2-staler-than-that"),
+        pytest.param(b"max-stale=200", 250.0, Serve(ENTRY), id="rfc9111-5.2.1.2-stale-enough"),
+        pytest.param(b"max-stale", 250.0, Serve(ENTRY), id="rfc9111-5.2.1.2-however-stale"),
+        pytest.param(b"only-if-cached", 60.0, Serve(ENTRY), id="rfc9111-5.2.1.7-stored"),
+        pytest.param(b"only-if-cached", 250.0, Refuse(), id="rfc9111-5.2.1.7-too-stale"),
+        pytest.param(b"only-if-cached, no-cache", 60.0, Refuse(), id="rfc9111-5.2.1.7-and-no-cache"),
     ],
 )
-def test_what_counts_as_asking_for_a_fresher_answer(headers: list[tuple[bytes, bytes]], expected: bool) -> None:
-    assert wants_fresh(headers) is expected
+def test_what_a_request_wishes_is_granted(wishes: bytes, now: float, decision: object) -> None:
+    assert decide(asked(wishes), [ENTRY], None, now=now, rules=RULES) == decision
+
+
+def test_rfc9111_4_3_1_what_has_a_validator_is_validated() -> None:
+    entry = structs.replace(ENTRY, headers=[(b"etag", b'"a"')])
+    assert decide(PLAIN, [entry], None, now=250.0, rules=RULES) == Revalidate((entry,), entry)
+
+
+def test_rfc9111_4_1_an_entry_serves_only_requests_that_agree_on_what_it_varies_by() -> None:
+    vary = (b"accept",)
+    entry = structs.replace(ENTRY, vary=vary, variant=variant_of(vary, [(b"accept", b"a")]))
+    assert select([entry], [(b"Accept", b" a ")]) == entry
+    assert select([entry], [(b"accept", b"b")]) is None
+    assert select([entry], []) is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis.asyncio
+from msgspec import structs
 from pydantic import SecretStr
 
 from gateway.caching.entry import Entry, encode
@@ -35,7 +36,7 @@ def key_of(prefix: str, name: str = "a") -> CacheKey:
 
 
 def entry_for(key: str, body: bytes = b"{}", dispatched: float = NOW) -> Entry:
-    return Entry(key, 200, [], body, b"", dispatched, dispatched, NOW + 10, NOW + 20, NOW + 30)
+    return Entry(key, 200, [], body, b"", dispatched, dispatched, NOW + 10, NOW + 20, NOW + 30, NOW, NOW + 30)
 
 
 async def put(store: Store, entry: Entry) -> None:
@@ -47,11 +48,11 @@ async def test_what_one_process_stores_another_finds(client: Client, prefix: str
     here, there = (Store(client, NearCache(10_000)) for _ in range(2))
     await put(here, entry_for(key.entry))
     await put(here, entry_for(key.error, b"error"))
-    assert there.look_near(key).entry is None
+    assert there.look_near(key).entries == ()
     found = await there.look_up(key)
-    assert found.entry == entry_for(key.entry)
+    assert found.entries == (entry_for(key.entry),)
     assert found.error == entry_for(key.error, b"error")
-    assert there.look_near(key).entry == found.entry
+    assert there.look_near(key).entries == found.entries
 
 
 async def test_a_late_answer_never_replaces_a_newer_one(client: Client, prefix: str) -> None:
@@ -60,8 +61,39 @@ async def test_a_late_answer_never_replaces_a_newer_one(client: Client, prefix: 
     await put(store, entry_for(key.entry, b"new", NOW))
     await put(store, entry_for(key.entry, b"old", NOW - 5))
     found = await store.look_up(key)
-    assert found.entry is not None
-    assert found.entry.body == b"new"
+    assert [entry.body for entry in found.entries] == [b"new"]
+
+
+async def test_a_newer_answer_replaces_an_older_one(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(0))
+    await put(store, entry_for(key.entry, b"old", NOW - 5))
+    await put(store, entry_for(key.entry, b"new", NOW))
+    assert [entry.body for entry in (await store.look_up(key)).entries] == [b"new"]
+
+
+async def test_rfc9111_4_1_variants_live_beside_each_other(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(0))
+    for number in range(20):
+        variant = structs.replace(entry_for(key.entry, b"%d" % number, NOW + number), variant=f"{number:024d}")
+        await put(store, variant)
+    assert [entry.body for entry in (await store.look_up(key)).entries] == [b"%d" % n for n in range(19, 3, -1)]
+
+
+async def test_rfc9111_4_4_what_was_under_way_is_not_stored_after_an_invalidation(
+    client: Client, prefix: str
+) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(10_000), prefix)
+    await put(store, entry_for(key.entry, b"before", NOW))
+    await invoke(client, store.invalidate(key.entry, NOW + 1))
+    assert (await store.look_up(key)).entries == ()
+    await put(Store(client, NearCache(0)), entry_for(key.entry, b"late", NOW + 0.5))
+    assert (await store.look_up(key)).entries == ()
+    await put(store, entry_for(key.entry, b"after", NOW + 2))
+    assert [entry.body for entry in (await store.look_up(key)).entries] == [b"after"]
+    assert store.undecodable == 0
 
 
 async def test_every_stored_record_has_a_time_to_live(client: Client, prefix: str) -> None:
@@ -75,7 +107,7 @@ async def test_what_cannot_be_decoded_is_a_miss_and_counted(client: Client, pref
     key = key_of(prefix)
     store = Store(client, NearCache(10_000))
     await client.set(key.entry, value)
-    assert (await store.look_up(key)).entry is None
+    assert (await store.look_up(key)).entries == ()
     assert store.undecodable == 1
 
 
@@ -96,6 +128,6 @@ async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
     sweeper = Sweeper(client, prefix, 20_000)
     remaining = await sweeper.sweep()
     assert remaining <= 18_000
-    assert (await store.look_up(key_of(prefix, "0"))).entry is None
-    assert (await store.look_up(key_of(prefix, "49"))).entry is not None
+    assert (await store.look_up(key_of(prefix, "0"))).entries == ()
+    assert (await store.look_up(key_of(prefix, "49"))).entries != ()
     await client.aclose()

@@ -95,9 +95,7 @@ class Visits(RuleBasedStateMachine):
 
     @rule()
     def the_near_cache_is_forgotten(self) -> None:
-        near = self.house.app.public.proxy.store.near
-        for key in list(near._entries):
-            near.drop(key)
+        self.house.app.public.proxy.store.near.clear()
 
     async def ask(self, holder: str, place: str, path: str) -> httpx.Response:
         return await self.house.get(path.format(place), self.stage.keys[holder])

@@ -1,0 +1,45 @@
+"""Invalidation: what a successful unsafe request makes void (RFC 9111 §4.4). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urljoin, urlsplit
+
+from gateway.errors import Headers
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""RFC 9110 §9.2.1; of these only GET and HEAD are ever answered from the cache."""
+
+
+def is_unsafe(method: str) -> bool:
+    """Whether a successful request with this method invalidates; an unknown method does."""
+    return method not in SAFE
+
+
+def invalidated(target: bytes, status: int, headers: Headers, authorities: Collection[bytes]) -> list[bytes]:
+    """The targets in origin form that a response to an unsafe request for ``target`` invalidates.
+
+    On success these are the target itself, and where ``Location`` and ``Content-Location`` point, if that is
+    the same origin: one of ``authorities`` (``host[:port]``, lower case).
+    """
+    if not 200 <= status < 400:
+        return []
+    targets = [target]
+    for name, value in headers:
+        if name in (b"location", b"content-location"):
+            found = _resolve(target, value, authorities)
+            if found is not None and found not in targets:
+                targets.append(found)
+    return targets
+
+
+def _resolve(target: bytes, reference: bytes, authorities: Collection[bytes]) -> bytes | None:
+    try:
+        base = "http://same.invalid" + target.decode("ascii")
+        found = urlsplit(urljoin(base, reference.decode("ascii").strip()))
+    except (UnicodeDecodeError, ValueError):
+        return None
+    if found.netloc != "same.invalid" and found.netloc.lower().encode() not in authorities:
+        return None
+    path = found.path or "/"
+    return (f"{path}?{found.query}" if found.query else path).encode()

@@ -1,0 +1,190 @@
+"""Storing: what a shared cache may keep of a response, how long it is fresh, and what a 304 makes of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.cache_control import CacheControl, age_of, joined, names_of
+from gateway.caching.dates import http_date
+from gateway.caching.entry import Entry
+from gateway.errors import Headers
+
+HEURISTIC_STATUSES = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+"""Cacheable without explicit freshness (RFC 9110 §15.1); 206 is not stored at all."""
+
+UNDERSTOOD = HEURISTIC_STATUSES | {302, 303, 307, 400, 403, 421, 451, 500, 502, 503, 504}
+"""Statuses whose caching requirements are implemented here (RFC 9111 §5.2.2.3)."""
+
+NEVER = frozenset({206, 304})
+HEURISTIC_SHARE, HEURISTIC_LONGEST = 0.1, 86_400.0
+RETAINED = 86_400.0
+"""Seconds for which a stale entry is kept to be validated."""
+RETAINED_WITHOUT_VALIDATOR = 3_600.0
+"""Seconds for which one that cannot be validated is kept for clients that take it stale."""
+
+KEPT_BY_304 = frozenset({b"content-length", b"content-encoding", b"content-type", b"content-range"})
+"""Headers that describe the stored body, which a 304 does not carry (RFC 9111 §3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An upstream response: header names in lower case; times of its dispatch and receipt."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    dispatched: float
+    received: float
+    sound: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What storing depends on besides the response.
+
+    ``authorized``: the request carried Authorization of its sender's own (RFC 9111 §3.5). ``private_scope``: the
+    answer is shared by one credential's holders alone. ``no_store``: the request asked for that (§5.2.1.5).
+    ``stale_if_error``: how long a stale entry stands in for a failure where the origin says nothing (§4.2.4).
+    ``failures``: whether 429 and 5xx may be stored.
+    """
+
+    authorized: bool = False
+    private_scope: bool = False
+    no_store: bool = False
+    stale_if_error: float = 0.0
+    failures: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The times that govern an entry; seconds of the fleet's clock, as in ``Entry``."""
+
+    born: float
+    fresh_until: float
+    serve_until: float
+    keep_until: float
+    drop_at: float
+    stale_ok: bool
+
+
+def storable(response: Response, control: CacheControl, given: Circumstances) -> bool:
+    """Whether a shared cache may store a response to GET (RFC 9111 §3)."""
+    status = response.status
+    if status in NEVER or not response.sound or given.no_store:
+        return False
+    if not given.failures and (status == 429 or status >= 500):
+        return False
+    if b"must-understand" in control:
+        if status not in UNDERSTOOD:
+            return False
+    elif b"no-store" in control:
+        return False
+    if b"private" in control and not given.private_scope:
+        return False
+    if given.authorized and not any(name in control for name in (b"public", b"s-maxage", b"must-revalidate")):
+        return False
+    if b"*" in names_of([joined(response.headers, b"vary")]):
+        return False
+    return _explicit(response, control) or status in HEURISTIC_STATUSES
+
+
+def freshness(response: Response, control: CacheControl, given: Circumstances) -> Freshness:
+    """When a storable response is fresh, stale and gone (RFC 9111 §4.2, RFC 5861)."""
+    born = response.received - initial_age(response)
+    fresh_until = born + lifetime(response, control)
+    if control.no_cache:
+        fresh_until = min(fresh_until, response.received)
+    stale_ok = not control.forbids_stale
+    serve = control.stale_while_revalidate if stale_ok else 0.0
+    unasked = given.stale_if_error if fresh_until > response.received else 0.0
+    keep = max(control.stale_if_error, unasked) if stale_ok else 0.0
+    serve_until = fresh_until + serve
+    keep_until = max(serve_until, fresh_until + keep)
+    drop_at = max(keep_until, fresh_until)
+    if validators(response.headers):
+        drop_at = max(drop_at, max(fresh_until, response.received) + RETAINED)
+    elif stale_ok and fresh_until > response.received:
+        drop_at = max(drop_at, fresh_until + RETAINED_WITHOUT_VALIDATOR)
+    return Freshness(born, fresh_until, serve_until, keep_until, drop_at, stale_ok)
+
+
+def initial_age(response: Response) -> float:
+    """How old a response was on receipt (RFC 9111 §4.2.3); without a Date it was made then (§4.2.3, §6.6.1)."""
+    date = http_date(joined(response.headers, b"date"))
+    apparent = 0.0 if date is None else max(0.0, response.received - date)
+    corrected = age_of(response.headers) + (response.received - response.dispatched)
+    return max(apparent, corrected)
+
+
+def lifetime(response: Response, control: CacheControl) -> float:
+    """The freshness lifetime in seconds (RFC 9111 §4.2.1, §4.2.2); an unreadable one is 0."""
+    if control.max_age is not None:
+        return control.max_age
+    date = http_date(joined(response.headers, b"date"))
+    made = response.received if date is None else date
+    expires = joined(response.headers, b"expires")
+    if expires and not control.targeted:
+        until = http_date(expires)
+        return 0.0 if until is None else max(0.0, until - made)
+    if response.status not in HEURISTIC_STATUSES and b"public" not in control:
+        return 0.0
+    modified = http_date(joined(response.headers, b"last-modified"))
+    if modified is None:
+        return 0.0
+    return min(HEURISTIC_LONGEST, max(0.0, made - modified) * HEURISTIC_SHARE)
+
+
+def validators(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The origin's ETag and Last-Modified, where it gave them."""
+    return [(name, value) for name, value in headers if name in (b"etag", b"last-modified")]
+
+
+def conditions(entries: Sequence[Entry]) -> Headers:
+    """The headers that ask the origin whether one of these entries still holds (RFC 9111 §4.3.1)."""
+    tags = dict.fromkeys(entry.header(b"etag") for entry in entries)
+    tags.pop(b"", None)
+    asked: Headers = []
+    if tags:
+        asked.append((b"if-none-match", b", ".join(tags)))
+    modified = entries[0].header(b"last-modified") if len(entries) == 1 else b""
+    if modified:
+        asked.append((b"if-modified-since", modified))
+    return asked
+
+
+def confirmed(entries: Sequence[Entry], headers: Headers) -> Entry | None:
+    """The entry that a 304 with these headers is about; None where it is about none of them (RFC 9111 §4.3.3)."""
+    tag = joined(headers, b"etag")
+    if tag:
+        weak = _opaque(tag)
+        return next((entry for entry in entries if _opaque(entry.header(b"etag")) == weak), None)
+    modified = joined(headers, b"last-modified")
+    if modified:
+        same = [entry for entry in entries if entry.header(b"last-modified") == modified]
+        return same[0] if same else None
+    return entries[0] if len(entries) == 1 else None
+
+
+def merge_304(stored: Headers, update: Headers) -> Headers:
+    """A stored response's headers after a 304 (RFC 9111 §4.3.4, §3.2): each field of the update replaces its
+    namesakes, but for those that describe the stored body."""
+    news = [(name, value) for name, value in update if name not in KEPT_BY_304]
+    # How old the stored response was when it came says nothing about one that was just confirmed.
+    replaced = {name for name, _ in news} | {b"age"}
+    return [(name, value) for name, value in stored if name not in replaced] + news
+
+
+def confirmed_by(entry: Entry, response: Response) -> Response:
+    """What a 304 makes of the entry that it confirms: a whole response, as if it had come now (§4.3.4)."""
+    headers = merge_304(entry.headers, response.headers)
+    return Response(entry.status, headers, entry.body, response.dispatched, response.received)
+
+
+def _explicit(response: Response, control: CacheControl) -> bool:
+    names = (b"public", b"private", b"max-age", b"s-maxage")
+    return any(name in control for name in names) or bool(joined(response.headers, b"expires"))
+
+
+def _opaque(tag: bytes) -> bytes:
+    return tag.removeprefix(b"W/")

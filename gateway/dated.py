@@ -1,0 +1,38 @@
+"""Date: every answer has one, and only one (RFC 9110 §6.6.1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import MutableMapping
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any
+
+
+def http_date() -> bytes:
+    """Now, as an HTTP date."""
+    return _http_date(int(time.time()))
+
+
+@lru_cache(maxsize=1)
+def _http_date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
+
+
+class Dated:
+    """An ASGI app whose answers get a Date unless they bring one: a stored answer's is its origin's."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """ASGI 3."""
+
+        async def dated(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if not any(name.lower() == b"date" for name, _ in headers):
+                    message = {**message, "headers": [(b"date", http_date()), *headers]}
+            await send(message)
+
+        await self.app(scope, receive, dated)

@@ -1,0 +1,94 @@
+"""Exchange: one request on its way, and its client's connection."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gateway.catalogue.query import Query
+from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
+from gateway.tenants.tenant import ANONYMOUS, Tenant
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+T = TypeVar("T")
+
+READS = frozenset({"GET", "HEAD"})
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+class ClientGone(Exception):
+    """The client disconnected; there is nobody to answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request: what it brought, and what was found out about it."""
+
+    method: str
+    path: bytes
+    query_string: bytes
+    headers: Headers
+    id: bytes
+    receive: Receive
+    tenant: Tenant = ANONYMOUS
+    query: Query | None = None
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> Exchange:
+        """The exchange of an ASGI HTTP scope."""
+        headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
+        given = next((value for name, value in headers if name == b"x-request-id"), b"")
+        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        path = scope.get("raw_path") or scope["path"].encode()
+        return cls(scope["method"], path, scope["query_string"], headers, request_id, receive)
+
+    def check_method(self, passed: Collection[str] | None) -> None:
+        """Raises MethodNotAllowed for what is neither read nor ``passed`` on (None: all but two are), and
+        BadRequest for a body on a read."""
+        allowed = self.method in READS or (
+            self.method not in ("CONNECT", "TRACE") if passed is None else self.method in passed
+        )
+        if not allowed:
+            allow = ", ".join(("GET", "HEAD", *(passed or ()))).encode()
+            raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow)
+        if self.method in READS and any(_announces_body(name, value) for name, value in self.headers):
+            raise BadRequest("A GET or HEAD request must not have a body.")
+
+    async def body(self, most: int) -> bytes:
+        """The request's content. Raises BodyTooLarge beyond ``most`` bytes, ClientGone when it breaks off."""
+        content: bytes = b""
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            content += message.get("body", b"")
+            if len(content) > most:
+                raise BodyTooLarge(f"A request body may have {most} bytes.")
+            if not message.get("more_body", False):
+                return content
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``, unless the client disconnects first. Raises ClientGone."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._disconnected())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ClientGone
+        finally:
+            task.cancel()
+            gone.cancel()
+
+    async def _disconnected(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _announces_body(name: bytes, value: bytes) -> bool:
+    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b"")

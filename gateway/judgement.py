@@ -1,0 +1,142 @@
+"""Judgement: what becomes of an upstream answer: the entry it makes, and whether that may be stored. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from hashlib import blake2b
+
+from gateway.cache_control import joined, names_of, response_control
+from gateway.caching import storing
+from gateway.caching.entry import Entry
+from gateway.caching.keys import CacheKey
+from gateway.caching.rules import variant_of
+from gateway.caching.storing import Circumstances, Response
+from gateway.catalogue import lifetimes
+from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
+from gateway.catalogue.query import Family, Query
+from gateway.errors import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked: the query, where its answers live, and the client's headers that went upstream.
+
+    ``private_scope`` says that it was asked with a credential of ours, ``no_store`` that its client wished so.
+    """
+
+    query: Query
+    key: CacheKey
+    headers: Headers
+    private_scope: bool = False
+    no_store: bool = False
+
+
+class StatisticsJudge:
+    """The service's answers: known families and its errors by the lifetime policy, the rest by RFC 9111.
+
+    A client's ``no-store`` counts only where clients may always ask for fresher data: else it would turn the
+    shield off (decision 7).
+    """
+
+    def __init__(self, rules: Lifetimes, *, no_store_counts: bool) -> None:
+        self._rules = rules
+        self._no_store_counts = no_store_counts
+
+    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
+        """The answer as an entry, and whether to store it. ``jitter`` is in [-1, 1]."""
+        no_store = question.no_store and self._no_store_counts
+        etag = _etag(response)
+        if question.query.family is Family.UNKNOWN and response.status not in (400, 403, 404):
+            given = Circumstances(
+                private_scope=question.private_scope,
+                no_store=no_store,
+                stale_if_error=self._rules.keeping(Family.UNKNOWN),
+                failures=False,
+            )
+            return _by_the_rfc(question, response, given, etag)
+        life = None
+        if response.sound and not no_store:
+            answer = lifetimes.Answer(
+                response.status, response.headers, response.body, response.dispatched, response.received
+            )
+            life = lifetimes.lifetime(
+                question.query, answer, self._rules, jitter=jitter, private_scope=question.private_scope
+            )
+        return _by_the_policy(question, response, life, etag), life is not None
+
+
+class GenericJudge:
+    """Any origin's answers, by RFC 9111 alone."""
+
+    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
+        """The answer as an entry, and whether to store it. ``jitter`` plays no part."""
+        authorized = any(name.lower() == b"authorization" for name, _ in question.headers)
+        given = Circumstances(authorized=authorized, no_store=question.no_store)
+        return _by_the_rfc(question, response, given, joined(response.headers, b"etag"))
+
+
+def _by_the_policy(question: Question, response: Response, life: Lifetime | None, etag: bytes) -> Entry:
+    times = (0.0, 0.0, 0.0, 0.0)
+    key = question.key.entry
+    if life is not None:
+        times = (life.fresh_until, life.serve_until, life.keep_until, life.keep_until)
+        key = question.key.error if life.kind is Kind.ERROR else key
+    fresh_until, serve_until, keep_until, drop_at = times
+    return Entry(
+        key,
+        response.status,
+        _dated(response),
+        response.body,
+        etag,
+        response.dispatched,
+        response.received,
+        fresh_until,
+        serve_until,
+        keep_until,
+        response.received - storing.initial_age(response),
+        drop_at,
+        serve_until > fresh_until,
+    )
+
+
+def _by_the_rfc(question: Question, response: Response, given: Circumstances, etag: bytes) -> tuple[Entry, bool]:
+    control = response_control(response.headers)
+    times = storing.freshness(response, control, given)
+    stored = storing.storable(response, control, given) and times.drop_at > response.received
+    vary = names_of([joined(response.headers, b"vary")])
+    entry = Entry(
+        question.key.entry,
+        response.status,
+        _dated(response),
+        response.body,
+        etag,
+        response.dispatched,
+        response.received,
+        times.fresh_until if stored else 0.0,
+        times.serve_until,
+        times.keep_until,
+        times.born,
+        times.drop_at,
+        times.stale_ok,
+        vary,
+        variant_of(vary, question.headers),
+    )
+    return entry, stored
+
+
+def _dated(response: Response) -> Headers:
+    """The headers, with the time of receipt where the origin gave no ``Date`` (RFC 9110 §6.6.1)."""
+    if any(name == b"date" for name, _ in response.headers):
+        return response.headers
+    at = datetime.fromtimestamp(int(response.received), UTC)
+    return [*response.headers, (b"date", format_datetime(at, usegmt=True).encode())]
+
+
+def _etag(response: Response) -> bytes:
+    """The service's own, else a strong one over the body (RFC 9110 §8.8.3); none for errors."""
+    own = joined(response.headers, b"etag")
+    if own or response.status != 200:
+        return own
+    return b'"' + blake2b(response.body, digest_size=12).hexdigest().encode() + b'"'

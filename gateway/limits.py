@@ -1,0 +1,45 @@
+"""Limits: what one listener allows its clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
+READING = frozenset({b"GET", b"HEAD"})
+NEVER = frozenset({b"CONNECT", b"TRACE"})
+"""No tunnels, and no showing of what a request carried (RFC 9110 §9.3.6, §9.3.8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Durations are in seconds, sizes in bytes."""
+
+    connections: int
+    head_bytes: int
+    head_seconds: float
+    hosts: frozenset[bytes] = frozenset()
+    write_seconds: float = 30.0
+    """How long a client may leave its answer unread."""
+    linger_seconds: float = 2.0
+    """How long a refused client may go on sending, so that it gets to read the refusal (RFC 9112 §9.6)."""
+    methods: frozenset[bytes] | None = READING
+    """Those that may have a body, and GET and HEAD, which may not; None: all but CONNECT and TRACE."""
+    body_bytes: int = 0
+    body_seconds: float = 30.0
+    """How long a body may take, from the end of its head."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        """The public listener's limits that the settings ask for."""
+        passed = frozenset(method.upper().encode() for method in settings.pass_methods)
+        return cls(
+            connections=settings.max_connections,
+            head_bytes=settings.head_max_bytes,
+            head_seconds=settings.head_timeout,
+            hosts=frozenset(host.lower().encode() for host in settings.public_hosts),
+            methods=None if settings.profile == "generic" else READING | passed - NEVER,
+            body_bytes=settings.request_max_bytes,
+        )

@@ -1,0 +1,98 @@
+"""Profile: what the gateway stands in front of: the statistics service for its tenants, or any one origin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Protocol
+
+from gateway.answer import Answer, generic_answer, statistics_answer
+from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.query import Family, Query
+from gateway.errors import BadTarget, Headers
+from gateway.tenants.identify import identify
+from gateway.tenants.registry import FileRegistry
+from gateway.tenants.tenant import Tenant
+
+HOT_TARGETS = 2_048
+"""Targets whose query is remembered: dashboards ask the same few again and again."""
+NEGOTIATED = frozenset({b"accept", b"accept-language"})
+"""Request headers that go upstream with an unknown request; a known one's answer depends on none."""
+EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
+"""Request headers that a cache answers itself, from the whole (RFC 9111 §4.3.2, RFC 9110 §14.2)."""
+READS = frozenset({"GET", "HEAD"})
+
+
+class Profile(Protocol):
+    """Who may ask, what is asked, what goes along, and what the answer looks like.
+
+    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not.
+    """
+
+    shares_unstored: bool
+    answer: Callable[..., Answer]
+
+    def identify(self, headers: Headers) -> Tenant:
+        """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
+
+    def recognise(self, path: bytes, query: bytes) -> Query:
+        """What is asked. Raises BadTarget."""
+
+    def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
+        """The client's headers that go upstream, and that the answer may therefore depend on."""
+
+
+class StatisticsProfile:
+    """The statistics service, for tenants who hold keys."""
+
+    shares_unstored = True
+    answer = staticmethod(statistics_answer)
+
+    def __init__(
+        self, registry: FileRegistry, *, allow_anonymous: bool, ignored: frozenset[str], max_bytes: int
+    ) -> None:
+        self._registry = registry
+        self._allow_anonymous = allow_anonymous
+        self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
+
+    def identify(self, headers: Headers) -> Tenant:
+        """The tenant whose key the request holds."""
+        return identify(headers, self._registry.directory, self._allow_anonymous)
+
+    def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
+        """None with a known query; what an unknown one may be negotiated by, in one order."""
+        if method not in READS:
+            return [pair for pair in headers if pair[0] in NEGOTIATED or pair[0] == b"content-type"]
+        if query.family is not Family.UNKNOWN:
+            return []
+        return sorted(pair for pair in headers if pair[0] in NEGOTIATED)
+
+
+PLAIN = Tenant(id="generic", name="Everyone")
+
+
+class GenericProfile:
+    """Any one HTTP origin, for everyone: a plain shared cache."""
+
+    shares_unstored = False
+    answer = staticmethod(generic_answer)
+
+    def __init__(self, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+
+    def identify(self, headers: Headers) -> Tenant:
+        """Nobody is told apart."""
+        return PLAIN
+
+    def recognise(self, path: bytes, query: bytes) -> Query:
+        """Every target is its own meaning."""
+        exact = path + b"?" + query if query else path
+        if len(exact) > self._max_bytes:
+            raise BadTarget(
+                f"The request target is {len(exact)} bytes long; at most {self._max_bytes} are accepted"
+            )
+        return Query(Family.UNKNOWN, canonical=exact, exact=exact)
+
+    def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
+        """All of them, but for what a cache evaluates itself."""
+        return [pair for pair in headers if pair[0] not in EVALUATED] if method in READS else headers
