@@ -19,7 +19,7 @@ _DAY = b"(?:" + b"|".join(_DAYS) + b")"
 _FULL_DAY = b"(?:" + b"|".join(_FULL_DAYS) + b")"
 _MONTH = b"(?P<month>" + b"|".join(_MONTHS) + b")"
 _TIME = rb"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
-_ZONE = b"(?:GMT|UTC)"
+_ZONE = b"GMT"
 _FORMATS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -33,8 +33,9 @@ _FORMATS = tuple(
 def http_date(value: bytes, now: float = REFERENCE) -> float | None:
     """The time that an HTTP-date names in any of its three formats; None where it is malformed.
 
-    Letter case is ignored and ``UTC`` taken for ``GMT`` (RFC 9111 §4.2); whether the day of the week fits the
-    date is not looked at. A second 60 is the one after 59. ``now`` decides the century of a two-digit year.
+    Letter case is ignored, and any zone but ``GMT`` is malformed (RFC 9111 §4.2); whether the day of the week
+    fits the date is not looked at. A second 60 is the one after 59. ``now`` decides the century of a
+    two-digit year.
     """
     value = value.strip(b" \t")
     found = next(filter(None, (pattern.fullmatch(value) for pattern in _FORMATS)), None)

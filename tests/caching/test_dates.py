@@ -27,7 +27,6 @@ seconds = st.integers(-30_610_224_000, 253_402_300_799)
         pytest.param(b"Sun Nov 06 08:49:37 1994", id="rfc9110_5_6_7_asctime_two_digit_day"),
         pytest.param(b" \tSun, 06 Nov 1994 08:49:37 GMT ", id="rfc9110_5_5_surrounding_whitespace"),
         pytest.param(b"SUN, 06 nOV 1994 08:49:37 gmt", id="rfc9111_4_2_letter_case"),
-        pytest.param(b"Sun, 06 Nov 1994 08:49:37 UTC", id="rfc9111_4_2_utc"),
     ],
 )
 def test_rfc9110_5_6_7_every_format_is_read(value: bytes) -> None:
@@ -63,6 +62,7 @@ def test_rfc9110_5_6_7_every_format_is_read(value: bytes) -> None:
             "minute_60": b"Sun, 06 Nov 1994 08:60:00 GMT",
             "second_61": b"Sun, 06 Nov 1994 08:49:61 GMT",
             "year_0": b"Sun, 06 Nov 0000 08:49:37 GMT",
+            "rfc9111_4_2_another_zone": b"Sun, 06 Nov 1994 08:49:37 UTC",
             "two_dates": b"Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
             "trailing": b"Sun, 06 Nov 1994 08:49:37 GMT x",
             "newline": b"Sun, 06 Nov 1994 08:49:37 GMT\n",
