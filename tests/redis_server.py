@@ -26,10 +26,12 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server process, which keeps nothing when it ends; ``url`` is what the gateway is given."""
+    """One redis-server process, which keeps nothing when it ends unless it ``remembers``; ``url`` is what the
+    gateway is given."""
 
-    def __init__(self, port: int, folder: str, password: str = "") -> None:
+    def __init__(self, port: int, folder: str, password: str = "", *, remembers: bool = False) -> None:
         self.port = port
+        self._remembers = remembers
         self.password = password
         self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
@@ -43,7 +45,8 @@ class RedisServer:
         """Starts it on its port, and waits until it answers."""
         assert BINARY is not None, HINT
         command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
-        command += ["--appendonly", "no"] + (["--requirepass", self.password] if self.password else [])
+        command += ["--appendonly", "yes" if self._remembers else "no"]
+        command += ["--requirepass", self.password] if self.password else []
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         _wait_until_it_answers(self.port, self.process)
 
@@ -81,13 +84,12 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(password: str = "", port: int | None = None, *, running: bool = True) -> Iterator[RedisServer]:
-    """A redis-server, started unless it is to be ``running`` only later; it is ended in any case."""
+def redis_server(password: str = "", port: int | None = None, *, remembers: bool = False) -> Iterator[RedisServer]:
+    """Starts a redis-server, waits until it answers, and ends it."""
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(port or free_port(), folder, password)
+        server = RedisServer(port or free_port(), folder, password, remembers=remembers)
         try:
-            if running:
-                server.start()
+            server.start()
             yield server
         finally:
             server.kill()
