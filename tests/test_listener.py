@@ -1,0 +1,98 @@
+"""What the listeners add to an application, under real uvicorn servers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
+
+from gateway.lifecycle import Lifecycle
+from gateway.limits import READING, Limits
+from gateway.listener import Listener, admin_config, bind, public_config
+from gateway.settings import Settings
+from tests.wire import Address, Wire, ask, get
+
+DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
+OLD = b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+async def answering(scope: Any, receive: Any, send: Any) -> None:
+    """``/<status>?<date>``: answers with that status, and that Date if there is one."""
+    if scope["type"] == "lifespan":
+        for phase in ("startup", "shutdown"):
+            assert (await receive())["type"] == f"lifespan.{phase}"
+            await send({"type": f"lifespan.{phase}.complete"})
+        return
+    given = scope["query_string"].replace(b"%20", b" ")
+    headers = [(b"X-Odd", b"a\t\xe9  b"), (b"content-length", b"2"), *([(b"Date", given)] if given else [])]
+    await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": headers})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@contextmanager
+def listening(config: uvicorn.Config) -> Iterator[Address]:
+    """A listener on an event loop in a thread."""
+    started = threading.Event()
+    listener = Listener(config, started.set)
+    bound = bind("127.0.0.1", 0, "public")
+    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_until_complete, args=(listener.serve([bound]),))
+        thread.start()
+        assert started.wait(5)
+        try:
+            yield bound.getsockname()
+        finally:
+            listener.stop()
+            thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Address]:
+    with listening(public_config(answering, Settings.model_validate({}), Lifecycle())) as address:
+        yield address
+
+
+def test_rfc9110_6_6_1_an_answers_own_date_is_kept_and_is_the_only_one(public: Address) -> None:
+    assert ask(public, get("/200?" + OLD.decode().replace(" ", "%20"))).headers["date"] == OLD.decode()
+
+
+def test_rfc9110_6_6_1_an_answer_without_date_gets_one(public: Address) -> None:
+    assert DATE.fullmatch(ask(public, get("/200")).headers["date"])
+
+
+def test_rfc9110_6_6_1_a_refusal_has_a_date(public: Address) -> None:
+    assert DATE.fullmatch(ask(public, b"GET / HTTP/1.1\r\n\r\n").headers["date"])
+
+
+@pytest.mark.parametrize("status", [200, 299, 418, 451, 499, 599, 600, 999])
+def test_rfc9110_15_any_final_status_leaves_the_gateway(public: Address, status: int) -> None:
+    with Wire(public) as wire:
+        for _ in range(2):
+            answer = wire.send(get(f"/{status}")).answer()
+            assert (answer.status, answer.body, answer.headers["x-odd"]) == (status, b"ok", "a\té  b")
+
+
+def limits(**settings: Any) -> Limits:
+    return Limits.of(Settings.model_validate(settings))
+
+
+def test_rfc9110_9_only_reading_is_served_unless_the_settings_say_otherwise() -> None:
+    assert limits().methods == READING
+    assert limits(pass_methods=("POST", "PURGE")).methods == READING | {b"POST", b"PURGE"}
+    assert limits(profile="generic").methods is None
+    assert limits(request_max_bytes=7).body_bytes == 7
+
+
+def test_the_admin_listener_serves_nothing_but_reading() -> None:
+    settings = Settings.model_validate({"profile": "generic"})
+    with listening(admin_config(answering, settings, Lifecycle())) as address:
+        answer = ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
