@@ -6,7 +6,7 @@ ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 SOURCES := gateway tests benchmarks
 
-.PHONY: help demo test check format bench drill lock clean
+.PHONY: help demo test check format bench drill soak lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -29,6 +29,9 @@ format: .venv/dev  ## put the sources into form
 
 drill: .venv/dev  ## the full-length drills (about ten minutes)
 	$(BIN)/pytest -m drill -p no:randomly -s $(ARGS)
+
+soak: .venv/dev  ## five minutes of load while Redis and the service break in turn (ARGS="--minutes 0.5")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python benchmarks/hotpath.py $(ARGS)
