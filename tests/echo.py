@@ -26,8 +26,8 @@ BIG = 32 * 1024 * 1024
 class Echo:
     """Answers with what it was asked, its body read unless ``X-Do`` says otherwise.
 
-    ``X-Do: wait`` waits to be released, ``ignore`` leaves the body unread, ``big`` is long, ``begin`` starts to
-    answer and then waits for the client to leave.
+    ``X-Do`` holds words: ``wait`` waits to be released, ``ignore`` leaves the body unread, ``big`` is long,
+    ``begin`` starts to answer and then waits for the client to leave.
     """
 
     def __init__(self) -> None:
@@ -38,13 +38,13 @@ class Echo:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path: bytes = scope["raw_path"]
-        do = dict(scope["headers"]).get(b"x-do")
+        do = dict(scope["headers"]).get(b"x-do", b"").split()
         self.arrived.release()
-        if do == b"begin":
+        if b"begin" in do:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
-        if do == b"wait":
+        if b"wait" in do:
             await self.released.wait()
-        given = b"" if do == b"ignore" else await read(receive)
+        given = b"" if b"ignore" in do else await read(receive)
         if given is None:
             self.left.release()
             return
@@ -55,7 +55,7 @@ class Echo:
             "query": scope["query_string"].decode("latin-1"),
             "headers": [name.decode() for name, _ in scope["headers"]],
         }
-        body = b"x" * BIG if do == b"big" else json.dumps(asked).encode()
+        body = b"x" * BIG if b"big" in do else json.dumps(asked).encode()
         headers = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.limits import Limits
-from tests.echo import LIMITS, Edge, edge
+from tests.echo import BIG, LIMITS, Edge, edge
 from tests.wire import Wire, get, shown
 
 PASSING = replace(LIMITS, methods=frozenset({b"GET", b"HEAD", b"POST"}), body_bytes=200_000)
@@ -71,6 +72,16 @@ def test_a_pipelined_request_after_a_body_waits_for_the_answer_before_it() -> No
         assert not running.app.arrived.acquire(timeout=0.1)
         running.call(running.app.released.set)
         assert [shown(wire.answer())["body"], shown(wire.answer())["path"]] == ["one", "/next"]
+
+
+def test_rfc9112_9_3_2_an_error_after_a_body_does_not_overtake_its_answer() -> None:
+    with edge(PASSING) as running, Wire(running.address) as wire:
+        wire.send(sized(b"one", b"X-Do: wait") + SMUGGLING["CL.TE"] + get("/smuggled"))
+        assert running.app.arrived.acquire(timeout=5)
+        running.call(running.app.released.set)
+        assert shown(wire.answer())["body"] == "one"
+        assert wire.answer().status == 400
+        assert wire.ended()
 
 
 @pytest.mark.parametrize("framed", [sized, chunked])
@@ -202,6 +213,23 @@ def test_a_body_that_nobody_wants_and_that_is_broken_closes_the_connection_witho
         assert wire.ended()
 
 
+def test_a_whole_answer_is_still_read_although_the_body_that_nobody_wanted_broke() -> None:
+    with edge(replace(PASSING, linger_seconds=30.0)) as running, Wire(running.address) as wire:
+        wire.send(head(b"Transfer-Encoding: chunked", b"X-Do: ignore big"))
+        assert wire.socket.recv(1, socket.MSG_PEEK) == b"H"
+        assert len(wire.send(b"zz\r\n").answer().body) == BIG
+
+
+def test_an_app_whose_request_was_refused_meanwhile_has_nobody_to_answer(caplog: pytest.LogCaptureFixture) -> None:
+    with edge(PASSING) as running, Wire(running.address) as wire:
+        wire.send(head(b"Transfer-Encoding: chunked", b"X-Do: wait ignore"))
+        assert running.app.arrived.acquire(timeout=5)
+        assert wire.send(b"30d41\r\n").answer().status == 413
+        running.call(running.app.released.set)
+        assert wire.ended()
+    assert not caplog.records
+
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -307,9 +335,15 @@ def test_once_the_body_is_whole_the_answer_may_take_its_time() -> None:
 def test_a_connection_whose_unwanted_body_has_ended_rests_and_is_closed_like_any_other(quick: Edge) -> None:
     with Wire(quick.address) as wire:
         assert wire.send(head(b"Content-Length: 2", b"X-Do: ignore") + b"1").answer().status == 200
+        assert wire.send(b"2").ended()
+
+
+def test_a_connection_whose_unwanted_body_has_ended_outlives_the_patience_with_bodies() -> None:
+    with edge(QUICK) as running, Wire(running.address) as wire:
+        assert wire.send(head(b"Content-Length: 2", b"X-Do: ignore") + b"1").answer().status == 200
         wire.send(b"2")
+        threading.Event().wait(QUICK.body_seconds * 1.5)
         assert shown(wire.send(get("/next")).answer())["path"] == "/next"
-        assert wire.ended()
 
 
 def test_a_body_larger_than_the_buffers_waits_for_an_app_that_does_not_read_yet() -> None:

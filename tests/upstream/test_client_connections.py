@@ -140,13 +140,17 @@ async def test_rfc9110_9_2_2_a_call_that_was_written_is_never_repeated(method: b
     assert (len(origin.heads), origin.connections) == (2, 1)
 
 
-async def test_an_answer_to_a_request_that_is_still_being_sent_is_its_answer() -> None:
-    """The service may refuse a body before it has read it (RFC 9112 §9.5)."""
-
+@pytest.mark.parametrize("reset", [False, True])
+async def test_rfc9112_9_5_an_answer_to_a_request_that_is_still_being_sent_is_its_answer(reset: bool) -> None:
     async def refuse_early(peer: Peer) -> None:
         if peer.number == 1:
             await peer.head()
             await peer.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+            for _ in range(100):
+                await asyncio.sleep(0)
+            if reset:
+                peer.reset()
+                return
             await peer.until_closed()
         await answering(OK)(peer)
 
