@@ -55,7 +55,6 @@ class Wire(httpcore2.AsyncNetworkStream):
             await self._stream.write(buffer, self._patience(timeout))
         except OSError as error:
             raise httpcore2.WriteError(str(error)) from error
-        self._listen()  # else an early answer is lost where the connection is reset after it
 
     def _begin(self, head: bytes) -> None:
         if self._spoilt():
