@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, connect, redis_errors, shielded
-from gateway.redis_pool import Pool, Watched
+from gateway.redis_pool import REPLY_MAX_BYTES, Pool, Watched
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.settings import Settings
 from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
@@ -157,6 +157,27 @@ async def test_nonsense_at_the_first_connection(proxy: ChaosProxy, kind: str) ->
         assert await took(client) < LIMIT * 3
         proxy.behave()
         await comes_back(client)
+
+
+async def test_a_reply_without_end_is_not_read_for_ever() -> None:
+    sent = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.read(1)
+        writer.write(NONSENSE["endless-bulk"])
+        with suppress(OSError):
+            while True:
+                writer.write(bytes(1024 * 1024))
+                sent += 1024 * 1024
+                await writer.drain()
+
+    flooder = await asyncio.start_server(flood, "127.0.0.1", 0)
+    port = flooder.sockets[0].getsockname()[1]
+    async with flooder, connected(f"redis://127.0.0.1:{port}/0", redis_timeout=30) as (client, _):
+        await took(client)
+        flooder.close()
+    assert sent < 2 * REPLY_MAX_BYTES
 
 
 async def test_a_slow_redis_is_used_all_the_same(proxy: ChaosProxy) -> None:
