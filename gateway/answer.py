@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Hashable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.cache_control import response_control
 from gateway.caching.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
 from gateway.observe.outcome import Outcome, cache_status
@@ -91,7 +90,9 @@ def refusal_of(error: GatewayError) -> Answer:
 
 def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:
     scope = b"public" if public else b"private"
-    transform = b", no-transform" if b"no-transform" in response_control(entry.headers) else b""
+    # The word alone, wherever it stands: to be too careful with a body costs little, to parse on each hit a lot.
+    kept = any(name == b"cache-control" and b"no-transform" in value.lower() for name, value in entry.headers)
+    transform = b", no-transform" if kept else b""
     return b"%s, max-age=%d%s" % (scope, age + int(ttl) if ttl > 0 else 0, transform)
 
 

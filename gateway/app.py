@@ -44,6 +44,8 @@ from gateway.upstream.queue import Queue
 
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
+CODED_SHARE = 4
+"""The near cache may have this many times the memory of the coded bodies kept beside it."""
 
 log = structlog.get_logger("gateway")
 
@@ -169,7 +171,7 @@ def _profile(settings: Settings, registry: FileRegistry) -> Profile:
 
 def _coder(settings: Settings) -> Coder | None:
     codings = tuple(coding.encode() for coding in settings.content_codings)
-    return Coder(settings.near_max_bytes, codings) if codings else None
+    return Coder(settings.near_max_bytes // CODED_SHARE, codings) if codings else None
 
 
 def _registry_changed(directory: Directory) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import MutableMapping
-from email.utils import formatdate
 from functools import lru_cache
 from typing import Any
+
+from gateway.caching.dates import format_date
 
 
 def http_date() -> bytes:
@@ -16,7 +17,7 @@ def http_date() -> bytes:
 
 @lru_cache(maxsize=1)
 def _http_date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()
+    return format_date(second)
 
 
 class Dated:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gateway.caching.entry import Entry
-from gateway.caching.invalidation import invalidated
+from gateway.caching.invalidation import invalidated, is_unsafe
 from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
@@ -102,7 +102,9 @@ class Errands:
                 return self._failure(question, error)
             now = self.clock.now()
             landing = Landing(question.key.exact, _unstored(question.key, answer, dispatched, now))
-            voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
+            voided: list[bytes] = []
+            if is_unsafe(passage.method.decode()):
+                voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
             return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
 

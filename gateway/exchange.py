@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.catalogue.query import Query
+from gateway.content import allowed as allow_value
 from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
@@ -54,8 +55,8 @@ class Exchange:
             self.method not in ("CONNECT", "TRACE") if passed is None else self.method in passed
         )
         if not allowed:
-            allow = ", ".join(("GET", "HEAD", *(passed or ()))).encode()
-            raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow)
+            served = None if passed is None else {method.encode() for method in passed}
+            raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow_value(served))
         if self.method in READS and any(_announces_body(name, value) for name, value in self.headers):
             raise BadRequest("A GET or HEAD request must not have a body.")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from gateway.cache_control import joined, names_of, response_control
 from gateway.caching import storing
+from gateway.caching.dates import format_date
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
 from gateway.caching.rules import variant_of
@@ -68,13 +67,17 @@ class StatisticsJudge:
 
 
 class GenericJudge:
-    """Any origin's answers, by RFC 9111 alone."""
+    """Any origin's answers, by RFC 9111 alone.
+
+    One that was followed by more than it announced is complete as it was framed (RFC 9112 §6.3): here it may be
+    stored; the service would be suspected of being cut in two.
+    """
 
     def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
         """The answer as an entry, and whether to store it. ``jitter`` plays no part."""
         authorized = any(name.lower() == b"authorization" for name, _ in question.headers)
         given = Circumstances(authorized=authorized, no_store=question.no_store)
-        return _by_the_rfc(question, response, given, joined(response.headers, b"etag"))
+        return _by_the_rfc(question, replace(response, sound=True), given, joined(response.headers, b"etag"))
 
 
 def _by_the_policy(question: Question, response: Response, life: Lifetime | None, etag: bytes) -> Entry:
@@ -130,8 +133,7 @@ def _dated(response: Response) -> Headers:
     """The headers, with the time of receipt where the origin gave no ``Date`` (RFC 9110 §6.6.1)."""
     if any(name == b"date" for name, _ in response.headers):
         return response.headers
-    at = datetime.fromtimestamp(int(response.received), UTC)
-    return [*response.headers, (b"date", format_datetime(at, usegmt=True).encode())]
+    return [*response.headers, (b"date", format_date(response.received))]
 
 
 def _etag(response: Response) -> bytes:

@@ -10,6 +10,7 @@ from gateway.answer import Answer, generic_answer, statistics_answer
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
+from gateway.exchange import READS
 from gateway.tenants.identify import identify
 from gateway.tenants.registry import FileRegistry
 from gateway.tenants.tenant import Tenant
@@ -20,7 +21,6 @@ NEGOTIATED = frozenset({b"accept", b"accept-language"})
 """Request headers that go upstream with an unknown request; a known one's answer depends on none."""
 EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
 """Request headers that a cache answers itself, from the whole (RFC 9111 §4.3.2, RFC 9110 §14.2)."""
-READS = frozenset({"GET", "HEAD"})
 
 
 class Profile(Protocol):

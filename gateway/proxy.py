@@ -169,14 +169,17 @@ class Proxy:
         What a refused credential's scope holds is withheld: one request is let through to see whether the
         service accepts it again (decision 7).
         """
-        credential = errand.access.credential
-        if credential is not None and errand.question.query.protected:
-            pause = self.queue.breaker.refused_for(credential.fingerprint)
-            if pause is not None:
-                if pause > 0 or not await self.queue.breaker.probe(credential.fingerprint):
-                    raise CredentialRefused("Unauthorized request")
-                return Fetch()
-        return await self._look_up(errand)
+        pause = self._refused_for(errand)
+        if pause is None:
+            return await self._look_up(errand)
+        if pause > 0 or not await self.queue.breaker.probe(errand.access.scope):
+            raise CredentialRefused("Unauthorized request")
+        return Fetch()
+
+    def _refused_for(self, errand: Errand) -> float | None:
+        """As ``Breaker.refused_for``, for the credential that the question needs; None where it needs none."""
+        needed = errand.access.credential is not None and errand.question.query.protected
+        return self.queue.breaker.refused_for(errand.access.scope) if needed else None
 
     async def _look_up(self, errand: Errand) -> Decision:
         near = self.store.look_near(errand.key)
@@ -194,8 +197,6 @@ class Proxy:
         exchange, query = errand.exchange, errand.question.query
         try:
             landing, led = await exchange.while_connected(self._land(errand, entries))
-            if isinstance(landing.error, ValidatorMismatch):
-                landing, led = await exchange.while_connected(self._land(errand, ()))
             if landing.error is not None:
                 raise landing.error
             assert landing.entry is not None
@@ -217,12 +218,16 @@ class Proxy:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
         work = self.errands.fetch(errand.question, errand.access, entries)
+        whole = self.errands.fetch(errand.question, errand.access)
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
 
         async def join(flight: str) -> tuple[Landing, bool]:
-            return await self._join(errand, flight, work, deadline - time())
+            landing, led = await self._join(errand, flight, work, deadline - time())
+            if isinstance(landing.error, ValidatorMismatch):
+                return await self._join(errand, flight, whole, deadline - time())
+            return landing, led
 
         for _ in range(ASK_AGAIN - 1):
             landing, led = await join(errand.key.flight)
@@ -243,6 +248,8 @@ class Proxy:
 
     def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
+            if self._refused_for(errand) is not None:
+                return None  # what the scope holds is withheld, from its probe too
             match self._decide(errand, await self.store.look_up(errand.key)):
                 case Serve(entry):
                     return Landing(errand.key.exact, entry, stored=True)

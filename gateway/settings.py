@@ -101,7 +101,11 @@ class Settings(BaseSettings):
     redis_timeout: Seconds = Field(1.0, description="time that a Redis command may take, connecting included")
     redis_connections: int = Field(50, ge=4, le=10_000, description="Redis connections per worker")
     memory_max_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="size of memory://")
-    near_max_bytes: int = Field(64 * 1024 * 1024, ge=0, description="size of the near cache, per worker")
+    near_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="size of the near cache, per worker; coded bodies may take a quarter of it besides",
+    )
     ignored_parameters: Words = Field(("_",), description="query parameters that do not change an answer")
 
     # Lifetimes

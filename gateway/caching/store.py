@@ -44,9 +44,9 @@ class Store:
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
-        with redis_errors():
+        with redis_errors(self.client):
             entries, errors = await shielded(self._mget(key.entry, key.error))
-        return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
+            return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
 
     async def _mget(self, *keys: str) -> list[Any]:
         return list(await self.client.mget(*keys))
@@ -63,21 +63,25 @@ class Store:
         return Invocation(INVALIDATE, key, (MARK + stamp(now), MARKED_MS, self.channel, key))
 
     async def follow(self) -> None:
-        """Drops near what others invalidate, until cancelled. News missed for a while cost the near cache."""
+        """Drops near what others invalidate, until cancelled."""
         while True:
             try:
-                with redis_errors():
+                with redis_errors(self.client):
                     await self._listen()
             except CacheUnavailable:
-                self.near.clear()
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
         async with self.client.pubsub() as pubsub:
             await pubsub.subscribe(self.channel)
             while True:
-                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                if message is not None:
+                message = await pubsub.get_message(timeout=1.0)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    # News may have been missed until now; while Redis was gone, what is near had to do.
+                    self.near.clear()
+                elif message["type"] == "message":
                     self.near.drop(message["data"].decode())
 
     def _read(self, value: object, key: str) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,7 +19,7 @@ from gateway.memory import Sweeper
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.scripts import invoke
 from gateway.settings import Settings
-from tests.redis_server import RedisServer, free_port
+from tests.redis_server import RedisServer, free_port, redis_server
 
 NOW = 1_000.0
 
@@ -131,3 +132,40 @@ async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
     assert (await store.look_up(key_of(prefix, "0"))).entries == ()
     assert (await store.look_up(key_of(prefix, "49"))).entries != ()
     await client.aclose()
+
+
+async def test_what_is_near_outlives_redis_and_is_forgotten_once_news_may_have_been_missed(prefix: str) -> None:
+    key = key_of(prefix)
+    with redis_server() as server:
+        client = connect(Settings(redis_url=SecretStr(server.url), redis_timeout=0.3))
+        store = Store(client, NearCache(10_000), prefix)
+        follower = asyncio.create_task(store.follow())
+        async with asyncio.timeout(20):
+            while not (await client.pubsub_numsub(store.channel))[0][1]:
+                await asyncio.sleep(0.01)
+            store.near.put(entry_for(key.entry))
+            server.kill()
+            with pytest.raises(CacheUnavailable):
+                await store.look_up(key)
+            assert store.look_near(key).entries
+            server.start()
+            while store.look_near(key).entries:
+                await asyncio.sleep(0.01)
+        follower.cancel()
+        await asyncio.gather(follower, return_exceptions=True)
+        await client.aclose()
+
+
+async def test_rfc9111_4_4_what_one_process_invalidates_another_forgets(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
+    follower = asyncio.create_task(there.follow())
+    async with asyncio.timeout(20):
+        while not (await client.pubsub_numsub(there.channel))[0][1]:
+            await asyncio.sleep(0.01)
+        there.near.put(entry_for(key.entry))
+        await invoke(client, here.invalidate(key.entry, NOW))
+        while there.look_near(key).entries:
+            await asyncio.sleep(0.01)
+    follower.cancel()
+    await asyncio.gather(follower, return_exceptions=True)

@@ -21,7 +21,7 @@ from tests.integration.load import Connection, Load
 from tests.integration.stage import Process, Stage, staged
 from tests.redis_server import RedisServer, free_port, redis_server
 
-pytestmark = [pytest.mark.serial, pytest.mark.drill]
+pytestmark = pytest.mark.serial
 
 HOT = [f"/total/views/article/{number}" for number in range(1, 13)]
 CONNECTIONS = 20
