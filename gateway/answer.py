@@ -58,7 +58,7 @@ def statistics_answer(
         headers.append((b"cache-control", _cache_control(entry, age, ttl, public)))
         headers.append((b"age", b"%d" % age))
     else:
-        headers.append((b"cache-control", b"no-store"))
+        headers.append((b"cache-control", b"no-store" + _transform(entry)))
     if entry.etag:
         headers.append((b"etag", entry.etag))
     headers.append((b"cache-status", cache_status(outcome, ttl=ttl, stored=stored, detail=detail)))
@@ -90,10 +90,17 @@ def refusal_of(error: GatewayError) -> Answer:
 
 def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:
     scope = b"public" if public else b"private"
-    # The word alone, wherever it stands: to be too careful with a body costs little, to parse on each hit a lot.
+    return b"%s, max-age=%d%s" % (scope, age + int(ttl) if ttl > 0 else 0, _transform(entry))
+
+
+def _transform(entry: Entry) -> bytes:
+    """``no-transform`` where the service says so (RFC 9111 §5.2.2.6).
+
+    The word alone counts, wherever it stands: to be too careful with a body costs little, to parse on each hit
+    a lot.
+    """
     kept = any(name == b"cache-control" and b"no-transform" in value.lower() for name, value in entry.headers)
-    transform = b", no-transform" if kept else b""
-    return b"%s, max-age=%d%s" % (scope, age + int(ttl) if ttl > 0 else 0, transform)
+    return b", no-transform" if kept else b""
 
 
 def _vary(entry: Entry) -> tuple[bytes, bytes]:

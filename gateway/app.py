@@ -36,6 +36,7 @@ from gateway.tenants.directory import Directory
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
 from gateway.upstream.board import QueueRules
+from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.gate import GateRules
 from gateway.upstream.headers import GENERIC, STATISTICS
@@ -190,7 +191,8 @@ def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:
     )
     budget = Budget(settings.budget_interval, settings.budget_burst)
     gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
-    return Queue(redis, settings.redis_prefix, budget, rules, gate, on_clock=clock.sync)
+    breaker = BreakerRules(pause=settings.breaker_pause, longest=settings.breaker_longest, probe=rules.longest_run)
+    return Queue(redis, settings.redis_prefix, budget, rules, gate, breaker=breaker, on_clock=clock.sync)
 
 
 def _client(settings: Settings) -> UpstreamClient:

@@ -87,6 +87,8 @@ class Settings(BaseSettings):
 
     gate_pause: Seconds = Field(5.0, description="first pause after a block without Retry-After; then growing")
     gate_longest: Seconds = Field(900.0, description="longest pause, also where Retry-After asks for more")
+    breaker_pause: Seconds = Field(10.0, description="first pause of a refused credential; then growing")
+    breaker_longest: Seconds = Field(900.0, description="longest pause of a refused credential")
 
     # The queue
     caller_timeout: Seconds = Field(30.0, description="time that a caller waits for an answer, else 503")

@@ -56,9 +56,9 @@ async def ask(client: Client, number: int = 1) -> None:
         assert (first, second) in ((None, None), (b"%d" % number, b"b")), "somebody else's reply"
 
 
-async def is_up(client: Client) -> bool:
+async def is_up(client: Client, number: int = 1) -> bool:
     try:
-        await ask(client)
+        await ask(client, number)
     except CacheUnavailable:
         return False
     return True
@@ -121,9 +121,10 @@ async def test_while_redis_is_gone_only_the_trial_connects(server: RedisServer, 
 async def test_absent_at_first_it_is_used_once_it_is_there(shared_redis: RedisServer) -> None:
     port = free_port()
     async with connected(f"redis://127.0.0.1:{port}/0") as (client, _):
-        await took(client)
+        assert not await is_up(client)
         with redis_server(port=port):
             await comes_back(client)
+            assert await is_up(client)
 
 
 async def test_one_broken_connection_is_mended_at_once(server: RedisServer) -> None:
@@ -225,7 +226,7 @@ async def test_a_cancelled_caller_leaves_no_reply_to_the_next(proxy: ChaosProxy)
             await asyncio.sleep(pause)
             for asker in askers:
                 asker.cancel()
-            await asyncio.gather(*(ask(client, i) for i in range(10, 20)))
+            assert await asyncio.gather(*(is_up(client, i) for i in range(10, 20))) == [True] * 10
 
 
 async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServer) -> None:

@@ -239,6 +239,7 @@ def test_workers_end_when_their_supervisor_was_killed() -> None:
         pids = running.pids(2)
         running.process.kill()
         until(lambda: all(gone(pid) for pid in pids))
+        assert [pid for pid in pids if not gone(pid)] == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
