@@ -17,7 +17,7 @@ from typing import Any
 from gateway.app import create_application
 from gateway.caching.entry import Entry, decode, encode
 from gateway.caching.keys import PUBLIC, cache_key
-from gateway.caching.rules import Rules, decide
+from gateway.caching.rules import Asked, Rules, decide
 from gateway.catalogue.endpoints import recognise
 from gateway.settings import Settings
 
@@ -51,7 +51,7 @@ def stored_entry(key: str) -> Entry:
     """A fresh entry of a usual size."""
     now = time.time()
     headers = [(b"content-type", b"application/json; charset=UTF-8")]
-    return Entry(key, 200, headers, BODY, b'"e"', now, now, now + 9e5, now + 9e5, now + 9e5)
+    return Entry(key, 200, headers, BODY, b'"e"', now, now, now + 9e5, now + 9e5, now + 9e5, now, now + 9e5)
 
 
 async def near_hit(rounds: int, repeat: int) -> float:
@@ -95,7 +95,7 @@ def main() -> None:
     rows = {
         "recognise": lambda: recognise(PATH, QUERY),
         "cache key": lambda: cache_key("sgw", PUBLIC, query.canonical, query.exact),
-        "decide": lambda: decide(entry, None, now=now, wants_fresh=False, rules=rules),
+        "decide": lambda: decide(Asked(), (entry,), None, now=now, rules=rules),
         "encode an entry": lambda: encode(entry),
         "decode an entry": lambda: decode(data, entry.key),
     }
