@@ -196,3 +196,33 @@ async def test_decision_7_a_probe_is_never_answered_from_what_is_withheld(stage:
         service.answer = lambda _: said()
         assert ((await probe()).status_code, len(service.heads)) == (200, 4)
         assert "; hit" in (await ask(house, stage)).headers["cache-status"]
+
+
+async def test_decision_9_a_closed_gate_shows_in_readiness_and_metrics(stage: Stage) -> None:
+    async with before(stage) as (house, service, _):
+        service.answer = lambda _: said(b"{}", b"Retry-After: 60", status=429)
+        assert "gate" not in (await house.get("/-/health/ready")).json()
+        assert (await ask(house, stage)).status_code == 429
+        ready = await house.get("/-/health/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ok")
+        assert 55 <= ready.json()["gate"]["closed_for"] <= 60
+        admin = httpx.AsyncClient(transport=httpx.ASGITransport(app=house.app.admin), base_url="http://admin.test")
+        async with admin:
+            text = (await admin.get("/metrics")).text
+        (closed,) = (line for line in text.splitlines() if line.startswith("stats_gateway_gate_closed_seconds "))
+        assert 55 <= float(closed.split()[1]) <= 60
+        later = await ask(house, stage, TARGET.replace("7?", "8?"))
+        assert (later.status_code, later.json()["code"], len(service.heads)) == (503, "GatewayGateClosed", 1)
+
+
+async def test_decision_7_the_stale_windows_are_each_familys(stage: Stage) -> None:
+    windows = {"stale_while_revalidate_family": {"timeline": 50}, "stale_if_error_family": {"timeline": 100}}
+    async with before(stage, lifetime_closed=10, **windows) as (house, service, clock):
+        await ask(house, stage)
+        service.answer = lambda _: said(b"{}", status=500)
+        for age, detail in ((59, "refreshing"), (61, "upstream-500"), (109, "upstream-500")):
+            clock.time = 1_800_000_000.0 + age
+            answer = await ask(house, stage)
+            assert (answer.status_code, answer.headers["cache-status"].endswith(f"detail={detail}")) == (200, True)
+        clock.time = 1_800_000_000.0 + 111
+        assert (await ask(house, stage)).status_code == 500
