@@ -7,6 +7,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -138,9 +139,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     metrics = Metrics()
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
-    registry = FileRegistry(
-        settings.registry, Keyring(settings.encryption_keys.get_secret_value(), settings.registry)
-    )
+    path = settings.registry_file or Path("tenants.toml")
+    registry = FileRegistry(path, Keyring(settings.encryption_keys.get_secret_value(), path))
     registry.load()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:

@@ -48,7 +48,6 @@ from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
 from gateway.profile import Profile
 from gateway.tenants.access import OPEN, Access, authorise
-from gateway.tenants.tenant import ANONYMOUS
 from gateway.upstream.flight import Band, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.queue import Queue
@@ -297,7 +296,7 @@ class Proxy:
     def _answer(
         self, entry: Entry, outcome: Outcome, exchange: Exchange, *, stored: bool = False, detail: str = ""
     ) -> Answer:
-        public = exchange.tenant is ANONYMOUS
+        public = exchange.tenant.anonymous
         now = self.clock.now()
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -45,6 +55,15 @@ def _words(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+
+
+class AdminToken(BaseModel):
+    """A named token of the admin API: the SHA-256 of its text, and what it may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    role: Literal["read-only", "read-write"] = "read-only"
 
 
 class Settings(BaseSettings):
@@ -128,11 +147,36 @@ class Settings(BaseSettings):
     content_codings: Words = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
     # Who may ask
-    registry: Path = Field(Path("tenants.toml"), description="the registry file")
+    registry: SecretStr = Field(
+        SecretStr("tenants.toml"), description="the registry: a file, or redis://… or rediss://…"
+    )
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
     )
     allow_anonymous: bool = Field(False, description="answer public queries without a key")
+    anonymous_requests_per_second: float = Field(
+        10.0, ge=0, le=1e6, description="requests of one address without a key (IPv6: one /64); 0: no limit"
+    )
+    anonymous_burst: int = Field(50, ge=1, le=1_000_000, description="of those, how many may come at once")
+    anonymous_requests_per_day: int = Field(0, ge=0, description="of those, how many in a day; 0: no limit")
+    anonymous_queued: int = Field(50, ge=1, description="jobs that may wait for all callers without a key")
+    anonymous_share: float = Field(1.0, ge=0.01, le=100, description="their weight in the upstream budget")
+    invalid_keys_per_minute: int = Field(
+        30, ge=0, le=60_000, description="invalid keys that one address may send, then 429; 0: no limit"
+    )
+    trusted_proxies: Words = Field(
+        (), description="addresses or networks whose X-Forwarded-For tells a client's address"
+    )
+
+    # Administration
+    admin_token: SecretStr = Field(SecretStr(""), description="a read-write token for the admin API")
+    admin_tokens: dict[str, AdminToken] = Field(
+        {}, description="named tokens: digest (sha256:… of the token) and role (read-only or read-write)"
+    )
+    admin_hosts: Words = Field(
+        (), description="names, besides loopback's, by which the admin listener may be called"
+    )
+    usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
@@ -179,6 +223,21 @@ class Settings(BaseSettings):
             raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(FAMILIES))}")
         return value
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network, strict=False)
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _registry_reads(cls, value: SecretStr) -> SecretStr:
+        place = value.get_secret_value()
+        if not place.strip() or ("://" in place and not re.match(r"^rediss?://[^/]", place)):
+            raise ValueError("must be a file, or redis://host[:port][/db] or rediss://…")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
@@ -200,6 +259,12 @@ class Settings(BaseSettings):
         if self.redis_url.get_secret_value() == "memory://" and self.workers > 1:
             raise ValueError("memory:// cannot be shared by several workers; set STATS_GATEWAY_REDIS_URL")
         return self
+
+    @property
+    def registry_file(self) -> Path | None:
+        """The registry's file, or None where it is in Redis."""
+        place = self.registry.get_secret_value()
+        return None if "://" in place else Path(place)
 
     @property
     def budget_interval(self) -> float | None:

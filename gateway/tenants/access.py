@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.caching.keys import PUBLIC
 from gateway.catalogue.query import Query
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.tenants.tenant import ANONYMOUS, Credential, Tenant
+from gateway.tenants.tenant import Credential, Tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,6 @@ def authorise(tenant: Tenant, query: Query) -> Access:
         return Access(credential.fingerprint, credential)
     if not query.protected:
         return OPEN
-    if tenant is ANONYMOUS:
+    if tenant.anonymous:
         raise Unauthenticated("This query needs a gateway key.")
     raise Forbidden("Unauthorized request")
