@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from msgspec import structs
+
 from gateway.cache_control import joined, names_of, response_control
 from gateway.caching import storing
 from gateway.caching.dates import format_date
@@ -81,26 +83,32 @@ class GenericJudge:
 
 
 def _by_the_policy(question: Question, response: Response, life: Lifetime | None, etag: bytes) -> Entry:
-    times = (0.0, 0.0, 0.0, 0.0)
-    key = question.key.entry
-    if life is not None:
-        times = (life.fresh_until, life.serve_until, life.keep_until, life.keep_until)
-        key = question.key.error if life.kind is Kind.ERROR else key
-    fresh_until, serve_until, keep_until, drop_at = times
-    return Entry(
-        key,
+    error = life is not None and life.kind is Kind.ERROR
+    entry = Entry(
+        question.key.error if error else question.key.entry,
         response.status,
         _dated(response),
         response.body,
         etag,
         response.dispatched,
         response.received,
-        fresh_until,
-        serve_until,
-        keep_until,
+        0.0,
+        0.0,
+        0.0,
         response.received - storing.initial_age(response),
-        drop_at,
-        serve_until > fresh_until,
+        target=question.query.exact,
+    )
+    if life is None:
+        return entry
+    return structs.replace(
+        entry,
+        fresh_until=life.fresh_until,
+        serve_until=life.serve_until,
+        keep_until=life.keep_until,
+        drop_at=life.keep_until,
+        stale_ok=life.serve_until > life.fresh_until,
+        rule=life.rule,
+        bound=life.bound,
     )
 
 
@@ -125,6 +133,7 @@ def _by_the_rfc(question: Question, response: Response, given: Circumstances, et
         times.stale_ok,
         vary,
         variant_of(vary, question.headers),
+        target=question.query.exact,
     )
     return entry, stored
 

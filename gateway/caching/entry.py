@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import zlib
 
@@ -55,6 +56,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last validation; its age counts from ``born`` (§4.2.3); it is fresh until ``fresh_until``, serves while it
     is refreshed until ``serve_until``, stands in for a failure until ``keep_until``, and can be validated
     until ``drop_at``. ``stale_ok`` says that a client may ask for it stale.
+
+    ``rule`` names the lifetime that applied (``closed``, …; empty for the origin's own), and ``bound`` is
+    the latest time to which any lifetime may make it fresh. ``target`` is the request target that it answers.
     """
 
     key: str
@@ -72,6 +76,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stale_ok: bool = True
     vary: tuple[bytes, ...] = ()
     variant: str = SOLE
+    rule: str = ""
+    bound: float = math.inf
+    target: bytes = b""
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
 
 PUBLIC = "public"

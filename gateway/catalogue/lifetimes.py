@@ -5,6 +5,7 @@ All times are seconds since the epoch, UTC; all durations are seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,6 +20,10 @@ from gateway.catalogue.query import Family, Query
 DAY = 86_400.0
 SETTLING = 48 * 3600.0
 """How long after its last day a window can still change."""
+
+ERRORS = frozenset({"error", "forbidden"})
+RULES = frozenset({"closed", "open", "totals", "empty"}) | ERRORS
+"""The lifetimes by name."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _WRAPPERS = frozenset({"totals", "timeline", "breakdown", "top"})
@@ -54,6 +59,10 @@ class Lifetimes:
     stale_while_revalidate_family: Mapping[str, float] = field(default_factory=dict)
     stale_if_error_family: Mapping[str, float] = field(default_factory=dict)
 
+    def of(self, rule: str) -> float:
+        """The lifetime of this name."""
+        return float(getattr(self, rule))
+
     def serving(self, family: Family, life: float) -> float:
         """How long a stale entry of this family serves while it is refreshed."""
         return self.stale_while_revalidate_family.get(family, life)
@@ -80,13 +89,16 @@ class Lifetime:
 
     Until ``fresh_until`` it is fresh; until ``serve_until`` it is served stale while it is refreshed; until
     ``keep_until`` it stands in for a failure, and then it is gone. An error record is never served stale: its
-    three times are one.
+    three times are one. ``rule`` names the number of ``Lifetimes`` that applied; whatever that is, the answer is
+    not fresh beyond ``bound``.
     """
 
     kind: Kind
     fresh_until: float
     serve_until: float
     keep_until: float
+    rule: str
+    bound: float
 
 
 def lifetime(
@@ -97,34 +109,31 @@ def lifetime(
     ``jitter`` is a random number in [-1, 1], here an argument; ``private_scope`` says that the answer goes under
     a credential's fingerprint, which satisfies ``private``. A truncated answer is a failure and never comes here.
     """
-    kind_and_base = _policy(query, answer, rules)
+    rule = _rule(query, answer, rules)
     control = response_control(answer.headers) if rules.obey else CacheControl()
-    if kind_and_base is None or control.no_cache or control.forbids_storing(private_scope):
+    if rule is None or control.no_cache or control.forbids_storing(private_scope):
         return None
-    kind, base = kind_and_base
-    life = base * (1 + rules.jitter * jitter)
-    fresh_until = answer.received_at + life
+    life = rules.of(rule) * (1 + rules.jitter * jitter)
+    bound = _next_midnight(answer.dispatched_at) if query.rests_on_today else math.inf
     if control.max_age is not None:
         # RFC 9111 §4.2.3: the time the answer took and the age it came with count against its max-age
         left = control.max_age - age_of(answer.headers)
-        fresh_until = min(fresh_until, answer.dispatched_at + left)
+        bound = min(bound, answer.dispatched_at + left)
         life = min(life, max(0.0, left))
-    if query.rests_on_today:
-        fresh_until = min(fresh_until, _next_midnight(answer.dispatched_at))
-    if kind is Kind.ERROR:
-        return None if fresh_until <= answer.received_at else _at_once(kind, fresh_until)
+    fresh_until = min(answer.received_at + life, bound)
+    if rule in ERRORS:
+        if fresh_until <= answer.received_at:
+            return None
+        return Lifetime(Kind.ERROR, fresh_until, fresh_until, fresh_until, rule, bound)
     if control.forbids_stale:
-        return _at_once(kind, fresh_until)
+        return Lifetime(Kind.ENTRY, fresh_until, fresh_until, fresh_until, rule, bound)
     serve_until = fresh_until + rules.serving(query.family, life)
-    return Lifetime(kind, fresh_until, serve_until, max(serve_until, fresh_until + rules.keeping(query.family)))
+    keep_until = max(serve_until, fresh_until + rules.keeping(query.family))
+    return Lifetime(Kind.ENTRY, fresh_until, serve_until, keep_until, rule, bound)
 
 
-def _at_once(kind: Kind, end: float) -> Lifetime:
-    return Lifetime(kind, end, end, end)
-
-
-def _policy(query: Query, answer: Answer, rules: Lifetimes) -> tuple[Kind, float] | None:
-    """What a status and body are stored as and for how long, before jitter and directives."""
+def _rule(query: Query, answer: Answer, rules: Lifetimes) -> str | None:
+    """Which lifetime a status and body have; None where they must not be stored."""
     known = query.family is not Family.UNKNOWN
     if answer.status not in (400, 403, 404) and not (answer.status == 200 and known):
         return None
@@ -133,18 +142,19 @@ def _policy(query: Query, answer: Answer, rules: Lifetimes) -> tuple[Kind, float
         return None
     match answer.status:
         case 200:
-            base = _base(query, answer.dispatched_at, rules)
-            return Kind.ENTRY, min(base, rules.empty) if _is_empty(content) else base
+            rule = rule_of(query, answer.dispatched_at)
+            return "empty" if _is_empty(content) and rules.empty < rules.of(rule) else rule
         case 403:
-            return Kind.ERROR, rules.forbidden
+            return "forbidden"
         case _:
-            return (Kind.ERROR, rules.error) if _is_service_shaped(content) else None
+            return "error" if _is_service_shaped(content) else None
 
 
-def _base(query: Query, dispatched_at: float, rules: Lifetimes) -> float:
-    if query.last_day is not None and _has_settled(query.last_day, dispatched_at):
-        return rules.closed
-    return rules.totals if query.family in (Family.TOTALS, Family.TOPS) else rules.open
+def rule_of(query: Query, now: float) -> str:
+    """Which lifetime an answer to a known query has that is asked now and not empty."""
+    if query.last_day is not None and _has_settled(query.last_day, now):
+        return "closed"
+    return "totals" if query.family in (Family.TOTALS, Family.TOPS) else "open"
 
 
 def _has_settled(last_day: date, now: float) -> bool:

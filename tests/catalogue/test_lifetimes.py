@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -32,6 +33,7 @@ def at(text: str) -> float:
 
 
 NOON = at("2024-05-15T12:00:00")
+MIDNIGHT = at("2024-05-16T00:00:00")
 
 
 def asked(target: str) -> Query:
@@ -90,6 +92,8 @@ def test_a_lifetime_follows_the_family_and_the_window(target: str, family: str, 
         fresh_until=NOON + seconds,
         serve_until=NOON + 2 * seconds,
         keep_until=NOON + seconds + max(seconds, 50_000),
+        rule={600: "totals", 900: "open", 100_000: "closed"}[int(seconds)],
+        bound=MIDNIGHT if target in (DEFAULT, "/top/views/group?sub_item=category") else math.inf,
     )
 
 
@@ -170,7 +174,9 @@ def test_the_services_own_errors_are_error_records_on_any_path_and_never_served_
     target: str, status: int, seconds: float
 ) -> None:
     end = NOON + seconds
-    assert judged(target, SERVICE_ERROR, status=status) == Lifetime(Kind.ERROR, end, end, end)
+    assert judged(target, SERVICE_ERROR, status=status) == Lifetime(
+        Kind.ERROR, end, end, end, "forbidden" if status == 403 else "error", math.inf
+    )
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'"message code"', b'{"message": "x"}', b'{"code": 1}'])
@@ -183,12 +189,9 @@ def test_an_unknown_request_has_no_entries() -> None:
     assert judged(UNKNOWN, b'{"totals": 5}') is None
 
 
-MIDNIGHT = at("2024-05-16T00:00:00")
-
-
 def test_an_entry_that_rests_on_today_goes_stale_at_midnight_and_serves_on() -> None:
     life = judged(DEFAULT, dispatched=MIDNIGHT - 60)
-    assert life == Lifetime(Kind.ENTRY, MIDNIGHT, MIDNIGHT + 900, MIDNIGHT + 50_000)
+    assert life == Lifetime(Kind.ENTRY, MIDNIGHT, MIDNIGHT + 900, MIDNIGHT + 50_000, "open", MIDNIGHT)
 
 
 def test_midnight_means_nothing_to_an_entry_whose_dates_are_given() -> None:
@@ -210,7 +213,7 @@ def test_an_entry_dispatched_at_midnight_belongs_to_the_new_day() -> None:
 
 def test_an_error_record_that_rests_on_today_ends_at_midnight() -> None:
     life = judged(DEFAULT, SERVICE_ERROR, status=400, dispatched=MIDNIGHT - 60)
-    assert life == Lifetime(Kind.ERROR, MIDNIGHT, MIDNIGHT, MIDNIGHT)
+    assert life == Lifetime(Kind.ERROR, MIDNIGHT, MIDNIGHT, MIDNIGHT, "error", MIDNIGHT)
     assert judged(DEFAULT, SERVICE_ERROR, status=400, dispatched=MIDNIGHT - 1, took=2) is None
 
 
@@ -264,19 +267,19 @@ def test_a_max_age_of_the_service_lowers_a_lifetime_and_never_raises_it(
 
 def test_a_lowered_lifetime_is_also_how_long_the_entry_serves_while_refreshed() -> None:
     assert judged(CLOSED, cache_control=b"max-age=60") == Lifetime(
-        Kind.ENTRY, NOON + 60, NOON + 120, NOON + 60 + 50_000
+        Kind.ENTRY, NOON + 60, NOON + 120, NOON + 60 + 50_000, "closed", NOON + 60
     )
 
 
 def test_an_entry_past_its_max_age_on_arrival_only_stands_in_for_failures() -> None:
     life = judged(CLOSED, cache_control=b"max-age=10", age=b"30")
-    assert life == Lifetime(Kind.ENTRY, NOON - 20, NOON - 20, NOON - 20 + 50_000)
+    assert life == Lifetime(Kind.ENTRY, NOON - 20, NOON - 20, NOON - 20 + 50_000, "closed", NOON - 20)
 
 
 @pytest.mark.parametrize("directive", [b"must-revalidate", b"proxy-revalidate"])
 def test_an_answer_that_must_be_revalidated_is_never_served_stale(directive: bytes) -> None:
     life = judged(CLOSED, cache_control=directive)
-    assert life == Lifetime(Kind.ENTRY, NOON + 100_000, NOON + 100_000, NOON + 100_000)
+    assert life == Lifetime(Kind.ENTRY, *[NOON + 100_000] * 3, "closed", math.inf)
 
 
 def test_an_error_record_lives_no_longer_than_its_max_age() -> None:
