@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,9 +17,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.admission.admission import Admission
+from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
+from gateway.callers import Callers
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
@@ -29,6 +32,7 @@ from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.observe.usage import Usage
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
@@ -36,6 +40,7 @@ from gateway.settings import Settings
 from gateway.tenants.directory import Directory
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
+from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
 from gateway.upstream.board import QueueRules
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient
@@ -46,6 +51,7 @@ from gateway.upstream.queue import Queue
 
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
+STUBBORN = 5
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
@@ -83,6 +89,9 @@ class Parts:
     settings: Settings
     redis: Client
     registry: FileRegistry
+    admission: Admission
+    marks: Marks
+    usage: Usage
     queue: Queue
     client: UpstreamClient
     store: Store
@@ -101,9 +110,7 @@ class Parts:
             yield
         finally:
             await self.queue.stop(grace=self.settings.upstream_timeout)
-            for watcher in watchers:
-                watcher.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+            await _ended(watchers)
             await self.client.aclose()
             await self.redis.aclose()
 
@@ -118,13 +125,28 @@ class Parts:
             await asyncio.sleep(SHOW_SECONDS)
 
     def _watchers(self) -> list[Any]:
-        loops: list[Any] = [self.registry.watch(_registry_changed, _registry_broken), self._shows()]
+        loops: list[Any] = [
+            self.registry.watch(_registry_changed, _registry_broken),
+            self.admission.run(),
+            self.marks.follow(),
+            self.usage.run(),
+            self._shows(),
+        ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
             loops.append(self.store.follow())
         if self.settings.redis_url.get_secret_value() == MEMORY:
             sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
             loops.append(sweeper.run())
         return loops
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels until it is heard: a client library may swallow a cancellation."""
+    for _ in range(STUBBORN):
+        for task in tasks:
+            task.cancel()
+        if not (await asyncio.wait(tasks, timeout=1.0))[1]:
+            return
 
 
 def create_app(settings: Settings) -> Gateway:
@@ -139,8 +161,9 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     metrics = Metrics()
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
-    path = settings.registry_file or Path("tenants.toml")
-    registry = FileRegistry(path, Keyring(settings.encryption_keys.get_secret_value(), path))
+    registry = FileRegistry(
+        settings.registry, Keyring(settings.encryption_keys.get_secret_value(), settings.registry)
+    )
     registry.load()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
@@ -149,14 +172,49 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     client = _client(settings)
     no_store_counts = settings.refresh_floor == 0
     judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
-    errands = Errands(client, store, judge, clock, metrics, watched=not generic)
-    parts = Parts(settings, redis, registry, queue, client, store, metrics, lifecycle)
+    admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
+    marks = Marks(redis, settings.redis_prefix)
+    usage = Usage(redis, settings.redis_prefix, settings.usage_days)
+    errands = Errands(client, store, judge, clock, metrics, usage, watched=not generic)
+    parts = Parts(settings, redis, registry, admission, marks, usage, queue, client, store, metrics, lifecycle)
     public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
     profile = _profile(settings, registry)
     public.proxy = Proxy(
-        _rules(settings), profile, store, queue, errands, _coder(settings), clock, metrics, lifecycle
+        _rules(settings),
+        profile,
+        _callers(settings, profile, admission, clock),
+        store,
+        marks,
+        queue,
+        errands,
+        _coder(settings),
+        clock,
+        metrics,
+        usage,
+        lifecycle,
     )
     return Application(public, Starlette(routes=_admin_routes(parts)), lifecycle)
+
+
+def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
+    minute = settings.invalid_keys_per_minute
+    penalty = TenantLimits(requests_per_second=minute / 60, burst=minute) if minute else UNLIMITED
+    trusted = [ip_network(network, strict=False) for network in settings.trusted_proxies]
+    return Callers(profile, admission, clock, penalty, trusted)
+
+
+def _anonymous(settings: Settings) -> Tenant | None:
+    """Callers without a key, with their limits; None where there may be none."""
+    if not settings.allow_anonymous:
+        return None
+    limits = TenantLimits(
+        requests_per_second=settings.anonymous_requests_per_second or None,
+        burst=settings.anonymous_burst,
+        requests_per_day=settings.anonymous_requests_per_day or None,
+        queued=settings.anonymous_queued,
+        share=settings.anonymous_share,
+    )
+    return replace(ANONYMOUS, limits=limits)
 
 
 def _profile(settings: Settings, registry: FileRegistry) -> Profile:
@@ -164,7 +222,7 @@ def _profile(settings: Settings, registry: FileRegistry) -> Profile:
         return GenericProfile(max_bytes=settings.target_max_bytes)
     return StatisticsProfile(
         registry,
-        allow_anonymous=settings.allow_anonymous,
+        anonymous=_anonymous(settings),
         ignored=frozenset(settings.ignored_parameters),
         max_bytes=settings.target_max_bytes,
     )

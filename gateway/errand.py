@@ -16,6 +16,7 @@ from gateway.clock import Clock
 from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
 from gateway.judgement import Question
 from gateway.observe.metrics import Metrics
+from gateway.observe.usage import Usage
 from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
@@ -57,18 +58,22 @@ class Errands:
     judge: Judge
     clock: Clock
     metrics: Metrics
+    usage: Usage
     watched: bool = True
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
 
-    def fetch(self, question: Question, access: Access, entries: Sequence[Entry] = ()) -> Work:
-        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
+    def fetch(self, question: Question, access: Access, tenant: str, entries: Sequence[Entry] = ()) -> Work:
+        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm.
+
+        ``tenant`` is the id of whoever it counts for.
+        """
         asked = conditions(entries) if entries else []
         request = UpstreamRequest(question.query.exact, _authorization(access), [*question.headers, *asked])
 
         async def work(confirm: Confirm) -> Result:
             dispatched = self.clock.now()
             try:
-                answer = await self._ask(request, confirm)
+                answer = await self._ask(request, confirm, tenant)
                 response = Response(
                     answer.status, answer.headers, answer.body, dispatched, self.clock.now(), answer.sound
                 )
@@ -86,7 +91,7 @@ class Errands:
 
         return work
 
-    def passing(self, question: Question, access: Access, passage: Passage) -> Work:
+    def passing(self, question: Question, access: Access, tenant: str, passage: Passage) -> Work:
         """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4)."""
         request = UpstreamRequest(
             question.query.exact, _authorization(access), question.headers, passage.method, passage.content
@@ -95,7 +100,7 @@ class Errands:
         async def work(confirm: Confirm) -> Result:
             dispatched = self.clock.now()
             try:
-                answer = await self._ask(request, confirm)
+                answer = await self._ask(request, confirm, tenant)
             except CacheUnavailable:
                 raise
             except GatewayError as error:
@@ -110,14 +115,16 @@ class Errands:
 
         return work
 
-    async def _ask(self, request: UpstreamRequest, confirm: Confirm) -> UpstreamResponse:
+    async def _ask(self, request: UpstreamRequest, confirm: Confirm, tenant: str) -> UpstreamResponse:
         try:
             answer = await self.client.fetch(request, confirm)
         except CacheUnavailable:
             raise
         except GatewayError as error:
+            self.usage.call(tenant)
             self.metrics.upstream_calls.labels(result=type(error).__name__).inc()
             raise
+        self.usage.call(tenant)
         self.metrics.upstream_calls.labels(result=f"{answer.status // 100}xx").inc()
         return answer
 

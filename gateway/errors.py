@@ -37,22 +37,6 @@ class NoSuchRecord(ConfigurationError):
     """The registry has no such tenant, institution or key."""
 
 
-class RecordExists(ConfigurationError):
-    """The registry has that tenant or key already."""
-
-
-class InvalidRecord(ConfigurationError):
-    """What should go into the registry may not."""
-
-
-class RegistryReadOnly(ConfigurationError):
-    """The registry cannot be written: its file, its folder or its server is read-only."""
-
-
-class RegistryUnavailable(ConfigurationError):
-    """The registry's server does not answer."""
-
-
 class Refusal(GatewayError):
     """The client's request is not one that the gateway serves."""
 
@@ -79,26 +63,6 @@ class RateLimited(Refusal):
     def __init__(self, message: str, *, retry_after: float, headers: Headers | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
         self.headers = headers or []
-
-
-class InvalidInput(Refusal):
-    """A parameter or body that the admin API cannot use; the message says which and why."""
-
-
-class NotFound(Refusal):
-    """No such resource of the admin API."""
-
-
-class AdminUnauthenticated(Refusal):
-    """No admin token, or none that is known."""
-
-
-class AdminForbidden(Refusal):
-    """A read-only admin token where something would be changed, or a Host that is not ours."""
-
-
-class AdminDisabled(GatewayError):
-    """The admin API has no token; the message says how to give it one."""
 
 
 class Forbidden(Refusal):
@@ -202,16 +166,7 @@ TABLE: dict[type[GatewayError], Row] = {
     GatewayError: Row(500, "GatewayInternalError", "proxy_internal_error"),
     ConfigurationError: Row(500, "GatewayMisconfigured", "proxy_configuration_error"),
     NoSuchRecord: Row(404, "GatewayNotFound", "http_request_error"),
-    RecordExists: Row(409, "GatewayConflict", "http_request_error"),
-    InvalidRecord: Row(400, "GatewayInvalidInput", "http_request_error"),
-    RegistryReadOnly: Row(409, "GatewayRegistryReadOnly", "http_request_denied"),
-    RegistryUnavailable: Row(503, "GatewayRegistryUnavailable", "proxy_internal_error"),
     RateLimited: Row(429, "GatewayRateLimited", "http_request_denied"),
-    InvalidInput: Row(400, "GatewayInvalidInput", "http_request_error"),
-    NotFound: Row(404, "GatewayNotFound", "http_request_error"),
-    AdminUnauthenticated: Row(401, "GatewayUnauthenticated", "http_request_denied"),
-    AdminForbidden: Row(403, "GatewayForbidden", "http_request_denied"),
-    AdminDisabled: Row(503, "GatewayAdminDisabled", "proxy_configuration_error"),
     BadRequest: Row(400, "GatewayBadRequest", "http_request_error"),
     BadTarget: Row(400, "GatewayBadTarget", "http_request_error"),
     AmbiguousKey: Row(400, "GatewayAmbiguousKey", "http_request_error"),
@@ -264,8 +219,6 @@ def render(error: GatewayError) -> tuple[int, Headers, bytes]:
     headers += error.headers
     if isinstance(error, Unauthenticated):
         headers.append((b"www-authenticate", b'Basic realm="stats-gateway"'))
-    if isinstance(error, AdminUnauthenticated):
-        headers.append((b"www-authenticate", b'Bearer realm="stats-gateway admin"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allow))
     if error.retry_after is not None:

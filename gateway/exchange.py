@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from gateway.catalogue.query import Query
@@ -28,7 +28,11 @@ class ClientGone(Exception):
 
 @dataclass(slots=True, eq=False)
 class Exchange:
-    """One request: what it brought, and what was found out about it."""
+    """One request: what it brought, and what was found out about it.
+
+    ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
+    its own, whatever that is.
+    """
 
     method: str
     path: bytes
@@ -36,8 +40,11 @@ class Exchange:
     headers: Headers
     id: bytes
     receive: Receive
+    peer: str = ""
     tenant: Tenant = ANONYMOUS
+    key_id: str | None = None
     query: Query | None = None
+    told: Headers = field(default_factory=list)
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
@@ -46,7 +53,14 @@ class Exchange:
         given = next((value for name, value in headers if name == b"x-request-id"), b"")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
         path = scope.get("raw_path") or scope["path"].encode()
-        return cls(scope["method"], path, scope["query_string"], headers, request_id, receive)
+        peer = (scope.get("client") or ("",))[0]
+        exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
+        exchange.told.append((b"x-request-id", request_id))
+        return exchange
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header, empty where there is none."""
+        return next((value for key, value in self.headers if key == name), b"")
 
     def check_method(self, passed: Collection[str] | None) -> None:
         """Raises MethodNotAllowed for what is neither read nor ``passed`` on (None: all but two are), and

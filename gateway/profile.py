@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
 from gateway.exchange import READS
-from gateway.tenants.identify import identify
+from gateway.tenants.identify import Caller, identify
 from gateway.tenants.registry import FileRegistry
 from gateway.tenants.tenant import Tenant
 
@@ -32,8 +32,11 @@ class Profile(Protocol):
     shares_unstored: bool
     answer: Callable[..., Answer]
 
-    def identify(self, headers: Headers) -> Tenant:
+    def identify(self, headers: Headers, now: float) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
+
+    def origins_of(self, tenant: Tenant | None) -> Collection[str]:
+        """The web origins whose pages may call as a tenant; None: as any of them."""
 
     def recognise(self, path: bytes, query: bytes) -> Query:
         """What is asked. Raises BadTarget."""
@@ -49,15 +52,19 @@ class StatisticsProfile:
     answer = staticmethod(statistics_answer)
 
     def __init__(
-        self, registry: FileRegistry, *, allow_anonymous: bool, ignored: frozenset[str], max_bytes: int
+        self, registry: FileRegistry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
     ) -> None:
         self._registry = registry
-        self._allow_anonymous = allow_anonymous
+        self._anonymous = anonymous
         self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
 
-    def identify(self, headers: Headers) -> Tenant:
+    def identify(self, headers: Headers, now: float) -> Caller:
         """The tenant whose key the request holds."""
-        return identify(headers, self._registry.directory, self._allow_anonymous)
+        return identify(headers, self._registry.directory, self._anonymous, now)
+
+    def origins_of(self, tenant: Tenant | None) -> Collection[str]:
+        """The tenant's own, or everybody's: a preflight comes without a key."""
+        return self._registry.directory.origins if tenant is None else tenant.origins
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """None with a known query; what an unknown one may be negotiated by, in one order."""
@@ -68,7 +75,7 @@ class StatisticsProfile:
         return sorted(pair for pair in headers if pair[0] in NEGOTIATED)
 
 
-PLAIN = Tenant(id="generic", name="Everyone")
+PLAIN = Caller(Tenant(id="generic", name="Everyone"), None)
 
 
 class GenericProfile:
@@ -80,9 +87,13 @@ class GenericProfile:
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
 
-    def identify(self, headers: Headers) -> Tenant:
+    def identify(self, headers: Headers, now: float) -> Caller:
         """Nobody is told apart."""
         return PLAIN
+
+    def origins_of(self, tenant: Tenant | None) -> Collection[str]:
+        """What pages may call is the origin's affair."""
+        return ()
 
     def recognise(self, path: bytes, query: bytes) -> Query:
         """Every target is its own meaning."""

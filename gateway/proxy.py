@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -14,6 +14,8 @@ from gateway.answer import Answer, Send, refusal_of
 from gateway.cache_control import wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
+from gateway.caching.marks import Marked, Marks, purged
+from gateway.caching.overrides import overridden
 from gateway.caching.rules import (
     Asked,
     Decision,
@@ -27,9 +29,11 @@ from gateway.caching.rules import (
     failed,
 )
 from gateway.caching.store import Found, Store
+from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
 from gateway.coding import Coder
+from gateway.cors import preflight, response_headers
 from gateway.delivery import deliver
 from gateway.errand import Errands, Passage
 from gateway.errors import (
@@ -37,7 +41,6 @@ from gateway.errors import (
     CacheUnavailable,
     CredentialRefused,
     GatewayError,
-    Headers,
     NotCached,
     ValidatorMismatch,
 )
@@ -46,12 +49,16 @@ from gateway.judgement import Question
 from gateway.lifecycle import Lifecycle
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
+from gateway.observe.usage import Usage
 from gateway.profile import Profile
 from gateway.tenants.access import OPEN, Access, authorise
 from gateway.upstream.flight import Band, Work
 from gateway.upstream.landing import Landing
+from gateway.upstream.payer import payer_of
 from gateway.upstream.queue import Queue
 
+SPARED = frozenset({Outcome.HIT, Outcome.STALE})
+"""What was answered from the cache."""
 ASK_AGAIN = 3
 """Flights a caller joins that may end in an error that echoes another's spelling; then only its own alike join."""
 
@@ -73,12 +80,22 @@ class ProxyRules:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A request that goes on to the service: its question, from which scope, and as whose."""
+    """A request that goes on to the service: its question, from which scope, and as whose.
+
+    ``marked`` is what was purged of its answers. A purge also begins new flights: whoever asks after it never
+    joins one that set out before.
+    """
 
     question: Question
     access: Access
     exchange: Exchange
     asked: Asked
+    marked: Marked | None
+
+    @property
+    def flight(self) -> str:
+        flight = self.key.flight
+        return flight if self.marked is None else f"{flight}.{self.marked.latest * 1e6:.0f}"
 
     @property
     def key(self) -> CacheKey:
@@ -92,22 +109,28 @@ class Proxy:
         self,
         rules: ProxyRules,
         profile: Profile,
+        callers: Callers,
         store: Store,
+        marks: Marks,
         queue: Queue,
         errands: Errands,
         coder: Coder | None,
         clock: Clock,
         metrics: Metrics,
+        usage: Usage,
         lifecycle: Lifecycle,
     ) -> None:
         self.rules = rules
         self.profile = profile
+        self.callers = callers
         self.store = store
+        self.marks = marks
         self.queue = queue
         self.errands = errands
         self.coder = coder
         self.clock = clock
         self.metrics = metrics
+        self.usage = usage
         self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,17 +146,20 @@ class Proxy:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
         self._tell(exchange, answer)
-        extra: Headers = [(b"x-request-id", exchange.id)]
         if self.lifecycle.draining:
-            extra.append((b"connection", b"close"))
-        await answer.send(send, head=exchange.method == "HEAD", extra=extra)
+            exchange.told.append((b"connection", b"close"))
+        await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
+        granted = self._cross_origin(exchange)
+        if granted is not None:
+            return granted
         exchange.check_method(self.rules.passed)
-        tenant = exchange.tenant = self.profile.identify(exchange.headers)
+        await self.callers.identify(exchange)
         query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
-        access = authorise(tenant, query)
+        access = authorise(exchange.tenant, query)
+        await self.callers.admit(exchange)
         errand = self._errand(exchange, query, access)
         if exchange.method not in READS:
             return await self._pass(errand)
@@ -160,7 +186,15 @@ class Proxy:
         encoded = encode(*(part for header in sent for part in header)) if sent else b""
         key = cache_key(self.rules.prefix, access.scope, query.canonical, query.exact, encoded)
         question = Question(query, key, sent, access.credential is not None, wishes.no_store)
-        return Errand(question, access, exchange, Asked(wishes, sent))
+        return Errand(question, access, exchange, Asked(wishes, sent), self.marks.covering(query))
+
+    def _cross_origin(self, exchange: Exchange) -> Answer | None:
+        """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
+        asked = preflight(exchange.method, exchange.headers, self.profile.origins_of(None))
+        if asked is None:
+            return None
+        status, headers = asked
+        return Answer(status, headers, b"", Outcome.BYPASS, "preflight")
 
     async def _decide_on(self, errand: Errand) -> Decision:
         """What to do, from what is near, then from what Redis has: at most one round trip.
@@ -216,8 +250,9 @@ class Proxy:
     async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[Landing, bool]:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
-        work = self.errands.fetch(errand.question, errand.access, entries)
-        whole = self.errands.fetch(errand.question, errand.access)
+        tenant = errand.exchange.tenant.id
+        work = self.errands.fetch(errand.question, errand.access, tenant, entries)
+        whole = self.errands.fetch(errand.question, errand.access, tenant)
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
@@ -229,21 +264,21 @@ class Proxy:
             return landing, led
 
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join(errand.key.flight)
+            landing, led = await join(errand.flight)
             if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
             if not self.profile.shares_unstored:
-                return await join(f"{errand.key.flight}.{secrets.token_hex(8)}")
-        return await join(f"{errand.key.flight}.{exact}")
+                return await join(f"{errand.flight}.{secrets.token_hex(8)}")
+        return await join(f"{errand.flight}.{exact}")
 
     async def _join(self, errand: Errand, flight: str, work: Work, timeout: float) -> tuple[Landing, bool]:
-        tenant, recheck = errand.exchange.tenant.id, self._recheck(errand)
-        return await self.queue.land(flight, errand.key.exact, tenant, Band.PEOPLE, work, recheck, timeout)
+        payer, recheck = payer_of(errand.exchange.tenant), self._recheck(errand)
+        return await self.queue.land(flight, errand.key.exact, payer, Band.PEOPLE, work, recheck, timeout)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
-        work = self.errands.fetch(errand.question, errand.access, (entry,))
-        tenant = errand.exchange.tenant.id
-        self.queue.refresh(errand.key.flight, errand.key.exact, tenant, work, self._recheck(errand))
+        tenant = errand.exchange.tenant
+        work = self.errands.fetch(errand.question, errand.access, tenant.id, (entry,))
+        self.queue.refresh(errand.flight, errand.key.exact, payer_of(tenant), work, self._recheck(errand))
 
     def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
@@ -273,11 +308,11 @@ class Proxy:
             return [each for key in keys for each in (key.entry, key.error)]
 
         passage = Passage(exchange.method.encode(), content, self.rules.authorities | hosts, keys_of)
-        work = self.errands.passing(errand.question, access, passage)
-        flight = f"{errand.key.flight}.{secrets.token_hex(8)}"
+        work = self.errands.passing(errand.question, access, exchange.tenant.id, passage)
+        flight = f"{errand.flight}.{secrets.token_hex(8)}"
         landing, _ = await exchange.while_connected(
             self.queue.land(
-                flight, flight, exchange.tenant.id, Band.PEOPLE, work, _nothing, self.rules.caller_timeout
+                flight, flight, payer_of(exchange.tenant), Band.PEOPLE, work, _nothing, self.rules.caller_timeout
             )
         )
         if landing.error is not None:
@@ -286,7 +321,18 @@ class Proxy:
         return self._answer(landing.entry, Outcome.BYPASS, exchange, detail="method")
 
     def _decide(self, errand: Errand, found: Found) -> Decision:
-        return decide(errand.asked, found.entries, found.error, now=self.clock.now(), rules=self.rules.rules)
+        entries, errors = self._counting(errand, found.entries), found.error and (found.error,)
+        error = next(iter(self._counting(errand, errors or ())), None)
+        return decide(errand.asked, entries, error, now=self.clock.now(), rules=self.rules.rules)
+
+    def _counting(self, errand: Errand, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """What is stored, as it counts for this tenant, and after purges."""
+        lifetimes = errand.exchange.tenant.lifetimes
+        if entries and lifetimes:
+            entries = overridden(entries, lifetimes)
+        if entries and errand.marked is not None:
+            entries = purged(errand.marked, entries)
+        return entries
 
     def _stored(self, entry: Entry, exchange: Exchange) -> Answer:
         if entry.fresh_until > self.clock.now():
@@ -303,6 +349,8 @@ class Proxy:
     def _tell(self, exchange: Exchange, answer: Answer) -> None:
         family = "none" if exchange.query is None else exchange.query.family
         self.metrics.requests.labels(family=family, outcome=answer.outcome, status=answer.status).inc()
+        self.usage.request(exchange.tenant.id, exchange.key_id, hit=answer.outcome in SPARED)
+        self._tell_origin(exchange)
         if answer.outcome is not Outcome.HIT:
             log.info(
                 "request",
@@ -313,6 +361,12 @@ class Proxy:
                 status=answer.status,
                 **({"detail": answer.detail} if answer.detail else {}),
             )
+
+    def _tell_origin(self, exchange: Exchange) -> None:
+        """Lets a tenant's own pages read the answer, refusals too; one without a tenant, anybody's pages."""
+        origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
+        if origins:
+            exchange.told += response_headers(exchange.header(b"origin"), origins)
 
 
 async def _nothing() -> Landing | None:

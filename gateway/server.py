@@ -44,7 +44,6 @@ def serve(settings: Settings, factory: Factory, announce: Announce) -> int:
 def opening(settings: Settings, public: str, admin: str) -> str:
     """What a gateway says of itself when it starts; no secrets."""
     redis_url = settings.redis_url.get_secret_value()
-    registry = settings.registry.get_secret_value()
     unlimited = settings.budget == "unlimited"
     lines = {
         "public": public,
@@ -53,7 +52,7 @@ def opening(settings: Settings, public: str, admin: str) -> str:
         "redis": masked_url(redis_url),
         "budget": settings.budget if unlimited else f"{settings.budget}, burst {settings.budget_burst}",
         "workers": settings.workers,
-        "registry": settings.registry_file.absolute() if settings.registry_file else masked_url(registry),
+        "registry": settings.registry.absolute(),
     }
     told = [f"stats-gateway {__version__}", *(f"  {name:<9} {value}" for name, value in lines.items())]
     return "\n".join(told + [MEMORY_WARNING] * (redis_url == "memory://"))

@@ -14,9 +14,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -55,15 +53,6 @@ def _words(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
-
-
-class AdminToken(BaseModel):
-    """A named token of the admin API: the SHA-256 of its text, and what it may do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    role: Literal["read-only", "read-write"] = "read-only"
 
 
 class Settings(BaseSettings):
@@ -147,9 +136,7 @@ class Settings(BaseSettings):
     content_codings: Words = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
     # Who may ask
-    registry: SecretStr = Field(
-        SecretStr("tenants.toml"), description="the registry: a file, or redis://… or rediss://…"
-    )
+    registry: Path = Field(Path("tenants.toml"), description="the registry file")
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
     )
@@ -168,14 +155,6 @@ class Settings(BaseSettings):
         (), description="addresses or networks whose X-Forwarded-For tells a client's address"
     )
 
-    # Administration
-    admin_token: SecretStr = Field(SecretStr(""), description="a read-write token for the admin API")
-    admin_tokens: dict[str, AdminToken] = Field(
-        {}, description="named tokens: digest (sha256:… of the token) and role (read-only or read-write)"
-    )
-    admin_hosts: Words = Field(
-        (), description="names, besides loopback's, by which the admin listener may be called"
-    )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
@@ -230,14 +209,6 @@ class Settings(BaseSettings):
             ip_network(network, strict=False)
         return value
 
-    @field_validator("registry")
-    @classmethod
-    def _registry_reads(cls, value: SecretStr) -> SecretStr:
-        place = value.get_secret_value()
-        if not place.strip() or ("://" in place and not re.match(r"^rediss?://[^/]", place)):
-            raise ValueError("must be a file, or redis://host[:port][/db] or rediss://…")
-        return value
-
     @field_validator("redis_url")
     @classmethod
     def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
@@ -259,12 +230,6 @@ class Settings(BaseSettings):
         if self.redis_url.get_secret_value() == "memory://" and self.workers > 1:
             raise ValueError("memory:// cannot be shared by several workers; set STATS_GATEWAY_REDIS_URL")
         return self
-
-    @property
-    def registry_file(self) -> Path | None:
-        """The registry's file, or None where it is in Redis."""
-        place = self.registry.get_secret_value()
-        return None if "://" in place else Path(place)
 
     @property
     def budget_interval(self) -> float | None:

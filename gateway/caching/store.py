@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
+from gateway.caching.marks import LONGEST_LIFE
 from gateway.caching.near import NearCache, Record
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, redis_errors, shielded
@@ -54,7 +55,8 @@ class Store:
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it."""
         self.near.put(entry)
-        ttl = max(1, int((max(entry.drop_at, entry.keep_until, entry.serve_until) - now) * 1000))
+        life = max(entry.drop_at, entry.keep_until, entry.serve_until) - now
+        ttl = max(1, int(min(life, LONGEST_LIFE) * 1000))
         return Invocation(PUT, entry.key, (encode(entry), ttl))
 
     def invalidate(self, key: str, now: float) -> Invocation:

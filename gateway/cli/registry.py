@@ -24,8 +24,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 def open_registry(path: Path | None) -> FileRegistry:
     """The registry that the settings name, or the one at ``path``; what is amiss with it goes to stderr."""
-    settings = load_settings(registry=None if path is None else str(path))
-    place = settings.registry_file or Path("tenants.toml")
+    settings = load_settings(registry=path)
+    place = settings.registry
     keyring = Keyring(settings.encryption_keys.get_secret_value(), place)
     complaint = keyring.complaint()
     if complaint is not None:

@@ -19,7 +19,7 @@ def serve(
     workers: int | None = typer.Option(None, help="Worker processes; more than one needs Redis."),
     config: Path | None = typer.Option(None, help="TOML file with settings."),
     upstream: str | None = typer.Option(None, help="Base URL of the statistics service."),
-    registry: str | None = typer.Option(None, help="The registry: a file, or a Redis URL."),
+    registry: Path | None = typer.Option(None, help="The registry file."),
     budget: str | None = typer.Option(None, help="How fast the fleet may ask: N/s, N/m, N/h or unlimited."),
     budget_burst: int | None = typer.Option(None, help="Upstream calls that may follow at once."),
     allow_anonymous: bool | None = typer.Option(

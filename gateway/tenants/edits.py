@@ -6,7 +6,7 @@ from collections.abc import Callable, MutableMapping
 from datetime import datetime
 from typing import Any
 
-from gateway.errors import ConfigurationError
+from gateway.errors import NoSuchRecord
 from gateway.tenants.keys import KEY_ID
 from gateway.tenants.tables import DIGEST
 
@@ -23,6 +23,28 @@ def put_tenant(tenant_id: str, name: str | None) -> Edit:
             _put(document, "tenants", tenant_id, row)
         elif name is not None:
             document["tenants"][tenant_id]["name"] = name
+
+    return edit
+
+
+def set_field(tenant_id: str, name: str, value: Any) -> Edit:
+    """Sets one of a tenant's own fields; None takes it out, so that the default holds."""
+
+    def edit(document: Document) -> None:
+        _set(_tenant(document, tenant_id), name, value)
+
+    return edit
+
+
+def set_in(tenant_id: str, group: str, name: str, value: Any) -> Edit:
+    """Sets one of a tenant's limits or lifetimes; None takes it out."""
+
+    def edit(document: Document) -> None:
+        tenant = _tenant(document, tenant_id)
+        if group in tenant:
+            _set(tenant[group], name, value)
+        elif value is not None:
+            tenant[group] = {name: value}
 
     return edit
 
@@ -57,15 +79,19 @@ def remove_credential(tenant_id: str, institution: str) -> Edit:
     def edit(document: Document) -> None:
         institutions = _tenant(document, tenant_id).get("institutions", {})
         if institution not in institutions:
-            raise ConfigurationError(f"tenant {tenant_id!r} has no credential for {institution!r}")
+            raise NoSuchRecord(f"tenant {tenant_id!r} has no credential for {institution!r}")
         del institutions[institution]
 
     return edit
 
 
-def put_key(tenant_id: str, key_id: str, digest: bytes, label: str, created: datetime) -> Edit:
+def put_key(
+    tenant_id: str, key_id: str, digest: bytes, label: str, created: datetime, expires: datetime | None = None
+) -> Edit:
     """Adds a key to a tenant."""
-    row = {"digest": DIGEST + digest.hex(), "label": label, "created": created}
+    row: dict[str, Any] = {"digest": DIGEST + digest.hex(), "label": label, "created": created}
+    if expires is not None:
+        row["expires"] = expires
 
     def edit(document: Document) -> None:
         _put(_tenant(document, tenant_id), "keys", key_id, row)
@@ -77,21 +103,47 @@ def revoke_key(key_id: str, revoked: datetime) -> Edit:
     """Marks a key as revoked; one that was revoked before keeps its date."""
 
     def edit(document: Document) -> None:
-        for tenant in document.get("tenants", {}).values():
-            if key_id in tenant.get("keys", {}):
-                tenant["keys"][key_id].setdefault("revoked", revoked)
-                return
-        # What does not look like an id may be a whole key pasted by mistake: never repeated.
-        shown = f" {key_id}" if KEY_ID.fullmatch(key_id) else ""
-        raise ConfigurationError(f"there is no key with the id{shown}; see: stats-gateway key list TENANT")
+        _key(document, key_id).setdefault("revoked", revoked)
 
     return edit
+
+
+def expire_key(key_id: str, expires: datetime) -> Edit:
+    """Lets a key expire at a moment, unless it does so earlier."""
+
+    def edit(document: Document) -> None:
+        key = _key(document, key_id)
+        if "expires" not in key or key["expires"] > expires:
+            key["expires"] = expires
+
+    return edit
+
+
+def _key(document: Document, key_id: str) -> Any:
+    for tenant in document.get("tenants", {}).values():
+        if key_id in tenant.get("keys", {}):
+            return tenant["keys"][key_id]
+    raise no_such_key(key_id)
+
+
+def no_such_key(key_id: str) -> NoSuchRecord:
+    """The error about a key that is not there."""
+    # What does not look like an id may be a whole key pasted by mistake: never repeated.
+    shown = f" {key_id}" if KEY_ID.fullmatch(key_id) else ""
+    return NoSuchRecord(f"there is no key with the id{shown}; see: stats-gateway key list TENANT")
+
+
+def _set(table: Any, name: str, value: Any) -> None:
+    if value is not None:
+        table[name] = value
+    elif name in table:
+        del table[name]
 
 
 def _tenant(document: Document, tenant_id: str) -> Any:
     tenants = document.get("tenants", {})
     if tenant_id not in tenants:
-        raise ConfigurationError(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
+        raise NoSuchRecord(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
     return tenants[tenant_id]
 
 

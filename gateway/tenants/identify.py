@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import NamedTuple
 
 from gateway.errors import AmbiguousKey, Headers, Unauthenticated
 from gateway.tenants import keys
 from gateway.tenants.directory import Directory
-from gateway.tenants.tenant import ANONYMOUS, Tenant
+from gateway.tenants.tenant import Key, Tenant
 
 MAX_BYTES = 512
 """The longest value of a header that holds a key; a key has 58 bytes, base64 and a username add some."""
 
 
-def identify(headers: Headers, directory: Directory, allow_anonymous: bool) -> Tenant:
-    """The tenant whose key a request presents; ANONYMOUS without a key where that is allowed.
+class Caller(NamedTuple):
+    """Whose request it is, and by which key; callers without one have none."""
+
+    tenant: Tenant
+    key: Key | None = None
+
+
+def identify(headers: Headers, directory: Directory, anonymous: Tenant | None, now: float) -> Caller:
+    """Whose key a request presents at ``now``; without a key ``anonymous``, where that is allowed.
 
     Raises Unauthenticated without a key where one is needed, and, with one and the same message, for a key
-    that is unknown, revoked or a disabled tenant's; else as ``presented_key`` does.
+    that is unknown, revoked, expired or a disabled tenant's; else as ``presented_key`` does.
     """
     key = presented_key(headers)
     if key is None:
-        if allow_anonymous:
-            return ANONYMOUS
+        if anonymous is not None:
+            return Caller(anonymous)
         raise Unauthenticated(
             "A gateway key is needed, in X-API-Key, as a Bearer token, or as the password of Basic auth"
         )
-    tenant = directory.tenant_of(key)
-    if tenant is None:
+    holder = directory.holder_of(key, now)
+    if holder is None:
         raise Unauthenticated("The gateway key is unknown or no longer valid")
-    return tenant
+    return Caller(*holder)
 
 
 def presented_key(headers: Headers) -> bytes | None:

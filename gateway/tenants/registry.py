@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,19 @@ class FileRegistry:
             steps.append(edits.put_credential(tenant_id, pair.institution, pair.username, sealed))
         self._edit(*steps)
 
+    def change(self, tenant_id: str, **fields: Any) -> None:
+        """Sets a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``; None restores a default.
+
+        ``limits`` and ``lifetimes`` are mappings, of which each name is set by itself.
+        """
+        steps: list[Edit] = []
+        for name, value in fields.items():
+            if name in ("limits", "lifetimes"):
+                steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
+            else:
+                steps.append(edits.set_field(tenant_id, name, value))
+        self._edit(*steps)
+
     def remove(self, tenant_id: str, institution: str | None = None) -> None:
         """Removes a tenant with its keys and credentials, or its credential for one institution."""
         if institution is None:
@@ -119,12 +132,35 @@ class FileRegistry:
         else:
             self._edit(edits.remove_credential(tenant_id, institution))
 
-    def add_key(self, tenant_id: str, label: str = "", *, now: datetime | None = None) -> str:
+    def add_key(
+        self,
+        tenant_id: str,
+        label: str = "",
+        *,
+        expires: datetime | None = None,
+        now: datetime | None = None,
+    ) -> str:
         """Gives a tenant a new key and returns its text, which nothing can show again."""
         check_text(label, "label")
         minted = keys.mint()
         created = _whole_seconds(now)
-        self._edit(edits.put_key(tenant_id, minted.id, minted.digest, label, created))
+        self._edit(edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
+        return minted.text
+
+    def rotate_key(self, key_id: str, overlap: float, *, now: datetime | None = None) -> str:
+        """Gives a key's holder a new one of the same label and returns its text; the old one works for another
+        ``overlap`` seconds."""
+        found = [
+            (tenant_id, table.keys[key_id]) for tenant_id, table in self.tables().items() if key_id in table.keys
+        ]
+        if not found:
+            raise edits.no_such_key(key_id)
+        ((tenant_id, old),) = found
+        minted, moment = keys.mint(), now or datetime.now(UTC)
+        self._edit(
+            edits.put_key(tenant_id, minted.id, minted.digest, old.label, _whole_seconds(moment)),
+            edits.expire_key(key_id, moment + timedelta(seconds=overlap)),
+        )
         return minted.text
 
     def revoke_key(self, key_id: str, *, now: datetime | None = None) -> None:

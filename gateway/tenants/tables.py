@@ -1,7 +1,8 @@
 """The registry's tables: what each may hold, and tenants made of them. Pure.
 
-``[tenants.<id>]`` holds ``name`` and ``enabled``; ``[tenants.<id>.institutions.<institution>]`` a username and a
-sealed password; ``[tenants.<id>.keys.<key id>]`` a key's digest, label and dates. Nothing else is accepted.
+``[tenants.<id>]`` holds ``name``, ``enabled``, ``note``, ``origins``, ``limits`` and ``lifetimes``;
+``[tenants.<id>.institutions.<institution>]`` a username and a sealed password; ``[tenants.<id>.keys.<key id>]`` a
+key's digest, label and dates. Nothing else is accepted.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from gateway.errors import ConfigurationError
 from gateway.tenants.keys import KEY_ID
-from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant
+from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
 from gateway.tenants.vault import SEALED, Vault
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 INSTITUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,62}")
 FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top"})
 DIGEST = "sha256:"
+ORIGIN = re.compile(
+    r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?"
+)
 
 CONTROLS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 """Characters that no name may hold: controls, and what is not UTF-8 on the command line."""
@@ -29,6 +33,11 @@ CONTROLS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 Text = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^[^{CONTROLS}]*\Z")]
 Digest = Annotated[str, msgspec.Meta(pattern=rf"^{DIGEST}[0-9a-f]{{64}}\Z")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+Share = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
+Life = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86_400)]
+Note = Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
 class InstitutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,17 +56,32 @@ class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: Digest
     label: Text = ""
     created: Moment | None = None
+    expires: Moment | None = None
     revoked: Moment | None = None
 
     def __repr__(self) -> str:
         return f"KeyTable(label={self.label!r}, created={self.created}, revoked={self.revoked})"
 
 
+class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant's limits as they are stored; what is absent is no limit of its own."""
+
+    requests_per_second: Rate | None = None
+    burst: Count | None = None
+    requests_per_day: Count | None = None
+    queued: Count | None = None
+    share: Share = 1.0
+
+
 class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant as it is stored."""
+    """A tenant as it is stored; ``lifetimes`` are seconds by the settings' names without ``lifetime_``."""
 
     name: Text = ""
     enabled: bool = True
+    note: Note = ""
+    origins: tuple[str, ...] = ()
+    limits: LimitsTable = LimitsTable()
+    lifetimes: dict[Literal["closed", "open", "totals", "empty", "error", "forbidden"], Life] = {}
     institutions: dict[str, InstitutionTable] = {}
     keys: dict[str, KeyTable] = {}
 
@@ -92,6 +116,10 @@ def tenants_of(tables: Tables, vault: Vault) -> list[Tenant]:
             id=tenant_id,
             name=table.name or tenant_id,
             enabled=table.enabled,
+            limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
+            lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
+            origins=table.origins,
+            note=table.note,
             credentials={
                 institution: _credential(tenant_id, institution, stored, vault)
                 for institution, stored in table.institutions.items()
@@ -121,6 +149,15 @@ def check_institution(institution: str) -> None:
         )
     if institution in FAMILY_NAMES:
         raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
+
+
+def check_origin(origin: str, where: str = "") -> None:
+    """Raises ConfigurationError for what is neither ``*`` nor an origin as browsers write it (RFC 6454 §6.2)."""
+    if origin != "*" and ORIGIN.fullmatch(origin) is None:
+        said = f"{where}: " if where else ""
+        raise ConfigurationError(
+            f"{said}{origin!r} is no origin: it must be like https://dashboard.example.org, without a path, or *"
+        )
 
 
 def check_text(text: str, what: str) -> None:
@@ -154,8 +191,11 @@ def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:
     for key_id in keys:
         if KEY_ID.fullmatch(key_id) is None:
             raise ConfigurationError(f"{where}: a key's id is 10 letters and digits")
+    table = _convert(fields, TenantTable, where)
+    for origin in table.origins:
+        check_origin(origin, where)
     return msgspec.structs.replace(
-        _convert(fields, TenantTable, where),
+        table,
         institutions={name: _institution_table(table, name, where) for name, table in institutions.items()},
         keys={name: _convert(table, KeyTable, f"{where}, key {name}") for name, table in keys.items()},
     )
@@ -212,5 +252,6 @@ def _key(key_id: str, stored: KeyTable) -> Key:
         digest=bytes.fromhex(stored.digest.removeprefix(DIGEST)),
         label=stored.label,
         created=stored.created,
+        expires=stored.expires,
         revoked=stored.revoked,
     )

@@ -14,6 +14,7 @@ from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.replies import (
     Claimed,
     Closed,
@@ -83,7 +84,7 @@ class Board:
         return f"<Board {self._key} of {self.process}>"
 
     async def submit(
-        self, id: str, tenant: str, band: Band, *, token: str, looked: bool
+        self, id: str, payer: Payer, band: Band, *, token: str, looked: bool
     ) -> Claimed | Queued | Running | LookAgain | Full | Closed:
         """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
 
@@ -91,9 +92,9 @@ class Board:
         """
         with redis_errors(self._client):
             sent = time.monotonic()
-            job = (id, tenant, int(band), token, int(looked))
-            bounds = (self._rules.max_queued, self._rules.max_per_tenant)
-            reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds))
+            job = (id, payer.tenant, int(band), token, int(looked))
+            bounds = (self._rules.max_queued, payer.most(self._rules.max_per_tenant))
+            reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds, payer.cost))
             match reply[0]:
                 case b"claimed":
                     return _claimed(reply, sent)

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
+from gateway.upstream.payer import Payer
 from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 
@@ -65,7 +66,7 @@ class Flight:
 
     id: str
     exact: str
-    tenant: str
+    payer: Payer
     band: Band
     work: Work
     recheck: Recheck

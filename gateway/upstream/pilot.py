@@ -76,7 +76,7 @@ class Pilot:
             await self._heart.beat()
         for _ in range(MAX_TURNS):
             reply = await self._board.submit(
-                flight.id, flight.tenant, flight.band, token=flight.token, looked=looked
+                flight.id, flight.payer, flight.band, token=flight.token, looked=looked
             )
             looked = False
             match reply:

@@ -18,6 +18,7 @@ from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
 from gateway.upstream.local import Local
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.pilot import Pilot
 from gateway.upstream.replies import Left, Pulse, Queued
 from gateway.upstream.waiting import Background, jittered, kept_alive
@@ -131,7 +132,7 @@ class Queue:
                 return
 
     async def land(
-        self, id: str, exact: str, tenant: str, band: Band, work: Work, recheck: Recheck, timeout: float
+        self, id: str, exact: str, payer: Payer, band: Band, work: Work, recheck: Recheck, timeout: float
     ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
@@ -140,7 +141,7 @@ class Queue:
         first; the flight goes on all the same.
         """
         started = id not in self._flights
-        flight = self._join(id, exact, tenant, band, work, recheck)
+        flight = self._join(id, exact, payer, band, work, recheck)
         flight.waiters += 1
         try:
             done, _ = await asyncio.wait({flight.task}, timeout=timeout)
@@ -160,22 +161,22 @@ class Queue:
             retry_after=await self._expected_wait(flight),
         )
 
-    def refresh(self, id: str, exact: str, tenant: str, work: Work, recheck: Recheck) -> None:
+    def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck) -> None:
         """Starts a background flight, unless one of this id is under way or the gate is closed."""
         if id not in self._flights and not self.gate_closed_for:
-            self._join(id, exact, tenant, Band.REFRESH, work, recheck)
+            self._join(id, exact, payer, Band.REFRESH, work, recheck)
 
     # A flight's life
 
-    def _join(self, id: str, exact: str, tenant: str, band: Band, work: Work, recheck: Recheck) -> Flight:
+    def _join(self, id: str, exact: str, payer: Payer, band: Band, work: Work, recheck: Recheck) -> Flight:
         flight = self._flights.get(id)
         if flight is None:
-            flight = Flight(id, exact, tenant, band, work, recheck)
+            flight = Flight(id, exact, payer, band, work, recheck)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._pilot.fly(flight))
             flight.task.add_done_callback(lambda _: self._forget(flight))
         elif band < flight.band:
-            flight.tenant = tenant
+            flight.payer = payer
             self._promote(flight, band)
         return flight
 

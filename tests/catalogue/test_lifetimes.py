@@ -279,7 +279,7 @@ def test_an_entry_past_its_max_age_on_arrival_only_stands_in_for_failures() -> N
 @pytest.mark.parametrize("directive", [b"must-revalidate", b"proxy-revalidate"])
 def test_an_answer_that_must_be_revalidated_is_never_served_stale(directive: bytes) -> None:
     life = judged(CLOSED, cache_control=directive)
-    assert life == Lifetime(Kind.ENTRY, *[NOON + 100_000] * 3, "closed", math.inf)
+    assert life == Lifetime(Kind.ENTRY, NOON + 1e5, NOON + 1e5, NOON + 1e5, "closed", math.inf)
 
 
 def test_an_error_record_lives_no_longer_than_its_max_age() -> None:

@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,10 @@ def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> N
     assert (added.code, added.out) == (0, "")
     made = command("key", "add", "reports", given=b"", **settings)
     directory = FileRegistry(path, Keyring(key, path)).load()
-    tenant = directory.tenant_of(made.out.removesuffix("\n").encode())
-    assert tenant is not None
+    holder = directory.holder_of(made.out.removesuffix("\n").encode(), time.time())
+    assert holder is not None
     expected = Keyring(key, path).vault().fingerprint("lboro", "lboro", "pässword")
-    assert tenant.credentials["lboro"].fingerprint == expected
+    assert holder.tenant.credentials["lboro"].fingerprint == expected
     assert not path.with_name("who.toml.key").exists()
 
 

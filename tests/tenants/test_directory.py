@@ -11,6 +11,8 @@ from gateway.tenants import keys
 from gateway.tenants.directory import Directory
 from gateway.tenants.tenant import Key, Tenant
 
+NOW = 1_700_000_000.0
+
 
 def holding(minted: keys.Minted, **changes: Any) -> Tenant:
     revoked = changes.pop("revoked", None)
@@ -21,19 +23,33 @@ def holding(minted: keys.Minted, **changes: Any) -> Tenant:
 def test_a_live_key_finds_its_tenant() -> None:
     minted = keys.mint()
     tenant = holding(minted)
-    assert Directory([tenant]).tenant_of(minted.text.encode()) is tenant
+    assert Directory([tenant]).holder_of(minted.text.encode(), NOW) == (tenant, tenant.keys[minted.id])
 
 
 def test_the_right_id_with_another_secret_finds_nobody() -> None:
     minted, other = keys.mint(), keys.mint()
     forged = f"sgw_{minted.id}_{other.text.rpartition('_')[2]}".encode()
-    assert Directory([holding(minted)]).tenant_of(forged) is None
+    assert Directory([holding(minted)]).holder_of(forged, NOW) is None
 
 
 def test_a_revoked_key_and_a_disabled_tenants_find_nobody() -> None:
     minted = keys.mint()
     for tenant in (holding(minted, revoked=datetime(2999, 1, 1, tzinfo=UTC)), holding(minted, enabled=False)):
-        assert Directory([tenant]).tenant_of(minted.text.encode()) is None
+        assert Directory([tenant]).holder_of(minted.text.encode(), NOW) is None
+
+
+def test_an_expired_key_finds_nobody_from_its_moment_on() -> None:
+    minted = keys.mint()
+    key = Key(minted.id, minted.digest, expires=datetime.fromtimestamp(NOW, UTC))
+    directory = Directory([Tenant(id="reports", name="Reports", keys={minted.id: key})])
+    assert directory.holder_of(minted.text.encode(), NOW - 0.001) is not None
+    assert directory.holder_of(minted.text.encode(), NOW) is None
+
+
+def test_it_knows_the_origins_of_all_enabled_tenants() -> None:
+    one, two = Tenant(id="a", name="A", origins=("https://a",)), Tenant(id="b", name="B", origins=("https://b",))
+    off = Tenant(id="c", name="C", origins=("https://c",), enabled=False)
+    assert Directory([one, two, off]).origins == {"https://a", "https://b"}
 
 
 def test_a_directory_does_not_change() -> None:

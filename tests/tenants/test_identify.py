@@ -12,19 +12,22 @@ from hypothesis import strategies as st
 from gateway.errors import AmbiguousKey, Headers, Unauthenticated, render
 from gateway.tenants import keys
 from gateway.tenants.directory import Directory
-from gateway.tenants.identify import identify, presented_key
+from gateway.tenants.identify import Caller, identify, presented_key
 from gateway.tenants.tenant import ANONYMOUS, Key, Tenant
 
 MINTED = keys.mint()
 OTHER = keys.mint()
 REVOKED = keys.mint()
 DISABLED = keys.mint()
+EXPIRED = keys.mint()
+NOW = 1_800_000_000.0
 KEY = MINTED.text.encode()
 REPORTS = Tenant(
     id="reports",
     name="Reports",
     keys={
         MINTED.id: Key(MINTED.id, MINTED.digest),
+        EXPIRED.id: Key(EXPIRED.id, EXPIRED.digest, expires=datetime(2026, 1, 1, tzinfo=UTC)),
         REVOKED.id: Key(REVOKED.id, REVOKED.digest, revoked=datetime(2026, 1, 1, tzinfo=UTC)),
     },
 )
@@ -60,7 +63,7 @@ WAYS = {
 @pytest.mark.parametrize("header", WAYS.values(), ids=WAYS)
 def test_each_way_of_sending_a_key_finds_its_tenant(header: tuple[bytes, bytes]) -> None:
     headers = [(b"host", b"gateway"), header, (b"accept", b"*/*")]
-    assert identify(headers, DIRECTORY, allow_anonymous=False) is REPORTS
+    assert identify(headers, DIRECTORY, None, NOW).tenant is REPORTS
 
 
 def test_the_same_key_in_two_different_headers_is_fine() -> None:
@@ -68,21 +71,23 @@ def test_the_same_key_in_two_different_headers_is_fine() -> None:
 
 
 def test_no_key_is_anonymous_where_that_is_allowed() -> None:
-    assert identify([(b"host", b"gateway")], DIRECTORY, allow_anonymous=True) is ANONYMOUS
+    assert identify([(b"host", b"gateway")], DIRECTORY, ANONYMOUS, NOW) == Caller(ANONYMOUS)
 
 
 def test_no_key_is_refused_where_one_is_needed() -> None:
     with pytest.raises(Unauthenticated, match="is needed"):
-        identify([], DIRECTORY, allow_anonymous=False)
+        identify([], DIRECTORY, None, NOW)
 
 
-@pytest.mark.parametrize("allow_anonymous", [True, False])
-def test_unknown_revoked_forged_and_disabled_keys_are_refused_with_one_message(allow_anonymous: bool) -> None:
+@pytest.mark.parametrize("anonymous", [ANONYMOUS, None], ids=["allowed", "refused"])
+def test_unknown_revoked_expired_forged_and_disabled_keys_are_refused_with_one_message(
+    anonymous: Tenant | None,
+) -> None:
     forged = f"sgw_{MINTED.id}_{'x' * 43}"
     messages = set()
-    for text in (OTHER.text, REVOKED.text, DISABLED.text, forged, "no-key-at-all"):
+    for text in (OTHER.text, REVOKED.text, EXPIRED.text, DISABLED.text, forged, "no-key-at-all"):
         with pytest.raises(Unauthenticated) as refusal:
-            identify([api_key(text.encode())], DIRECTORY, allow_anonymous)
+            identify([api_key(text.encode())], DIRECTORY, anonymous, NOW)
         messages.add(refusal.value.message)
     assert len(messages) == 1
 
@@ -105,7 +110,7 @@ BAD = {
 @pytest.mark.parametrize("headers", BAD.values(), ids=BAD)
 def test_bad_key_headers_are_ambiguous(headers: Headers) -> None:
     with pytest.raises(AmbiguousKey) as refusal:
-        identify(headers, DIRECTORY, allow_anonymous=True)
+        identify(headers, DIRECTORY, ANONYMOUS, NOW)
     assert render(refusal.value)[0] == 400
 
 
@@ -125,7 +130,7 @@ REFUSED = {
 @pytest.mark.parametrize("headers", REFUSED.values(), ids=REFUSED)
 def test_useless_keys_are_refused_even_where_none_is_needed(headers: Headers) -> None:
     with pytest.raises(Unauthenticated) as refusal:
-        identify(headers, DIRECTORY, allow_anonymous=True)
+        identify(headers, DIRECTORY, ANONYMOUS, NOW)
     assert render(refusal.value)[0] == 401
 
 
@@ -155,7 +160,7 @@ lines = st.tuples(st.sampled_from([b"x-api-key", b"authorization", b"host", b"x-
 def test_any_headers_end_in_a_tenant_or_in_a_refusal(headers: Headers, allow_anonymous: bool) -> None:
     sent = [value for name, value in headers if name in (b"x-api-key", b"authorization")]
     try:
-        tenant = identify(headers, DIRECTORY, allow_anonymous)
+        tenant = identify(headers, DIRECTORY, ANONYMOUS if allow_anonymous else None, NOW).tenant
     except (AmbiguousKey, Unauthenticated):
         assert sent or not allow_anonymous
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,10 +65,10 @@ async def test_a_change_is_in_force_after_the_next_look_and_told_once(watched: W
 async def test_a_revoked_key_stops_working_after_the_next_look(watched: Watched) -> None:
     key = watched.registry.add_key("reports")
     await watched.look()
-    assert watched.registry.directory.tenant_of(key.encode()) is not None
+    assert watched.registry.directory.holder_of(key.encode(), time.time()) is not None
     watched.registry.revoke_key(key[4:14])
     await watched.look()
-    assert watched.registry.directory.tenant_of(key.encode()) is None
+    assert watched.registry.directory.holder_of(key.encode(), time.time()) is None
 
 
 async def test_a_broken_file_keeps_the_last_good_state_and_is_told_once_per_change(watched: Watched) -> None:

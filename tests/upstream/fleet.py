@@ -13,6 +13,7 @@ from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.gate import GateRules
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from gateway.upstream.replies import Claimed
 from gateway.upstream.signs import Kind, Sign, Verdict
@@ -71,7 +72,7 @@ class Fleet:
 
     def ask(self, queue: Queue, name: str, band: Band = Band.PEOPLE) -> asyncio.Task[Landing]:
         async def landed() -> Landing:
-            return (await queue.land(name, "x", "t", band, self.service.work(name), nothing, LONG))[0]
+            return (await queue.land(name, "x", Payer("t"), band, self.service.work(name), nothing, LONG))[0]
 
         return asyncio.create_task(landed())
 

@@ -15,6 +15,7 @@ from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.gate import GateRules
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from gateway.upstream.signs import Kind, Sign, Verdict
 
@@ -37,7 +38,7 @@ async def main(url: str, prefix: str) -> None:
     told = asyncio.create_task(tell(queue))
     loop = asyncio.get_running_loop()
     while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-        await queue.land(name, "x", "t", Band.PEOPLE, blocked, nothing, 10.0)
+        await queue.land(name, "x", Payer("t"), Band.PEOPLE, blocked, nothing, 10.0)
     told.cancel()
     await queue.stop(grace=0)
     await client.aclose()

@@ -14,6 +14,7 @@ from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.replies import Claimed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
 
 RULES = QueueRules(dead_after=0.05, max_queued=3)
@@ -33,7 +34,7 @@ def slow(redis_client: redis.asyncio.Redis, prefix: str) -> Boards:
 
 
 async def claimed(board: Board, id: str = "a") -> Claimed:
-    reply = await board.submit(id, "t", Band.PEOPLE, token="t", looked=True)
+    reply = await board.submit(id, Payer("t"), Band.PEOPLE, token="t", looked=True)
     assert isinstance(reply, Claimed)
     return reply
 
@@ -49,7 +50,7 @@ async def reaped(survivor: Board) -> None:
 async def test_one_leads_and_the_others_wait(board: Boards) -> None:
     leader, other = board(), board()
     claim = (await claimed(leader)).claim
-    assert await other.submit("a", "t", Band.PEOPLE, token="t", looked=False) == Running(claim.gen)
+    assert await other.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False) == Running(claim.gen)
     await leader.land([leader.landing(claim.id, claim.token, b"result")])
     assert await other.poll("a", claim.gen) == Landed(b"result")
 
@@ -65,15 +66,15 @@ async def test_after_a_landing_one_looks_again_before_one_flies(board: Boards) -
     leader, late = board(), board()
     claim = (await claimed(leader)).claim
     await leader.land([leader.landing(claim.id, claim.token, b"result")])
-    assert await late.submit("a", "t", Band.PEOPLE, token="t", looked=False) == LookAgain()
-    assert isinstance(await late.submit("a", "t", Band.PEOPLE, token="t", looked=True), Claimed)
+    assert await late.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False) == LookAgain()
+    assert isinstance(await late.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=True), Claimed)
 
 
 async def test_a_leader_that_was_thought_dead_lands_nothing(board: Boards) -> None:
     dead, survivor = board(), board()
     await dead.beat()
     stale = (await claimed(dead)).claim
-    await survivor.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    await survivor.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False)
     await reaped(survivor)
     fresh = await survivor.claim()
     assert isinstance(fresh, Claimed)
@@ -85,7 +86,7 @@ async def test_a_leader_that_was_thought_dead_lands_nothing(board: Boards) -> No
 async def test_what_only_the_dead_held_is_dropped(slow: Boards) -> None:
     dead, survivor = slow(), slow()
     await dead.beat()
-    assert isinstance(await dead.submit("a", "t", Band.PEOPLE, token="t", looked=False), Queued)
+    assert isinstance(await dead.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False), Queued)
     await reaped(survivor)
     assert (await survivor.beat()).queued == 0
 
@@ -96,33 +97,33 @@ async def test_leaders_that_keep_dying_cost_a_job_its_life(board: Boards) -> Non
     for _ in range(RULES.attempts):
         leader = board()
         await leader.beat()
-        reply = await leader.submit("a", "t", Band.PEOPLE, token="t", looked=True)
+        reply = await leader.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=True)
         if not isinstance(reply, Claimed):
             reply = await leader.claim()  # type: ignore[assignment]
         assert isinstance(reply, Claimed)
         gen = reply.claim.gen
-        await waiter.submit("a", "t", Band.PEOPLE, token="t", looked=True)
+        await waiter.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=True)
         await reaped(waiter)
     assert await waiter.poll("a", gen) == Landed(b"lost")
 
 
 async def test_a_full_queue_makes_room_for_people_first(slow: Boards) -> None:
     board = slow()
-    refreshed = await board.submit("refresh", "t", Band.REFRESH, token="t", looked=False)
+    refreshed = await board.submit("refresh", Payer("t"), Band.REFRESH, token="t", looked=False)
     assert isinstance(refreshed, Queued)
     for id in ("a", "b"):
-        assert isinstance(await board.submit(id, "t", Band.PEOPLE, token="t", looked=False), Queued)
-    assert await board.submit("refresh2", "t", Band.REFRESH, token="t", looked=False) == Full(3)
-    assert isinstance(await board.submit("c", "t", Band.PEOPLE, token="t", looked=False), Queued)
+        assert isinstance(await board.submit(id, Payer("t"), Band.PEOPLE, token="t", looked=False), Queued)
+    assert await board.submit("refresh2", Payer("t"), Band.REFRESH, token="t", looked=False) == Full(3)
+    assert isinstance(await board.submit("c", Payer("t"), Band.PEOPLE, token="t", looked=False), Queued)
     assert await board.poll("refresh", refreshed.gen) == Landed(b"dropped")
-    assert await board.submit("d", "t", Band.PEOPLE, token="t", looked=False) == Full(3)
+    assert await board.submit("d", Payer("t"), Band.PEOPLE, token="t", looked=False) == Full(3)
 
 
 async def test_ranks_count_those_who_go_before(slow: Boards) -> None:
     board = slow()
     gens = {}
     for id, band in (("refresh", Band.REFRESH), ("a", Band.PEOPLE), ("b", Band.PEOPLE)):
-        reply = await board.submit(id, "t", band, token="t", looked=False)
+        reply = await board.submit(id, Payer("t"), band, token="t", looked=False)
         assert isinstance(reply, Queued)
         gens[id] = reply.gen
     standings = {id: await board.poll(id, gen) for id, gen in gens.items()}
@@ -135,9 +136,9 @@ async def test_ranks_count_those_who_go_before(slow: Boards) -> None:
 
 async def test_a_job_that_others_hold_is_left_to_them(slow: Boards) -> None:
     one, other = slow(), slow()
-    reply = await one.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    reply = await one.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False)
     assert isinstance(reply, Queued)
-    await other.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    await other.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False)
     assert await one.leave("a", reply.gen) is Left.THEIRS
     assert await one.poll("a", reply.gen) == Gone()
     assert isinstance(await other.poll("a", reply.gen), Queued)
@@ -148,7 +149,7 @@ async def test_a_moved_slot_keeps_the_next_one_clear_of_its_allowance(
     redis_client: redis.asyncio.Redis, prefix: str
 ) -> None:
     board = Board(redis_client, prefix, Budget(0.001, 1), RULES)
-    await board.submit("a", "t", Band.PEOPLE, token="t", looked=False)
+    await board.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False)
     reply: object = None
     while not isinstance(reply, Claimed):
         reply = await board.claim()
@@ -183,7 +184,7 @@ async def test_a_reply_that_is_none_of_ours_is_no_reply(
     board = Board(Nonsense(redis_client, reply), prefix, Budget(1, 1), RULES)  # type: ignore[arg-type]
     claim = Claim("a", "1", "t", "0", 0.0)
     calls = [
-        board.submit("a", "t", Band.PEOPLE, token="t", looked=False),
+        board.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False),
         board.reslot(claim, "0", 1.0, 1.0),
         board.recover("a"),
         board.land([board.landing("a", "t", b"")]),

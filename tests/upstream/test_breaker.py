@@ -15,6 +15,7 @@ from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.breaker import MOST, Breaker, BreakerRules
 from gateway.upstream.flight import Band
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.replies import Claimed
 from gateway.upstream.signs import Verdict
 
@@ -47,7 +48,7 @@ class Fleet:
 
     async def land(self, process: int, verdict: Verdict) -> None:
         board = self.boards[process]
-        reply = await board.submit(f"f{time.monotonic_ns()}", "t", Band.PEOPLE, token="t", looked=True)
+        reply = await board.submit(f"f{time.monotonic_ns()}", Payer("t"), Band.PEOPLE, token="t", looked=True)
         assert isinstance(reply, Claimed)
         news = self.breakers[process].judge(verdict)
         await board.land([board.landing(reply.claim.id, "t", b"result", verdict=news)])

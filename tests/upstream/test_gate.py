@@ -15,6 +15,7 @@ from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.replies import Claimed, Closed
 from gateway.upstream.signs import ANSWERED, BLOCKED, FAILED, NOTHING, RESET, Kind, Sign
 
@@ -82,7 +83,7 @@ class Fleet:
 
     async def set_out(self) -> object:
         self.flights += 1
-        reply = await self.board().submit(f"f{self.flights}", "t", Band.PEOPLE, token="t", looked=True)
+        reply = await self.board().submit(f"f{self.flights}", Payer("t"), Band.PEOPLE, token="t", looked=True)
         assert isinstance(reply, Claimed | Closed)
         return reply.claim if isinstance(reply, Claimed) else None
 

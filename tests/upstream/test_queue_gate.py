@@ -16,6 +16,7 @@ import redis.asyncio
 from gateway.errors import GateClosed
 from gateway.upstream.board import QueueRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from gateway.upstream.signs import ANSWERED, FAILED, Sign, Verdict
 from tests.redis_server import RedisServer
@@ -85,7 +86,7 @@ async def test_while_closed_refreshes_are_dropped_and_leave_nothing(fleet: Fleet
     fleet.service.says(LENGTHY)
     await fleet.ask(one, "a")
     for queue in (one, unaware):
-        queue.refresh("b", "x", "t", fleet.service.work("b"), nothing)
+        queue.refresh("b", "x", Payer("t"), fleet.service.work("b"), nothing)
         await until(lambda queue=queue: queue.flights == 0)  # type: ignore[misc]
     assert fleet.service.calls == ["a"]
     assert (await one._board.beat()).queued == 0

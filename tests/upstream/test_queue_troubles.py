@@ -15,6 +15,7 @@ from gateway.redis_client import Client
 from gateway.upstream.board import CLAIM, SLOT, SUBMIT, QueueRules
 from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from tests.redis_server import free_port
 from tests.upstream.test_queue import LONG, QUICK, Origin, ask, fleet, nothing, until
@@ -76,7 +77,9 @@ async def test_leaders_that_stall_together_still_write_apart(
 
     async with fleet(redis_client, prefix, 2, Budget(0.15, 1)) as queues:
         flights = [
-            asyncio.create_task(queues[i % 2].land(f"job{i}", "x", "t", Band.PEOPLE, stalled, nothing, LONG))
+            asyncio.create_task(
+                queues[i % 2].land(f"job{i}", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG)
+            )
             for i in range(4)
         ]
         await until(lambda: sum(queue.led for queue in queues) == 4)
@@ -99,7 +102,7 @@ async def test_a_slot_asked_for_over_a_slow_way_is_not_used_too_early(
         await stall.wait()
         return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
 
-    first = asyncio.create_task(queue.land("a", "x", "t", Band.PEOPLE, stalled, nothing, LONG))
+    first = asyncio.create_task(queue.land("a", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
     await until(lambda: queue.led == 1)
     async with fleet(redis_client, prefix, 1, Budget(0.3, 1)) as (other,):
         await ask(other, origin, "b")
@@ -136,15 +139,15 @@ async def test_a_caller_who_leaves_and_comes_back_is_not_left_behind(
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 1, Budget(0.1, 1)) as (queue,):
-        many = [ask(queue, origin, f"many{i}", tenant="reports") for i in range(15)]
+        many = [ask(queue, origin, f"many{i}", payer=Payer("reports")) for i in range(15)]
         await until(lambda: len(origin.calls) >= 1)
-        one = ask(queue, origin, "one", tenant="dashboard")
+        one = ask(queue, origin, "one", payer=Payer("dashboard"))
         await until(lambda: "one" in queue._flights and queue._flights["one"].gen != "")
         one.cancel()
         await asyncio.gather(one, return_exceptions=True)
         await until(lambda: not queue._background)
         before = len(origin.calls)
-        await ask(queue, origin, "one", tenant="dashboard")
+        await ask(queue, origin, "one", payer=Payer("dashboard"))
         assert origin.calls.index("one") - before <= 2
         for task in many:
             task.cancel()

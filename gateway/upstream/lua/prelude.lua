@@ -1,7 +1,7 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
 -- the queue live in one slot. ARGV[1] is the calling process. Times are integer microseconds of Redis's clock.
 --
---   :job:<id>        hash   tenant band member start gen state(queued|running) owner token attempts
+--   :job:<id>        hash   tenant cost band member start gen state(queued|running) owner token attempts
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
 --   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
 --   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag
@@ -37,12 +37,14 @@ local function queued()
 end
 
 -- Redis keeps no seq while the queue is empty, so a generation is told apart by time as well.
+-- A job's cost in virtual time is what its payer's share makes of it.
 local function enqueue(id, tenant, band)
+  local cost = tonumber(call('HGET', job_key(id), 'cost')) or 1000
   local fair = q .. ':fair'
   local v = tonumber(call('HGET', fair, 'v' .. band)) or 0
   local f = tonumber(call('HGET', fair, 'f' .. band .. ':' .. tenant)) or 0
   local start = math.max(v, f)
-  call('HSET', fair, 'f' .. band .. ':' .. tenant, int(start + 1))
+  call('HSET', fair, 'f' .. band .. ':' .. tenant, int(start + cost))
   local member = string.format('%012d:%s', call('HINCRBY', fair, 'seq', 1), id)
   call('ZADD', band_key(band), int(start), member)
   call('HINCRBY', q .. ':pending', tenant, 1)

@@ -1,5 +1,5 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
--- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant
+-- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost
 -- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead | closed
 -- and last, the gate's wait
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -16,6 +16,7 @@ if job[1] then
   if job[1] == 'running' then return {'running', job[3], gate_wait()} end
   if band < tonumber(job[2]) then
     dequeue(id)
+    call('HSET', job_key(id), 'cost', ARGV[11])
     enqueue(id, tenant, band)
   end
   if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
@@ -45,6 +46,7 @@ if ahead >= max then
   forget(victim, gen)
 end
 
+call('HSET', job_key(id), 'cost', ARGV[11])
 enqueue(id, tenant, band)
 local gen = int(now)
 call('HSET', job_key(id), 'gen', gen, 'attempts', 0)

@@ -1,0 +1,192 @@
+"""Marks: what was purged and when; every process holds them all, so that a look-up pays nothing for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from msgspec import structs
+
+from gateway.caching.entry import Entry
+from gateway.caching.keys import encode
+from gateway.catalogue.query import Query
+from gateway.errors import CacheUnavailable, Overload
+from gateway.redis_client import Client, redis_errors
+from gateway.scripts import Invocation, Script, invoke
+
+PURGE = Script.load("gateway.caching", "purge.lua")
+LONGEST_LIFE = 366 * 86_400.0
+"""Seconds that an entry may be kept at most, and therefore how long a mark must be."""
+MOST = 10_000
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+MICRO = 1e-6
+VERSION = "#"
+
+
+class TooManyMarks(Overload):
+    """As many marks as may be are in force; a purge of everything covers them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a purge is about, by an injective name of bounded length."""
+
+    name: str
+
+    @classmethod
+    def everything(cls) -> Subject:
+        """All that is stored."""
+        return EVERYTHING
+
+    @classmethod
+    def institution(cls, name: str) -> Subject:
+        """All that was asked inside an institution."""
+        return cls("institution:" + _digest(name.encode()))
+
+    @classmethod
+    def item(cls, kind: str, item_id: str) -> Subject:
+        """All about one item, such as ``article`` ``23``, inside any institution and outside."""
+        return cls("item:" + _digest(kind.encode(), item_id.encode()))
+
+    @classmethod
+    def exact(cls, canonical: bytes) -> Subject:
+        """One query by its meaning, in every scope."""
+        return cls("query:" + _digest(canonical))
+
+
+EVERYTHING = Subject("all")
+
+
+def subjects_of(query: Query) -> list[Subject]:
+    """All subjects that cover a query."""
+    found = [EVERYTHING, Subject.exact(query.canonical)]
+    if query.institution is not None:
+        found.append(Subject.institution(query.institution))
+    if query.item is not None and query.item_id is not None:
+        found.append(Subject.item(query.item, query.item_id))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """When a query's answers were last purged, softly and hard, in seconds of the fleet's clock; 0: never."""
+
+    soft: float
+    hard: float
+
+    @property
+    def latest(self) -> float:
+        """The later of the two."""
+        return max(self.soft, self.hard)
+
+
+def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that still count: one purged hard is gone, one purged softly is stale and goes on serving.
+
+    What was dispatched at the time of the mark or before it is purged. An error record never serves stale.
+    """
+    left = [entry for entry in entries if entry.dispatched > marked.hard]
+    return [kept for entry in left if (kept := _softly(entry, marked.soft)) is not None]
+
+
+def _softly(entry: Entry, since: float) -> Entry | None:
+    if entry.dispatched > since:
+        return entry
+    if entry.keep_until <= entry.fresh_until:
+        return None
+    return structs.replace(entry, fresh_until=min(entry.fresh_until, since))
+
+
+class Marks:
+    """The marks in force. ``follow`` keeps them current: by message, and once a second by their version."""
+
+    def __init__(self, client: Client, prefix: str, *, life: float = LONGEST_LIFE) -> None:
+        self._client = client
+        self._key = f"{prefix}:{{purge}}:marks"
+        self._channel = f"{prefix}:{{purge}}:news"
+        self._life_ms = int(life * 1000)
+        self._soft: dict[str, float] = {}
+        self._hard: dict[str, float] = {}
+        self._version: Any = None
+        self._reading: asyncio.Future[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Marks {len(self._soft)} soft, {len(self._hard)} hard>"
+
+    def covering(self, query: Query) -> Marked | None:
+        """What was purged of a query's answers; None, at no cost, where nothing was."""
+        if not self._soft and not self._hard:
+            return None
+        names = [subject.name for subject in subjects_of(query)]
+        soft = max(self._soft.get(name, 0.0) for name in names)
+        hard = max(self._hard.get(name, 0.0) for name in names)
+        return Marked(soft, hard) if soft or hard else None
+
+    async def purge(self, subject: Subject, *, hard: bool = False) -> float:
+        """Purges, here at once and everywhere within a second or two; the time of the mark.
+
+        Raises CacheUnavailable, and TooManyMarks where only a larger purge would still be remembered.
+        """
+        name = ("h:" if hard else "s:") + subject.name
+        arguments = (name, self._life_ms, MOST, self._channel)
+        stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
+        if stamp == 0:
+            raise TooManyMarks(f"{MOST} purges are in force already; purge an institution, or all.")
+        self._note(name, stamp)
+        return stamp * MICRO
+
+    async def follow(self) -> None:
+        """Learns of purges until cancelled."""
+        try:
+            while True:
+                try:
+                    with redis_errors(self._client):
+                        await self._listen()
+                except CacheUnavailable:
+                    await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            if self._reading is not None:
+                await asyncio.wait({self._reading}, timeout=RETRY_SECONDS)
+
+    async def poll(self) -> None:
+        """Reads the marks where their version is news. Raises CacheUnavailable."""
+        with redis_errors(self._client):
+            self._reading = asyncio.ensure_future(self._read())
+            await asyncio.shield(self._reading)
+
+    async def _listen(self) -> None:
+        async with self._client.pubsub() as pubsub:
+            await pubsub.subscribe(self._channel)
+            loop = asyncio.get_running_loop()
+            due = loop.time()
+            while True:
+                if loop.time() >= due:
+                    await self.poll()
+                    due = loop.time() + POLL_SECONDS
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=due - loop.time())
+                if message is not None:
+                    name, _, stamp = message["data"].decode().partition("=")
+                    self._note(name, int(stamp))
+
+    async def _read(self) -> None:
+        version = await self._client.hget(self._key, VERSION)
+        if version == self._version:
+            return
+        found: dict[Any, Any] = await self._client.hgetall(self._key)
+        for name, stamp in found.items():
+            if name.decode() != VERSION:
+                self._note(name.decode(), int(stamp))
+        self._version = version
+
+    def _note(self, name: str, stamp: int) -> None:
+        kind, _, subject = name.partition(":")
+        marks = self._hard if kind == "h" else self._soft
+        marks[subject] = max(marks.get(subject, 0.0), stamp * MICRO)
+
+
+def _digest(*parts: bytes) -> str:
+    return blake2b(encode(*parts), digest_size=16).hexdigest()

@@ -1,0 +1,20 @@
+-- Writes a purge mark, at the time of this clock. KEYS[1] the marks, a hash: name -> microseconds; its field '#' is a
+-- version that every purge raises. ARGV: name, longest life of an entry in ms, most marks, channel
+-- -> microseconds of the mark, or 0 where there are too many
+local marks, name, life, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local stamp = string.format('%.0f', now)
+
+if redis.call('HEXISTS', marks, name) == 0 and redis.call('HLEN', marks) > most then
+  local all = redis.call('HGETALL', marks)
+  for i = 1, #all, 2 do
+    if all[i] ~= '#' and tonumber(all[i + 1]) < now - life * 1000 then redis.call('HDEL', marks, all[i]) end
+  end
+  if redis.call('HLEN', marks) > most then return 0 end
+end
+redis.call('HSET', marks, name, stamp)
+redis.call('HINCRBY', marks, '#', 1)
+redis.call('PEXPIRE', marks, life)
+redis.call('PUBLISH', ARGV[4], name .. '=' .. stamp)
+return tonumber(stamp)

@@ -1,0 +1,71 @@
+"""Callers: who asks, and whether within their limit: steps 1 and 4 of a request's way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+from gateway.admission.addresses import client_address, subject_of
+from gateway.admission.admission import Admission
+from gateway.clock import Clock
+from gateway.errors import Unauthenticated
+from gateway.exchange import Exchange
+from gateway.profile import Profile
+from gateway.tenants.identify import presented_key
+from gateway.tenants.tenant import UNLIMITED, TenantLimits
+
+Network = IPv4Network | IPv6Network
+INVALID = "invalid-key"
+
+
+class Callers:
+    """Tells a request's tenant, and holds each to its limit; callers without a key are told apart by address.
+
+    ``penalty`` limits how many invalid keys one address may send; valid keys from there work all the same.
+    ``trusted`` are the proxies whose word on a client's address counts.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        admission: Admission,
+        clock: Clock,
+        penalty: TenantLimits = UNLIMITED,
+        trusted: Sequence[Network] = (),
+    ) -> None:
+        self._profile = profile
+        self._admission = admission
+        self._clock = clock
+        self._penalty = penalty
+        self._trusted = trusted
+
+    async def identify(self, exchange: Exchange) -> None:
+        """Notes the tenant, and its key. Raises Unauthenticated, AmbiguousKey, RateLimited."""
+        try:
+            caller = self._profile.identify(exchange.headers, self._clock.now())
+        except Unauthenticated:
+            if self._penalty is not UNLIMITED and presented(exchange):
+                await self._admission.admit(f"{INVALID}:{self._subject(exchange)}", self._penalty)
+            raise
+        exchange.tenant = caller.tenant
+        exchange.key_id = None if caller.key is None else caller.key.id
+
+    async def admit(self, exchange: Exchange) -> None:
+        """Takes one request from the limit, and notes what its answer tells of it. Raises RateLimited."""
+        tenant = exchange.tenant
+        if tenant.limits.requests_per_second is None and tenant.limits.requests_per_day is None:
+            return
+        subject = f"{tenant.id}:{self._subject(exchange)}" if tenant.anonymous else tenant.id
+        standing = await self._admission.admit(subject, tenant.limits)
+        exchange.told += standing.headers
+
+    def _subject(self, exchange: Exchange) -> str:
+        return subject_of(client_address(exchange.peer, exchange.headers, self._trusted))
+
+
+def presented(exchange: Exchange) -> bool:
+    """Whether a request came with something in a key's place, so that its refusal may be a guess."""
+    try:
+        return presented_key(exchange.headers) is not None
+    except Unauthenticated:
+        return True

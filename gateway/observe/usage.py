@@ -1,0 +1,140 @@
+"""Usage: what each tenant asked and spent by day, and when each key was last used. It may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from gateway.errors import CacheUnavailable
+from gateway.redis_client import Client, redis_errors, shielded
+
+FLUSH_SECONDS = 5.0
+MOST = 10_000
+"""Counters kept while Redis does not take them; beyond that the rest is lost."""
+FIELDS = ("requests", "hits", "calls")
+DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A tenant's day: requests, those answered from the cache, and upstream calls made for it."""
+
+    day: str
+    tenant: str
+    requests: int = 0
+    hits: int = 0
+    calls: int = 0
+
+
+class Usage:
+    """Counts in memory, and adds to Redis every few seconds: no request waits for it, and none pays for it.
+
+    A flush whose reply is lost is sent again, so that its counts may then be there twice.
+    """
+
+    def __init__(self, client: Client, prefix: str, days: int) -> None:
+        self._client = client
+        self._prefix = f"{prefix}:{{usage}}"
+        self._days = days
+        self._counts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._used: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Usage {len(self._counts)} counters to tell>"
+
+    def request(self, tenant: str, key_id: str | None, *, hit: bool) -> None:
+        """One request of a tenant, by its key if any; ``hit``: it was answered from the cache."""
+        today = _today()
+        self._count(today, tenant, "requests")
+        if hit:
+            self._count(today, tenant, "hits")
+        if key_id is not None and (key_id in self._used or len(self._used) < MOST):
+            self._used[key_id] = int(time.time())
+
+    def call(self, tenant: str) -> None:
+        """One upstream call for a tenant."""
+        self._count(_today(), tenant, "calls")
+
+    async def run(self) -> None:
+        """Tells Redis every few seconds until cancelled, and then once more."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_SECONDS)
+                await self.flush()
+        finally:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Adds what was counted to what Redis has, in one round trip; keeps it where Redis does not answer."""
+        if not self._counts and not self._used:
+            return
+        counts, used = self._counts, self._used
+        self._counts, self._used = defaultdict(int), {}
+        try:
+            with redis_errors(self._client):
+                await shielded(self._add(counts, used))
+        except CacheUnavailable:
+            for counter, count in counts.items():
+                self._count(*counter, count)
+            self._used = used | self._used
+
+    async def report(self, first: date, last: date, tenant: str | None = None) -> list[Row]:
+        """The days from ``first`` to ``last``, both inclusive, by day and tenant. Raises CacheUnavailable."""
+        span = min((last - first).days, self._days)
+        days = [(last - timedelta(days=back)).isoformat() for back in range(span, -1, -1)]
+        with redis_errors(self._client):
+            hashes = await shielded(self._read(days))
+        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts, tenant)]
+
+    async def last_used(self, key_ids: Iterable[str]) -> dict[str, float]:
+        """When each key was last used, in seconds since the epoch; without those of which nothing is known."""
+        wanted = list(key_ids)
+        if not wanted:
+            return {}
+        with redis_errors(self._client):
+            found = await shielded(self._moments(wanted))
+        return {key_id: float(moment) for key_id, moment in zip(wanted, found, strict=True) if moment is not None}
+
+    def _count(self, day: str, tenant: str, field: str, count: int = 1) -> None:
+        counter = (day, tenant, field)
+        if counter in self._counts or len(self._counts) < MOST:
+            self._counts[counter] += count
+
+    async def _add(self, counts: dict[tuple[str, str, str], int], used: dict[str, int]) -> None:
+        life = self._days * DAY
+        pipe = self._client.pipeline(transaction=False)
+        for (day, tenant, field), count in counts.items():
+            pipe.hincrby(f"{self._prefix}:{day}", f"{tenant}:{field}", count)
+        for day in {day for day, _, _ in counts}:
+            pipe.expire(f"{self._prefix}:{day}", life)
+        if used:
+            pipe.hset(f"{self._prefix}:used", mapping={key_id: str(moment) for key_id, moment in used.items()})
+            pipe.expire(f"{self._prefix}:used", life)
+        await pipe.execute()
+
+    async def _moments(self, key_ids: list[str]) -> list[Any]:
+        return list(await self._client.hmget(f"{self._prefix}:used", key_ids))
+
+    async def _read(self, days: list[str]) -> list[dict[bytes, bytes]]:
+        pipe = self._client.pipeline(transaction=False)
+        for day in days:
+            pipe.hgetall(f"{self._prefix}:{day}")
+        return list(await pipe.execute())
+
+
+def _rows(day: str, counts: dict[bytes, bytes], only: str | None) -> list[Row]:
+    tenants: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for name, count in counts.items():
+        tenant, _, field = name.decode().rpartition(":")
+        if field in FIELDS and only in (None, tenant):
+            tenants[tenant][field] = int(count)
+    return [Row(day, tenant, **found) for tenant, found in sorted(tenants.items())]
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()

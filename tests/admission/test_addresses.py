@@ -1,0 +1,73 @@
+"""From where a request comes, whatever its headers say."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.admission.addresses import client_address, subject_of
+from gateway.errors import Headers
+
+TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
+
+
+def forwarded(*values: str) -> Headers:
+    return [(b"x-forwarded-for", value.encode("latin-1")) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "address"),
+    [
+        ("192.0.2.1", forwarded("198.51.100.7"), "192.0.2.1"),
+        ("10.0.0.1", forwarded("198.51.100.7"), "198.51.100.7"),
+        ("10.0.0.1", forwarded("203.0.113.9, 198.51.100.7"), "198.51.100.7"),
+        ("10.0.0.1", forwarded("198.51.100.7, 10.0.0.2"), "198.51.100.7"),
+        ("10.0.0.1", forwarded("198.51.100.7", "10.0.0.2"), "198.51.100.7"),
+        ("10.0.0.1", forwarded("198.51.100.7:4711"), "198.51.100.7"),
+        ("10.0.0.1", forwarded('"[2001:db8::7]:4711"'), "2001:db8::7"),
+        ("::ffff:10.0.0.1", forwarded("198.51.100.7"), "198.51.100.7"),
+        ("fd00::1", forwarded("2001:db8::7"), "2001:db8::7"),
+        ("10.0.0.1", forwarded("198.51.100.7, nonsense, 10.0.0.2"), "10.0.0.2"),
+        ("10.0.0.1", forwarded(""), "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", forwarded("10.0.0.3, 10.0.0.2"), "10.0.0.3"),
+        ("10.0.0.1", forwarded(", ".join(["198.51.100.7"] + ["10.0.0.2"] * 500)), "10.0.0.2"),
+        ("", forwarded("198.51.100.7"), ""),
+    ],
+    ids=[
+        "a stranger's word does not count", "a proxy's does", "what it was told does not", "through two proxies",
+        "in two headers", "with a port", "IPv6 in brackets", "IPv4 in IPv6", "an IPv6 proxy", "garbage ends it",
+        "empty", "absent", "all trusted", "a chain without end", "no peer",
+    ],
+)  # fmt: skip
+def test_a_clients_address(peer: str, headers: Headers, address: str) -> None:
+    assert client_address(peer, headers, TRUSTED) == address
+
+
+def test_without_trusted_proxies_only_the_peer_counts() -> None:
+    assert client_address("10.0.0.1", forwarded("198.51.100.7"), []) == "10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("address", "subject"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1%eth0", "2001:db8:1:2::/64"),
+        ("::ffff:198.51.100.7", "198.51.100.7"),
+        ("", "unknown"),
+        ("a.socket", "unknown"),
+    ],
+)
+def test_ipv6_addresses_of_one_network_share_a_limit(address: str, subject: str) -> None:
+    assert subject_of(address) == subject
+
+
+@given(st.text(), st.lists(st.binary(max_size=200), max_size=3))
+def test_nothing_in_a_header_is_an_error(peer: str, values: list[bytes]) -> None:
+    headers = [(b"x-forwarded-for", value) for value in values]
+    assert subject_of(client_address(peer, headers, TRUSTED))
+    assert subject_of(client_address("10.0.0.1", headers, TRUSTED))

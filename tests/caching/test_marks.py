@@ -1,0 +1,133 @@
+"""Purge marks: what they cover, what they make of entries, and how every process learns of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import redis.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.caching.entry import Entry
+from gateway.caching.marks import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
+from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.query import Query
+
+WINDOW = b"start_date=2014-01-01&end_date=2014-03-01"
+
+
+def query(path: bytes, parameters: bytes = WINDOW) -> Query:
+    return recognise(path, parameters, ignored=frozenset(), max_bytes=4096)
+
+
+LBORO = query(b"/lboro/timeline/day/views/article/23")
+PUBLIC = query(b"/total/downloads/article/23", b"")
+OTHER = query(b"/monash/timeline/day/views/author/23")
+
+
+def entry(dispatched: float, *, life: float = 100, serve: float = 100) -> Entry:
+    fresh = dispatched + life
+    end = fresh + serve
+    return Entry("k", 200, [], b"", b"", dispatched, dispatched, fresh, end, end, dispatched, end)
+
+
+@pytest.mark.parametrize(
+    ("subject", "covered"),
+    [
+        (EVERYTHING, {"lboro", "public", "other"}),
+        (Subject.institution("lboro"), {"lboro"}),
+        (Subject.item("article", "23"), {"lboro", "public"}),
+        (Subject.exact(PUBLIC.canonical), {"public"}),
+        (Subject.item("article", "2"), set()),
+    ],
+    ids=["all", "institution", "item", "query", "another"],
+)
+async def test_a_purge_covers_what_it_names_and_nothing_else(
+    subject: Subject, covered: set[str], redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    marks = Marks(redis_client, prefix)
+    await marks.purge(subject)
+    queries = {"lboro": LBORO, "public": PUBLIC, "other": OTHER}
+    assert {name for name, asked in queries.items() if marks.covering(asked)} == covered
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_names_are_injective(kind: str, item_id: str, other_kind: str, other_id: str) -> None:
+    same = (kind, item_id) == (other_kind, other_id)
+    assert (Subject.item(kind, item_id) == Subject.item(other_kind, other_id)) == same
+    assert Subject.institution(kind).name != Subject.exact(kind.encode()).name
+
+
+def test_a_hard_purge_leaves_nothing_that_was_dispatched_before_it() -> None:
+    assert purged(Marked(soft=0, hard=50), [entry(50), entry(51)]) == [entry(51)]
+
+
+def test_a_soft_purge_makes_stale_and_goes_on_serving() -> None:
+    (found,) = purged(Marked(soft=50, hard=0), [entry(10)])
+    assert (found.fresh_until, found.serve_until, found.keep_until) == (50, 210, 210)
+
+
+def test_a_soft_purge_never_makes_fresh_again() -> None:
+    (found,) = purged(Marked(soft=5_000, hard=0), [entry(10)])
+    assert found.fresh_until == 110
+
+
+def test_an_error_record_is_gone_after_a_soft_purge_too() -> None:
+    assert purged(Marked(soft=50, hard=0), [entry(10, serve=0)]) == []
+
+
+def test_a_later_soft_purge_does_not_bring_back_what_went_hard() -> None:
+    assert purged(Marked(soft=90, hard=50), [entry(40)]) == []
+
+
+async def test_nothing_purged_costs_nothing(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    assert Marks(redis_client, prefix).covering(LBORO) is None
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_message_tells_every_process(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    here, there = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    follows = asyncio.create_task(there.follow())
+    await until(lambda: there._version is None and there._client is not None)
+    stamp = await here.purge(Subject.institution("lboro"), hard=True)
+    await until(lambda: there.covering(LBORO) is not None)
+    follows.cancel()
+    assert there.covering(LBORO) == here.covering(LBORO) == Marked(soft=0.0, hard=stamp)
+
+
+async def test_a_lost_message_is_made_up_for_by_looking(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    here, there = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    await there.poll()
+    await here.purge(EVERYTHING)
+    await there.poll()
+    assert there.covering(OTHER) == here.covering(OTHER)
+    await here.purge(EVERYTHING, hard=True)
+    await there.poll()
+    assert there.covering(OTHER) == here.covering(OTHER)
+
+
+async def test_marks_outlive_a_redis_that_forgets(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    marks = Marks(redis_client, prefix)
+    await marks.purge(EVERYTHING)
+    await redis_client.delete(f"{prefix}:{{purge}}:marks")
+    await marks.poll()
+    assert marks.covering(LBORO) is not None
+
+
+async def test_marks_are_bounded_expire_and_make_room(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    key = f"{prefix}:{{purge}}:marks"
+    await redis_client.hset(key, mapping={f"s:item:{number}": "99999999999999999" for number in range(10_001)})
+    marks = Marks(redis_client, prefix)
+    with pytest.raises(TooManyMarks):
+        await marks.purge(EVERYTHING)
+    await redis_client.hset(key, mapping={f"s:item:{number}": "1" for number in range(5_000)})
+    await marks.purge(EVERYTHING)
+    assert await redis_client.hlen(key) == 5_003
+    assert await redis_client.pttl(key) > 365 * 86_400_000

@@ -1,0 +1,123 @@
+"""What must hold across processes: revocation, rotation, purge and limits, on a real Redis and two gateways."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import httpx2 as httpx
+import pytest
+import redis.asyncio
+
+from gateway.caching.marks import Marks, Subject
+from tests.integration.stage import Process, Stage, get, staged, until
+from tests.redis_server import RedisServer
+
+WINDOW = "start_date=2014-01-01&end_date=2014-03-01"
+LBORO = f"/lboro/timeline/day/views/article/77?{WINDOW}"
+
+
+@pytest.fixture
+def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:
+    with staged(redis_url=shared_redis.url, redis_prefix=prefix, budget="unlimited") as stage:
+        stage.tenant("reports", "lboro")
+        for _ in range(2):
+            stage.serve()
+        yield stage
+
+
+def ask(gateway: Process, target: str, key: str) -> httpx.Response:
+    return get(gateway.url + target, headers={"X-API-Key": key})
+
+
+def everywhere(stage: Stage, target: str, key: str) -> list[httpx.Response]:
+    return [ask(gateway, target, key) for gateway in stage.gateways]
+
+
+def statuses(stage: Stage, target: str, key: str) -> set[int]:
+    return {answer.status_code for answer in everywhere(stage, target, key)}
+
+
+def caches(stage: Stage, target: str, key: str) -> list[str]:
+    return [answer.headers["cache-status"] for answer in everywhere(stage, target, key)]
+
+
+def warm(stage: Stage, target: str, key: str) -> None:
+    """Until the answer is in both near caches."""
+    assert statuses(stage, target, key) == {200}
+    assert all("; hit" in status for status in caches(stage, target, key))
+
+
+async def purge(stage: Stage, subject: Subject, *, hard: bool) -> None:
+    """As any process of the fleet would."""
+    client = redis.asyncio.Redis.from_url(stage.environment["STATS_GATEWAY_REDIS_URL"], protocol=2)
+    await Marks(client, stage.environment["STATS_GATEWAY_REDIS_PREFIX"]).purge(subject, hard=hard)
+    await client.aclose()
+
+
+def test_a_revoked_key_is_refused_by_every_process_near_cache_or_not(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    warm(stage, LBORO, key)
+    began = time.monotonic()
+    stage.registry().revoke_key(key.split("_")[1])
+    until(lambda: statuses(stage, LBORO, key) == {401})
+    print(f"revoked everywhere after {time.monotonic() - began:.2f} s")
+
+
+def test_a_rotated_key_and_the_one_before_overlap_and_then_only_the_new_one_works(stage: Stage) -> None:
+    old = stage.keys["reports"]
+    warm(stage, LBORO, old)
+    new = stage.registry().rotate_key(old.split("_")[1], 4.0)
+    until(lambda: statuses(stage, LBORO, new) == {200})
+    assert statuses(stage, LBORO, old) <= {200, 401}
+    until(lambda: statuses(stage, LBORO, old) == {401})
+    assert statuses(stage, LBORO, new) == {200}
+
+
+def test_nothing_fetched_with_the_old_credential_is_served_after_a_new_one(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    warm(stage, LBORO, key)
+    stage.tenant("reports", "lboro", password="wrong")
+    until(lambda: statuses(stage, LBORO, key) == {403})
+
+
+def test_a_hard_purge_reaches_every_near_cache(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    other = f"/total/views/article/78?{WINDOW}"
+    warm(stage, LBORO, key)
+    warm(stage, other, key)
+    stage.reset_calls()
+    asyncio.run(purge(stage, Subject.item("article", "77"), hard=True))
+    until(lambda: stage.calls()["total"] > 0 or not statuses(stage, LBORO, key))
+    until(lambda: all("; hit" in status for status in caches(stage, LBORO, key)))
+    assert all("; hit" in status for status in caches(stage, other, key))
+    assert 1 <= stage.calls()["total"] <= 2
+
+
+def test_a_soft_purge_goes_on_serving_while_it_refreshes(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    warm(stage, LBORO, key)
+    stage.reset_calls()
+    asyncio.run(purge(stage, Subject.institution("lboro"), hard=False))
+    seen: list[str] = []
+
+    def refreshed() -> bool:
+        seen.extend(caches(stage, LBORO, key))
+        return bool(stage.calls()["total"]) and all("; hit; ttl=-" not in status for status in seen[-2:])
+
+    until(refreshed)
+    assert all("; hit" in status for status in seen), seen
+
+
+def test_one_limit_holds_across_processes_and_is_told_in_headers(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    warm(stage, LBORO, key)
+    stage.registry().change("reports", limits={"requests_per_second": 0.01, "burst": 5})
+    until(lambda: all("ratelimit" in answer.headers for answer in everywhere(stage, LBORO, key)))
+    answers = [answer for _ in range(12) for answer in everywhere(stage, LBORO, key)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert 24 - len(refused) <= 5 + 2
+    assert refused[-1].json()["code"] == "GatewayRateLimited"
+    assert int(refused[-1].headers["retry-after"]) > 1
+    assert "ratelimit-policy" in refused[-1].headers
