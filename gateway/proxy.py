@@ -237,7 +237,7 @@ class Proxy:
             if fallback is None:
                 raise
             return self._answer(fallback, Outcome.STALE, exchange, detail=type(error).__name__)
-        entry = landing.entry
+        (entry,) = overridden([landing.entry], exchange.tenant.lifetimes)
         if fallback is not None and failed(entry, known=query.family is not Family.UNKNOWN):
             return self._answer(fallback, Outcome.STALE, exchange, detail=f"upstream-{entry.status}")
         if landing.revalidated:
@@ -364,6 +364,8 @@ class Proxy:
 
     def _tell_origin(self, exchange: Exchange) -> None:
         """Lets a tenant's own pages read the answer, refusals too; one without a tenant, anybody's pages."""
+        if exchange.method not in READS:
+            return
         origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
         if origins:
             exchange.told += response_headers(exchange.header(b"origin"), origins)

@@ -9,7 +9,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli import demo, key, sandbox, serve, tenant
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, NoSuchRecord
 
 app = typer.Typer(
     name="stats-gateway",
@@ -34,19 +34,22 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error is one line on stderr and exit code 2, never a traceback."""
+    """Runs the command line: an error is one line on stderr and exit code 2, or 3 where
+    there is no such tenant or key; never a traceback."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
         _complain(error.format_message(), "; try --help")
+    except NoSuchRecord as error:
+        _complain(error.message, code=3)
     except GatewayError as error:
         _complain(error.message)
 
 
-def _complain(message: str, hint: str = "") -> NoReturn:
+def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
     if message:
         print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_key
 from gateway.cli.table import aligned
+from gateway.cli.times import moment_of, seconds_of
 from gateway.tenants import keys
 
 app = typer.Typer(
@@ -23,18 +25,21 @@ TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the t
 def add(
     tenant_id: TenantId,
     label: Annotated[str, typer.Option("--label", help="What the key is for, to tell keys apart.")] = "",
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="When it ends: a span like 90d, or a date like 2030-01-31.")
+    ] = None,
     registry: RegistryPath = None,
 ) -> None:
     """Make a key and print it, alone, on stdout. It is shown this once: only its digest is stored.
 
     Examples:
 
-      stats-gateway key add reports --label cron
+      stats-gateway key add reports --label cron --expires 365d
 
       KEY=$(stats-gateway key add reports)
     """
-    text = open_registry(registry).add_key(tenant_id, label)
-    print(text)
+    end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
+    print(open_registry(registry).add_key(tenant_id, label, expires=end))
     tell("Keep it safe: it cannot be shown again. Send it as X-API-Key, or as the password of basic auth.")
 
 
@@ -45,7 +50,7 @@ def list_keys(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPa
     if as_json:
         print(json.dumps([told_key(key_id, key) for key_id, key in held.items()], indent=2, ensure_ascii=False))
     elif held:
-        print(aligned(["KEY", "LABEL", "CREATED", "STATUS"], key_rows(held)))
+        print(aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(held)))
     else:
         tell(f"Tenant {tenant_id} has no keys yet; make one: stats-gateway key add {tenant_id}")
 
@@ -61,7 +66,31 @@ def revoke(
 
       stats-gateway key revoke AbCdEf1234
     """
-    pasted = keys.parse(key_id)
-    wanted = key_id if pasted is None else pasted[0]
+    wanted = _id_of(key_id)
     open_registry(registry).revoke_key(wanted)
     tell(f"Revoked key {wanted}.")
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="KEYID", help="The id of the key to replace, see list.")],
+    overlap: Annotated[
+        str, typer.Option("--overlap", help="How long the old key still works: a span like 7d or 1h.")
+    ] = "7d",
+    registry: RegistryPath = None,
+) -> None:
+    """Make a key in another's place and print it, alone, on stdout; both work for a while.
+
+    Example:
+
+      stats-gateway key rotate AbCdEf1234 --overlap 7d
+    """
+    wanted = _id_of(key_id)
+    print(open_registry(registry).rotate_key(wanted, seconds_of(overlap)))
+    tell(f"The new key works at once; key {wanted} ends in {overlap}.")
+
+
+def _id_of(text: str) -> str:
+    """The id, also of a whole key pasted by mistake."""
+    pasted = keys.parse(text)
+    return text if pasted is None else pasted[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
-from gateway.errors import ConfigurationError
+from gateway.errors import NoSuchRecord
 from gateway.settings import load_settings
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import FileRegistry
@@ -39,10 +40,10 @@ def tell(text: str) -> None:
 
 
 def one_tenant(registry: FileRegistry, tenant_id: str) -> TenantTable:
-    """A tenant's table. Raises ConfigurationError where there is none."""
+    """A tenant's table. Raises NoSuchRecord where there is none."""
     found = registry.tables().get(tenant_id)
     if found is None:
-        raise ConfigurationError(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
+        raise NoSuchRecord(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
     return found
 
 
@@ -52,6 +53,10 @@ def told_tenant(tenant_id: str, table: TenantTable) -> dict[str, Any]:
         "id": tenant_id,
         "name": table.name or tenant_id,
         "enabled": table.enabled,
+        "note": table.note,
+        "origins": list(table.origins),
+        "limits": asdict(table.limits),
+        "lifetimes": table.lifetimes,
         "institutions": [
             {"institution": institution, "username": stored.username}
             for institution, stored in table.institutions.items()
@@ -66,21 +71,29 @@ def told_key(key_id: str, key: KeyTable) -> dict[str, Any]:
         "id": key_id,
         "label": key.label,
         "created": _moment(key.created) or None,
+        "expires": _moment(key.expires) or None,
         "revoked": _moment(key.revoked) or None,
     }
 
 
 def key_rows(keys: dict[str, KeyTable]) -> list[list[str]]:
-    """Keys as rows of a table: id, label, created, status."""
+    """Keys as rows of a table: id, label, created, expires, status."""
     return [
         [
             key_id,
             key.label or "-",
             _moment(key.created) or "-",
-            f"revoked {_moment(key.revoked)}" if key.revoked else "active",
+            _moment(key.expires) or "-",
+            _status(key),
         ]
         for key_id, key in keys.items()
     ]
+
+
+def _status(key: KeyTable) -> str:
+    if key.revoked is not None:
+        return f"revoked {_moment(key.revoked)}"
+    return "expired" if key.expires is not None and key.expires <= datetime.now(UTC) else "active"
 
 
 def _moment(moment: datetime | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
+from gateway.catalogue.lifetimes import RULES
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_tenant
 from gateway.cli.table import aligned
 from gateway.errors import ConfigurationError
@@ -81,11 +83,71 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = 
         _print_json(told_tenant(tenant_id, table))
         return
     print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], [_row(tenant_id, table)]))
+    for field, value in _own(table):
+        print(f"{field}: {value}")
     if table.institutions:
         rows = [[institution, stored.username] for institution, stored in table.institutions.items()]
         print("\n" + aligned(["INSTITUTION", "USERNAME"], rows))
     if table.keys:
-        print("\n" + aligned(["KEY", "LABEL", "CREATED", "STATUS"], key_rows(table.keys)))
+        print("\n" + aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(table.keys)))
+
+
+@app.command("set")
+def change(
+    tenant_id: TenantId,
+    name: Annotated[str | None, typer.Option("--name", help="What people call the tenant.")] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help="Whether its keys work.", show_default=False)
+    ] = None,
+    note: Annotated[str | None, typer.Option("--note", help="Anything to remember.")] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option("--origin", help="A web origin whose pages may call; may be given again.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option("--requests-per-second", help="How many requests a second it may make.")
+    ] = None,
+    burst: Annotated[str | None, typer.Option("--burst", help="Of those, how many may come at once.")] = None,
+    day: Annotated[str | None, typer.Option("--requests-per-day", help="How many a day, by UTC.")] = None,
+    queued: Annotated[str | None, typer.Option("--queued", help="Jobs of its that may wait at once.")] = None,
+    share: Annotated[
+        str | None, typer.Option("--share", help="Its weight in the upstream budget, beside others' 1.")
+    ] = None,
+    lifetime: Annotated[
+        list[str] | None, typer.Option("--lifetime", help="Its own lifetime, like open=60, in seconds.")
+    ] = None,
+    registry: RegistryPath = None,
+) -> None:
+    """Change a tenant: its name, state, limits, lifetimes and web origins. ``none`` takes a value out.
+
+    Running gateways follow within a second or two.
+
+    Examples:
+
+      stats-gateway tenant set reports --requests-per-second 20 --burst 40
+
+      stats-gateway tenant set reports --share 3 --queued 50 --lifetime open=60
+
+      stats-gateway tenant set reports --origin https://dashboard.example.org
+
+      stats-gateway tenant set reports --requests-per-second none --disable
+    """
+    fields: dict[str, Any] = {"name": name, "enabled": enabled, "note": note}
+    changes = {field: _or_none(value) for field, value in fields.items() if value is not None}
+    if origin:
+        changes["origins"] = None if origin == ["none"] else origin
+    limits = {
+        "requests_per_second": rate,
+        "burst": burst,
+        "requests_per_day": day,
+        "queued": queued,
+        "share": share,
+    }
+    changes["limits"] = {field: _number(field, value) for field, value in limits.items() if value is not None}
+    changes["lifetimes"] = dict(_lifetime(text) for text in lifetime or ())
+    if not any(value != {} for value in changes.values()):
+        raise ConfigurationError("there is nothing to change; see: stats-gateway tenant set --help")
+    open_registry(registry).change(tenant_id, **changes)
+    tell(f"Changed tenant {tenant_id}.")
 
 
 @app.command()
@@ -109,6 +171,27 @@ def remove(
         tell(f"Removed tenant {tenant_id}; its keys no longer work.")
     else:
         tell(f"Removed the credential for {institution} from tenant {tenant_id}.")
+
+
+def _or_none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+def _number(name: str, text: str) -> float | None:
+    """A number, whole where it is written so; None for ``none``."""
+    if text == "none":
+        return None
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a number, or none, not {text!r}") from None
+
+
+def _lifetime(text: str) -> tuple[str, float | None]:
+    rule, equals, value = text.partition("=")
+    if not equals or rule not in RULES:
+        raise ConfigurationError(f"--lifetime must be like open=60, with one of {', '.join(sorted(RULES))}")
+    return rule, _number(f"lifetime {rule}", value)
 
 
 def _pair(institution: str | None, username: str | None, password_stdin: bool) -> Pair | None:
@@ -160,6 +243,14 @@ def _row(tenant_id: str, table: TenantTable) -> list[str]:
         ", ".join(table.institutions) or "-",
         str(active),
     ]
+
+
+def _own(table: TenantTable) -> list[tuple[str, object]]:
+    """What the tenant has of its own, for people."""
+    limits = {field: value for field, value in asdict(table.limits).items() if value not in (None, 1.0)}
+    rows = [*limits.items(), *((f"lifetime {rule}", life) for rule, life in table.lifetimes.items())]
+    rows += [("origin", origin) for origin in table.origins]
+    return rows + ([("note", table.note)] if table.note else [])
 
 
 def _print_json(value: object) -> None:

@@ -117,6 +117,7 @@ class FileRegistry:
 
         ``limits`` and ``lifetimes`` are mappings, of which each name is set by itself.
         """
+        check_text(fields.get("name") or "", "name")
         steps: list[Edit] = []
         for name, value in fields.items():
             if name in ("limits", "lifetimes"):
@@ -159,7 +160,7 @@ class FileRegistry:
         minted, moment = keys.mint(), now or datetime.now(UTC)
         self._edit(
             edits.put_key(tenant_id, minted.id, minted.digest, old.label, _whole_seconds(moment)),
-            edits.expire_key(key_id, moment + timedelta(seconds=overlap)),
+            edits.expire_key(key_id, _whole_seconds(moment + timedelta(seconds=overlap))),
         )
         return minted.text
 

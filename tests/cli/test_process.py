@@ -53,21 +53,22 @@ def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "code"),
     [
-        ["tenant", "show", "nobody"],
-        ["tenant", "add"],
-        ["tenant", "add", "reports", "--password=hunter2"],
-        ["tenant", "add", "reports", "--password", "hunter2"],
-        ["key", "mint"],
-        ["key", "revoke", "AbCdEf1234"],
-        ["no-such-command"],
+        ("tenant show nobody", 3),
+        ("tenant set nobody --burst 3", 3),
+        ("tenant add", 2),
+        ("tenant add reports --password=hunter2", 2),
+        ("tenant add reports --password hunter2", 2),
+        ("key mint", 2),
+        ("key revoke AbCdEf1234", 3),
+        ("key rotate AbCdEf1234", 3),
+        ("no-such-command", 2),
     ],
-    ids=" ".join,
 )
-def test_every_mistake_is_one_line_on_stderr_and_exit_code_2(words: list[str], tmp_path: Path) -> None:
-    done = command(*words, STATS_GATEWAY_REGISTRY=str(tmp_path / "tenants.toml"))
-    assert (done.code, done.out) == (2, "")
+def test_every_mistake_is_one_line_on_stderr_and_an_exit_code(words: str, code: int, tmp_path: Path) -> None:
+    done = command(*words.split(), STATS_GATEWAY_REGISTRY=str(tmp_path / "tenants.toml"))
+    assert (done.code, done.out) == (code, "")
     assert done.err.startswith("stats-gateway: ")
     assert done.err.count("\n") == 1
     assert "hunter2" not in done.err

@@ -10,6 +10,7 @@ import pytest
 from gateway.tenants import keys
 from tests.cli.command import Done, run
 
+UNLIMITED = dict.fromkeys(["requests_per_second", "burst", "requests_per_day", "queued"]) | {"share": 1.0}
 PASSWORD = "hunter2 with: a colon"
 
 
@@ -46,6 +47,11 @@ def test_adding_says_what_was_done_and_what_comes_next(path: Path) -> None:
             "id": "reports",
             "name": "Report scripts",
             "enabled": True,
+            "note": "",
+            "origins": [],
+            "limits": dict.fromkeys(["requests_per_second", "burst", "requests_per_day", "queued"])
+            | {"share": 1.0},
+            "lifetimes": {},
             "institutions": [
                 {"institution": "lboro", "username": "lboro"},
                 {"institution": "monash", "username": "monash"},
@@ -77,7 +83,7 @@ def test_lists_are_tables_for_people(path: Path) -> None:
     assert tenants[0].split() == ["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"]
     assert tenants[1].split() == ["reports", "Report", "scripts", "enabled", "lboro", "1"]
     held = run("key", "list", "reports", "--registry", str(path)).out.splitlines()
-    assert held[0].split() == ["KEY", "LABEL", "CREATED", "STATUS"]
+    assert held[0].split() == ["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"]
     assert held[1].split()[:2] == [key_id, "cron"]
     assert held[1].endswith("active")
     shown = run("tenant", "show", "reports", "--registry", str(path)).out
@@ -92,7 +98,7 @@ def test_show_as_json_is_the_lists_row(path: Path) -> None:
     assert [shown] == listed(path)
     held = json.loads(run("key", "list", "reports", "--json", "--registry", str(path)).out)
     assert held == shown["keys"]
-    assert list(held[0]) == ["id", "label", "created", "revoked"]
+    assert list(held[0]) == ["id", "label", "created", "expires", "revoked"]
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -1,0 +1,105 @@
+"""Who asks, and how much: limits, addresses, pages of other origins and lifetimes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx2 as httpx
+import pytest
+
+from tests.integration.house import FakeClock, housed
+from tests.integration.stage import Stage, get, staged
+
+PUBLIC = "/total/views/article/23"
+LBORO = "/lboro/timeline/total/views/collection/15?start_date=2014-01-02&end_date=2014-03-05"
+PAGE = "https://dashboard.example.org"
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with staged(budget="unlimited", allow_anonymous="true") as stage:
+        stage.tenant("reports", "lboro")
+        yield stage
+
+
+def asked(url: str, times: int, **headers: str) -> list[int]:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return [get(url + PUBLIC, headers=given).status_code for _ in range(times)]
+
+
+def test_callers_without_a_key_are_limited_by_address_and_told_so(stage: Stage) -> None:
+    gateway = stage.serve(anonymous_requests_per_second="0.01", anonymous_burst="3", trusted_proxies="127.0.0.0/8")
+    assert asked(gateway.url, 6, X_Forwarded_For="198.51.100.7").count(200) in (3, 4)
+    assert asked(gateway.url, 2, X_Forwarded_For="198.51.100.8") == [200, 200]
+    assert asked(gateway.url, 1, X_API_Key=stage.keys["reports"], X_Forwarded_For="198.51.100.7") == [200]
+    refused = get(gateway.url + PUBLIC, headers={"X-Forwarded-For": "198.51.100.7"})
+    assert refused.status_code == 429
+    assert refused.json()["code"] == "GatewayRateLimited"
+    assert refused.headers["ratelimit"].startswith('"rate";r=0;t=')
+    assert refused.headers["ratelimit-policy"] == '"rate";q=3;w=300'
+    assert int(refused.headers["retry-after"]) > 30
+    assert refused.headers["proxy-status"].startswith("stats-gateway; error=")
+
+
+def test_ipv6_addresses_of_one_network_are_one_caller(stage: Stage) -> None:
+    gateway = stage.serve(anonymous_requests_per_second="0.01", anonymous_burst="2", trusted_proxies="127.0.0.0/8")
+    answers = [asked(gateway.url, 1, X_Forwarded_For=f"2001:db8:1:2::{host}")[0] for host in range(1, 9)]
+    assert answers.count(200) in (2, 3)
+    assert asked(gateway.url, 1, X_Forwarded_For="2001:db8:1:3::1") == [200]
+
+
+def test_nobody_but_a_trusted_proxy_tells_an_address(stage: Stage) -> None:
+    gateway = stage.serve(anonymous_requests_per_second="0.01", anonymous_burst="2")
+    answers = [asked(gateway.url, 1, X_Forwarded_For=f"198.51.100.{host}")[0] for host in range(1, 9)]
+    assert answers.count(200) in (2, 3)
+
+
+def test_an_address_that_guesses_keys_is_slowed_down_and_valid_keys_from_there_work(stage: Stage) -> None:
+    gateway = stage.serve(invalid_keys_per_minute="5")
+    guesses = [asked(gateway.url, 1, X_API_Key="sgw_0123456789_" + "0" * 43)[0] for _ in range(12)]
+    assert guesses[:5] == [401] * 5
+    assert guesses[-4:] == [429] * 4
+    assert asked(gateway.url, 1, X_API_Key=stage.keys["reports"]) == [200]
+
+
+def test_no_key_at_all_is_no_guess() -> None:
+    with staged(budget="unlimited") as stage:
+        gateway = stage.serve(invalid_keys_per_minute="2")
+        assert asked(gateway.url, 6) == [401] * 6
+
+
+def test_a_tenants_page_may_ask_and_read_and_another_may_not(stage: Stage) -> None:
+    stage.registry().change("reports", origins=[PAGE])
+    stage.tenant("plain", "lboro")
+    gateway = stage.serve()
+    wanted = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
+
+    def preflight(origin: str) -> httpx.Response:
+        return httpx.options(gateway.url + LBORO, headers={"Origin": origin, **wanted}, trust_env=False)
+
+    assert preflight(PAGE).status_code == 204
+    assert preflight(PAGE).headers["access-control-allow-origin"] == PAGE
+    assert preflight("https://evil.example").status_code == 403
+    mine = get(gateway.url + LBORO, headers={"Origin": PAGE, "X-API-Key": stage.keys["reports"]})
+    assert mine.headers["access-control-allow-origin"] == PAGE
+    assert "Origin" in ", ".join(mine.headers.get_list("vary"))
+    assert "access-control-allow-credentials" not in mine.headers
+    plain = get(gateway.url + LBORO, headers={"Origin": PAGE, "X-API-Key": stage.keys["plain"]})
+    assert "access-control-allow-origin" not in plain.headers
+    refused = get(gateway.url + LBORO, headers={"Origin": PAGE, "X-API-Key": "nonsense"})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)
+
+
+async def test_a_tenants_own_lifetime_is_its_alone(stage: Stage) -> None:
+    stage.registry().change("reports", lifetimes={"closed": 60})
+    stage.tenant("plain", "lboro")
+    clock = FakeClock(1_700_000_000.0)
+    async with housed(stage, clock) as house:
+        first = await house.get(LBORO, stage.keys["reports"])
+        assert first.headers["cache-control"] == "private, max-age=60"
+        clock.time += 30
+        assert "; hit" in (await house.get(LBORO, stage.keys["reports"])).headers["cache-status"]
+        clock.time += 40
+        assert "detail=refreshing" in (await house.get(LBORO, stage.keys["reports"])).headers["cache-status"]
+        other = await house.get(LBORO, stage.keys["plain"])
+        assert "detail=refreshing" not in other.headers["cache-status"]
