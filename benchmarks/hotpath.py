@@ -57,7 +57,12 @@ def stored_entry(key: str) -> Entry:
 async def near_hit(rounds: int, repeat: int) -> float:
     """A hit through the whole ASGI app, without a server."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = Settings(allow_anonymous=True, registry=Path(folder) / "tenants.toml", log_level="error")
+        settings = Settings(
+            allow_anonymous=True,
+            anonymous_requests_per_second=0,
+            registry=Path(folder) / "tenants.toml",
+            log_level="error",
+        )
         app = create_application(settings).public
         key = cache_key(settings.redis_prefix, PUBLIC, recognise(PATH, QUERY).canonical, PATH + b"?" + QUERY)
         app.proxy.store.near.put(stored_entry(key.entry))

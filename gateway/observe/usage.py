@@ -18,6 +18,8 @@ MOST = 10_000
 """Counters kept while Redis does not take them; beyond that the rest is lost."""
 FIELDS = ("requests", "hits", "calls")
 DAY = 86_400
+Counts = dict[tuple[int, str], list[int]]
+"""By day since the epoch and tenant: how many of each of the fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Usage:
         self._client = client
         self._prefix = f"{prefix}:{{usage}}"
         self._days = days
-        self._counts: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._counts: Counts = {}
         self._used: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -49,16 +51,14 @@ class Usage:
 
     def request(self, tenant: str, key_id: str | None, *, hit: bool) -> None:
         """One request of a tenant, by its key if any; ``hit``: it was answered from the cache."""
-        today = _today()
-        self._count(today, tenant, "requests")
-        if hit:
-            self._count(today, tenant, "hits")
+        now = int(time.time())
+        self._count(now // DAY, tenant, 1, hit, 0)
         if key_id is not None and (key_id in self._used or len(self._used) < MOST):
-            self._used[key_id] = int(time.time())
+            self._used[key_id] = now
 
     def call(self, tenant: str) -> None:
         """One upstream call for a tenant."""
-        self._count(_today(), tenant, "calls")
+        self._count(int(time.time()) // DAY, tenant, 0, 0, 1)
 
     async def run(self) -> None:
         """Tells Redis every few seconds until cancelled, and then once more."""
@@ -74,13 +74,13 @@ class Usage:
         if not self._counts and not self._used:
             return
         counts, used = self._counts, self._used
-        self._counts, self._used = defaultdict(int), {}
+        self._counts, self._used = {}, {}
         try:
             with redis_errors(self._client):
                 await shielded(self._add(counts, used))
         except CacheUnavailable:
-            for counter, count in counts.items():
-                self._count(*counter, count)
+            for (day, tenant), tally in counts.items():
+                self._count(day, tenant, *tally)
             self._used = used | self._used
 
     async def report(self, first: date, last: date, tenant: str | None = None) -> list[Row]:
@@ -100,18 +100,25 @@ class Usage:
             found = await shielded(self._moments(wanted))
         return {key_id: float(moment) for key_id, moment in zip(wanted, found, strict=True) if moment is not None}
 
-    def _count(self, day: str, tenant: str, field: str, count: int = 1) -> None:
-        counter = (day, tenant, field)
-        if counter in self._counts or len(self._counts) < MOST:
-            self._counts[counter] += count
+    def _count(self, day: int, tenant: str, requests: int, hits: int, calls: int) -> None:
+        tally = self._counts.get((day, tenant))
+        if tally is None:
+            if len(self._counts) >= MOST:
+                return
+            tally = self._counts[day, tenant] = [0, 0, 0]
+        tally[0] += requests
+        tally[1] += hits
+        tally[2] += calls
 
-    async def _add(self, counts: dict[tuple[str, str, str], int], used: dict[str, int]) -> None:
+    async def _add(self, counts: Counts, used: dict[str, int]) -> None:
         life = self._days * DAY
         pipe = self._client.pipeline(transaction=False)
-        for (day, tenant, field), count in counts.items():
-            pipe.hincrby(f"{self._prefix}:{day}", f"{tenant}:{field}", count)
-        for day in {day for day, _, _ in counts}:
-            pipe.expire(f"{self._prefix}:{day}", life)
+        for (day, tenant), tally in counts.items():
+            for field, count in zip(FIELDS, tally, strict=True):
+                if count:
+                    pipe.hincrby(f"{self._prefix}:{_date(day)}", f"{tenant}:{field}", count)
+        for day in {day for day, _ in counts}:
+            pipe.expire(f"{self._prefix}:{_date(day)}", life)
         if used:
             pipe.hset(f"{self._prefix}:used", mapping={key_id: str(moment) for key_id, moment in used.items()})
             pipe.expire(f"{self._prefix}:used", life)
@@ -136,5 +143,5 @@ def _rows(day: str, counts: dict[bytes, bytes], only: str | None) -> list[Row]:
     return [Row(day, tenant, **found) for tenant, found in sorted(tenants.items())]
 
 
-def _today() -> str:
-    return datetime.now(UTC).date().isoformat()
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY, UTC).date().isoformat()
