@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 from gateway.redis_client import Client, redis_errors
 
@@ -12,13 +13,13 @@ KEEP = 0.9
 
 
 class Sweeper:
-    """Now and then walks over the entries: touching one drops it when it has expired, and above ``max_bytes``
-    those with the least time to live go until a tenth is free."""
+    """Now and then walks over all keys: touching one drops it when it has expired, and above ``max_bytes`` the
+    entries with the least time to live go until a tenth is free."""
 
     def __init__(self, client: Client, prefix: str, max_bytes: int) -> None:
         self._client = client
-        self._match = f"{prefix}:{{*}}*"
-        self._queue = f"{prefix}:{{queue}}".encode()
+        self._match = f"{prefix}:*"
+        self._entries = re.compile(re.escape(f"{prefix}:{{".encode()) + rb"[0-9a-f]{40}\}")
         self._max_bytes = max_bytes
 
     async def run(self) -> None:
@@ -49,8 +50,9 @@ class Sweeper:
             cursor, keys = await self._client.scan(cursor, match=self._match, count=PAGE)
             for name in keys:
                 key = name if isinstance(name, bytes) else name.encode()
-                if not key.startswith(self._queue):
-                    sizes[key] = (await self._client.strlen(key), await self._client.pttl(key))
+                left = await self._client.pttl(key)
+                if self._entries.match(key):
+                    sizes[key] = (await self._client.strlen(key), left)
             await asyncio.sleep(0)
             if cursor == 0:
                 return sizes

@@ -10,15 +10,19 @@ import redis.asyncio
 from msgspec import structs
 from pydantic import SecretStr
 
+from gateway.admission.admission import Admission
 from gateway.caching.entry import Entry, encode
 from gateway.caching.keys import PUBLIC, CacheKey, cache_key
+from gateway.caching.marks import EVERYTHING, Marks
 from gateway.caching.near import NearCache
 from gateway.caching.store import Store
 from gateway.errors import CacheUnavailable
 from gateway.memory import Sweeper
+from gateway.observe.usage import Usage
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.scripts import invoke
 from gateway.settings import Settings
+from gateway.tenants.tenant import TenantLimits
 from tests.redis_server import RedisServer, free_port, redis_server
 
 NOW = 1_000.0
@@ -131,6 +135,19 @@ async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
     assert remaining <= 18_000
     assert (await store.look_up(key_of(prefix, "0"))).entries == ()
     assert (await store.look_up(key_of(prefix, "49"))).entries != ()
+    await client.aclose()
+
+
+async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: str) -> None:
+    client = connect(Settings(redis_url=SecretStr(MEMORY), redis_prefix=prefix))
+    usage = Usage(client, prefix, 30)
+    usage.request("reports", "AbCdEf1234", hit=True)
+    await usage.flush()
+    await Marks(client, prefix).purge(EVERYTHING)
+    await Admission(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))
+    before = await client.dbsize()
+    assert await Sweeper(client, prefix, 0).sweep() == 0
+    assert await client.dbsize() == before >= 3
     await client.aclose()
 
 
