@@ -55,11 +55,13 @@ def test_nobody_but_a_trusted_proxy_tells_an_address(stage: Stage) -> None:
 
 
 def test_an_address_that_guesses_keys_is_slowed_down_and_valid_keys_from_there_work(stage: Stage) -> None:
-    gateway = stage.serve(invalid_keys_per_minute="5")
-    guesses = [asked(gateway.url, 1, X_API_Key="sgw_0123456789_" + "0" * 43)[0] for _ in range(12)]
+    gateway = stage.serve(invalid_keys_per_minute="5", trusted_proxies="127.0.0.0/8")
+    guess, here = "sgw_0123456789_" + "0" * 43, "198.51.100.7"
+    guesses = [asked(gateway.url, 1, X_API_Key=guess, X_Forwarded_For=here)[0] for _ in range(12)]
     assert guesses[:5] == [401] * 5
     assert guesses[-4:] == [429] * 4
-    assert asked(gateway.url, 1, X_API_Key=stage.keys["reports"]) == [200]
+    assert asked(gateway.url, 1, X_API_Key=stage.keys["reports"], X_Forwarded_For=here) == [200]
+    assert asked(gateway.url, 1, X_API_Key=guess, X_Forwarded_For="198.51.100.8") == [401]
 
 
 def test_no_key_at_all_is_no_guess() -> None:
