@@ -147,7 +147,7 @@ async def test_nonsense_is_an_error_of_ours_and_its_connection_is_never_used_aga
             assert await took(client) < LIMIT * 3
         proxy.behave()
         await comes_back(client)
-        await asyncio.gather(*(ask(client, i) for i in range(5) for _ in range(20)))
+        await asyncio.gather(*(ask(client, i) for i in range(5) for _ in range(4)))
         assert pool.circuit.opened >= 1
 
 
