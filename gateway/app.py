@@ -38,8 +38,8 @@ from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.tenants.directory import Directory
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
 from gateway.upstream.board import QueueRules
 from gateway.upstream.breaker import BreakerRules
@@ -88,7 +88,7 @@ class Parts:
 
     settings: Settings
     redis: Client
-    registry: FileRegistry
+    registry: Registry
     admission: Admission
     marks: Marks
     usage: Usage
@@ -97,11 +97,12 @@ class Parts:
     store: Store
     metrics: Metrics
     lifecycle: Lifecycle
+    notes: list[str]
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The public app's lifespan: flights finish and connections close when it ends."""
-        for note in self.registry.notes():
+        for note in self.notes:
             log.warning("registry", note=note)
         watchers = [asyncio.create_task(each) for each in self._watchers()]
         await self.queue.start()
@@ -161,9 +162,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     metrics = Metrics()
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
-    registry = FileRegistry(
-        settings.registry, Keyring(settings.encryption_keys.get_secret_value(), settings.registry)
-    )
+    registry = open_registry(settings)
+    notes = registry.notes()
     registry.load()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
@@ -176,7 +176,9 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
     errands = Errands(client, store, judge, clock, metrics, usage, watched=not generic)
-    parts = Parts(settings, redis, registry, admission, marks, usage, queue, client, store, metrics, lifecycle)
+    parts = Parts(
+        settings, redis, registry, admission, marks, usage, queue, client, store, metrics, lifecycle, notes
+    )
     public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
     profile = _profile(settings, registry)
     public.proxy = Proxy(
@@ -217,7 +219,7 @@ def _anonymous(settings: Settings) -> Tenant | None:
     return replace(ANONYMOUS, limits=limits)
 
 
-def _profile(settings: Settings, registry: FileRegistry) -> Profile:
+def _profile(settings: Settings, registry: Registry) -> Profile:
     if settings.profile == "generic":
         return GenericProfile(max_bytes=settings.target_max_bytes)
     return StatisticsProfile(

@@ -37,6 +37,18 @@ class NoSuchRecord(ConfigurationError):
     """The registry has no such tenant, institution or key."""
 
 
+class RecordExists(ConfigurationError):
+    """The registry has such a tenant already."""
+
+
+class RegistryReadOnly(ConfigurationError):
+    """The registry's file cannot be written here."""
+
+
+class RegistryUnavailable(ConfigurationError):
+    """The registry in Redis does not answer, or is gone."""
+
+
 class Refusal(GatewayError):
     """The client's request is not one that the gateway serves."""
 
@@ -166,6 +178,9 @@ TABLE: dict[type[GatewayError], Row] = {
     GatewayError: Row(500, "GatewayInternalError", "proxy_internal_error"),
     ConfigurationError: Row(500, "GatewayMisconfigured", "proxy_configuration_error"),
     NoSuchRecord: Row(404, "GatewayNotFound", "http_request_error"),
+    RecordExists: Row(409, "GatewayConflict", "http_request_error"),
+    RegistryReadOnly: Row(409, "GatewayRegistryReadOnly", "http_request_error"),
+    RegistryUnavailable: Row(503, "GatewayRegistryUnavailable", "proxy_internal_error"),
     RateLimited: Row(429, "GatewayRateLimited", "http_request_denied"),
     BadRequest: Row(400, "GatewayBadRequest", "http_request_error"),
     BadTarget: Row(400, "GatewayBadTarget", "http_request_error"),

@@ -12,7 +12,7 @@ from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
 from gateway.exchange import READS
 from gateway.tenants.identify import Caller, identify
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
 
 HOT_TARGETS = 2_048
@@ -52,7 +52,7 @@ class StatisticsProfile:
     answer = staticmethod(statistics_answer)
 
     def __init__(
-        self, registry: FileRegistry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
+        self, registry: Registry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
     ) -> None:
         self._registry = registry
         self._anonymous = anonymous

@@ -52,10 +52,15 @@ def opening(settings: Settings, public: str, admin: str) -> str:
         "redis": masked_url(redis_url),
         "budget": settings.budget if unlimited else f"{settings.budget}, burst {settings.budget_burst}",
         "workers": settings.workers,
-        "registry": settings.registry.absolute(),
+        "registry": _registry(settings),
     }
     told = [f"stats-gateway {__version__}", *(f"  {name:<9} {value}" for name, value in lines.items())]
     return "\n".join(told + [MEMORY_WARNING] * (redis_url == "memory://"))
+
+
+def _registry(settings: Settings) -> str:
+    path = settings.registry_file
+    return masked_url(settings.registry.get_secret_value()) if path is None else str(path.absolute())
 
 
 def _serve(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> int:

@@ -136,7 +136,9 @@ class Settings(BaseSettings):
     content_codings: Words = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
     # Who may ask
-    registry: Path = Field(Path("tenants.toml"), description="the registry file")
+    registry: SecretStr = Field(
+        SecretStr("tenants.toml"), description="where the tenants are: a TOML file, or a Redis URL"
+    )
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
     )
@@ -209,6 +211,19 @@ class Settings(BaseSettings):
             ip_network(network, strict=False)
         return value
 
+    @field_validator("registry", mode="before")
+    @classmethod
+    def _registry_may_be_a_path(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    @field_validator("registry")
+    @classmethod
+    def _registry_reads(cls, value: SecretStr) -> SecretStr:
+        place = value.get_secret_value()
+        if not place or ("://" in place and not re.match(r"^rediss?://[^/]", place)):
+            raise ValueError("must be a file, redis://host[:port][/db] or rediss://…")
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
@@ -236,6 +251,12 @@ class Settings(BaseSettings):
         """Seconds between two upstream calls of the fleet, or None when unlimited."""
         found = BUDGET.match(self.budget)
         return None if found is None else SECONDS[found["unit"]] / float(found["count"])
+
+    @property
+    def registry_file(self) -> Path | None:
+        """The registry's file; None where it is in Redis."""
+        place = self.registry.get_secret_value()
+        return None if "://" in place else Path(place)
 
     @classmethod
     def settings_customise_sources(

@@ -48,7 +48,7 @@ def small_application(settings: Settings) -> SmallApplication:
             raise RuntimeError("a part does not start")
         lifecycle.started()
         yield
-        with settings.registry.open("a") as marks:
+        with Path(settings.registry.get_secret_value()).open("a") as marks:
             marks.write("ended\n")
 
     if "refused" in settings.upstream:

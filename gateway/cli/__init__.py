@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, key, sandbox, serve, tenant
+from gateway.cli import demo, key, sandbox, secrets, serve, tenant
 from gateway.errors import GatewayError, NoSuchRecord
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(tenant.app)
 app.add_typer(key.app)
+app.add_typer(secrets.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)

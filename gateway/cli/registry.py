@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from msgspec.structs import asdict
 
-from gateway.errors import NoSuchRecord
+from gateway.errors import ConfigurationError, NoSuchRecord
 from gateway.settings import load_settings
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants import opening
+from gateway.tenants.registry import Registry
 from gateway.tenants.tables import KeyTable, TenantTable
 
 RegistryPath = Annotated[
-    Path | None,
-    typer.Option("--registry", metavar="FILE", help="The registry file, instead of the settings' one."),
+    str | None,
+    typer.Option(
+        "--registry", metavar="PLACE", help="The registry, instead of the settings' one: a file, or a Redis URL."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-def open_registry(path: Path | None) -> FileRegistry:
-    """The registry that the settings name, or the one at ``path``; what is amiss with it goes to stderr."""
-    settings = load_settings(registry=path)
-    place = settings.registry
-    keyring = Keyring(settings.encryption_keys.get_secret_value(), place)
-    complaint = keyring.complaint()
+def open_registry(place: str | None) -> Registry:
+    """The registry that the settings name, or the one at ``place``; what is amiss with its keys goes to stderr."""
+    settings = load_settings(registry=place_of(place))
+    complaint = opening.keyring_of(settings).complaint()
     if complaint is not None:
         tell(f"warning: {complaint}")
-    return FileRegistry(place, keyring)
+    return opening.open_registry(settings)
+
+
+def place_of(place: str | None) -> str | None:
+    """A registry's place as an option may give it. Raises ConfigurationError for a URL with a password."""
+    if place is not None and "://" in place and "@" in place:
+        raise ConfigurationError(
+            "a command line is visible to every user of the machine: "
+            "put a registry's URL that holds a password into STATS_GATEWAY_REGISTRY"
+        )
+    return place
 
 
 def tell(text: str) -> None:
@@ -39,9 +48,9 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def one_tenant(registry: FileRegistry, tenant_id: str) -> TenantTable:
+def one_tenant(registry: Registry, tenant_id: str) -> TenantTable:
     """A tenant's table. Raises NoSuchRecord where there is none."""
-    found = registry.tables().get(tenant_id)
+    found = registry.store.get(tenant_id)
     if found is None:
         raise NoSuchRecord(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 from pydantic import SecretStr
 
+from gateway.cli.registry import place_of
 from gateway.settings import PREFIX, Settings, load_settings
 
 
@@ -19,7 +20,7 @@ def serve(
     workers: int | None = typer.Option(None, help="Worker processes; more than one needs Redis."),
     config: Path | None = typer.Option(None, help="TOML file with settings."),
     upstream: str | None = typer.Option(None, help="Base URL of the statistics service."),
-    registry: Path | None = typer.Option(None, help="The registry file."),
+    registry: str | None = typer.Option(None, help="The registry: a file, or a Redis URL without password."),
     budget: str | None = typer.Option(None, help="How fast the fleet may ask: N/s, N/m, N/h or unlimited."),
     budget_burst: int | None = typer.Option(None, help="Upstream calls that may follow at once."),
     allow_anonymous: bool | None = typer.Option(
@@ -48,7 +49,7 @@ def serve(
         admin_port=admin_port,
         workers=workers,
         upstream=upstream,
-        registry=registry,
+        registry=place_of(registry),
         budget=budget,
         budget_burst=budget_burst,
         allow_anonymous=allow_anonymous,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
+import tomlkit
 import typer
+from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.catalogue.lifetimes import RULES
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_tenant
 from gateway.cli.table import aligned
 from gateway.errors import ConfigurationError
-from gateway.tenants.tables import TenantTable
+from gateway.tenants.tables import Tables, TenantTable, read_tables
 from gateway.tenants.tenant import Pair
 
 app = typer.Typer(
@@ -55,7 +60,7 @@ def add(
       … --institution monash --username monash --password-stdin < password.txt
     """
     place = open_registry(registry)
-    before = place.tables().get(tenant_id)
+    before = place.store.get(tenant_id)
     if before is not None and name is None and institution is None:
         raise ConfigurationError(f"tenant {tenant_id!r} exists; give --institution or --name to change it")
     place.add(tenant_id, name, _pair(institution, username, password_stdin))
@@ -65,7 +70,7 @@ def add(
 @app.command("list")
 def list_tenants(as_json: AsJson = False, registry: RegistryPath = None) -> None:
     """List all tenants."""
-    tables = open_registry(registry).tables()
+    tables = open_registry(registry).store.read()
     if as_json:
         _print_json([told_tenant(tenant_id, table) for tenant_id, table in tables.items()])
     elif tables:
@@ -171,6 +176,60 @@ def remove(
         tell(f"Removed tenant {tenant_id}; its keys no longer work.")
     else:
         tell(f"Removed the credential for {institution} from tenant {tenant_id}.")
+
+
+@app.command("export")
+def export_tenants(registry: RegistryPath = None) -> None:
+    """Print all tenants as TOML, for another registry to import; passwords stay encrypted.
+
+    Examples:
+
+      stats-gateway tenant export > tenants-2030-01-31.toml
+    """
+    tables = open_registry(registry).store.read()
+    print("# Tenants of a stats-gateway; the passwords open with the encryption keys they were sealed with.")
+    for tenant_id, table in tables.items():
+        one = {tenant_id: to_builtins(table, builtin_types=(datetime,))}
+        print("\n" + tomlkit.dumps({"tenants": one}), end="")
+    tell(f"Exported {len(tables)} tenants.")
+
+
+@app.command("import")
+def import_tenants(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What export printed; - reads stdin.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the tenants of the same id that are there already.")
+    ] = False,
+    registry: RegistryPath = None,
+) -> None:
+    """Take in the tenants that another registry exported, with their keys and credentials.
+
+    The same encryption keys must be at hand: those of a registry file lie
+    beside it, in FILE.key. Nothing is written when a password does not open.
+
+    Examples:
+
+      stats-gateway tenant export > all.toml
+
+      export STATS_GATEWAY_ENCRYPTION_KEYS=$(paste -sd, tenants.toml.key)
+
+      STATS_GATEWAY_REGISTRY=redis://127.0.0.1:6379/1 stats-gateway tenant import all.toml
+    """
+    tables = _tables_from(file)
+    open_registry(registry).import_tables(tables, replace=replace)
+    tell(f"Imported {len(tables)} tenants.")
+
+
+def _tables_from(file: str) -> Tables:
+    """Raises ConfigurationError for what is no export."""
+    try:
+        if file == "-":
+            return read_tables(tomllib.loads(sys.stdin.buffer.read().decode()))
+        return read_tables(tomllib.loads(Path(file).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{file}: not TOML: {error}") from None
 
 
 def _or_none(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -26,16 +26,33 @@ class Directory:
     __slots__ = ("_holders", "origins", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
-        self.tenants: Mapping[str, Tenant] = MappingProxyType({tenant.id: tenant for tenant in tenants})
-        self._holders = {
-            key.id: Holder(tenant, key)
-            for tenant in self.tenants.values()
-            for key in tenant.keys.values()
-            if tenant.enabled and key.revoked is None
-        }
+        self._fill({tenant.id: tenant for tenant in tenants}, {})
+        for tenant in self.tenants.values():
+            self._holders.update(_holders(tenant))
+
+    def _fill(self, tenants: dict[str, Tenant], holders: dict[str, Holder]) -> None:
+        self.tenants: Mapping[str, Tenant] = MappingProxyType(tenants)
+        self._holders = holders
         self.origins = frozenset(
-            origin for tenant in self.tenants.values() if tenant.enabled for origin in tenant.origins
+            origin for tenant in tenants.values() if tenant.enabled for origin in tenant.origins
         )
+
+    def changed(self, tenants: Iterable[Tenant], removed: Collection[str] = ()) -> Directory:
+        """Another directory: with these tenants in place of any of the same id, and without those removed."""
+        changes = {tenant.id: tenant for tenant in tenants}
+        after, holders = dict(self.tenants), dict(self._holders)
+        for tenant_id in (*changes, *removed):
+            before = after.get(tenant_id)
+            for key_id in () if before is None else before.keys:
+                holders.pop(key_id, None)
+        for tenant_id in removed:
+            after.pop(tenant_id, None)
+        after.update(changes)
+        for tenant in changes.values():
+            holders.update(_holders(tenant))
+        directory = Directory()
+        directory._fill(after, holders)
+        return directory
 
     def __repr__(self) -> str:
         return f"Directory(tenants={len(self.tenants)}, keys={len(self._holders)})"
@@ -53,3 +70,10 @@ class Directory:
         if held is None or not keys.matches(held.key.digest, secret):
             return None
         return held if held.key.live(now) else None
+
+
+def _holders(tenant: Tenant) -> dict[str, Holder]:
+    """Whom its keys open to, but for those that never will."""
+    if not tenant.enabled:
+        return {}
+    return {key.id: Holder(tenant, key) for key in tenant.keys.values() if key.revoked is None}

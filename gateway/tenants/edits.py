@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, MutableMapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from gateway.errors import NoSuchRecord
 from gateway.tenants.keys import KEY_ID
-from gateway.tenants.tables import DIGEST
+from gateway.tenants.tables import DIGEST, TenantTable
 
 Document = MutableMapping[str, Any]
 Edit = Callable[[Document], None]
@@ -59,6 +62,29 @@ def put_credential(tenant_id: str, institution: str, username: str, sealed: str)
             tenant["institutions"][institution].update(row)
         else:
             _put(tenant, "institutions", institution, row)
+
+    return edit
+
+
+def put_table(tenant_id: str, table: TenantTable) -> Edit:
+    """Puts a tenant's whole table in place of any before."""
+    row = msgspec.to_builtins(table, builtin_types=(datetime,))
+
+    def edit(document: Document) -> None:
+        document.get("tenants", {}).pop(tenant_id, None)
+        _put(document, "tenants", tenant_id, copy.deepcopy(row))
+
+    return edit
+
+
+def reseal(tenant_id: str, sealed_anew: Callable[[str], str]) -> Edit:
+    """Replaces each of a tenant's sealed passwords by what a function makes of it."""
+    done: dict[str, str] = {}  # an edit may be made twice, and must come to the same
+
+    def edit(document: Document) -> None:
+        for institution in _tenant(document, tenant_id).get("institutions", {}).values():
+            sealed = str(institution["password"])
+            institution["password"] = done.setdefault(sealed, sealed_anew(sealed))
 
     return edit
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, RegistryReadOnly
 
 Stamp = tuple[int, int, int]
 """What changes when a file does: modification time in nanoseconds, size in bytes, inode."""
@@ -43,6 +43,17 @@ def open_to_others(path: Path) -> bool:
         return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
     except OSError:
         return False
+
+
+def check_writable(path: Path) -> None:
+    """Raises RegistryReadOnly for a file that is read-only, or lies where nothing can be written."""
+    folder = path.resolve().parent
+    marked = path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    if marked or (folder.is_dir() and not os.access(folder, os.W_OK)):
+        raise RegistryReadOnly(
+            f"{path} is read-only here; change it where it comes from (a Kubernetes Secret, a configuration "
+            "management), and running gateways follow"
+        )
 
 
 @contextmanager

@@ -1,64 +1,55 @@
-"""FileRegistry: tenants in a TOML file that people and processes edit, and that is followed while it changes."""
+"""Registry: who may ask, wherever it is kept; read, followed and edited."""
 
 from __future__ import annotations
 
 import asyncio
-import tomllib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Container
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, files, keys
 from gateway.tenants.directory import Directory
 from gateway.tenants.edits import Edit
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.tables import Tables, check_pair, check_tenant_id, check_text, read_tables, tenants_of
-from gateway.tenants.tenant import Pair
+from gateway.tenants.table_store import Change, TableStore
+from gateway.tenants.tables import (
+    Tables,
+    check_pair,
+    check_tenant_id,
+    check_text,
+    tenants_of,
+)
+from gateway.tenants.tenant import Pair, Tenant
+from gateway.tenants.vault import Vault
 
-Stamps = tuple[files.Stamp | None, files.Stamp | None]
 
+class Registry:
+    """The tenants of a ``store``; ``directory`` is their last good state, empty until ``load``.
 
-class FileRegistry:
-    """The registry file at ``path``; ``directory`` is its last good state, empty until ``load``.
-
-    Everything here raises ConfigurationError, with the path and the reason, for a file that cannot be used.
-    Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once.
+    Everything here raises ConfigurationError, with the place and the reason, for what cannot be used.
     """
 
-    def __init__(self, path: Path, keyring: Keyring) -> None:
-        self.path = path
+    def __init__(self, store: TableStore, keyring: Keyring) -> None:
+        self.store = store
         self.directory = Directory()
-        self._keyring = keyring
-        self._seen: Stamps | None = None
+        self.keyring = keyring
+        self._key_file: files.Stamp | None = None
 
     def __repr__(self) -> str:
-        return f"FileRegistry({str(self.path)!r}, {self.directory!r})"
+        return f"Registry({self.store!r}, {self.directory!r})"
 
     def load(self) -> Directory:
-        """Reads the file, credentials and all, and makes it the current state; no file is no tenants."""
-        # The stamps come first: a change during the read is then seen by the next look.
-        self._seen = self._stamps()
-        vault = self._keyring.vault()
-        try:
-            self.directory = Directory(tenants_of(self.tables(), vault))
-        except ConfigurationError as error:
-            raise self._about(error) from None
+        """Reads all, credentials too, and makes it the current state."""
+        self._key_file = self.keyring.stamp()
+        tables = self.store.read()
+        self.directory = Directory(self._opened(tables, self.keyring.vault()))
         return self.directory
 
     def notes(self) -> list[str]:
-        """What an operator should know although it is no error."""
-        missing = f"there is no registry file at {self.path} yet, so there are no tenants"
-        complaint = self._keyring.complaint()
-        return [note for note in (None if self.path.exists() else missing, complaint) if note is not None]
-
-    def tables(self) -> Tables:
-        """The file's tables, credentials unopened: to be listed where the encryption keys are not at hand."""
-        return self._read_tables(files.read(self.path) or "")
+        """What an operator should know although it is no error. Raises where the gateway must not run on it."""
+        complaint = self.keyring.complaint()
+        return [*self.store.notes(), *([] if complaint is None else [complaint])]
 
     # Following
 
@@ -70,36 +61,66 @@ class FileRegistry:
         interval: float = 1.0,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Follows the file until cancelled, looking every ``interval`` seconds; calls back once per change.
+        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change.
 
-        A file that is broken or gone leaves the last good state in force.
+        What is broken or gone leaves the last good state in force.
         """
         while True:
             await pause(interval)
+            before = self.directory
             try:
-                if await asyncio.to_thread(self.refresh):
-                    changed(self.directory)
+                await asyncio.to_thread(self.refresh)
             except ConfigurationError as error:
                 broken(error)
+            if self.directory is not before:
+                changed(self.directory)
 
     def refresh(self) -> bool:
-        """Loads the file if it, or the key file, changed since the last look; whether it did.
+        """Loads what changed in the store, or all if the key file did, since the last look; whether anything did.
 
-        Raises ConfigurationError once per change for a file that is broken or gone.
+        Raises ConfigurationError once per change for what is broken or gone, after the rest took effect.
         """
-        now = self._stamps()
-        if now == self._seen:
+        if self.keyring.stamp() != self._key_file:
+            self.load()
+            return True
+        change = self.store.change()
+        if change is None:
             return False
-        if now[0] is None and self.directory.tenants:
-            self._seen = now
-            raise ConfigurationError(f"{self.path} is gone; the tenants stay as they were")
-        self.load()
+        self._apply(change)
         return True
 
-    def _stamps(self) -> Stamps:
-        return files.stamp(self.path), files.stamp(self._keyring.path)
+    def _apply(self, change: Change) -> None:
+        """Tenant by tenant: that one cannot be used must not keep another's revocation from taking effect."""
+        vault = self.keyring.vault()
+        usable: list[Tenant] = []
+        broken = dict(change.broken)
+        for tenant_id, table in change.tables.items():
+            try:
+                usable += self._opened({tenant_id: table}, vault)
+            except ConfigurationError as error:
+                broken[tenant_id] = error
+        self.directory = self.directory.changed(usable, self._removed(change, broken))
+        for reason in broken.values():
+            raise reason
+
+    def _removed(self, change: Change, broken: Container[str]) -> Collection[str]:
+        if not change.whole:
+            return change.removed
+        return [each for each in self.directory.tenants if each not in change.tables and each not in broken]
+
+    def _opened(self, tables: Tables, vault: Vault) -> list[Tenant]:
+        try:
+            return tenants_of(tables, vault)
+        except ConfigurationError as error:
+            raise type(error)(f"{self.store.name}: {error.message}") from None
 
     # Editing
+
+    def create(self, tenant_id: str, name: str | None = None) -> None:
+        """Adds a tenant. Raises RecordExists where there is one of that id."""
+        if self.store.get(tenant_id) is not None:
+            raise RecordExists(f"tenant {tenant_id!r} exists")
+        self.add(tenant_id, name)
 
     def add(self, tenant_id: str, name: str | None = None, pair: Pair | None = None) -> None:
         """Adds a tenant, or names the one there is, and seals a pair into it in place of any before."""
@@ -107,10 +128,12 @@ class FileRegistry:
         check_text(name or "", "name")
         steps = [edits.put_tenant(tenant_id, name)]
         if pair is not None:
-            check_pair(pair)
-            sealed = self._keyring.vault_for_sealing().seal(pair.password)
-            steps.append(edits.put_credential(tenant_id, pair.institution, pair.username, sealed))
-        self._edit(*steps)
+            steps.append(self._sealed(tenant_id, pair))
+        self._edit(tenant_id, *steps)
+
+    def put_credential(self, tenant_id: str, pair: Pair) -> None:
+        """Seals a pair into a tenant there is, in place of any before."""
+        self._edit(tenant_id, self._sealed(tenant_id, pair))
 
     def change(self, tenant_id: str, **fields: Any) -> None:
         """Sets a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``; None restores a default.
@@ -124,14 +147,14 @@ class FileRegistry:
                 steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
             else:
                 steps.append(edits.set_field(tenant_id, name, value))
-        self._edit(*steps)
+        self._edit(tenant_id, *steps)
 
     def remove(self, tenant_id: str, institution: str | None = None) -> None:
         """Removes a tenant with its keys and credentials, or its credential for one institution."""
         if institution is None:
-            self._edit(edits.remove_tenant(tenant_id))
+            self._edit(tenant_id, edits.remove_tenant(tenant_id))
         else:
-            self._edit(edits.remove_credential(tenant_id, institution))
+            self._edit(tenant_id, edits.remove_credential(tenant_id, institution))
 
     def add_key(
         self,
@@ -145,76 +168,66 @@ class FileRegistry:
         check_text(label, "label")
         minted = keys.mint()
         created = _whole_seconds(now)
-        self._edit(edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
+        self._edit(tenant_id, edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
         return minted.text
 
     def rotate_key(self, key_id: str, overlap: float, *, now: datetime | None = None) -> str:
         """Gives a key's holder a new one of the same label and returns its text; the old one works for another
         ``overlap`` seconds."""
-        found = [
-            (tenant_id, table.keys[key_id]) for tenant_id, table in self.tables().items() if key_id in table.keys
-        ]
-        if not found:
-            raise edits.no_such_key(key_id)
-        ((tenant_id, old),) = found
+        tenant_id = self._holder(key_id)
+        table = self.store.get(tenant_id)
+        label = table.keys[key_id].label if table is not None and key_id in table.keys else ""
         minted, moment = keys.mint(), now or datetime.now(UTC)
         self._edit(
-            edits.put_key(tenant_id, minted.id, minted.digest, old.label, _whole_seconds(moment)),
+            tenant_id,
             edits.expire_key(key_id, _whole_seconds(moment + timedelta(seconds=overlap))),
+            edits.put_key(tenant_id, minted.id, minted.digest, label, _whole_seconds(moment)),
         )
         return minted.text
 
     def revoke_key(self, key_id: str, *, now: datetime | None = None) -> None:
         """Revokes a key for ever."""
-        self._edit(edits.revoke_key(key_id, _whole_seconds(now)))
+        self._edit(self._holder(key_id), edits.revoke_key(key_id, _whole_seconds(now)))
 
-    def _edit(self, *steps: Edit) -> None:
-        """Applies edits to the text with its comments and to the plain values; written only if both agree."""
-        with files.locked(self.path):
-            before = files.read(self.path) or ""
-            wanted = self._parsed(before)
-            self._checked(wanted)
-            for step in steps:
-                step(wanted)
-            expected = self._checked(wanted)
-            after = self._edited(before, steps)
-            if not self._reads_as(after, expected):
-                raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
-            files.replace(self.path, after)
+    # Moving
 
-    def _edited(self, text: str, steps: Iterable[Edit]) -> str:
-        try:
-            document = tomlkit.parse(text)
-            for step in steps:
-                step(document)
-            return document.as_string()
-        except TOMLKitError as error:
-            raise ConfigurationError(f"{self.path}: cannot be edited: {error}") from None
+    def import_tables(self, tables: Tables, *, replace: bool = False) -> None:
+        """Takes in tables as another registry exported them; those who are there already only with ``replace``.
 
-    def _reads_as(self, text: str, expected: Tables) -> bool:
-        try:
-            return self._read_tables(text) == expected
-        except ConfigurationError:
-            return False
+        Their passwords stay sealed as they are. Raises ConfigurationError, before anything is written, where one
+        does not open with the encryption keys here, and RecordExists.
+        """
+        tenants_of(tables, self.keyring.vault())
+        there = self.store.read()
+        if not replace and (both := sorted(set(tables) & set(there))):
+            others = f" and {len(both) - 1} more" if len(both) > 1 else ""
+            raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
+        self.store.edit({tenant_id: [edits.put_table(tenant_id, table)] for tenant_id, table in tables.items()})
 
-    def _read_tables(self, text: str) -> Tables:
-        return self._checked(self._parsed(text))
+    def reseal(self) -> int:
+        """Seals every password with the newest encryption key; answers how many tenants have any."""
+        vault = self.keyring.vault_for_sealing()
+        work = {
+            tenant_id: [edits.reseal(tenant_id, lambda sealed: vault.seal(vault.open(sealed)))]
+            for tenant_id, table in self.store.read().items()
+            if table.institutions
+        }
+        self.store.edit(work)
+        return len(work)
 
-    def _parsed(self, text: str) -> dict[str, Any]:
-        try:
-            return tomllib.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"{self.path}: not TOML: {error}") from None
+    def _sealed(self, tenant_id: str, pair: Pair) -> Edit:
+        check_pair(pair)
+        sealed = self.keyring.vault_for_sealing().seal(pair.password)
+        return edits.put_credential(tenant_id, pair.institution, pair.username, sealed)
 
-    def _checked(self, document: dict[str, Any]) -> Tables:
-        try:
-            return read_tables(document)
-        except ConfigurationError as error:
-            raise self._about(error) from None
+    def _holder(self, key_id: str) -> str:
+        tenant_id = self.store.tenant_of_key(key_id)
+        if tenant_id is None:
+            raise edits.no_such_key(key_id)
+        return tenant_id
 
-    def _about(self, error: ConfigurationError) -> ConfigurationError:
-        named = error.message.startswith(str(self.path))
-        return error if named else ConfigurationError(f"{self.path}: {error.message}")
+    def _edit(self, tenant_id: str, *steps: Edit) -> None:
+        self.store.edit({tenant_id: steps})
 
 
 def _whole_seconds(moment: datetime | None) -> datetime:

@@ -40,7 +40,7 @@ Life = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86_400)]
 Note = Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
-class InstitutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InstitutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A credential as it is stored."""
 
     username: str
@@ -50,7 +50,7 @@ class InstitutionTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"InstitutionTable(username={self.username!r})"
 
 
-class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A key as it is stored; any ``revoked`` date means now."""
 
     digest: Digest
@@ -63,7 +63,7 @@ class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"KeyTable(label={self.label!r}, created={self.created}, revoked={self.revoked})"
 
 
-class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tenant's limits as they are stored; what is absent is no limit of its own."""
 
     requests_per_second: Rate | None = None
@@ -73,7 +73,7 @@ class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: Share = 1.0
 
 
-class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tenant as it is stored; ``lifetimes`` are seconds by the settings' names without ``lifetime_``."""
 
     name: Text = ""

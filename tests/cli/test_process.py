@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
+from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.registry import Registry
 from tests.cli.command import clean_environment, command
 
 ON_A_TERMINAL = """
@@ -44,7 +45,7 @@ def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> N
     added = command("tenant", "add", "reports", *pair, given="pässword\r\n".encode(), **settings)
     assert (added.code, added.out) == (0, "")
     made = command("key", "add", "reports", given=b"", **settings)
-    directory = FileRegistry(path, Keyring(key, path)).load()
+    directory = Registry(FileTables(path), Keyring(key, path)).load()
     holder = directory.holder_of(made.out.removesuffix("\n").encode(), time.time())
     assert holder is not None
     expected = Keyring(key, path).vault().fingerprint("lboro", "lboro", "pässword")
@@ -128,5 +129,5 @@ def test_on_a_terminal_the_password_is_asked_for_and_not_shown(tmp_path: Path) -
         os.close(ours)
     assert b"hunter2" not in shown
     keyring = Keyring("", path)
-    credential = FileRegistry(path, keyring).load().tenants["reports"].credentials["lboro"]
+    credential = Registry(FileTables(path), keyring).load().tenants["reports"].credentials["lboro"]
     assert credential.fingerprint == keyring.vault().fingerprint("lboro", "lboro", "hunter2")

@@ -11,8 +11,9 @@ import pytest
 
 from gateway.cli.times import moment_of, seconds_of
 from gateway.errors import ConfigurationError
+from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import TenantLimits
 from tests.cli.command import Done, run
 
@@ -39,7 +40,7 @@ def test_what_is_set_is_what_the_gateway_reads(path: Path) -> None:
         "--origin", "https://a.example", "--origin", "http://localhost:3000", "--note", "ask the library",
     )  # fmt: skip
     assert (done.code, done.error) == (0, None)
-    tenant = FileRegistry(path, Keyring("", path)).load().tenants["reports"]
+    tenant = Registry(FileTables(path), Keyring("", path)).load().tenants["reports"]
     assert tenant.limits == TenantLimits(2.5, 40, 9_000, 5, 3)
     assert tenant.lifetimes == {"open": 60, "closed": 3_600}
     assert tenant.origins == ("https://a.example", "http://localhost:3000")

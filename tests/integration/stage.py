@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx2 as httpx
 
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.settings import PREFIX, load_settings
+from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
 from tests.redis_server import free_port
 
@@ -98,10 +99,11 @@ class Stage:
         self.keys[name] = registry.add_key(name)
         return self.keys[name]
 
-    def registry(self) -> FileRegistry:
+    def registry(self) -> Registry:
         """The registry that the gateways follow."""
-        path = Path(self.environment["STATS_GATEWAY_REGISTRY"])
-        return FileRegistry(path, Keyring("", path))
+        named = {name: self.environment.get(PREFIX + name.upper()) for name in ("registry", "encryption_keys")}
+        prefix = self.environment.get(f"{PREFIX}REDIS_PREFIX")
+        return open_registry(load_settings(**named, redis_prefix=prefix))
 
     def serve(self, **settings: object) -> Process:
         """Starts a gateway, with settings on top of the stage's, and waits until it is ready."""

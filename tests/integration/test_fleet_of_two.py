@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx2 as httpx
 import pytest
 import redis.asyncio
+from cryptography.fernet import Fernet
 
 from gateway.caching.marks import Marks, Subject
 from tests.integration.stage import Process, Stage, get, staged, until
@@ -18,9 +19,13 @@ WINDOW = "start_date=2014-01-01&end_date=2014-03-01"
 LBORO = f"/lboro/timeline/day/views/article/77?{WINDOW}"
 
 
-@pytest.fixture
-def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:
-    with staged(redis_url=shared_redis.url, redis_prefix=prefix, budget="unlimited") as stage:
+@pytest.fixture(params=["file", "redis"])
+def stage(shared_redis: RedisServer, prefix: str, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """Two gateways on one Redis, their registry in a file, then in that Redis."""
+    settings = {"redis_url": shared_redis.url, "redis_prefix": prefix, "budget": "unlimited"}
+    if request.param == "redis":
+        settings |= {"registry": shared_redis.url, "encryption_keys": Fernet.generate_key().decode()}
+    with staged(**settings) as stage:
         stage.tenant("reports", "lboro")
         for _ in range(2):
             stage.serve()

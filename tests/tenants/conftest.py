@@ -1,4 +1,4 @@
-"""A registry in a directory of its own."""
+"""A registry in a directory of its own, and one in a Redis."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import Settings
+from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import Registry
+from tests.redis_server import RedisServer
+from tests.tenants.places import KEY, Reopen
 
 
 @pytest.fixture
@@ -21,5 +26,31 @@ def keyring(path: Path) -> Keyring:
 
 
 @pytest.fixture
-def registry(path: Path, keyring: Keyring) -> FileRegistry:
-    return FileRegistry(path, keyring)
+def registry(path: Path, keyring: Keyring) -> Registry:
+    return Registry(FileTables(path), keyring)
+
+
+@pytest.fixture(params=["file", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> tuple[str, str, str]:
+    """Where a registry lies, its encryption keys, and the prefix of Redis keys: in a file, then in a Redis."""
+    if request.param == "file":
+        return str(tmp_path / "anywhere.toml"), KEY, prefix
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    return server.url, KEY, prefix
+
+
+@pytest.fixture
+def reopen(place: tuple[str, str, str]) -> Reopen:
+    """Opens the registry as another process would."""
+    where, keys, prefix = place
+
+    def opened(encryption_keys: str = keys) -> Registry:
+        return open_registry(Settings(registry=where, encryption_keys=encryption_keys, redis_prefix=prefix))
+
+    return opened
+
+
+@pytest.fixture
+def anywhere(reopen: Reopen) -> Registry:
+    """A registry in a file, then in a Redis."""
+    return reopen()

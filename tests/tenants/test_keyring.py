@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
 from gateway.tenants.keyring import Keyring
+from tests.tenants.places import key_file
 
 SEAL = """
 import sys
@@ -36,12 +37,12 @@ def test_the_settings_keys_are_read_newest_first_and_no_file_is_made(path: Path)
 
 def test_reading_makes_no_key_file(keyring: Keyring) -> None:
     assert repr(keyring.vault()) == "Vault(keys=0)"
-    assert not keyring.path.exists()
+    assert not key_file(keyring).exists()
 
 
 def test_the_first_sealing_makes_a_key_file_for_its_owner_alone(keyring: Keyring) -> None:
     sealed = keyring.vault_for_sealing().seal("hunter2")
-    assert stat.S_IMODE(keyring.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key_file(keyring).stat().st_mode) == 0o600
     assert keyring.vault().open(sealed) == "hunter2"
     assert keyring.vault_for_sealing().open(sealed) == "hunter2"
     assert keyring.complaint() is None
@@ -70,7 +71,7 @@ def test_processes_that_start_at_once_agree_on_one_key(path: Path, keyring: Keyr
 
 def test_a_key_file_that_others_may_read_is_complained_about(path: Path, keyring: Keyring) -> None:
     keyring.vault_for_sealing()
-    keyring.path.chmod(0o640)
+    key_file(keyring).chmod(0o640)
     complaint = keyring.complaint()
     assert complaint is not None
     assert f"chmod 600 {keyring.path}" in complaint
@@ -78,7 +79,7 @@ def test_a_key_file_that_others_may_read_is_complained_about(path: Path, keyring
 
 
 def test_a_broken_key_is_an_error_that_names_its_origin_and_not_itself(path: Path, keyring: Keyring) -> None:
-    keyring.path.write_text("not-a-key")
+    key_file(keyring).write_text("not-a-key")
     with pytest.raises(ConfigurationError, match=r"tenants\.toml\.key: encryption key 1") as error:
         keyring.vault()
     assert "not-a-key" not in error.value.message

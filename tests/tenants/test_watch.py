@@ -11,8 +11,9 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.tenants.directory import Directory
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.registry import FileRegistry
+from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
+from tests.tenants.places import key_file, path_of
 
 PAIR = Pair("lboro", "lboro", "hunter2")
 
@@ -20,7 +21,7 @@ PAIR = Pair("lboro", "lboro", "hunter2")
 class Watched:
     """A registry that is watched, one look at a time; what it calls back with is in ``told``."""
 
-    def __init__(self, registry: FileRegistry) -> None:
+    def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.told: list[Directory | ConfigurationError] = []
         self._ahead = asyncio.Semaphore(0)
@@ -43,7 +44,7 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(registry: FileRegistry) -> AsyncIterator[Watched]:
+async def watched(registry: Registry) -> AsyncIterator[Watched]:
     registry.add("reports", pair=PAIR)
     registry.load()
     watched = Watched(registry)
@@ -73,42 +74,42 @@ async def test_a_revoked_key_stops_working_after_the_next_look(watched: Watched)
 
 async def test_a_broken_file_keeps_the_last_good_state_and_is_told_once_per_change(watched: Watched) -> None:
     good = watched.registry.directory
-    whole = watched.registry.path.read_text()
+    whole = path_of(watched.registry).read_text()
     for broken in ("[tenants.reports", "[tenants.reports.and.more"):
-        watched.registry.path.write_text(broken)
+        path_of(watched.registry).write_text(broken)
         await watched.look()
         await watched.look()
         assert watched.registry.directory is good
     assert [type(each) for each in watched.told] == [ConfigurationError] * 2
-    watched.registry.path.write_text(whole)
+    path_of(watched.registry).write_text(whole)
     await watched.look()
     assert watched.told[2:] == [watched.registry.directory]
 
 
 async def test_a_file_that_is_gone_keeps_the_last_good_state(watched: Watched, keyring: Keyring) -> None:
     good = watched.registry.directory
-    watched.registry.path.unlink()
+    path_of(watched.registry).unlink()
     await watched.look()
     await watched.look()
     assert [str(each) for each in watched.told] == [
-        f"{watched.registry.path} is gone; the tenants stay as they were"
+        f"{path_of(watched.registry)} is gone; the tenants stay as they were"
     ]
-    keyring.path.write_text(keyring.path.read_text() + "\n")
+    key_file(keyring).write_text(key_file(keyring).read_text() + "\n")
     await watched.look()
     assert watched.registry.directory is good
 
 
 async def test_a_restored_encryption_key_is_noticed(watched: Watched, keyring: Keyring) -> None:
-    key = keyring.path.read_text()
-    keyring.path.unlink()
+    key = key_file(keyring).read_text()
+    key_file(keyring).unlink()
     await watched.look()
     assert "there is no encryption key" in str(watched.told[-1])
-    keyring.path.write_text(key)
+    key_file(keyring).write_text(key)
     await watched.look()
     assert watched.told[-1] is watched.registry.directory
 
 
-async def test_a_registry_that_starts_without_a_file_sees_its_first_tenant(registry: FileRegistry) -> None:
+async def test_a_registry_that_starts_without_a_file_sees_its_first_tenant(registry: Registry) -> None:
     registry.load()
     watched = Watched(registry)
     await watched.look()

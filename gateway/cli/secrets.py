@@ -1,0 +1,60 @@
+"""``stats-gateway secrets``: the keys that encrypt credentials wherever they are stored."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from cryptography.fernet import Fernet
+
+from gateway.cli.registry import RegistryPath, open_registry, tell
+
+app = typer.Typer(
+    name="secrets",
+    help="Manage the keys that encrypt the institutions' passwords.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def generate() -> None:
+    """Print a new encryption key, for STATS_GATEWAY_ENCRYPTION_KEYS.
+
+    Example:
+
+      export STATS_GATEWAY_ENCRYPTION_KEYS=$(stats-gateway secrets generate)
+    """
+    print(Fernet.generate_key().decode())
+
+
+@app.command()
+def rotate(
+    new_key: Annotated[
+        bool,
+        typer.Option("--new-key", help="First make a new key, in the file beside the registry."),
+    ] = False,
+    registry: RegistryPath = None,
+) -> None:
+    """Encrypt every stored password with the newest key, so that older keys can go.
+
+    Where the keys come from STATS_GATEWAY_ENCRYPTION_KEYS: set it to NEW,OLD
+    everywhere and restart, rotate, then set it to NEW alone. Where they lie in
+    the file beside the registry, --new-key does all of it, while gateways run.
+
+    With another newest key credentials have other fingerprints: what is cached
+    of protected numbers is fetched anew, at the budget's pace.
+
+    Examples:
+
+      STATS_GATEWAY_ENCRYPTION_KEYS=NEW,OLD stats-gateway secrets rotate
+
+      stats-gateway secrets rotate --new-key
+    """
+    place = open_registry(registry)
+    if new_key:
+        place.keyring.add_key()
+    count = place.reseal()
+    if new_key:
+        place.keyring.drop_old()
+    tell(f"Encrypted the passwords of {count} tenants with the newest key.")
+    tell("The older keys are no longer there." if new_key else "The older keys are no longer needed.")

@@ -1,0 +1,212 @@
+"""RedisTables: the registry's tables in Redis, for a fleet that is edited live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from gateway.errors import ConfigurationError, RegistryUnavailable
+from gateway.tenants.edits import Document, Edit
+from gateway.tenants.table_store import Change, Edits
+from gateway.tenants.tables import Tables, TenantTable, read_tables
+
+CHANGES_KEPT = 10_000
+PAGE = 1_000
+ATTEMPTS = 100
+"""How often an edit is tried again that others' edits of the same tenant came before."""
+
+
+class RedisTables:
+    """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys, and a stream
+    that names each tenant that changed. Nothing of it has a TTL.
+
+    Every process follows the stream. One that finds its place in it gone (trimmed, flushed, or lost at a failover)
+    reads everything anew. Raises RegistryUnavailable when Redis does not answer within ``timeout`` seconds.
+    """
+
+    def __init__(self, url: str, prefix: str, timeout: float = 5.0) -> None:
+        self._client: Any = Redis.from_url(
+            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+        )
+        self.name = shown(url)
+        self._tenants, self._owners, self._changes = (
+            f"{prefix}:{{registry}}:{name}" for name in ("tenants", "owners", "changes")
+        )
+        source = files("gateway.tenants").joinpath("registry.lua").read_text(encoding="utf-8")
+        self._put = self._client.register_script(source)
+        self._seen: bytes | None = None
+        self._told = ""
+
+    def __repr__(self) -> str:
+        return f"RedisTables({self.name!r})"
+
+    def read(self) -> Tables:
+        """As ``TableStore.read``. Raises ConfigurationError for the first record that cannot be used."""
+        whole = self._whole()
+        for error in whole.broken.values():
+            raise error
+        return whole.tables
+
+    def change(self) -> Change | None:
+        """As ``TableStore.change``. What cannot be used keeps nothing else from taking effect; that Redis does not
+        answer, or has no registry any more, is told once."""
+        try:
+            change = self._look()
+        except RegistryUnavailable as error:
+            if error.message == self._told:
+                return None
+            self._told = error.message
+            raise
+        self._told = ""
+        return change
+
+    def get(self, tenant_id: str) -> TenantTable | None:
+        """As ``TableStore.get``."""
+        raw = self._raw(tenant_id)
+        return None if raw is None else self._table(tenant_id, raw)
+
+    def tenant_of_key(self, key_id: str) -> str | None:
+        """As ``TableStore.tenant_of_key``."""
+        with self._errors():
+            owner = self._client.hget(self._owners, key_id)
+        return None if owner is None else owner.decode()
+
+    def edit(self, edits: Edits) -> None:
+        """As ``TableStore.edit``: one tenant after another."""
+        for tenant_id, steps in edits.items():
+            self._edit(tenant_id, steps)
+
+    def notes(self) -> list[str]:
+        """As ``TableStore.notes``. Raises ConfigurationError where Redis may evict what has no TTL."""
+        with self._errors():
+            policy = self._client.info("memory").get("maxmemory_policy", "")
+            kept = self._client.info("persistence").get("aof_enabled", 0) or self._snapshots()
+        if str(policy).startswith("allkeys"):
+            raise ConfigurationError(
+                f"{self.name} may evict tenants (maxmemory-policy {policy}); "
+                "give the registry a Redis with noeviction or a volatile-… policy"
+            )
+        lost = f"the registry at {self.name} has no persistence: a restart of that Redis loses all tenants"
+        return [] if kept else [lost]
+
+    def _snapshots(self) -> bool:
+        """Whether it saves now and then; a managed server does not say, and is believed."""
+        try:
+            return bool(self._client.config_get("save").get("save", "unknown"))
+        except ResponseError:
+            return True
+
+    # Reading
+
+    def _look(self) -> Change | None:
+        with self._errors():
+            news = self._client.xrange(self._changes, min=self._seen or b"-", count=PAGE + 1)
+        if not news and self._seen is not None:
+            raise RegistryUnavailable(f"the registry at {self.name} is gone; the tenants stay as they were")
+        if self._seen is None or news[0][0] != self._seen or len(news) > PAGE:
+            return self._whole() if news else None
+        return self._partly(news[1:]) if len(news) > 1 else None
+
+    def _whole(self) -> Change:
+        with self._errors(), self._client.pipeline(transaction=True) as pipe:
+            pipe.xrevrange(self._changes, count=1)
+            pipe.hgetall(self._tenants)
+            last, records = pipe.execute()
+        change = self._usable({tenant_id.decode(errors="replace"): raw for tenant_id, raw in records.items()})
+        self._seen = last[0][0] if last else None
+        return change
+
+    def _partly(self, news: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Change:
+        ids = sorted({fields.get(b"tenant", b"").decode(errors="replace") for _, fields in news})
+        with self._errors():
+            records = dict(zip(ids, self._client.hmget(self._tenants, ids), strict=True))
+        removed = frozenset(tenant_id for tenant_id, raw in records.items() if raw is None)
+        self._seen = news[-1][0]
+        change = self._usable({tenant_id: raw for tenant_id, raw in records.items() if raw is not None})
+        return Change(change.tables, whole=False, removed=removed, broken=change.broken)
+
+    def _usable(self, records: dict[str, bytes]) -> Change:
+        tables: Tables = {}
+        broken: dict[str, ConfigurationError] = {}
+        for tenant_id in sorted(records):
+            try:
+                tables[tenant_id] = self._table(tenant_id, records[tenant_id])
+            except ConfigurationError as error:
+                broken[tenant_id] = error
+        return Change(tables, whole=True, broken=broken)
+
+    def _raw(self, tenant_id: str) -> bytes | None:
+        with self._errors():
+            raw: bytes | None = self._client.hget(self._tenants, tenant_id)
+        return raw
+
+    def _table(self, tenant_id: str, raw: bytes) -> TenantTable:
+        try:
+            return read_tables({"tenants": {tenant_id: msgspec.json.decode(raw)}})[tenant_id]
+        except msgspec.DecodeError:
+            raise ConfigurationError(f"{self.name}: tenant {tenant_id!r}: its record is not JSON") from None
+        except ConfigurationError as error:
+            raise type(error)(f"{self.name}: {error.message}") from None
+
+    # Editing
+
+    def _edit(self, tenant_id: str, steps: Sequence[Edit]) -> None:
+        for _ in range(ATTEMPTS):
+            raw = self._raw(tenant_id)
+            before = None if raw is None else self._table(tenant_id, raw)
+            after = self._edited(tenant_id, before, steps)
+            if self._replaced(tenant_id, raw, before, after):
+                return
+        raise RegistryUnavailable(f"{self.name}: tenant {tenant_id!r} is being edited too busily; try again")
+
+    def _edited(self, tenant_id: str, before: TenantTable | None, steps: Sequence[Edit]) -> TenantTable | None:
+        tenants = {} if before is None else {tenant_id: msgspec.to_builtins(before, builtin_types=(datetime,))}
+        document: Document = {"tenants": tenants}
+        for step in steps:
+            step(document)
+        try:
+            return read_tables(document).get(tenant_id)
+        except ConfigurationError as error:
+            raise type(error)(f"{self.name}: {error.message}") from None
+
+    def _replaced(
+        self, tenant_id: str, raw: bytes | None, before: TenantTable | None, after: TenantTable | None
+    ) -> bool:
+        held = [] if before is None else list(before.keys)
+        holds = [] if after is None else list(after.keys)
+        record = b"" if after is None else msgspec.json.encode(after)
+        with self._errors():
+            answer = self._put(
+                keys=[self._tenants, self._owners, self._changes],
+                args=[tenant_id, raw or b"", record, CHANGES_KEPT, len(held), *held, *holds],
+            )
+        if isinstance(answer, bytes):
+            raise ConfigurationError(f"tenant {tenant_id!r}: one of its keys also belongs to {answer.decode()!r}")
+        return bool(answer)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError, TimeoutError) as error:
+            raise RegistryUnavailable(f"the registry at {self.name} does not answer: {_said(error)}") from None
+
+
+def shown(url: str) -> str:
+    """Where a registry is, without user or password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,39 @@
+"""What the tests of registries share: pairs, keys, and the places where registries lie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.tenants.file_tables import FileTables
+from gateway.tenants.identify import identify
+from gateway.tenants.keyring import Keyring
+from gateway.tenants.registry import Registry
+from gateway.tenants.tenant import Pair, Tenant
+
+LBORO = Pair("lboro", "lboro", "hunter2-lboro")
+MONASH = Pair("monash", "monash", "hunter2-monash")
+KEY = "b3VyLW93bi1rZXktdGhhdC1vcGVucy1ub3RoaW5nLiE="
+OTHER_KEY = "YW5vdGhlci1rZXktdGhhdC1vcGVucy1ub3RoaW5nLiE="
+
+
+def asker(registry: Registry, key: str) -> Tenant:
+    """Whose key it is, as a request would find out."""
+    return identify([(b"x-api-key", key.encode())], registry.load(), None, time.time()).tenant
+
+
+Reopen = Callable[..., Registry]
+"""Opens the same place as another process would, with these encryption keys or the usual."""
+
+
+def path_of(registry: Registry) -> Path:
+    """Its file."""
+    assert isinstance(registry.store, FileTables)
+    return registry.store.path
+
+
+def key_file(keyring: Keyring) -> Path:
+    """The file of its encryption keys."""
+    assert keyring.path is not None
+    return keyring.path
