@@ -9,6 +9,8 @@ from typing import Any
 import fakeredis
 import pytest
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board, QueueRules
@@ -270,7 +272,7 @@ STEERING: dict[str, Callable[[Queue], Awaitable[object]]] = {
 async def test_without_redis_there_is_nothing_to_see_or_to_steer(
     prefix: str, steer: Callable[[Queue], Awaitable[object]]
 ) -> None:
-    client = redis.asyncio.Redis(port=free_port())
+    client = redis.asyncio.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
     queue = Queue(client, prefix, SPENT, QueueRules())
     with pytest.raises(CacheUnavailable):
         await steer(queue)

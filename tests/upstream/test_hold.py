@@ -133,6 +133,7 @@ async def test_a_probe_that_is_out_ends_no_hold_and_none_follows_it(fleet: Fleet
     probe = fleet.ask(one, "probe")
     await until(lambda: fleet.service.calls == ["a", "probe"])
     await one.hold_gate()
+    assert await fleet.client.pttl(f"{fleet.prefix}:{{queue}}:gate") == -1
     fleet.service.says(ANSWERED)
     assert status(await probe) == 200
     await fleet.pause_over()
