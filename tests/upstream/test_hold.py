@@ -237,6 +237,14 @@ async def test_a_process_that_has_not_heard_of_a_hold_gets_no_probe(fleet: Fleet
     assert deaf.breaker.refused_for("fp") == pytest.approx(WITHHELD, abs=20)
 
 
+async def test_whoever_holds_or_resumes_knows_it_without_any_news(fleet: Fleet) -> None:
+    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    await deaf.hold_credential("fp")
+    assert deaf.breaker.refused_for("fp") == WITHHELD
+    await deaf.resume_credential("fp")
+    assert deaf.breaker.refused_for("fp") is None
+
+
 async def test_a_resume_ends_a_refusal_at_once_and_pauses_begin_anew(fleet: Fleet) -> None:
     one, two = await fleet.grow(2, rules=PATIENT)
     await fleet.listening()
