@@ -11,6 +11,7 @@ from typing import Any
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.upstream.breaker import BreakerRules
+from gateway.upstream.census import MOST_LISTED, Census, Standing, census_of, standing_of
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
@@ -37,8 +38,9 @@ SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER = (
     Script.load(PACKAGE, *SHARED, f"{name}.lua")
     for name in ("submit", "claim", "slot", "poll", "leave", "recover")
 )
-FINISH, BEAT, PROBE = (
-    Script.load(PACKAGE, *SHARED, "breaker.lua", f"{name}.lua") for name in ("finish", "beat", "probe")
+FINISH, BEAT, PROBE, HOLD, CENSUS, STANDING = (
+    Script.load(PACKAGE, *SHARED, "breaker.lua", f"{name}.lua")
+    for name in ("finish", "beat", "probe", "hold", "census", "standing")
 )
 MICRO = 1e-6
 
@@ -183,9 +185,33 @@ class Board:
             granted, left = await self._run(PROBE, fingerprint, round(self._rules.longest_run * 1_000))
             return bool(granted), _wait(left)
 
+    async def hold(self, fingerprint: str | None = None) -> bool:
+        """Keeps a credential, or else the gate, closed by hand; False where no more credentials can be held."""
+        with redis_errors(self._client):
+            done, _ = self._heard(await self._run(HOLD, "hold", *_target(fingerprint), *self._budget))
+            return bool(done == b"done")
+
+    async def resume(self, fingerprint: str | None = None) -> Wait:
+        """Opens it again, however it was closed; the seconds until our next turn."""
+        with redis_errors(self._client):
+            _, wait = self._heard(await self._run(HOLD, "resume", *_target(fingerprint), *self._budget))
+            return _wait(wait)
+
+    async def census(self) -> Census:
+        """What is queued, runs and is kept back in the whole fleet."""
+        with redis_errors(self._client):
+            reply = await self._run(CENSUS, round(self._rules.dead_after / MICRO), *self._budget, MOST_LISTED)
+            return census_of(reply)
+
+    async def standing(self, id: str) -> Standing | None:
+        """Where the job of this id stands, whoever holds it; None where there is none."""
+        with redis_errors(self._client):
+            return standing_of(await self._run(STANDING, id))
+
     async def hints(self) -> AsyncIterator[tuple[str, str]]:
         """What others tell this process: ``("turn", microseconds)``, ``("done", "<id>:<gen>")``,
-        ``("gate", microseconds)``, ``("refused", "<microseconds>:<fingerprint>")``, ``("accepted", fingerprint)``.
+        ``("gate", microseconds)``, ``("refused", "<microseconds>:<fingerprint>")``, ``("accepted", fingerprint)``,
+        ``("resumed", fingerprint)``. Negative microseconds: held by hand.
         """
         with redis_errors():
             async with self._client.pubsub() as pubsub:
@@ -215,6 +241,10 @@ class Board:
 def _claimed(reply: list[Any], sent: float) -> Claimed:
     _, id, gen, token, record, wait = reply
     return Claimed(Claim(id.decode(), gen.decode(), token.decode(), record.decode(), sent), _wait(wait))
+
+
+def _target(fingerprint: str | None) -> tuple[str, str]:
+    return ("gate", "") if fingerprint is None else ("credential", fingerprint)
 
 
 def _wait(microseconds: int | bytes) -> Wait:

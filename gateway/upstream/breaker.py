@@ -12,6 +12,8 @@ from gateway.upstream.signs import Verdict
 MICRO = 1e-6
 MOST = 1_000
 """Refused credentials that a process keeps in mind; beyond that, the service itself says no."""
+HELD = 60.0
+"""Seconds after which one that is held by hand may be asked for again; as in gate.lua."""
 STEEPEST = 30
 """Doublings of a pause; keeps the arithmetic finite."""
 
@@ -49,6 +51,7 @@ class Breaker:
         self._ask = ask
         self._clock = clock
         self._until: dict[str, float] = {}
+        self._held: set[str] = set()
         self._levels: dict[str, int] = {}
         self._probes: dict[str, float] = {}
 
@@ -57,11 +60,17 @@ class Breaker:
 
     @property
     def count(self) -> int:
-        """Credentials that the service refuses."""
-        return len(self._until)
+        """Credentials that the service refuses, or that are held by hand."""
+        return len(self._held | self._until.keys())
 
     def refused_for(self, fingerprint: str) -> float | None:
-        """None for a credential in good standing; else the seconds left of its pause, 0 when a probe may go."""
+        """None for a credential in good standing; else the seconds left of its pause, 0 when a probe may go.
+
+        While it is held by hand, nobody knows how long that takes: some time, and no probe.
+        """
+        return HELD if fingerprint in self._held else self._paused_for(fingerprint)
+
+    def _paused_for(self, fingerprint: str) -> float | None:
         until = self._until.get(fingerprint)
         return None if until is None else max(0.0, until - self._clock())
 
@@ -89,24 +98,33 @@ class Breaker:
         self._probes.pop(name, None)
         if not verdict.refused:
             self.heard(name, None)
-        elif not self.refused_for(name):
+        elif not self._paused_for(name):
             # Those who asked before the pause began do not make it grow.
             self._levels[name] = self._levels.get(name, 0) + 1
             self.heard(name, self.rules.pause_of(self._levels[name]))
         return verdict
 
     def heard(self, fingerprint: str, left: float | None) -> None:
-        """What the fleet says of one credential, as in ``refused_for``."""
-        if left is None:
+        """What the fleet says of one credential, as in ``refused_for``; negative while it is held by hand."""
+        if left is not None and left < 0:
+            self._held.add(fingerprint)
+        elif left is None:
             self._until.pop(fingerprint, None)
             self._levels.pop(fingerprint, None)
         elif fingerprint in self._until or self.count < MOST:
             self._until[fingerprint] = self._clock() + left
 
+    def resumed(self, fingerprint: str) -> None:
+        """Somebody resumed it by hand: it is neither held nor refused any more."""
+        self._held.discard(fingerprint)
+        self.heard(fingerprint, None)
+
     def told(self, refused: Mapping[str, float]) -> None:
-        """What the fleet says of all credentials: the refused, and the seconds left of their pauses."""
+        """What the fleet says of all credentials: the refused, and the seconds left of their pauses, negative
+        for those that are held by hand."""
         now = self._clock()
-        self._until = {name: now + left for name, left in refused.items()}
+        self._until = {name: now + left for name, left in refused.items() if left >= 0}
+        self._held = {name for name, left in refused.items() if left < 0}
         self._levels = {name: level for name, level in self._levels.items() if name in refused}
 
     def _probe_alone(self, fingerprint: str) -> bool:

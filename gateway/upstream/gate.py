@@ -11,6 +11,8 @@ from gateway.errors import GateClosed
 from gateway.upstream.signs import RESETS, Kind, Sign
 
 MICRO = 1e-6
+HELD = 60.0
+"""Seconds after which those may ask again who come while it is held by hand; as in gate.lua."""
 STEEPEST = 30
 """Doublings of a pause; keeps the arithmetic finite."""
 
@@ -37,15 +39,21 @@ class GateRules:
         return min(max(wanted, self.shortest), self.longest)
 
 
+BLOCKED = "The service seems to block the gateway; it will be asked again later."
+ON_HOLD = "The service is not asked for now, by decision of an operator."
+
+
 class Gate:
     """Open, closed until a time, or half open: one probe is out, or may set out. ``now`` is monotonic.
 
     Closing only ever extends; only the answer to a probe opens, since flights that set out before the block
-    say nothing about whether it is over.
+    say nothing about whether it is over. ``held`` says that somebody keeps it closed by hand, as far as the
+    fleet was last heard.
     """
 
     def __init__(self, rules: GateRules) -> None:
         self.rules = rules
+        self.held = False
         self._until: float | None = None
         self._level = 0
         self._resets = 0
@@ -53,10 +61,14 @@ class Gate:
         self._untold = False
 
     def __repr__(self) -> str:
-        return f"<Gate {'open' if self._until is None else f'closed until {self._until:.1f}'}>"
+        state = "open" if self._until is None else f"closed until {self._until:.1f}"
+        return f"<Gate {'held' if self.held else state}>"
 
     def closed_for(self, now: float) -> float:
         """Seconds for which nothing may be asked; 0 where the gate is open or waits for somebody to probe."""
+        return HELD if self.held else self._paused_for(now)
+
+    def _paused_for(self, now: float) -> float:
         if self._until is None:
             return 0.0
         if now < self._until:
@@ -65,11 +77,15 @@ class Gate:
 
     def untold(self, now: float) -> float:
         """Seconds that remain of a closing that Redis knows nothing of; 0 if there is none."""
-        return self.closed_for(now) if self._untold else 0.0
+        return self._paused_for(now) if self._untold else 0.0
 
     def told(self, now: float, remaining: float) -> None:
-        """What the fleet's gate says goes, but for a closing that the fleet has yet to hear of."""
-        if self._untold and self.closed_for(now) > remaining:
+        """What the fleet's gate says goes, but for a closing that the fleet has yet to hear of.
+
+        ``remaining`` seconds are negative while it is held by hand.
+        """
+        self.held = remaining < 0
+        if self._untold and self._paused_for(now) > remaining:
             return
         self._untold = self._probing = False
         self._until = now + remaining if remaining > 0 else None
@@ -108,6 +124,6 @@ class Gate:
         self._untold, self._probing = True, False
 
 
-def refusal(seconds: float) -> GateClosed:
+def refusal(seconds: float, *, held: bool) -> GateClosed:
     """What those get who would have to ask while the gate is closed."""
-    return GateClosed("The service seems to block the gateway; it will be asked again later.", retry_after=seconds)
+    return GateClosed(ON_HOLD if held else BLOCKED, retry_after=seconds)

@@ -44,7 +44,7 @@ class Local:
         """
         closed = self._gate.closed_for(time.monotonic())
         if closed > 0 and not flight.gen:
-            raise refusal(closed)
+            raise refusal(closed, held=self._gate.held)
         async with self._lone:
             if not await self._slot():
                 return False

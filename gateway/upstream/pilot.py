@@ -95,7 +95,7 @@ class Pilot:
                 case Full(ahead):
                     raise self._full(ahead)
                 case Closed(seconds):
-                    raise refusal(seconds)
+                    raise refusal(seconds, held=self._gate.held)
                 case Queued(gen, wait):
                     flight.gen = gen
                     self._dispatcher.schedule(wait)

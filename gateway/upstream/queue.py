@@ -11,6 +11,7 @@ from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis_client import Client
 from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker, BreakerRules
+from gateway.upstream.census import Census, Standing
 from gateway.upstream.dispatcher import Dispatcher
 from gateway.upstream.flight import Band, Flight, Recheck, Work
 from gateway.upstream.gate import Gate, GateRules
@@ -166,6 +167,38 @@ class Queue:
         if id not in self._flights and not self.gate_closed_for:
             self._join(id, exact, payer, Band.REFRESH, work, recheck)
 
+    # What operators see and steer; each raises CacheUnavailable
+
+    async def census(self) -> Census:
+        """What is queued, runs and is kept back in the whole fleet."""
+        return await self._board.census()
+
+    async def standing(self, id: str) -> Standing | None:
+        """Where the flight of this id stands in the whole fleet; None where none is under way."""
+        return await self._board.standing(id)
+
+    async def hold_gate(self) -> None:
+        """Keeps the gate closed for the whole fleet until ``resume_gate``; flights under way end as ever."""
+        await self._board.hold()
+
+    async def resume_gate(self) -> None:
+        """Opens the gate at once, whether it was held or closed by a block."""
+        self._dispatcher.schedule(await self._board.resume())
+
+    async def hold_credential(self, fingerprint: str) -> None:
+        """Withholds a credential in the whole fleet until ``resume_credential``, as if the service refused it.
+
+        Raises Overload where as many are held as can be.
+        """
+        if not await self._board.hold(fingerprint):
+            raise Overload("No more credentials can be held.")
+        self.breaker.heard(fingerprint, -1.0)
+
+    async def resume_credential(self, fingerprint: str) -> None:
+        """Lets a credential be used at once, whether it was held or refused."""
+        self._dispatcher.schedule(await self._board.resume(fingerprint))
+        self.breaker.resumed(fingerprint)
+
     # A flight's life
 
     def _join(self, id: str, exact: str, payer: Payer, band: Band, work: Work, recheck: Recheck) -> Flight:
@@ -240,6 +273,8 @@ class Queue:
                 self.breaker.heard(fingerprint, int(left) * MICRO)
             case "accepted":
                 self.breaker.heard(rest, None)
+            case "resumed":
+                self.breaker.resumed(rest)
             case _:
                 if flight := self._flights.get(rest.partition(":")[0]):
                     flight.signal.set()

@@ -83,7 +83,7 @@ class Left(Enum):
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued and running, and
-    the refused credentials with the seconds left of their pauses."""
+    the refused credentials with the seconds left of their pauses, negative while held by hand."""
 
     now: float
     processes: int

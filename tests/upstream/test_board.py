@@ -145,6 +145,19 @@ async def test_a_job_that_others_hold_is_left_to_them(slow: Boards) -> None:
     assert await other.leave("a", reply.gen) is Left.BEHIND
 
 
+async def test_a_job_that_somebody_waits_for_does_not_expire(
+    redis_client: redis.asyncio.Redis, prefix: str, slow: Boards
+) -> None:
+    board = slow()
+    reply = await board.submit("a", Payer("t"), Band.PEOPLE, token="t", looked=False)
+    assert isinstance(reply, Queued)
+    keys = [f"{prefix}:{{queue}}:{name}" for name in ("job:a", "procs:a", f"held:{board.process}")]
+    for key in keys:
+        assert await redis_client.pexpire(key, 60_000)
+    await board.poll("a", reply.gen)
+    assert all([await redis_client.pttl(key) > 60_000 for key in keys])
+
+
 async def test_a_moved_slot_keeps_the_next_one_clear_of_its_allowance(
     redis_client: redis.asyncio.Redis, prefix: str
 ) -> None:
@@ -191,6 +204,10 @@ async def test_a_reply_that_is_none_of_ours_is_no_reply(
         board.leave("a", "1"),
         board.beat(),
         board.probe("fp"),
+        board.hold(),
+        board.resume("fp"),
+        board.census(),
+        board.standing("a"),
     ]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [CacheUnavailable] * len(calls)

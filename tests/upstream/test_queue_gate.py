@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
-import redis.asyncio
 
 from gateway.errors import GateClosed
 from gateway.upstream.board import QueueRules
@@ -24,23 +21,6 @@ from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, nothing, until
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(params=["redis", "memory"])
-async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
-    client: redis.asyncio.Redis
-    if request.param == "redis":
-        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
-    else:
-        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    fleet = Fleet(client, prefix)
-    yield fleet
-    for queue in fleet.queues:
-        await queue.stop(grace=0)
-    commands = asyncio.all_tasks() - {asyncio.current_task()}
-    if commands:
-        await asyncio.wait(commands, timeout=5)
-    await client.aclose()
 
 
 async def test_decision_9_a_block_closes_the_gate_for_the_whole_fleet(fleet: Fleet) -> None:

@@ -3,8 +3,10 @@
 --   :refused                  zset   fingerprint -> until when nothing is asked with it
 --   :refusals:<fingerprint>   string how often in a row it was refused
 --   :probing:<fingerprint>    string whose request finds out whether it still is
+--   :onhold                   hash   fingerprint -> since when somebody withholds it by hand; has no TTL
 local MOST = 1000
 local refused_key = q .. ':refused'
+local onhold_key = q .. ':onhold'
 local function refusals_key(name) return q .. ':refusals:' .. name end
 local function probing_key(name) return q .. ':probing:' .. name end
 
@@ -32,10 +34,30 @@ local function find(name, refused, pause, longest)
   if refused == '1' then convict(name, pause, longest) else acquit(name) end
 end
 
--- The refused as name, microseconds left, name, …; those that nobody tried for a day are forgotten.
+-- By hand: withheld until resumed, whatever its landings say. Answers whether there was room.
+local function hold_credential(name)
+  if call('HLEN', onhold_key) >= MOST and call('HEXISTS', onhold_key, name) == 0 then return false end
+  call('HSETNX', onhold_key, name, int(now))
+  news('refused:-1:' .. name)
+  return true
+end
+
+local function resume_credential(name)
+  call('HDEL', onhold_key, name)
+  call('ZREM', refused_key, name)
+  call('DEL', refusals_key(name), probing_key(name))
+  news('resumed:' .. name)
+end
+
+-- The refused as name, microseconds left, name, … (-1: held by hand, which goes before its pause); those that
+-- nobody tried for a day are forgotten.
 local function refused_list()
   call('ZREMRANGEBYSCORE', refused_key, '-inf', int(now - DAY * 1000))
   local list = call('ZREVRANGE', refused_key, 0, MOST - 1, 'WITHSCORES')
   for i = 2, #list, 2 do list[i] = int(math.max(0, tonumber(list[i]) - now)) end
+  for _, name in ipairs(call('HKEYS', onhold_key)) do
+    list[#list + 1] = name
+    list[#list + 1] = '-1'
+  end
   return list
 end

@@ -1,16 +1,16 @@
 -- Claims the next job, where the caller holds it and the budget allows.
--- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle; and last, the gate's wait
+-- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle; and last, the gate's word
 local token, interval, burst = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local PATIENCE = 500000
 local DEPTH = 16
 
 local id = head()
-if not id then return {'idle', gate_wait()} end
+if not id then return {'idle', gate_word()} end
 local wait = turn_wait(interval, burst)
 if wait > 0 then
-  if mine(id) then return {'wait', wait, gate_wait()} end
+  if mine(id) then return {'wait', wait, gate_word()} end
   announce(interval, burst)
-  return {'idle', gate_wait()}
+  return {'idle', gate_word()}
 end
 if mine(id) then return dispatch(id, token, interval, burst) end
 

@@ -49,5 +49,5 @@ local function dispatch(id, token, interval, burst)
   call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
   call('ZADD', q .. ':running', int(now), id)
   pass(id, token)
-  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst), gate_wait()}
+  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst), gate_word()}
 end

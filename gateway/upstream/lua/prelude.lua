@@ -13,7 +13,7 @@
 --   :live            zset   process -> last sign of life
 --   :done:<id>       string a flight of this id landed within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
---   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>   (breaker.lua)
+--   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
 --
 -- Channels: :wake:<proc> tells one process whose turn it is and what landed, :news all of them of the gate and
 -- of refused credentials. Messages are hints.

@@ -1,7 +1,7 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
 -- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost
 -- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead | closed
--- and last, the gate's wait
+-- and last, the gate's word
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
@@ -13,22 +13,21 @@ if job[1] then
     requeue(id)
     job[1], job[2] = 'queued', band
   end
-  if job[1] == 'running' then return {'running', job[3], gate_wait()} end
+  if job[1] == 'running' then return {'running', job[3], gate_word()} end
   if band < tonumber(job[2]) then
     dequeue(id)
     call('HSET', job_key(id), 'cost', ARGV[11])
     enqueue(id, tenant, band)
   end
   if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
-  return {'queued', job[3], announce(interval, burst), gate_wait()}
+  return {'queued', job[3], announce(interval, burst), gate_word()}
 end
 
 -- A flight of this id landed between the caller's look-up and now: its entry may be in the cache, and to ask
 -- again would be the second call for one answer. The caller looks once more and comes back with `rechecked`.
-if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck', gate_wait()} end
+if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck', gate_word()} end
 
-local closed = gate_wait()
-if closed > 0 then return {'closed', closed} end
+if gate_wait() > 0 then return {'closed', gate_word()} end
 
 local ahead = queued()
 if band == 2 and ahead * 2 >= max then return {'full', ahead, 0} end
@@ -53,4 +52,4 @@ call('HSET', job_key(id), 'gen', gen, 'attempts', 0)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)
 if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
-return {'queued', gen, announce(interval, burst), gate_wait()}
+return {'queued', gen, announce(interval, burst), gate_word()}

@@ -1,0 +1,281 @@
+"""The census counts what is there and moves nothing; a standing tells where one job is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import fakeredis
+import pytest
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.errors import CacheUnavailable
+from gateway.upstream.board import Board, QueueRules
+from gateway.upstream.census import MOST_LISTED, Depth, GateState, Refused, Run, Standing
+from gateway.upstream.flight import Band, Claim
+from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
+from gateway.upstream.queue import Queue
+from gateway.upstream.replies import Claimed, Left, Queued
+from gateway.upstream.signs import NOTHING, Kind, Sign, Verdict
+from tests.redis_server import free_port
+
+SECOND = 1_000_000
+SPENT = Budget(600, 50)
+"""A budget that is empty for the length of any test."""
+
+
+def about(seconds: float) -> Any:
+    return pytest.approx(seconds, abs=20)
+
+
+class Fleet:
+    """Processes that queue what they submit, but for the one that needs no budget."""
+
+    def __init__(self, client: redis.asyncio.Redis, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.free = self.board(Budget(None, 1))
+        self.one, self.two = self.board(), self.board()
+
+    def board(self, budget: Budget = SPENT, **rules: Any) -> Board:
+        return Board(self.client, self.prefix, budget, QueueRules(**rules))
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}:{{queue}}:{name}"
+
+    async def queue(self, board: Board, id: str, tenant: str, band: Band = Band.PEOPLE, share: float = 1.0) -> str:
+        reply = await board.submit(id, Payer(tenant, share), band, token="t", looked=True)
+        assert isinstance(reply, Queued)
+        return reply.gen
+
+    async def run(self, id: str, tenant: str, band: Band = Band.PEOPLE) -> Claim:
+        reply = await self.free.submit(id, Payer(tenant), band, token="t", looked=True)
+        assert isinstance(reply, Claimed)
+        return reply.claim
+
+    async def land(self, claim: Claim, sign: Sign = NOTHING, verdict: Verdict | None = None) -> None:
+        await self.free.land([self.free.landing(claim.id, claim.token, b"", sign, verdict)])
+
+    async def contents(self) -> dict[bytes, bytes | None]:
+        keys = [key async for key in self.client.scan_iter(match=f"{self.prefix}:*")]
+        return {key: await self.client.dump(key) for key in keys}
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
+    client: redis.asyncio.Redis
+    if request.param == "redis":
+        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
+    else:
+        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
+    yield Fleet(client, prefix)
+    await client.aclose()
+
+
+async def test_of_an_idle_fleet_there_is_nothing_to_tell(fleet: Fleet) -> None:
+    census = await fleet.one.census()
+    assert census.queued == Depth(0, 0, 0)
+    assert (census.tenants, census.running, census.processes, census.refused) == ({}, (), {}, ())
+    assert (census.tenants_total, census.running_total, census.processes_total, census.refused_total) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert (census.gate.state, census.gate.closed_for, census.gate.held_for) == (GateState.OPEN, 0.0, None)
+    assert census.budget == about(600)
+    assert (await fleet.free.census()).budget == 0
+    assert await fleet.contents() == {}
+
+
+async def test_jobs_are_counted_by_tenant_and_band(fleet: Fleet) -> None:
+    for i in range(4):
+        await fleet.queue(fleet.one, f"a{i}", "a")
+    await fleet.queue(fleet.two, "a0", "b")
+    await fleet.queue(fleet.two, "b0", "b")
+    gen = await fleet.queue(fleet.two, "b1", "b")
+    assert await fleet.two.leave("b1", gen) is Left.BEHIND
+    for i in range(3):
+        await fleet.queue(fleet.one, f"c{i}", "c", Band.REFRESH)
+    await fleet.queue(fleet.two, "a9", "a", Band.REFRESH)
+    census = await fleet.free.census()
+    assert census.queued == Depth(people=5, left=1, refresh=4)
+    assert census.queued.total == 10
+    assert list(census.tenants.items()) == [("a", Depth(4, 0, 1)), ("c", Depth(0, 0, 3)), ("b", Depth(1, 1, 0))]
+    assert (census.tenants_total, census.uncounted) == (3, 0)
+
+
+async def test_what_runs_is_told_with_its_age_and_its_leader(fleet: Fleet) -> None:
+    await fleet.run("old", "a")
+    await fleet.run("new", "b", Band.REFRESH)
+    await fleet.client.zadd(fleet.key("running"), {"old": time.time() * SECOND - 300 * SECOND})
+    census = await fleet.one.census()
+    process = fleet.free.process
+    assert census.running == (
+        Run("old", "a", Band.PEOPLE, about(300), 0, process),
+        Run("new", "b", Band.REFRESH, about(0), 0, process),
+    )
+    assert census.running_total == 2
+    assert census.queued.total == 0
+
+
+async def test_a_flight_that_lost_its_leader_says_so(fleet: Fleet) -> None:
+    survivor = fleet.board(Budget(None, 1), dead_after=0.02)
+    await fleet.free.beat()
+    await fleet.run("a", "t")
+    await survivor.submit("a", Payer("t"), Band.PEOPLE, token="s", looked=True)
+    while (await survivor.beat()).processes != 1:
+        pass
+    assert isinstance(await survivor.claim(), Claimed)
+    (run,) = (await fleet.one.census()).running
+    assert (run.attempts, run.process) == (1, survivor.process)
+
+
+async def test_processes_that_live_are_told_and_the_dead_are_not(fleet: Fleet) -> None:
+    for board in (fleet.one, fleet.two):
+        await board.beat()
+    await fleet.client.zadd(fleet.key("live"), {"dead": time.time() * SECOND - 60 * SECOND})
+    census = await fleet.board(dead_after=50.0).census()
+    assert census.processes == {fleet.one.process: about(0), fleet.two.process: about(0)}
+    assert census.processes_total == 2
+
+
+async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
+    async def told() -> tuple[GateState, float, float | None]:
+        gate = (await fleet.one.census()).gate
+        return gate.state, gate.closed_for, gate.held_for
+
+    await fleet.land(await fleet.run("a", "t"), Sign(Kind.BLOCKED, 300.0))
+    assert await told() == (GateState.CLOSED, about(300), None)
+    await fleet.two.hold()
+    assert await told() == (GateState.HELD, about(300), about(0))
+    await fleet.client.hset(fleet.key("gate"), "held", str(int(time.time() - 500) * SECOND))
+    await fleet.two.hold()
+    assert await told() == (GateState.HELD, about(300), about(500))
+    await fleet.two.resume()
+    assert await told() == (GateState.OPEN, 0.0, None)
+    await fleet.land(await fleet.run("b", "t"), Sign(Kind.BLOCKED, 300.0))
+    await fleet.client.hset(fleet.key("gate"), "until", "1")
+    assert await told() == (GateState.HALF_OPEN, 0.0, None)
+    await fleet.run("probe", "t")
+    assert await told() == (GateState.HALF_OPEN, fleet.free.gate.rules.shortest, None)
+
+
+async def test_what_the_budget_allows_is_told_apart_from_the_gate(fleet: Fleet) -> None:
+    await fleet.client.set(fleet.key("tat"), int(time.time() * SECOND) + 50 * 600_020_000 + 100 * SECOND)
+    await fleet.one.hold()
+    assert (await fleet.one.census()).budget == about(700)
+    await fleet.client.set(fleet.key("tat"), "1")
+    assert (await fleet.one.census()).budget == 0
+
+
+async def test_credentials_that_are_refused_or_held_are_told_once_each(fleet: Fleet) -> None:
+    for i, name in enumerate(("refused", "both")):
+        await fleet.land(await fleet.run(f"f{i}", "t"), verdict=Verdict(name, refused=True))
+    for name in ("held", "both"):
+        assert await fleet.one.hold(name)
+    census = await fleet.two.census()
+    both, held = sorted(census.refused[:2], key=lambda each: each.fingerprint)
+    assert both == Refused("both", about(10), about(0))
+    assert held == Refused("held", 0.0, about(0))
+    assert census.refused[2:] == (Refused("refused", about(10), None),)
+    assert census.refused_total == 3
+
+
+async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
+    now = time.time() * SECOND
+    many = MOST_LISTED + 30
+    for i in range(many):
+        await fleet.queue(fleet.one, f"job{i}", f"tenant{i:03}")
+    await fleet.queue(fleet.one, "last", f"tenant{many - 1:03}")
+    names = [f"x{i:03}" for i in range(many)]
+    for key in ("running", "live", "refused"):
+        await fleet.client.zadd(fleet.key(key), {name: now - i for i, name in enumerate(names)})
+    await fleet.client.hset(fleet.key("onhold"), mapping={f"h{i}": str(int(now)) for i in range(10)})
+    census = await fleet.one.census()
+    lists: list[Any] = [census.tenants, census.running, census.processes, census.refused]
+    assert [len(each) for each in lists] == [MOST_LISTED] * 4
+    assert (census.tenants_total, census.running_total, census.processes_total) == (many, many, many)
+    assert census.refused_total == many + 10
+    assert next(iter(census.tenants.items())) == (f"tenant{many - 1:03}", Depth(2, 0, 0))
+    assert census.queued.total == many + 1
+    assert {each.fingerprint for each in census.refused if each.held_for is not None} == {
+        f"h{i}" for i in range(10)
+    }
+
+
+async def test_of_a_very_long_queue_the_first_jobs_are_counted_by_tenant(fleet: Fleet) -> None:
+    await fleet.client.zadd(fleet.key("band:0"), {f"{i:012}:p{i}": i for i in range(4_000)})
+    await fleet.client.zadd(fleet.key("band:2"), {f"{i:012}:r{i}": i for i in range(3_000)})
+    census = await fleet.one.census()
+    assert census.queued == Depth(4_000, 0, 3_000)
+    assert census.uncounted == 2_000
+    assert [depth.total for depth in census.tenants.values()] == [5_000]
+
+
+async def test_looking_moves_nothing_and_takes_one_round_trip(fleet: Fleet) -> None:
+    await fleet.run("running", "a")
+    await fleet.queue(fleet.one, "queued", "a")
+    await fleet.one.beat()
+    await fleet.two.hold()
+    await fleet.two.hold("fp")
+    await fleet.client.zadd(fleet.key("refused"), {"long ago": 1.0})
+    before = await fleet.contents()
+    board = fleet.board()
+    await board.census(), await board.standing("queued")
+    trips: list[str] = []
+
+    class Counting:
+        async def evalsha(self, sha: str, *args: Any) -> Any:
+            trips.append(sha)
+            return await fleet.client.evalsha(sha, *args)
+
+    board._client = Counting()  # type: ignore[assignment]
+    await board.census()
+    assert len(trips) == 1
+    await board.standing("queued")
+    assert len(trips) == 2
+    assert await fleet.contents() == before
+
+
+async def test_a_standing_is_the_same_whoever_asks(fleet: Fleet) -> None:
+    claim = await fleet.run("running", "a")
+    gens = [await fleet.queue(fleet.one, f"q{i}", "a", share=4) for i in range(3)]
+    await fleet.queue(fleet.two, "refresh", "b", Band.REFRESH)
+    await fleet.one.leave("q0", gens[0])
+    for board in (fleet.one, fleet.two, fleet.free):
+        assert await board.standing("running") == Standing(0, True, "a", Band.PEOPLE)
+        assert await board.standing("q1") == Standing(0, False, "a", Band.PEOPLE)
+        assert await board.standing("q2") == Standing(1, False, "a", Band.PEOPLE)
+        assert await board.standing("q0") == Standing(2, False, "a", Band.LEFT)
+        assert await board.standing("refresh") == Standing(3, False, "b", Band.REFRESH)
+        assert await board.standing("unknown") is None
+    await fleet.land(claim)
+    assert await fleet.one.standing("running") is None
+
+
+STEERING: dict[str, Callable[[Queue], Awaitable[object]]] = {
+    "census": lambda queue: queue.census(),
+    "standing": lambda queue: queue.standing("a"),
+    "hold-gate": lambda queue: queue.hold_gate(),
+    "resume-gate": lambda queue: queue.resume_gate(),
+    "hold-credential": lambda queue: queue.hold_credential("fp"),
+    "resume-credential": lambda queue: queue.resume_credential("fp"),
+}
+
+
+@pytest.mark.parametrize("steer", STEERING.values(), ids=STEERING)
+async def test_without_redis_there_is_nothing_to_see_or_to_steer(
+    prefix: str, steer: Callable[[Queue], Awaitable[object]]
+) -> None:
+    client = redis.asyncio.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
+    queue = Queue(client, prefix, SPENT, QueueRules())
+    with pytest.raises(CacheUnavailable):
+        await steer(queue)
+    assert not queue.gate.held
+    assert queue.breaker.count == 0
+    await client.aclose()
