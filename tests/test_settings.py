@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
-from gateway.settings import load_settings
+from gateway.settings import load_settings, masked_url
+
+ODD = st.text(st.sampled_from("ab1:/@?#%&=[]\\,. \n") | st.characters(), max_size=30)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,42 @@ def test_a_profile_from_a_file_counts_too(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_text('profile = "generic"\n[stale_if_error_family]\ntotals = 5\n')
     found = load_settings(path)
     assert (found.budget, found.stale_if_error_family) == ("unlimited", {"totals": 5})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("memory://", "memory://"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("rediss://user:secret@cache.example:6380/1", "rediss://user:***@cache.example:6380/1"),
+        ("redis://:secret@[::1]:6379", "redis://:***@[::1]:6379"),
+        ("redis+sentinel://u:secret@a:1,b:2/service/0", "redis+sentinel://u:***@a:1,b:2/service/0"),
+        ("unix://u:secret@/run/redis.sock?db=1", "unix://u:***@/run/redis.sock?***"),
+        ("redis://u:se/cret@h/0", "redis://u:***@h/0"),
+        ("redis://u:se@cr/e@t@h/0", "redis://u:***@h/0"),
+        ("redis://u:se?c#ret@h/0", "redis://u:***@***"),
+        ("redis://u:se://cret@h/0", "redis://u:***@h/0"),
+        ("redis://secret@h/0", "redis://***@h/0"),
+        ("redis://u:secret", "redis://***"),
+        ("redis://h/0?password=se@cret", "redis://***@***"),
+        ("u:secret@h/0", "***"),
+        ("secret://u@h/0", "***"),
+    ],
+    ids=range(15),
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+@given(ODD, ODD)
+@example("se/cret", "")
+@example("", "a@b")
+def test_whatever_the_password_no_more_is_shown_than_without(password: str, other: str) -> None:
+    """There are a few forms in all, and which of them it is says no more than which kind of sign is in it."""
+    hidden = {"redis://u:***@h:1/0", "redis://u:***@***"}
+    assert masked_url(f"redis://u:{password}@h:1/0") in hidden
+    assert masked_url(f"redis://{password}@h:1/0").endswith(("***@h:1/0", "***@***"))
+    in_query = {"redis://u:***@h:1/0?***", "redis://u:***@***", "redis://u:***@***?***"}
+    assert masked_url(f"redis://u:{password}@h:1/0?password={other}") in in_query
+    bare = {"redis://h:1/0?***", "redis://h:***@***", "redis://h:***@***?***"}
+    assert masked_url(f"redis://h:1/0?password={other}") in bare

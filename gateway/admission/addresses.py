@@ -11,17 +11,19 @@ from gateway.errors import Headers
 Network = IPv4Network | IPv6Network
 HOPS = 32
 """Addresses of a chain that are looked at; a longer one is told by nobody honest."""
+LONGEST = 64
+"""Characters that an address may have; longer text is none, and is not worth remembering."""
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
     """Where a request comes from: its peer, or, where that is a trusted proxy, whom the chain of trusted proxies
     saw: the last address in ``X-Forwarded-For`` that is not trusted. What is no address ends the chain."""
     address = peer
-    if not trusted or not _is_trusted(_parsed(peer), trusted):
+    if not trusted or not _is_trusted(_found(peer), trusted):
         return address
     chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
     for hop in reversed(chain.decode("latin-1").rsplit(",", HOPS)[-HOPS:]):
-        found = _parsed(hop)
+        found = _found(hop)
         if found is None:
             return address
         address = str(found)
@@ -30,19 +32,23 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
     return address
 
 
-@lru_cache(4_096)
 def subject_of(address: str) -> str:
     """Who shares a limit: an IPv4 address by itself, IPv6 addresses by their /64."""
-    found = _parsed(address)
+    found = _found(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Network((int(found) >> 64 << 64, 64)))
     return str(found) if found is not None else "unknown"
 
 
+def _found(text: str) -> IPv4Address | IPv6Address | None:
+    text = text.strip()
+    return _parsed(text) if len(text) <= LONGEST else None
+
+
 @lru_cache(4_096)
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     """An address as proxies write it: plain, with a port, in brackets or quotes; IPv4 in IPv6 is IPv4."""
-    text = text.strip().strip('"')
+    text = text.strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

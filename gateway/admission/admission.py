@@ -100,7 +100,9 @@ class Admission:
             async with asyncio.timeout(PATIENCE):
                 return await waiter
         except TimeoutError:
-            return self._alone(lease, wanted=1, owed=0).granted > 0
+            granted = self._alone(lease, wanted=1, owed=0).granted
+            lease.owed += granted  # Redis may only be slow, and is to know
+            return granted > 0
 
     def _renew(self, subject: str, lease: Lease) -> None:
         lease.task = asyncio.create_task(self._exchange(subject, lease))
@@ -136,8 +138,4 @@ class Admission:
         return lease.local.take(share, time.time(), wanted=wanted, owed=owed)
 
     def _told(self, lease: Lease) -> Headers:
-        grant = lease.grant
-        if grant is None:
-            return told(lease.rules, lease.rules.burst - lease.used, lease.rules.most - lease.used, 0.0)
-        left, day_left = grant.left + lease.tokens - lease.owed, grant.day_left + lease.tokens - lease.owed
-        return told(lease.rules, left, day_left, lease.midnight_at - time.monotonic())
+        return told(lease.rules, *lease.left(time.monotonic()))

@@ -10,6 +10,8 @@ from gateway.admission.grant import Grant, LocalLimits, Rules
 
 AHEAD_SECONDS = 0.5
 """How much use a lease is taken for in advance."""
+STEEPEST = 4
+"""By how much one lease may be larger than the use of the last."""
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +30,7 @@ class Lease:
     since: float = 0.0
     last: float = 0.0
     grant: Grant | None = None
+    told_at: float = 0.0
     midnight_at: float = 0.0
     local: LocalLimits = field(default_factory=LocalLimits)
     waiting: deque[asyncio.Future[bool]] = field(default_factory=deque)
@@ -49,8 +52,8 @@ class Lease:
 
         The latter never more than this process's part of what comes in the time, so that others get theirs.
         """
-        seen = self.used / max(now - self.since, AHEAD_SECONDS) * AHEAD_SECONDS
-        ahead = seen
+        elapsed = max(now - self.since, AHEAD_SECONDS / STEEPEST)
+        seen = ahead = self.used * AHEAD_SECONDS / elapsed
         if self.rules.interval:
             ahead = min(seen, AHEAD_SECONDS / self.rules.interval / fleet, self.rules.burst / (2 * fleet))
         self.used, self.since = 0, now
@@ -62,8 +65,10 @@ class Lease:
 
     def receive(self, grant: Grant, now: float) -> None:
         """Hands out what was granted; where nothing is left, whoever still waits is refused."""
-        self.grant, self.midnight_at = grant, now + grant.midnight
-        self.tokens += grant.granted
+        self.grant, self.told_at, self.midnight_at = grant, now, now + grant.midnight
+        paid = max(0, min(self.owed, grant.granted))  # for those who could not wait for it
+        self.owed -= paid
+        self.tokens += grant.granted - paid
         while self.tokens > 0 and self.waiting:
             waiter = self.waiting.popleft()
             if not waiter.done():
@@ -76,6 +81,15 @@ class Lease:
                 waiter = self.waiting.popleft()
                 if not waiter.done():
                     waiter.set_result(False)
+
+    def left(self, now: float) -> tuple[int, int, float]:
+        """What is left of burst and day, and seconds to midnight UTC: as last told, and what came back since."""
+        rules, grant, held = self.rules, self.grant, self.tokens - self.owed
+        if grant is None:
+            return rules.burst - self.used, rules.most - self.used, 0.0
+        back = int((now - self.told_at) / rules.interval) if rules.interval else 0
+        day_left = grant.day_left if now < self.midnight_at else rules.most
+        return min(rules.burst, grant.left + back) + held, day_left + held, self.midnight_at - now
 
     def _count(self, now: float) -> None:
         self.used += 1

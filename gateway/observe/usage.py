@@ -15,7 +15,7 @@ from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
 MOST = 10_000
-"""Counters kept while Redis does not take them; beyond that the rest is lost."""
+"""Counters kept while Redis does not take them, and as many keys; beyond that the oldest are lost."""
 FIELDS = ("requests", "hits", "calls")
 DAY = 86_400
 Counts = dict[tuple[int, str], list[int]]
@@ -53,8 +53,8 @@ class Usage:
         """One request of a tenant, by its key if any; ``hit``: it was answered from the cache."""
         now = int(time.time())
         self._count(now // DAY, tenant, 1, hit, 0)
-        if key_id is not None and (key_id in self._used or len(self._used) < MOST):
-            self._used[key_id] = now
+        if key_id is not None:
+            self._use(key_id, now)
 
     def call(self, tenant: str) -> None:
         """One upstream call for a tenant."""
@@ -79,9 +79,7 @@ class Usage:
             with redis_errors(self._client):
                 await shielded(self._add(counts, used))
         except CacheUnavailable:
-            for (day, tenant), tally in counts.items():
-                self._count(day, tenant, *tally)
-            self._used = used | self._used
+            self._restore(counts, used)
 
     async def report(self, first: date, last: date, tenant: str | None = None) -> list[Row]:
         """The days from ``first`` to ``last``, both inclusive, by day and tenant. Raises CacheUnavailable."""
@@ -104,11 +102,25 @@ class Usage:
         tally = self._counts.get((day, tenant))
         if tally is None:
             if len(self._counts) >= MOST:
-                return
+                del self._counts[next(iter(self._counts))]
             tally = self._counts[day, tenant] = [0, 0, 0]
         tally[0] += requests
         tally[1] += hits
         tally[2] += calls
+
+    def _use(self, key_id: str, moment: int) -> None:
+        if self._used.pop(key_id, None) is None and len(self._used) >= MOST:
+            del self._used[next(iter(self._used))]
+        self._used[key_id] = moment
+
+    def _restore(self, counts: Counts, used: dict[str, int]) -> None:
+        """Puts what Redis did not take in front of what was counted meanwhile, so that it is the first to go."""
+        counts, self._counts = self._counts, counts
+        used, self._used = self._used, used
+        for (day, tenant), tally in counts.items():
+            self._count(day, tenant, *tally)
+        for key_id, moment in used.items():
+            self._use(key_id, moment)
 
     async def _add(self, counts: Counts, used: dict[str, int]) -> None:
         life = self._days * DAY

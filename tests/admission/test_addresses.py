@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.addresses import client_address, subject_of
+from gateway.admission.addresses import _parsed, client_address, subject_of
 from gateway.errors import Headers
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
@@ -64,6 +64,16 @@ def test_without_trusted_proxies_only_the_peer_counts() -> None:
 )
 def test_ipv6_addresses_of_one_network_share_a_limit(address: str, subject: str) -> None:
     assert subject_of(address) == subject
+
+
+def test_long_text_is_no_address_and_is_not_remembered() -> None:
+    _parsed.cache_clear()
+    long = "2001:db8::1%" + "e" * 60
+    assert client_address("10.0.0.1", forwarded(f"198.51.100.7, {long}"), TRUSTED) == "10.0.0.1"
+    assert client_address(long, forwarded("198.51.100.7"), TRUSTED) == long
+    assert subject_of(long) == "unknown"
+    assert _parsed.cache_info().currsize == 1
+    assert subject_of(" " * 100 + "198.51.100.7") == "198.51.100.7"
 
 
 @given(st.text(), st.lists(st.binary(max_size=200), max_size=3))

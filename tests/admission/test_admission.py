@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 
-from gateway.admission.admission import Admission
-from gateway.admission.grant import Rules
+from gateway.admission.admission import PATIENCE, Admission
+from gateway.admission.grant import Grant, Rules
 from gateway.errors import RateLimited
 from gateway.tenants.tenant import TenantLimits
 from tests.redis_server import RedisServer, free_port
@@ -116,6 +116,52 @@ async def test_without_redis_each_process_has_its_share(prefix: str) -> None:
     admission = admission_of(gone, prefix, fleet=2)
     assert await admitted(admission, TenantLimits(requests_per_second=0.01, burst=10), 30) in (5, 6)
     await gone.aclose()
+
+
+async def test_a_lease_grows_with_its_use_so_that_few_requests_ask_redis(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    admission = admission_of(redis_client, prefix)
+    limits = TenantLimits(requests_per_second=2_000, burst=2_000)
+    assert await admitted(admission, limits, 10) == 10
+    before = (await redis_client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    assert await admitted(admission, limits, 500) == 500
+    assert (await redis_client.info("commandstats"))["cmdstat_evalsha"]["calls"] - before < 50
+
+
+async def test_what_came_back_meanwhile_is_told_with_the_first_answer(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    admission = admission_of(redis_client, prefix)
+    limits = TenantLimits(requests_per_second=100, burst=5)
+    await admitted(admission, limits, 6)
+    lease = admission._leases["reports"]
+    lease.told_at -= 60
+    lease.refused_until = 0.0
+    lease.tokens = lease.owed = 0
+    standing = await admission.admit("reports", limits)
+    assert dict(standing.headers)[b"ratelimit"] == b'"rate";r=4;t=1'
+
+
+class Slow(Admission):
+    """One whose Redis answers, but later than any request waits."""
+
+    async def _ask(self, subject: str, rules: Rules, wanted: int, owed: int) -> Grant:
+        await asyncio.sleep(PATIENCE * 2)
+        return await super()._ask(subject, rules, wanted, owed)
+
+
+async def test_what_was_granted_while_redis_was_slow_is_charged(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    admission = Slow(redis_client, prefix, lambda: 1)
+    await asyncio.gather(*(admission.admit("reports", SLOW) for _ in range(5)))
+    lease = admission._leases["reports"]
+    async with asyncio.timeout(10):
+        while lease.task is not None:
+            await lease.task
+    assert (lease.tokens, lease.owed) == (0, 0)
+    assert await admitted(admission_of(redis_client, prefix), SLOW, 3) <= 1
 
 
 async def test_callers_are_bounded(redis_client: redis.asyncio.Redis, prefix: str) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from multiprocessing import get_context
 
 import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
 from gateway.observe.usage import Row, Usage
-from tests.redis_server import free_port
+from tests.redis_server import RedisServer, free_port
+
+DAYS = 30
 
 
 def today() -> date:
@@ -20,7 +26,7 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
     redis_client: redis.asyncio.Redis, prefix: str
 ) -> None:
     first = today()
-    usages = [Usage(redis_client, prefix, 30) for _ in range(2)]
+    usages = [Usage(redis_client, prefix, DAYS) for _ in range(2)]
     for usage in usages:
         usage.request("reports", "AbCdEf1234", hit=True)
         usage.request("reports", None, hit=False)
@@ -37,7 +43,7 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
 
 
 async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix: str) -> None:
-    usage = Usage(redis_client, prefix, 30)
+    usage = Usage(redis_client, prefix, DAYS)
     usage.request("reports", "AbCdEf1234", hit=True)
     await usage.flush()
     keys = [key async for key in redis_client.scan_iter(f"{prefix}:*")]
@@ -47,7 +53,7 @@ async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix
 
 
 async def test_a_key_tells_when_it_was_last_used(redis_client: redis.asyncio.Redis, prefix: str) -> None:
-    usage = Usage(redis_client, prefix, 30)
+    usage = Usage(redis_client, prefix, DAYS)
     began = datetime.now(UTC).timestamp()
     usage.request("reports", "AbCdEf1234", hit=True)
     await usage.flush()
@@ -58,7 +64,7 @@ async def test_a_key_tells_when_it_was_last_used(redis_client: redis.asyncio.Red
 
 async def test_counts_wait_for_a_redis_that_is_gone(redis_client: redis.asyncio.Redis, prefix: str) -> None:
     gone = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
-    usage = Usage(gone, prefix, 30)
+    usage = Usage(gone, prefix, DAYS)
     usage.request("reports", "AbCdEf1234", hit=True)
     await usage.flush()
     with pytest.raises(CacheUnavailable):
@@ -71,7 +77,81 @@ async def test_counts_wait_for_a_redis_that_is_gone(redis_client: redis.asyncio.
 
 
 async def test_counters_are_bounded_while_none_are_taken(redis_client: redis.asyncio.Redis, prefix: str) -> None:
-    usage = Usage(redis_client, prefix, 30)
+    usage = Usage(redis_client, prefix, DAYS)
     for number in range(12_000):
         usage.request(f"t{number}", f"k{number}", hit=False)
-    assert len(usage._counts) == len(usage._used) == 10_000
+    await usage.flush()
+    assert (await redis_client.hlen(f"{prefix}:{{usage}}:used")) == 10_000
+    assert await usage.last_used(["k1999"]) == {}
+    assert len(await usage.last_used(["k2000", "k11999"])) == 2
+    rows = await usage.report(today(), today())
+    assert {row.tenant for row in rows} == {f"t{number}" for number in range(2_000, 12_000)}
+
+
+async def test_counters_are_bounded_while_flushes_fail_and_the_oldest_go_first(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    gone = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
+    usage = Usage(gone, prefix, DAYS)
+    for number in range(25_000):
+        usage.request(f"t{number}", f"k{number}", hit=False)
+        if number % 5_000 == 4_999:
+            await usage.flush()
+            assert max(len(usage._counts), len(usage._used)) <= 10_000
+    usage._client = redis_client
+    await usage.flush()
+    rows = await usage.report(today(), today())
+    assert {row.tenant for row in rows} == {f"t{number}" for number in range(15_000, 25_000)}
+    assert len(await usage.last_used(["k14999", "k15000", "k24999"])) == 2
+
+
+async def test_what_was_counted_last_is_told_at_the_stop(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    usage = Usage(redis_client, prefix, DAYS)
+    running = asyncio.create_task(usage.run())
+    await asyncio.sleep(0)
+    usage.request("reports", "AbCdEf1234", hit=True)
+    usage.call("reports")
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    (row,) = await Usage(redis_client, prefix, DAYS).report(today(), today())
+    assert row == Row(row.day, "reports", 1, 1, 1)
+
+
+async def count_and_stop(url: str, prefix: str, key_id: str) -> None:
+    client = redis.asyncio.Redis.from_url(url, protocol=2)
+    usage = Usage(client, prefix, DAYS)
+    running = asyncio.create_task(usage.run())
+    for number in range(1_000):
+        usage.request("reports", key_id, hit=number % 2 == 0)
+        await asyncio.sleep(0)
+        if number % 100 == 0:
+            usage.call("reports")
+            await usage.flush()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await client.aclose()
+
+
+def member(url: str, prefix: str, key_id: str) -> None:
+    """A process of a fleet."""
+    asyncio.run(count_and_stop(url, prefix, key_id))
+
+
+async def test_two_processes_count_at_once_and_nothing_is_lost(
+    shared_redis: RedisServer, redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    first = today()
+    keys = ["AbCdEf1234", "ZyXwVu9876"]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for each in [pool.submit(member, shared_redis.url, prefix, key) for key in keys]:
+            await asyncio.wait_for(asyncio.wrap_future(each), 60)
+    usage = Usage(redis_client, prefix, DAYS)
+    rows = await usage.report(first, today(), "reports")
+    assert [sum(row.requests for row in rows), sum(row.hits for row in rows), sum(row.calls for row in rows)] == [
+        2_000,
+        1_000,
+        20,
+    ]
+    assert set(await usage.last_used(keys)) == set(keys)
