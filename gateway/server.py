@@ -10,9 +10,10 @@ from contextlib import closing, contextmanager
 
 from gateway import __version__
 from gateway.listener import StartupFailed, bind, url_of
+from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
 from gateway.service import Factory, Sockets, run_alone
-from gateway.settings import Settings, masked_url
+from gateway.settings import Settings
 from gateway.supervisor import Supervisor
 from gateway.worker import Worker
 

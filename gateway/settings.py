@@ -44,10 +44,6 @@ GENERIC: dict[str, Any] = {
 """Defaults that differ with ``profile = "generic"``."""
 FAMILIES = frozenset({"totals", "timeline", "breakdown", "tops", "unknown"})
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-SCHEME = re.compile(r"(rediss?(\+sentinel|\+cluster)?|unix|memory|https?)", re.IGNORECASE)
-USER = re.compile(r"([A-Za-z0-9_.-]*):")
-HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
-PLACE = re.compile(rf"({HOST}(,{HOST})*)?(/[A-Za-z0-9_.-]*)*")
 
 
 def _words(value: Any) -> Any:
@@ -292,25 +288,6 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise ConfigurationError("; ".join(_complaint(e) for e in error.errors())) from None
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"settings file {path}: {error}") from None
-
-
-def masked_url(url: str) -> str:
-    """A URL fit to be shown: the password becomes ``***``, however oddly the URL is written.
-
-    Shown is only what is certain to be none: a known scheme; a plain user in front of a ``:``; hosts, ports and
-    path after the last ``@``. A password may hold ``/``, ``?``, ``#`` and ``@`` raw, and a query may hold one too
-    (redis-py takes ``?password=``), so that no query is shown, nor what follows an ``@`` behind a ``?``.
-    """
-    scheme, mark, rest = url.partition("://")
-    if not mark or not SCHEME.fullmatch(scheme):
-        return "***"
-    head, at, place = rest.rpartition("@")
-    place, *query = re.split(r"[?#]", place, maxsplit=1)
-    if "?" in head or "#" in head or not PLACE.fullmatch(place):
-        place = "***"
-    user = USER.match(head)
-    who = f"{user[1]}:***@" if user else "***@" if at else ""
-    return f"{scheme}://{who}{place}{'?***' if query else ''}"
 
 
 def _complaint(error: Any) -> str:

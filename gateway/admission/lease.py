@@ -55,7 +55,7 @@ class Lease:
         elapsed = max(now - self.since, AHEAD_SECONDS / STEEPEST)
         seen = ahead = self.used * AHEAD_SECONDS / elapsed
         if self.rules.interval:
-            ahead = min(seen, AHEAD_SECONDS / self.rules.interval / fleet, self.rules.burst / (2 * fleet))
+            ahead = min(seen, AHEAD_SECONDS / self.rules.interval / fleet, max(1, self.rules.burst / (2 * fleet)))
         self.used, self.since = 0, now
         return len(self.waiting) + max(0, int(ahead) - self.tokens)
 

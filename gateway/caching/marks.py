@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -102,7 +103,11 @@ def _softly(entry: Entry, since: float) -> Entry | None:
 
 
 class Marks:
-    """The marks in force. ``follow`` keeps them current: by message, and once a second by their version."""
+    """The marks in force. ``follow`` keeps them current: by message, and once a second by their version.
+
+    A Redis that forgets or evicts them takes them from nobody who knows them, but processes that start later do
+    not learn of them: what is purged hard must not depend on a Redis that evicts what has a TTL.
+    """
 
     def __init__(self, client: Client, prefix: str, *, life: float = LONGEST_LIFE) -> None:
         self._client = client
@@ -159,6 +164,7 @@ class Marks:
             await asyncio.shield(self._reading)
 
     async def _listen(self) -> None:
+        self._version = None  # whoever answers now may know less, or other marks
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(self._channel)
             loop = asyncio.get_running_loop()
@@ -180,7 +186,14 @@ class Marks:
         for name, stamp in found.items():
             if name.decode() != VERSION:
                 self._note(name.decode(), int(stamp))
+        self._forget(time.time() - self._life_ms / 1000)
         self._version = version
+
+    def _forget(self, horizon: float) -> None:
+        """Nothing stored is as old as this; Redis forgets such marks too."""
+        for marks in (self._soft, self._hard):
+            for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
+                del marks[subject]
 
     def _note(self, name: str, stamp: int) -> None:
         kind, _, subject = name.partition(":")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from redis import Redis
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
+from gateway.masking import masked_url
 from gateway.tenants.edits import Document, Edit
 from gateway.tenants.table_store import Change, Edits
 from gateway.tenants.tables import Tables, TenantTable, read_tables
@@ -38,7 +38,7 @@ class RedisTables:
         self._client: Any = Redis.from_url(
             url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
         )
-        self.name = shown(url)
+        self.name = masked_url(url)
         self._tenants, self._owners, self._changes = (
             f"{prefix}:{{registry}}:{name}" for name in ("tenants", "owners", "changes")
         )
@@ -200,12 +200,6 @@ class RedisTables:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             raise RegistryUnavailable(f"the registry at {self.name} does not answer: {_said(error)}") from None
-
-
-def shown(url: str) -> str:
-    """Where a registry is, without user or password."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _said(error: BaseException) -> str:

@@ -33,7 +33,7 @@ CONTROLS = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
 Text = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^[^{CONTROLS}]*\Z")]
 Digest = Annotated[str, msgspec.Meta(pattern=rf"^{DIGEST}[0-9a-f]{{64}}\Z")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-Rate = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 Share = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
 Life = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86_400)]

@@ -10,6 +10,7 @@ import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.caching import marks as marks_module
 from gateway.caching.entry import Entry
 from gateway.caching.marks import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
 from gateway.catalogue.endpoints import recognise
@@ -92,14 +93,31 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_message_tells_every_process(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+async def test_a_message_tells_every_process(
+    redis_client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks_module, "POLL_SECONDS", 3_600.0)
     here, there = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    await here.purge(Subject.item("article", "1"))
     follows = asyncio.create_task(there.follow())
-    await until(lambda: there._version is None and there._client is not None)
+    await until(lambda: there._version is not None)  # it has looked, and looks no more for an hour
     stamp = await here.purge(Subject.institution("lboro"), hard=True)
     await until(lambda: there.covering(LBORO) is not None)
     follows.cancel()
     assert there.covering(LBORO) == here.covering(LBORO) == Marked(soft=0.0, hard=stamp)
+
+
+async def test_a_purge_after_redis_forgot_is_seen_although_it_is_again_the_first(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    here, there = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    await here.purge(Subject.item("article", "1"))
+    await there.poll()
+    await redis_client.delete(f"{prefix}:{{purge}}:marks")
+    await here.purge(EVERYTHING, hard=True)
+    await there.poll()
+    assert there.covering(LBORO) == here.covering(LBORO)
+    assert there.covering(LBORO) is not None
 
 
 async def test_a_lost_message_is_made_up_for_by_looking(redis_client: redis.asyncio.Redis, prefix: str) -> None:
@@ -125,9 +143,28 @@ async def test_marks_are_bounded_expire_and_make_room(redis_client: redis.asynci
     key = f"{prefix}:{{purge}}:marks"
     await redis_client.hset(key, mapping={f"s:item:{number}": "99999999999999999" for number in range(10_001)})
     marks = Marks(redis_client, prefix)
+    lboro = Subject.institution("lboro")
     with pytest.raises(TooManyMarks):
-        await marks.purge(EVERYTHING)
+        await marks.purge(lboro)
     await redis_client.hset(key, mapping={f"s:item:{number}": "1" for number in range(5_000)})
-    await marks.purge(EVERYTHING)
+    await marks.purge(lboro)
     assert await redis_client.hlen(key) == 5_003
     assert await redis_client.pttl(key) > 365 * 86_400_000
+
+
+@pytest.mark.parametrize(("hard", "left"), [(False, 3), (True, 2)], ids=["soft", "hard"])
+async def test_a_purge_of_everything_always_finds_room_and_stands_for_those_before(
+    redis_client: redis.asyncio.Redis, prefix: str, hard: bool, left: int
+) -> None:
+    key = f"{prefix}:{{purge}}:marks"
+    await redis_client.hset(key, mapping={f"s:item:{number}": "5" for number in range(10_001)})
+    await redis_client.hset(key, "h:item:1", "5")
+    await Marks(redis_client, prefix).purge(EVERYTHING, hard=hard)
+    assert await redis_client.hlen(key) == left
+
+
+async def test_what_is_older_than_any_entry_is_forgotten(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    marks = Marks(redis_client, prefix)
+    await redis_client.hset(f"{prefix}:{{purge}}:marks", mapping={"s:all": "5", "#": "5"})
+    await marks.poll()
+    assert marks.covering(LBORO) is None

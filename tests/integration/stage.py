@@ -101,7 +101,9 @@ class Stage:
 
     def registry(self) -> Registry:
         """The registry that the gateways follow."""
-        named = {name: self.environment.get(PREFIX + name.upper()) for name in ("registry", "encryption_keys")}
+        named: Any = {
+            name: self.environment.get(PREFIX + name.upper()) for name in ("registry", "encryption_keys")
+        }
         prefix = self.environment.get(f"{PREFIX}REDIS_PREFIX")
         return open_registry(load_settings(**named, redis_prefix=prefix))
 
