@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway import __version__
 from gateway.admission.admission import Admission
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
@@ -26,6 +27,12 @@ from gateway.callers import Callers
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
+from gateway.console.explain import ExplainApi
+from gateway.console.fleet import FleetApi
+from gateway.console.guard import Guard
+from gateway.console.operations import Operation
+from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
+from gateway.console.tenants import TenantsApi
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
@@ -195,7 +202,34 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         usage,
         lifecycle,
     )
-    return Application(public, Starlette(routes=_admin_routes(parts)), lifecycle)
+    guard = _guard(settings)
+    operations = _operations(parts, profile, marks, clock)
+    admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
+    return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
+
+
+def _guard(settings: Settings) -> Guard:
+    token = settings.admin_token.get_secret_value()
+    return Guard(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
+
+
+def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> list[Operation]:
+    settings, prefix = parts.settings, parts.settings.redis_prefix
+    tenants = TenantsApi(parts.registry, parts.usage)
+    fleet = FleetApi(settings, parts.redis, parts.usage, marks, parts.queue, profile.recognise)
+    rules = Rules(settings.refresh_floor)
+    explain = ExplainApi(
+        prefix,
+        parts.registry,
+        profile.recognise,
+        parts.store,
+        marks,
+        parts.queue,
+        _lifetimes(settings),
+        rules,
+        clock.now,
+    )
+    return [*tenants.operations, *fleet.operations, *explain.operations]
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
@@ -309,9 +343,9 @@ def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
     return [Route("/-/health/live", live), Route("/-/health/ready", ready)]
 
 
-def _admin_routes(parts: Parts) -> list[Route]:
+def _metrics(parts: Parts) -> Endpoint:
     async def expose(_: Request) -> Response:
         parts.show()
         return Response(parts.metrics.render(), headers={"content-type": CONTENT_TYPE.decode()})
 
-    return [Route("/metrics", expose)]
+    return expose

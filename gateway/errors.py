@@ -49,6 +49,18 @@ class RegistryUnavailable(ConfigurationError):
     """The registry in Redis does not answer, or is gone."""
 
 
+class AdminRefused(ConfigurationError):
+    """The admin API of a running gateway did not do what a command asked."""
+
+
+class AdminUnreachable(ConfigurationError):
+    """No running gateway's admin API answers."""
+
+
+class AdminDisabled(GatewayError):
+    """The admin API has no token, and therefore answers nobody."""
+
+
 class Refusal(GatewayError):
     """The client's request is not one that the gateway serves."""
 
@@ -67,6 +79,24 @@ class AmbiguousKey(Refusal):
 
 class Unauthenticated(Refusal):
     """No key where one is needed, or one that is unknown or revoked."""
+
+
+class AdminUnauthenticated(Refusal):
+    """No admin token, or one that is unknown."""
+
+    headers: Headers = [(b"www-authenticate", b'Bearer realm="stats-gateway admin"')]  # noqa: RUF012
+
+
+class AdminForbidden(Refusal):
+    """An admin token that may only read, or a Host that is not the admin listener's."""
+
+
+class InvalidInput(Refusal):
+    """A body or parameter of the admin API that cannot be used."""
+
+
+class NotFound(Refusal):
+    """Nothing of the admin API's is there."""
 
 
 class RateLimited(Refusal):
@@ -178,6 +208,11 @@ TABLE: dict[type[GatewayError], Row] = {
     GatewayError: Row(500, "GatewayInternalError", "proxy_internal_error"),
     ConfigurationError: Row(500, "GatewayMisconfigured", "proxy_configuration_error"),
     NoSuchRecord: Row(404, "GatewayNotFound", "http_request_error"),
+    AdminDisabled: Row(503, "GatewayAdminDisabled", "http_request_denied"),
+    AdminUnauthenticated: Row(401, "GatewayAdminUnauthenticated", "http_request_denied"),
+    AdminForbidden: Row(403, "GatewayAdminForbidden", "http_request_denied"),
+    InvalidInput: Row(400, "GatewayInvalidInput", "http_request_error"),
+    NotFound: Row(404, "GatewayNotFound", "http_request_error"),
     RecordExists: Row(409, "GatewayConflict", "http_request_error"),
     RegistryReadOnly: Row(409, "GatewayRegistryReadOnly", "http_request_error"),
     RegistryUnavailable: Row(503, "GatewayRegistryUnavailable", "proxy_internal_error"),

@@ -21,6 +21,8 @@ from gateway.settings import Settings
 BACKLOG = 2_048
 KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
+CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
+ADMIN_BODY_BYTES = 64 * 1024
 SLACK_SECONDS = 5.0
 """What a request that waits for an upstream call may take on top of that call."""
 
@@ -86,8 +88,10 @@ def public_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
-    """The admin listener: no life of its own, and nothing but reading, whatever the public one passes on."""
-    limits = replace(Limits.of(settings), methods=READING)
+    """The admin listener: no life of its own; its API's methods and small bodies, whatever the public one passes."""
+    limits = replace(
+        Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
+    )
     return _config(app, limits, lifecycle, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+MASK = "***"
 SCHEME = re.compile(r"(rediss?(\+sentinel|\+cluster)?|unix|memory|https?)", re.IGNORECASE)
 USER = re.compile(r"([A-Za-z0-9_.-]*):")
 HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"

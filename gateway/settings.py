@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -30,6 +32,7 @@ from pydantic_settings import (
 )
 
 from gateway.errors import ConfigurationError
+from gateway.masking import MASK, masked_url
 
 PREFIX = "STATS_GATEWAY_"
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
@@ -53,6 +56,15 @@ def _words(value: Any) -> Any:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+
+
+class AdminToken(BaseModel):
+    """A named admin token: the SHA-256 of its text, and what it may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    role: Literal["read-only", "read-write"] = "read-only"
 
 
 class Settings(BaseSettings):
@@ -157,6 +169,14 @@ class Settings(BaseSettings):
         (), description="addresses or networks whose X-Forwarded-For tells a client's address"
     )
 
+    # Administration
+    admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; may do everything")
+    admin_tokens: dict[str, AdminToken] = Field(
+        {}, description="named tokens: each a digest, sha256:… of the token, and a role, read-only or read-write"
+    )
+    admin_hosts: Words = Field(
+        (), description="names under which the admin listener is reached, besides localhost"
+    )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
@@ -257,6 +277,17 @@ class Settings(BaseSettings):
         """The registry's file; None where it is in Redis."""
         place = self.registry.get_secret_value()
         return None if "://" in place else Path(place)
+
+    def masked(self) -> dict[str, Any]:
+        """The effective settings for people to read: of URLs the password masked, of secrets only whether set."""
+        shown = self.model_dump(mode="json")
+        for name in ("redis_url", "registry"):
+            value: str = getattr(self, name).get_secret_value()
+            shown[name] = masked_url(value) if "://" in value and value != "memory://" else value
+        for name in ("encryption_keys", "admin_token"):
+            shown[name] = MASK if getattr(self, name).get_secret_value() else ""
+        shown["admin_tokens"] = {name: {"role": token.role} for name, token in self.admin_tokens.items()}
+        return shown
 
     @classmethod
     def settings_customise_sources(

@@ -91,8 +91,10 @@ def test_rfc9110_9_only_reading_is_served_unless_the_settings_say_otherwise() ->
     assert limits(request_max_bytes=7).body_bytes == 7
 
 
-def test_the_admin_listener_serves_nothing_but_reading() -> None:
+def test_the_admin_listener_takes_its_apis_methods_and_small_bodies_only() -> None:
     settings = Settings.model_validate({"profile": "generic"})
     with listening(admin_config(answering, settings, Lifecycle())) as address:
-        answer = ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
-        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").status == 200
+        answer = ask(address, b"PROPFIND /200 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert answer.status == 405
+        assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n").status == 413

@@ -8,8 +8,8 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, key, sandbox, secrets, serve, tenant
-from gateway.errors import GatewayError, NoSuchRecord
+from gateway.cli import demo, explain, gate, key, purge, queue, sandbox, secrets, serve, tenant, usage
+from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
 
 app = typer.Typer(
     name="stats-gateway",
@@ -21,7 +21,12 @@ app = typer.Typer(
 app.add_typer(tenant.app)
 app.add_typer(key.app)
 app.add_typer(secrets.app)
+app.add_typer(gate.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
+app.command("purge")(purge.purge)
+app.command("explain")(explain.explain)
+app.command("usage")(usage.usage)
+app.command("queue")(queue.queue)
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)
 
@@ -36,7 +41,8 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 def main() -> None:
     """Runs the command line: an error is one line on stderr and exit code 2, or 3 where
-    there is no such tenant or key; never a traceback."""
+    there is no such thing, 6 where the admin API
+    refuses, 7 where it cannot be reached; never a traceback."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
@@ -45,6 +51,10 @@ def main() -> None:
         _complain(error.format_message(), "; try --help")
     except NoSuchRecord as error:
         _complain(error.message, code=3)
+    except AdminRefused as error:
+        _complain(error.message, code=6)
+    except AdminUnreachable as error:
+        _complain(error.message, code=7)
     except GatewayError as error:
         _complain(error.message)
 

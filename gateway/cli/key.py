@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_key
+from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.cli.times import moment_of, seconds_of
 from gateway.tenants import keys
+from gateway.tenants.telling import told_key
 
 app = typer.Typer(
     name="key",
@@ -48,7 +48,7 @@ def list_keys(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPa
     """List a tenant's keys by id; a key itself cannot be shown again."""
     held = one_tenant(open_registry(registry), tenant_id).keys
     if as_json:
-        print(json.dumps([told_key(key_id, key) for key_id, key in held.items()], indent=2, ensure_ascii=False))
+        print_json([told_key(key_id, key) for key_id, key in held.items()])
     elif held:
         print(aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(held)))
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import msgspec
 import typer
-from msgspec.structs import asdict
 
 from gateway.errors import ConfigurationError, NoSuchRecord
 from gateway.settings import load_settings
@@ -56,33 +57,9 @@ def one_tenant(registry: Registry, tenant_id: str) -> TenantTable:
     return found
 
 
-def told_tenant(tenant_id: str, table: TenantTable) -> dict[str, Any]:
-    """A tenant for ``--json``: no password, sealed or not, and no digest."""
-    return {
-        "id": tenant_id,
-        "name": table.name or tenant_id,
-        "enabled": table.enabled,
-        "note": table.note,
-        "origins": list(table.origins),
-        "limits": asdict(table.limits),
-        "lifetimes": table.lifetimes,
-        "institutions": [
-            {"institution": institution, "username": stored.username}
-            for institution, stored in table.institutions.items()
-        ],
-        "keys": [told_key(key_id, key) for key_id, key in table.keys.items()],
-    }
-
-
-def told_key(key_id: str, key: KeyTable) -> dict[str, Any]:
-    """A key for ``--json``: what it is called and its dates, nothing it could be used with."""
-    return {
-        "id": key_id,
-        "label": key.label,
-        "created": _moment(key.created) or None,
-        "expires": _moment(key.expires) or None,
-        "revoked": _moment(key.revoked) or None,
-    }
+def print_json(value: Any) -> None:
+    """For programs: dates as in RFC 3339."""
+    print(json.dumps(msgspec.to_builtins(value, enc_hook=str), indent=2, ensure_ascii=False))
 
 
 def key_rows(keys: dict[str, KeyTable]) -> list[list[str]]:

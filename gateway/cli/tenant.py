@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tomllib
 from datetime import datetime
@@ -15,10 +14,11 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.catalogue.lifetimes import RULES
-from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, tell, told_tenant
+from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.errors import ConfigurationError
 from gateway.tenants.tables import Tables, TenantTable, read_tables
+from gateway.tenants.telling import told_tenant
 from gateway.tenants.tenant import Pair
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def list_tenants(as_json: AsJson = False, registry: RegistryPath = None) -> None
     """List all tenants."""
     tables = open_registry(registry).store.read()
     if as_json:
-        _print_json([told_tenant(tenant_id, table) for tenant_id, table in tables.items()])
+        print_json([told_tenant(tenant_id, table) for tenant_id, table in tables.items()])
     elif tables:
         rows = [_row(tenant_id, table) for tenant_id, table in tables.items()]
         print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], rows))
@@ -85,7 +85,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = 
     """Show one tenant: its institutions and its keys, never a secret."""
     table = one_tenant(open_registry(registry), tenant_id)
     if as_json:
-        _print_json(told_tenant(tenant_id, table))
+        print_json(told_tenant(tenant_id, table))
         return
     print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], [_row(tenant_id, table)]))
     for field, value in _own(table):
@@ -310,7 +310,3 @@ def _own(table: TenantTable) -> list[tuple[str, object]]:
     rows = [*limits.items(), *((f"lifetime {rule}", life) for rule, life in table.lifetimes.items())]
     rows += [("origin", origin) for origin in table.origins]
     return rows + ([("note", table.note)] if table.note else [])
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))

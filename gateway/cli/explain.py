@@ -1,0 +1,39 @@
+"""``stats-gateway explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.registry import AsJson, print_json
+from gateway.cli.table import aligned
+
+
+def explain(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The path and query, or a whole URL.")],
+    tenant: Annotated[str | None, typer.Option("--tenant", help="As this tenant's request.")] = None,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Explain what would become of a request and why, without making it.
+
+    Examples:
+
+      stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports
+    """
+    told = ask(admin_url, "GET", "/api/explain", query={"path": path, "tenant": tenant})
+    if as_json:
+        print_json(told)
+    else:
+        print(aligned(["WHAT", "HOW"], list(_rows("", told))))
+
+
+def _rows(prefix: str, told: dict[str, Any]) -> Iterator[list[str]]:
+    for name, value in told.items():
+        if isinstance(value, dict):
+            yield from _rows(f"{prefix}{name}.", value)
+        elif value is not None:
+            yield [f"{prefix}{name}".replace("_", " "), str(value)]

@@ -1,0 +1,39 @@
+"""``stats-gateway gate``: whether the service is asked at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.registry import AsJson, print_json
+
+app = typer.Typer(name="gate", help="Show, hold and resume the asking of the service.", no_args_is_help=True)
+
+
+@app.command()
+def show(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Show whether the service may be asked."""
+    _tell(ask(admin_url, "GET", "/api/gate"), as_json)
+
+
+@app.command()
+def hold(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Ask the service nothing more, in the whole fleet, until resumed; what is stored goes on serving."""
+    _tell(ask(admin_url, "POST", "/api/gate/hold"), as_json)
+
+
+@app.command()
+def resume(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Ask the service again, at once, whether the gate was held or closed by a block."""
+    _tell(ask(admin_url, "POST", "/api/gate/resume"), as_json)
+
+
+def _tell(gate: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(gate)
+        return
+    left = f", for {gate['closed_for']:.0f} s more" if gate["closed_for"] else ""
+    held = f", for {gate['held_for']:.0f} s so far" if gate["held_for"] is not None else ""
+    print(f"{gate['state']}{left}{held}")

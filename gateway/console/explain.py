@@ -1,0 +1,173 @@
+"""Explain: what would become of a request, and why, without making it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.caching.entry import Entry
+from gateway.caching.keys import cache_key
+from gateway.caching.marks import Marked, Marks, purged
+from gateway.caching.overrides import overridden
+from gateway.caching.preview import Recognise
+from gateway.caching.rules import Asked, Rules, decide
+from gateway.caching.store import Store
+from gateway.catalogue.lifetimes import Lifetimes, rule_of
+from gateway.catalogue.query import Family, Query
+from gateway.console.operations import Call, Operation
+from gateway.console.target import split_target
+from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
+from gateway.tenants.access import Access, authorise
+from gateway.tenants.registry import Registry
+from gateway.tenants.tenant import ANONYMOUS, Tenant
+from gateway.upstream.queue import Queue
+
+REASONS = {
+    "closed": "the window has settled: 48 hours have passed since its last day",
+    "open": "the window can still change",
+    "totals": "totals, and tops without a closed window, change all the time",
+}
+
+
+class ExplainApi:
+    """One operation, which asks the parts that a request would ask; it spends nothing and moves nothing."""
+
+    def __init__(
+        self,
+        prefix: str,
+        registry: Registry,
+        recognise: Recognise,
+        store: Store,
+        marks: Marks,
+        queue: Queue,
+        lifetimes: Lifetimes,
+        rules: Rules,
+        now: Callable[[], float],
+    ) -> None:
+        self._prefix = prefix
+        self._registry = registry
+        self._recognise = recognise
+        self._store = store
+        self._marks = marks
+        self._queue = queue
+        self._lifetimes = lifetimes
+        self._rules = rules
+        self._now = now
+
+    @property
+    def operations(self) -> list[Operation]:
+        """The one."""
+        query = {
+            "path": "the path and query as a client asks them",
+            "tenant": "as whose request; nobody's unless told",
+        }
+        return [Operation("GET", "/api/explain", "What would become of a request, and why", self.explain, query)]
+
+    async def explain(self, call: Call) -> Any:
+        if "path" not in call.query:
+            raise InvalidInput("The parameter path is needed, percent-encoded")
+        query = self._recognise(*split_target(call.query["path"]))
+        tenant = self._tenant(call.query.get("tenant"))
+        told = {"query": _told_query(query), "tenant": tenant.id}
+        try:
+            access = authorise(tenant, query)
+        except GatewayError as error:
+            return told | {"decision": "Refuse", "why": error.message}
+        return told | await self._from(access, query, tenant)
+
+    async def _from(self, access: Access, query: Query, tenant: Tenant) -> dict[str, Any]:
+        now, key = self._now(), cache_key(self._prefix, access.scope, query.canonical, query.exact)
+        marked = self._marks.covering(query)
+        try:
+            found, cache = await self._store.look_up(key), "answers"
+        except CacheUnavailable:
+            found, cache = self._store.look_near(key), "does not answer; only what is near is seen"
+        entries = _counting(found.entries, tenant, marked)
+        error = next(iter(_counting(() if found.error is None else (found.error,), tenant, marked)), None)
+        decision = decide(Asked(), entries, error, now=now, rules=self._rules)
+        refused = self._queue.breaker.refused_for(access.scope) if access.credential is not None else None
+        return {
+            "scope": _told_scope(access),
+            "lifetime": self._told_lifetime(query, tenant, now),
+            "cache": cache,
+            "entry": None if not found.entries else _told_entry(found.entries[0], now),
+            "error_record": None if found.error is None else _told_entry(found.error, now),
+            "purged": None if marked is None else {"soft": _moment(marked.soft), "hard": _moment(marked.hard)},
+            "decision": type(decision).__name__,
+            "credential_withheld_for": refused,
+            "gate_closed_for": self._queue.gate_closed_for,
+            "queue": await self._standing(key.flight, marked),
+        }
+
+    async def _standing(self, flight: str, marked: Marked | None) -> Any:
+        """Where its flight stands, if one is under way."""
+        try:
+            return await self._queue.standing(flight if marked is None else f"{flight}.{marked.latest * 1e6:.0f}")
+        except CacheUnavailable:
+            return None
+
+    def _tenant(self, tenant_id: str | None) -> Tenant:
+        if tenant_id is None:
+            return ANONYMOUS
+        tenant = self._registry.directory.tenants.get(tenant_id)
+        if tenant is None:
+            raise NoSuchRecord("there is no such tenant")
+        return tenant
+
+    def _told_lifetime(self, query: Query, tenant: Tenant, now: float) -> dict[str, Any]:
+        if query.family is Family.UNKNOWN:
+            return {"rule": None, "why": "an unknown request has the lifetime that HTTP gives it"}
+        rule = rule_of(query, now)
+        own = tenant.lifetimes.get(rule)
+        return {
+            "rule": rule,
+            "seconds": self._lifetimes.of(rule) if own is None else own,
+            "why": REASONS[rule] + ("" if own is None else "; the tenant has its own lifetime for that"),
+            "stale_at_midnight": query.rests_on_today,
+        }
+
+
+def _counting(entries: Any, tenant: Tenant, marked: Marked | None) -> Any:
+    """As the proxy counts them: by the tenant's own lifetimes, and after purges."""
+    if entries and tenant.lifetimes:
+        entries = overridden(entries, tenant.lifetimes)
+    return purged(marked, entries) if entries and marked is not None else entries
+
+
+def _told_query(query: Query) -> dict[str, Any]:
+    return {
+        "family": query.family,
+        "canonical": query.canonical.decode("utf-8", "backslashreplace"),
+        "exact": query.exact.decode("latin-1"),
+        "institution": query.institution,
+        "counter": query.counter,
+        "item": query.item,
+        "item_id": query.item_id,
+        "protected": query.protected,
+        "last_day": query.last_day,
+        "rests_on_today": query.rests_on_today,
+    }
+
+
+def _told_scope(access: Access) -> dict[str, Any]:
+    if access.credential is None:
+        return {"kind": "public"}
+    return {"kind": "credential", "institution": access.credential.institution, "fingerprint": access.scope}
+
+
+def _told_entry(entry: Entry, now: float) -> dict[str, Any]:
+    return {
+        "status": entry.status,
+        "size": len(entry.body),
+        "rule": entry.rule or None,
+        "fetched": _moment(entry.received),
+        "age": round(now - entry.born, 3),
+        "fresh_for": round(entry.fresh_until - now, 3),
+        "serves_while_refreshed_for": round(entry.serve_until - now, 3),
+        "stands_in_for_failures_for": round(entry.keep_until - now, 3),
+    }
+
+
+def _moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None

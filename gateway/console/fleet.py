@@ -1,0 +1,146 @@
+"""What the admin API tells and steers of the whole fleet: usage, purges, the queue, the gate, credentials."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from msgspec.structs import asdict as fields_of
+
+from gateway.caching.marks import Marks, Subject
+from gateway.caching.preview import Recognise, preview
+from gateway.console.operations import Call, Operation
+from gateway.console.target import split_target
+from gateway.errors import InvalidInput
+from gateway.observe.usage import Usage
+from gateway.redis_client import Client
+from gateway.settings import Settings
+from gateway.upstream.queue import Queue
+
+SHOWN_DAYS = 7
+
+
+class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to purge: exactly one of a query (a path as clients ask it), an item (like article/23), an institution,
+    and all. Softly it goes on serving, as stale, while it is fetched anew; hard it is gone."""
+
+    query: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
+    item: Annotated[str, msgspec.Meta(max_length=300)] | None = None
+    institution: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    all: bool = False
+    hard: bool = False
+
+
+class FleetApi:
+    """Operations on what all processes share."""
+
+    def __init__(
+        self, settings: Settings, redis: Client, usage: Usage, marks: Marks, queue: Queue, recognise: Recognise
+    ) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._usage = usage
+        self._marks = marks
+        self._queue = queue
+        self._recognise = recognise
+
+    @property
+    def operations(self) -> list[Operation]:
+        """All of them."""
+        days = {
+            "first": "first day, like 2030-01-31",
+            "last": "last day; today unless told",
+            "tenant": "only this one",
+        }
+        one = "/api/breakers/{fingerprint}"
+        return [
+            Operation("GET", "/api/usage", "Requests, hits and upstream calls, by day", self.usage, days),
+            Operation("POST", "/api/purge", "Purge what is stored", self.purge, body=PurgeBody),
+            Operation(
+                "POST", "/api/purge/preview", "Estimate what that would cover", self.estimate, body=PurgeBody
+            ),
+            Operation("GET", "/api/queue", "What waits and what runs in the whole fleet", self.queue),
+            Operation("GET", "/api/gate", "Whether the service may be asked", self.gate),
+            Operation("POST", "/api/gate/hold", "Ask the service nothing until resumed", self.hold),
+            Operation("POST", "/api/gate/resume", "Ask the service again, at once", self.resume),
+            Operation("GET", "/api/breakers", "Credentials that are not used", self.breakers),
+            Operation("POST", f"{one}/hold", "Do not use a credential until resumed", self.hold_credential),
+            Operation("POST", f"{one}/resume", "Use a credential again, at once", self.resume_credential),
+            Operation("GET", "/api/settings", "The effective settings, secrets masked", self.settings),
+        ]
+
+    async def usage(self, call: Call) -> Any:
+        last = _day(call.query.get("last"), datetime.now(UTC).date())
+        first = _day(call.query.get("first"), last - timedelta(days=SHOWN_DAYS - 1))
+        if first > last:
+            raise InvalidInput("first must not be after last")
+        rows = await self._usage.report(first, last, call.query.get("tenant"))
+        return {"first": first, "last": last, "usage": rows}
+
+    async def purge(self, call: Call) -> Any:
+        at = await self._marks.purge(self._subject(call.body), hard=call.body.hard)
+        return {"purged": datetime.fromtimestamp(at, UTC), "hard": call.body.hard}
+
+    async def estimate(self, call: Call) -> Any:
+        return await preview(self._redis, self._settings.redis_prefix, self._subject(call.body), self._recognise)
+
+    async def queue(self, _: Call) -> Any:
+        return await self._queue.census()
+
+    async def gate(self, _: Call) -> Any:
+        return (await self._queue.census()).gate
+
+    async def hold(self, call: Call) -> Any:
+        await self._queue.hold_gate()
+        return await self.gate(call)
+
+    async def resume(self, call: Call) -> Any:
+        await self._queue.resume_gate()
+        return await self.gate(call)
+
+    async def breakers(self, _: Call) -> Any:
+        census = await self._queue.census()
+        return {"refused": census.refused, "total": census.refused_total}
+
+    async def hold_credential(self, call: Call) -> Any:
+        await self._queue.hold_credential(_fingerprint(call))
+        return await self.breakers(call)
+
+    async def resume_credential(self, call: Call) -> Any:
+        await self._queue.resume_credential(_fingerprint(call))
+        return await self.breakers(call)
+
+    async def settings(self, _: Call) -> Any:
+        return self._settings.masked()
+
+    def _subject(self, body: PurgeBody) -> Subject:
+        wanted = {name: value for name, value in fields_of(body).items() if name != "hard" and value}
+        if len(wanted) != 1:
+            raise InvalidInput("Give exactly one of query, item, institution, all")
+        ((name, value),) = wanted.items()
+        match name:
+            case "query":
+                return Subject.exact(self._recognise(*split_target(value)).canonical)
+            case "item":
+                kind, slash, item_id = value.partition("/")
+                if not slash or not kind or not item_id:
+                    raise InvalidInput("item must be like article/23")
+                return Subject.item(kind, item_id)
+            case "institution":
+                return Subject.institution(value)
+        return Subject.everything()
+
+
+def _day(text: str | None, default: date) -> date:
+    try:
+        return default if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput("A day must be like 2030-01-31") from None
+
+
+def _fingerprint(call: Call) -> str:
+    text = call.path["fingerprint"]
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise InvalidInput("A fingerprint is 64 of 0-9 and a-f; see /api/breakers and /api/explain")
+    return text

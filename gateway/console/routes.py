@@ -1,0 +1,75 @@
+"""The admin listener's routes, made of the operations."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from gateway.console.guard import Guard
+from gateway.console.openapi import CSP, document, page
+from gateway.console.operations import Operation, endpoint, refused
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+DESCRIPTION = (
+    "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
+    "Every change is written to the log."
+)
+
+
+def routes(guard: Guard, operations: Sequence[Operation], version: str) -> list[Route]:
+    """All of the API's, its description and the page for people."""
+    described = document("stats-gateway administration", version, DESCRIPTION, operations)
+    html = page(described)
+
+    async def told(_: Request) -> Response:
+        return JSONResponse(described)
+
+    async def shown(_: Request) -> Response:
+        return HTMLResponse(html, headers={"content-security-policy": CSP})
+
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for each in operations:
+        by_path.setdefault(each.path, {})[each.method] = endpoint(each, guard)
+    return [
+        *(Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()),
+        Route("/openapi.json", guarded(guard, told)),
+        Route("/docs", guarded(guard, shown)),
+    ]
+
+
+def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
+    """Without a token, but only under a Host that is ours."""
+
+    async def checked(request: Request) -> Response:
+        try:
+            guard.check_host(request.headers.raw)
+        except GatewayError as error:
+            return refused(error)
+        return await answer(request)
+
+    return checked
+
+
+async def out_of_place(_: Request, error: Exception) -> Response:
+    """What Starlette's router refuses, in the service's shape."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").encode()
+        return refused(MethodNotAllowed("This method is not served here", allow=allowed))
+    return refused(NotFound("There is nothing here; see /docs"))
+
+
+HANDLERS: Mapping[Any, Any] = {404: out_of_place, 405: out_of_place}
+
+
+def _by_method(methods: dict[str, Endpoint]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        # Starlette lets HEAD in wherever GET is.
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer

@@ -1,0 +1,216 @@
+"""The admin API on a real gateway, over a real socket."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+
+from tests.integration.stage import Stage, get, staged, until
+from tests.redis_server import RedisServer
+
+TOKEN, WATCHING = "hunter2-admin", "hunter2-watching"
+DIGEST = "sha256:" + hashlib.sha256(WATCHING.encode()).hexdigest()
+LBORO = "/lboro/timeline/day/views/article/77?start_date=2014-01-01&end_date=2014-03-01"
+
+
+class House:
+    """A stage with one gateway whose admin API has two tokens."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.gateway = stage.gateways[0]
+        self.admin = f"http://127.0.0.1:{self.gateway.admin_port}"
+
+    def ask(self, method: str, path: str, body: Any = None, token: str = TOKEN, **more: Any) -> httpx.Response:
+        headers = ({"Authorization": f"Bearer {token}"} if token else {}) | more.pop("headers", {})
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            return client.request(method, self.admin + path, json=body, headers=headers, **more)
+
+    def told(self, path: str) -> Any:
+        answer = self.ask("GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def house(shared_redis: RedisServer) -> Iterator[House]:
+    tokens = json.dumps({"watcher": {"digest": DIGEST, "role": "read-only"}})
+    settings = {"redis_url": shared_redis.url, "redis_prefix": "console", "budget": "unlimited"}
+    with staged(**settings, admin_token=TOKEN, admin_tokens=tokens) as stage:
+        stage.tenant("reports", "lboro")
+        stage.serve()
+        yield House(stage)
+
+
+def test_a_tenant_lives_through_the_api(house: House) -> None:
+    made = house.ask("POST", "/api/tenants", {"id": "dash", "name": "Dash", "limits": {"share": 2.0}})
+    assert (made.status_code, made.json()["limits"]["share"]) == (201, 2.0)
+    assert house.ask("POST", "/api/tenants", {"id": "dash"}).status_code == 409
+    pair = {"username": "lboro", "password": "sandbox-lboro"}
+    assert house.ask("PUT", "/api/tenants/dash/institutions/lboro", pair).status_code == 204
+    key = house.ask("POST", "/api/tenants/dash/keys", {"label": "cron"}).json()
+    target = house.gateway.url + LBORO
+    until(lambda: get(target, headers={"X-API-Key": key["key"]}).status_code == 200)
+    changed = house.ask("PATCH", "/api/tenants/dash", {"note": "by mail", "limits": {"burst": 9}})
+    assert (changed.json()["note"], changed.json()["limits"]["burst"]) == ("by mail", 9)
+    rotated = house.ask("POST", f"/api/keys/{key['id']}/rotate", {"overlap": 0}).json()
+    until(lambda: get(target, headers={"X-API-Key": key["key"]}).status_code == 401)
+    assert get(target, headers={"X-API-Key": rotated["key"]}).status_code == 200
+    assert house.ask("DELETE", f"/api/keys/{rotated['id']}").status_code == 204
+    assert {each["id"] for each in house.told("/api/tenants/dash/keys")["keys"]} == {key["id"], rotated["id"]}
+    assert house.ask("DELETE", "/api/tenants/dash").status_code == 204
+    assert house.ask("GET", "/api/tenants/dash").status_code == 404
+    assert "sandbox-lboro" not in json.dumps(house.told("/api/tenants/reports"))
+
+
+def test_tenants_are_listed_by_pages(house: House) -> None:
+    until(lambda: house.told("/api/tenants?limit=1")["total"] >= 1)
+    first = house.told("/api/tenants?limit=1")
+    assert len(first["tenants"]) == 1
+    rest = house.told(f"/api/tenants?after={first['tenants'][0]['id']}")
+    assert len(rest["tenants"]) == first["total"] - 1
+
+
+def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
+    house.ask("PUT", "/api/tenants/reports/institutions/monash", {"username": "m", "password": "hunter2-monash"})
+    line = next(each for each in house.gateway.output.splitlines() if "audit" in each and "PUT" in each)
+    assert "reports" in line
+    assert "monash" in line
+    for secret in ("hunter2", WATCHING, TOKEN):
+        assert secret not in house.gateway.output
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/api/tenants", {"id": "Bad Id"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/tenants", {"id": "x", "colour": 1}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/tenants", None, 400, "GatewayInvalidInput"),
+        ("PATCH", "/api/tenants/reports", {"limits": {"burst": -1}}, 400, "GatewayInvalidInput"),
+        ("PATCH", "/api/tenants/reports", {"origins": ["no origin"]}, 400, "GatewayInvalidInput"),
+        ("PATCH", "/api/tenants/nobody", {"note": "x"}, 404, "GatewayNotFound"),
+        ("DELETE", "/api/keys/AbCdEf1234", None, 404, "GatewayNotFound"),
+        ("PUT", "/api/tenants/reports/institutions/top", {"username": "u", "password": "p"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"all": True, "item": "article/1"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"item": "article"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"query": "no path"}, 400, "GatewayInvalidInput"),
+        ("GET", "/api/usage?first=yesterday", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/usage?colour=red", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/explain", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/explain?path=/&tenant=nobody", None, 404, "GatewayNotFound"),
+        ("POST", "/api/breakers/abc/hold", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/nothing", None, 404, "GatewayNotFound"),
+        ("DELETE", "/api/usage", None, 405, "GatewayMethodNotAllowed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_in_the_services_shape(
+    house: House, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    answer = house.ask(method, path, body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert set(answer.json()) == {"message", "code", "data"}
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"token": ""}, 401),
+        ({"token": "wrong"}, 401),
+        ({"token": WATCHING}, 403),
+        ({"headers": {"Host": "evil.example"}}, 403),
+    ],
+    ids=["none", "wrong", "read-only", "rebinding"],
+)
+def test_who_may_not_change_anything_changes_nothing(house: House, more: Any, status: int) -> None:
+    before = house.told("/api/tenants/reports")
+    assert house.ask("PATCH", "/api/tenants/reports", {"note": "mine"}, **more).status_code == status
+    assert house.told("/api/tenants/reports") == before
+
+
+def test_a_token_that_may_only_read_reads(house: House) -> None:
+    assert house.ask("GET", "/api/queue", token=WATCHING).status_code == 200
+    assert house.ask("POST", "/api/purge/preview", {"all": True}, token=WATCHING).status_code == 200
+    assert house.ask("POST", "/api/purge", {"all": True}, token=WATCHING).status_code == 403
+
+
+def test_a_purge_and_its_preview_and_explain_agree(house: House) -> None:
+    key = {"X-API-Key": house.stage.keys["reports"]}
+    target = house.gateway.url + LBORO
+    assert get(target, headers=key).status_code == 200
+    assert house.ask("POST", "/api/purge/preview", {"item": "article/77"}).json()["matching"] >= 1
+    assert house.ask("POST", "/api/purge/preview", {"item": "article/78"}).json()["matching"] == 0
+    explain = {"path": LBORO, "tenant": "reports"}
+    told = house.ask("GET", "/api/explain", params=explain).json()
+    assert (told["query"]["family"], told["lifetime"]["rule"], told["decision"]) == ("timeline", "closed", "Serve")
+    assert told["scope"]["institution"] == "lboro"
+    assert told["entry"]["age"] >= 0
+    assert house.ask("POST", "/api/purge", {"query": LBORO}).status_code == 200
+    assert house.ask("GET", "/api/explain", params=explain).json()["decision"] == "ServeAndRefresh"
+    assert house.ask("POST", "/api/purge", {"item": "article/77", "hard": True}).status_code == 200
+    assert house.ask("GET", "/api/explain", params=explain).json()["decision"] == "Fetch"
+    refused = house.ask("GET", "/api/explain", params={"path": LBORO}).json()
+    assert refused["decision"] == "Refuse"
+
+
+def test_a_held_gate_asks_nothing_and_a_resumed_one_asks_again(house: House) -> None:
+    key = {"X-API-Key": house.stage.keys["reports"]}
+    try:
+        assert house.ask("POST", "/api/gate/hold").json()["state"] == "held"
+        assert house.told("/api/queue")["gate"]["state"] == "held"
+        answer = get(house.gateway.url + "/total/views/article/1234", headers=key)
+        assert (answer.status_code, answer.json()["code"]) == (503, "GatewayGateClosed")
+    finally:
+        assert house.ask("POST", "/api/gate/resume").json()["state"] == "open"
+    assert get(house.gateway.url + "/total/views/article/1234", headers=key).status_code == 200
+
+
+def test_a_held_credential_is_not_used_until_it_is_resumed(house: House) -> None:
+    told = house.ask("GET", "/api/explain", params={"path": LBORO, "tenant": "reports"}).json()
+    fingerprint = told["scope"]["fingerprint"]
+    key = {"X-API-Key": house.stage.keys["reports"]}
+    try:
+        held = house.ask("POST", f"/api/breakers/{fingerprint}/hold").json()
+        assert fingerprint in [each["fingerprint"] for each in held["refused"]]
+        assert get(house.gateway.url + LBORO, headers=key).status_code == 403
+    finally:
+        house.ask("POST", f"/api/breakers/{fingerprint}/resume")
+    assert get(house.gateway.url + LBORO, headers=key).status_code == 200
+
+
+def test_the_settings_are_told_without_secrets(house: House) -> None:
+    told = house.ask("GET", "/api/settings")
+    assert told.json()["admin_token"] == "***"
+    assert told.json()["budget"] == "unlimited"
+    assert "hunter2" not in told.text
+    assert DIGEST not in told.text
+
+
+def test_the_description_names_every_operation_and_the_page_runs_no_script(house: House) -> None:
+    described = house.ask("GET", "/openapi.json", token="").json()
+    assert described["openapi"] == "3.1.0"
+    assert {"/api/tenants", "/api/purge", "/api/explain"} <= set(described["paths"])
+    page = house.ask("GET", "/docs", token="")
+    assert "/api/purge/preview" in page.text
+    assert "<script" not in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert house.ask("GET", "/docs", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_the_public_listener_has_none_of_it(house: House) -> None:
+    for path in ("/-/api/tenants", "/-/metrics"):
+        assert get(house.gateway.url + path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
+
+
+def test_without_a_token_the_api_is_closed_and_metrics_are_open(house: House) -> None:
+    gateway = house.stage.serve(admin_token="", admin_tokens="{}")
+    admin = f"http://127.0.0.1:{gateway.admin_port}"
+    closed = get(f"{admin}/api/tenants")
+    assert (closed.status_code, closed.json()["code"]) == (503, "GatewayAdminDisabled")
+    assert "STATS_GATEWAY_ADMIN_TOKEN" in closed.json()["message"]
+    assert get(f"{admin}/metrics").status_code == 200
