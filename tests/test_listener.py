@@ -95,6 +95,6 @@ def test_the_admin_listener_takes_its_apis_methods_and_small_bodies_only() -> No
     settings = Settings.model_validate({"profile": "generic"})
     with listening(admin_config(answering, settings, Lifecycle())) as address:
         assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").status == 200
-        answer = ask(address, b"PROPFIND /200 HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = ask(address, b"PROPFIND /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
         assert answer.status == 405
         assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n").status == 413
