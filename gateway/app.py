@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
@@ -24,12 +24,14 @@ from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.callers import Callers
+from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.console.explain import ExplainApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
+from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
 from gateway.console.tenants import TenantsApi
@@ -340,7 +342,21 @@ def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
             state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
         return JSONResponse(state)
 
-    return [Route("/-/health/live", live), Route("/-/health/ready", ready)]
+    described = description(__version__)
+    shown = page(described)
+
+    async def told(_: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(shown, headers={"content-security-policy": CSP})
+
+    return [
+        Route("/-/health/live", live),
+        Route("/-/health/ready", ready),
+        Route("/-/openapi.json", told),
+        Route("/-/docs", docs),
+    ]
 
 
 def _metrics(parts: Parts) -> Endpoint:
