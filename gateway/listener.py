@@ -88,7 +88,7 @@ def public_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
-    """The admin listener: no life of its own; its API's methods and small bodies, whatever the public one takes."""
+    """The admin listener: no life of its own; its API's methods, small bodies, whatever the public one takes."""
     limits = replace(
         Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
     )

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from gateway.console.operations import Call, Operation
-from gateway.errors import InvalidInput, NoSuchRecord
+from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.usage import Usage
 from gateway.tenants.registry import Registry
 from gateway.tenants.tables import (
@@ -147,7 +147,10 @@ class TenantsApi:
 
     async def keys(self, call: Call) -> Any:
         table = await self._table(call.path["tenant"])
-        used = await self._usage.last_used(table.keys)
+        try:
+            used = await self._usage.last_used(table.keys)
+        except CacheUnavailable:
+            used = {}  # it may be lost, and is no reason not to tell the rest
         return {"keys": [told_key(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]}
 
     async def mint(self, call: Call) -> Any:

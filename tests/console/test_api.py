@@ -15,6 +15,7 @@ from tests.redis_server import RedisServer
 
 TOKEN, WATCHING = "hunter2-admin", "hunter2-watching"
 DIGEST = "sha256:" + hashlib.sha256(WATCHING.encode()).hexdigest()
+PAIR = {"username": "u", "password": "p"}
 LBORO = "/lboro/timeline/day/views/article/77?start_date=2014-01-01&end_date=2014-03-01"
 
 
@@ -95,7 +96,7 @@ def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
         ("PATCH", "/api/tenants/reports", {"origins": ["no origin"]}, 400, "GatewayInvalidInput"),
         ("PATCH", "/api/tenants/nobody", {"note": "x"}, 404, "GatewayNotFound"),
         ("DELETE", "/api/keys/AbCdEf1234", None, 404, "GatewayNotFound"),
-        ("PUT", "/api/tenants/reports/institutions/top", {"username": "u", "password": "p"}, 400, "GatewayInvalidInput"),
+        ("PUT", "/api/tenants/reports/institutions/top", PAIR, 400, "GatewayInvalidInput"),
         ("POST", "/api/purge", {}, 400, "GatewayInvalidInput"),
         ("POST", "/api/purge", {"all": True, "item": "article/1"}, 400, "GatewayInvalidInput"),
         ("POST", "/api/purge", {"item": "article"}, 400, "GatewayInvalidInput"),

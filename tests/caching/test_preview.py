@@ -1,0 +1,87 @@
+"""What a purge would cover, looked at before it is made: on a real Redis, and on memory://."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+import fakeredis
+import pytest
+import redis.asyncio
+
+from gateway.caching.entry import Entry
+from gateway.caching.marks import EVERYTHING, Subject
+from gateway.caching.near import NearCache
+from gateway.caching.preview import preview
+from gateway.caching.store import Store
+from gateway.catalogue.endpoints import recognise
+from gateway.errors import CacheUnavailable
+from gateway.redis_client import Client
+from gateway.scripts import invoke
+from tests.redis_server import free_port
+
+NOW = 1_000.0
+known = partial(recognise, ignored=frozenset({"_"}), max_bytes=4_096)
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def client(request: pytest.FixtureRequest, redis_client: redis.asyncio.Redis) -> AsyncIterator[Client]:
+    if request.param == "redis":
+        yield redis_client
+    else:
+        yield fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
+
+
+async def stored(client: Client, prefix: str, *targets: str) -> None:
+    store = Store(client, NearCache(0), prefix)
+    for number, target in enumerate(targets):
+        entry = Entry(
+            key=f"{prefix}:{{{number:040x}}}", status=200, headers=[], body=b"{}", etag=b'"e"', dispatched=NOW,
+            received=NOW, fresh_until=NOW + 60, serve_until=NOW + 60, keep_until=NOW + 60, drop_at=NOW + 60,
+            target=target.encode(),
+        )  # fmt: skip
+        await invoke(client, store.put(entry, NOW))
+
+
+async def test_it_counts_what_a_purge_would_cover_and_nothing_else(client: Client, prefix: str) -> None:
+    await stored(
+        client,
+        prefix,
+        "/total/views/article/23",
+        "/lboro/total/views/article/23",
+        "/lboro/total/views/article/24",
+        "/anything/else",
+    )
+    await client.set(f"{prefix}:{{{'f' * 40}}}", b"undecodable")
+    await client.set(f"{prefix}:{{queue}}:tat", b"control data")
+    looks = {
+        name: await preview(client, prefix, subject, known)
+        for name, subject in {
+            "all": EVERYTHING,
+            "item": Subject.item("article", "23"),
+            "institution": Subject.institution("lboro"),
+            "query": Subject.exact(known(b"/total/views/article/23", b"").canonical),
+            "nothing": Subject.institution("monash"),
+        }.items()
+    }
+    assert {name: look.matching for name, look in looks.items()} == {
+        "all": 4, "item": 2, "institution": 2, "query": 1, "nothing": 0,
+    }  # fmt: skip
+    assert {(look.looked_at, look.complete) for look in looks.values()} == {(5, True)}
+    assert looks["item"].estimate == 2
+
+
+async def test_beyond_its_bound_it_estimates(client: Client, prefix: str) -> None:
+    half = [f"/total/views/article/{number}" for number in range(600)]
+    await stored(client, prefix, *half)
+    look = await preview(client, prefix, EVERYTHING, known, most=100)
+    assert not look.complete
+    assert 100 <= look.looked_at < 600
+    assert look.estimate >= 600
+
+
+async def test_without_redis_it_says_so(prefix: str) -> None:
+    gone = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
+    with pytest.raises(CacheUnavailable):
+        await preview(gone, prefix, EVERYTHING, known)
+    await gone.aclose()
