@@ -206,7 +206,7 @@ async def test_decision_9_a_closed_gate_shows_in_readiness_and_metrics(stage: St
         ready = await house.get("/-/health/ready")
         assert (ready.status_code, ready.json()["status"]) == (200, "ok")
         assert 55 <= ready.json()["gate"]["closed_for"] <= 60
-        admin = httpx.AsyncClient(transport=httpx.ASGITransport(app=house.app.admin), base_url="http://admin.test")
+        admin = httpx.AsyncClient(transport=httpx.ASGITransport(app=house.app.admin), base_url="http://localhost")
         async with admin:
             text = (await admin.get("/metrics")).text
         (closed,) = (line for line in text.splitlines() if line.startswith("stats_gateway_gate_closed_seconds "))
