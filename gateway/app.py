@@ -230,6 +230,7 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
         _lifetimes(settings),
         rules,
         clock.now,
+        allow_anonymous=settings.allow_anonymous,
     )
     return [*tenants.operations, *fleet.operations, *explain.operations]
 

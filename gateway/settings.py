@@ -236,6 +236,16 @@ class Settings(BaseSettings):
     def _registry_may_be_a_path(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
 
+    @field_validator("registry", "redis_url")
+    @classmethod
+    def _redis_urls_are_read_alike_by_all(cls, value: SecretStr) -> SecretStr:
+        parts = value.get_secret_value()
+        if "://" in parts and not _plain(parts):
+            raise ValueError(
+                "holds a character that must be percent-encoded: / ? # @ in a password, or a bad port"
+            )
+        return value
+
     @field_validator("registry")
     @classmethod
     def _registry_reads(cls, value: SecretStr) -> SecretStr:
@@ -319,6 +329,16 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise ConfigurationError("; ".join(_complaint(e) for e in error.errors())) from None
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"settings file {path}: {error}") from None
+
+
+def _plain(url: str) -> bool:
+    """Whether a URL has one reading: what a parser would take for a host is no part of a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return "@" not in parts.path + parts.query + parts.fragment and parts.netloc.count("@") <= 1
 
 
 def _complaint(error: Any) -> str:

@@ -8,7 +8,21 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, explain, gate, key, purge, queue, sandbox, secrets, serve, tenant, usage
+from gateway.cli import (
+    breaker,
+    demo,
+    explain,
+    gate,
+    key,
+    purge,
+    queue,
+    sandbox,
+    secrets,
+    serve,
+    settings,
+    tenant,
+    usage,
+)
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
 
 app = typer.Typer(
@@ -22,11 +36,13 @@ app.add_typer(tenant.app)
 app.add_typer(key.app)
 app.add_typer(secrets.app)
 app.add_typer(gate.app)
+app.add_typer(breaker.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
 app.command("purge")(purge.purge)
 app.command("explain")(explain.explain)
 app.command("usage")(usage.usage)
 app.command("queue")(queue.queue)
+app.command("settings")(settings.settings)
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)
 
@@ -40,9 +56,8 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error is one line on stderr and exit code 2, or 3 where
-    there is no such thing, 6 where the admin API
-    refuses, 7 where it cannot be reached; never a traceback."""
+    """Runs the command line: an error is one line on stderr and exit code 2, 3 where there is no such
+    thing, 6 where the admin API refuses, 7 where it cannot be reached; never a traceback."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
@@ -57,6 +72,9 @@ def main() -> None:
         _complain(error.message, code=7)
     except GatewayError as error:
         _complain(error.message)
+    except Exception as error:
+        # Its text could repeat what was typed.
+        _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
 
 
 def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:

@@ -9,6 +9,7 @@ import httpx2 as httpx
 import typer
 
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
+from gateway.masking import masked_url
 from gateway.settings import PREFIX
 
 SECONDS = 30.0
@@ -27,8 +28,7 @@ def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--admin-url must begin with http:// or https://, not {url.partition(':')[0]!r}")
     given = {name: value for name, value in (query or {}).items() if value is not None}
-    token = os.environ.get(f"{PREFIX}ADMIN_TOKEN", "")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
         answer = httpx.request(
             method,
@@ -40,17 +40,44 @@ def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None
             trust_env=False,
         )
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise AdminUnreachable(f"no gateway answers at {url}: {error}; see --admin-url") from None
+        raise AdminUnreachable(
+            f"no gateway answers at {masked_url(url)}: {_said(error)}; see --admin-url"
+        ) from None
     if answer.is_success:
-        return answer.json() if answer.content else None
+        return _content(answer, url)
     raise _refusal(answer, url)
+
+
+def _token() -> str:
+    """Raises ConfigurationError, which does not repeat it, for one that no header could carry."""
+    token = os.environ.get(f"{PREFIX}ADMIN_TOKEN", "").strip()
+    if not token.isascii() or not token.isprintable():
+        raise ConfigurationError(f"{PREFIX}ADMIN_TOKEN holds characters that no header can carry")
+    return token
+
+
+def _content(answer: httpx.Response, url: str) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except ValueError:
+        raise _stranger(answer, url) from None
+
+
+def _stranger(answer: httpx.Response, url: str) -> AdminUnreachable:
+    place = masked_url(url)
+    return AdminUnreachable(f"{place} answers {answer.status_code}, but not as a gateway's admin listener does")
+
+
+def _said(error: Exception) -> str:
+    """Of an error about the URL only its kind: its text would repeat what was typed."""
+    return type(error).__name__ if isinstance(error, httpx.InvalidURL) else str(error) or type(error).__name__
 
 
 def _refusal(answer: httpx.Response, url: str) -> ConfigurationError:
     try:
         message = str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
-        return AdminUnreachable(f"{url} answers {answer.status_code}, but not as a gateway's admin listener does")
+        return _stranger(answer, url)
     if answer.status_code == 401:
         message += "; set STATS_GATEWAY_ADMIN_TOKEN"
     return NoSuchRecord(message) if answer.status_code == 404 else AdminRefused(message)

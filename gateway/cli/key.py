@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.cli.times import moment_of, seconds_of
 from gateway.tenants import keys
+from gateway.tenants.tables import check_tenant_id
 from gateway.tenants.telling import told_key
 
 app = typer.Typer(
@@ -44,8 +46,22 @@ def add(
 
 
 @app.command("list")
-def list_keys(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = None) -> None:
-    """List a tenant's keys by id; a key itself cannot be shown again."""
+def list_keys(
+    tenant_id: TenantId,
+    last_used: Annotated[
+        bool, typer.Option("--last-used", help="Ask a running gateway when each key was last used.")
+    ] = False,
+    as_json: AsJson = False,
+    registry: RegistryPath = None,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """List a tenant's keys by id; a key itself cannot be shown again.
+
+    With --last-used the admin API of a running gateway tells all of it.
+    """
+    if last_used:
+        _tell_used(ask(admin_url, "GET", f"/api/tenants/{_safe(tenant_id)}/keys"), as_json)
+        return
     held = one_tenant(open_registry(registry), tenant_id).keys
     if as_json:
         print_json([told_key(key_id, key) for key_id, key in held.items()])
@@ -77,6 +93,9 @@ def rotate(
     overlap: Annotated[
         str, typer.Option("--overlap", help="How long the old key still works: a span like 7d or 1h.")
     ] = "7d",
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="When the new key ends; else after as long a life as the old.")
+    ] = None,
     registry: RegistryPath = None,
 ) -> None:
     """Make a key in another's place and print it, alone, on stdout; both work for a while.
@@ -86,8 +105,26 @@ def rotate(
       stats-gateway key rotate AbCdEf1234 --overlap 7d
     """
     wanted = _id_of(key_id)
-    print(open_registry(registry).rotate_key(wanted, seconds_of(overlap)))
-    tell(f"The new key works at once; key {wanted} ends in {overlap}.")
+    end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
+    print(open_registry(registry).rotate_key(wanted, seconds_of(overlap), expires=end))
+    tell(f"The new key works at once; key {wanted} ends in {overlap}, unless it was to end earlier.")
+
+
+def _tell_used(told: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(told["keys"])
+        return
+    rows = [[each["id"], each["label"] or "-", _moment(each["last_used"])] for each in told["keys"]]
+    print(aligned(["KEY", "LABEL", "LAST USED"], rows))
+
+
+def _moment(seconds: float | None) -> str:
+    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _safe(tenant_id: str) -> str:
+    check_tenant_id(tenant_id)
+    return tenant_id
 
 
 def _id_of(text: str) -> str:

@@ -51,10 +51,6 @@ def rotate(
       stats-gateway secrets rotate --new-key
     """
     place = open_registry(registry)
-    if new_key:
-        place.keyring.add_key()
-    count = place.reseal()
-    if new_key:
-        place.keyring.drop_old()
+    count = place.renew_keys() if new_key else place.reseal()
     tell(f"Encrypted the passwords of {count} tenants with the newest key.")
     tell("The older keys are no longer there." if new_key else "The older keys are no longer needed.")

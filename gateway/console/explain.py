@@ -15,7 +15,7 @@ from gateway.caching.rules import Asked, Rules, decide
 from gateway.caching.store import Store
 from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
-from gateway.console.operations import Call, Operation
+from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.target import split_target
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.tenants.access import Access, authorise
@@ -44,7 +44,10 @@ class ExplainApi:
         lifetimes: Lifetimes,
         rules: Rules,
         now: Callable[[], float],
+        *,
+        allow_anonymous: bool,
     ) -> None:
+        self._allow_anonymous = allow_anonymous
         self._prefix = prefix
         self._registry = registry
         self._recognise = recognise
@@ -59,8 +62,8 @@ class ExplainApi:
     def operations(self) -> list[Operation]:
         """The one."""
         query = {
-            "path": "the path and query as a client asks them",
-            "tenant": "as whose request; nobody's unless told",
+            "path": Parameter("the path and query as a client asks them"),
+            "tenant": Parameter("as whose request; as nobody's unless told"),
         }
         return [Operation("GET", "/api/explain", "What would become of a request, and why", self.explain, query)]
 
@@ -70,6 +73,9 @@ class ExplainApi:
         query = self._recognise(*split_target(call.query["path"]))
         tenant = self._tenant(call.query.get("tenant"))
         told = {"query": _told_query(query), "tenant": tenant.id}
+        if not tenant.enabled or (tenant.anonymous and not self._allow_anonymous):
+            why = "nobody may ask without a key" if tenant.anonymous else "the tenant is disabled"
+            return told | {"decision": "Refuse", "why": why}
         try:
             access = authorise(tenant, query)
         except GatewayError as error:

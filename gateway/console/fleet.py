@@ -10,12 +10,14 @@ from msgspec.structs import asdict as fields_of
 
 from gateway.caching.marks import Marks, Subject
 from gateway.caching.preview import Recognise, preview
-from gateway.console.operations import Call, Operation
+from gateway.catalogue.endpoints import ITEMS
+from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.target import split_target
 from gateway.errors import InvalidInput
 from gateway.observe.usage import Usage
 from gateway.redis_client import Client
 from gateway.settings import Settings
+from gateway.tenants.tables import check_institution
 from gateway.upstream.queue import Queue
 
 SHOWN_DAYS = 7
@@ -49,9 +51,9 @@ class FleetApi:
     def operations(self) -> list[Operation]:
         """All of them."""
         days = {
-            "first": "first day, like 2030-01-31",
-            "last": "last day; today unless told",
-            "tenant": "only this one",
+            "first": Parameter("first day, by UTC", "date"),
+            "last": Parameter("last day; today unless told", "date"),
+            "tenant": Parameter("only this tenant"),
         }
         one = "/api/breakers/{fingerprint}"
         return [
@@ -79,7 +81,9 @@ class FleetApi:
         return {"first": first, "last": last, "usage": rows}
 
     async def purge(self, call: Call) -> Any:
-        at = await self._marks.purge(self._subject(call.body), hard=call.body.hard)
+        subject = self._subject(call.body)
+        call.facts.update({name: value for name, value in fields_of(call.body).items() if value})
+        at = await self._marks.purge(subject, hard=call.body.hard)
         return {"purged": datetime.fromtimestamp(at, UTC), "hard": call.body.hard}
 
     async def estimate(self, call: Call) -> Any:
@@ -123,20 +127,24 @@ class FleetApi:
             case "query":
                 return Subject.exact(self._recognise(*split_target(value)).canonical)
             case "item":
-                kind, slash, item_id = value.partition("/")
-                if not slash or not kind or not item_id:
-                    raise InvalidInput("item must be like article/23")
+                kind, _, item_id = value.partition("/")
+                if kind not in ITEMS or not item_id or "/" in item_id or not item_id.isprintable():
+                    raise InvalidInput(f"item must be like article/23, with one of {', '.join(sorted(ITEMS))}")
                 return Subject.item(kind, item_id)
             case "institution":
+                check_institution(value)
                 return Subject.institution(value)
         return Subject.everything()
 
 
 def _day(text: str | None, default: date) -> date:
     try:
-        return default if text is None else date.fromisoformat(text)
+        day = default if text is None else date.fromisoformat(text)
     except ValueError:
         raise InvalidInput("A day must be like 2030-01-31") from None
+    if not 1970 <= day.year <= 9998:
+        raise InvalidInput("A day must be between 1970 and 9998")
+    return day
 
 
 def _fingerprint(call: Call) -> str:

@@ -81,8 +81,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         "operationId": operation.handler.__qualname__.replace("Api.", "_").lower(),
         "responses": _responses(operation),
     }
-    in_path = [_parameter(name, "path", "") for name in operation.path_parameters]
-    parameters = in_path + [_parameter(name, "query", text) for name, text in operation.query.items()]
+    in_path = [_parameter(name, "path") for name in operation.path_parameters]
+    parameters = in_path + [_parameter(name, "query", *each) for name, each in operation.query.items()]
     if parameters:
         found["parameters"] = parameters
     if operation.body is not None:
@@ -100,6 +100,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return {str(operation.status): good, **errors}
 
 
-def _parameter(name: str, place: str, text: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+def _parameter(name: str, place: str, text: str = "", form: str | None = None) -> dict[str, Any]:
+    schema = {"type": "string"} if form is None else {"type": "string", "format": form}
+    found: dict[str, Any] = {"name": name, "in": place, "required": place == "path", "schema": schema}
     return found | ({"description": text} if text else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -20,19 +20,41 @@ from gateway.errors import (
     InvalidInput,
     render,
 )
+from gateway.masking import MASK
+from gateway.observe.logs import AUDIT
+from gateway.tenants.keys import KEY_ID, parse
+from gateway.tenants.tables import INSTITUTION, TENANT_ID
 
 log = structlog.get_logger("gateway")
-Body = TypeVar("Body", bound=msgspec.Struct)
+audit = structlog.get_logger(AUDIT)
+PUBLIC = {
+    "tenant": TENANT_ID,
+    "institution": INSTITUTION,
+    "key": KEY_ID,
+    "fingerprint": re.compile(r"[0-9a-f]{64}"),
+}
+"""What a value in a path looks like where it may be repeated: people paste secrets in the wrong place."""
+
+
+class Parameter(NamedTuple):
+    """A parameter of the query, as it is described; ``format`` as JSON Schema names formats."""
+
+    text: str
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of an operation: the path's and the query's values, the body where there is one, and by whom."""
+    """One use of an operation: the path's and the query's values, the body where there is one, and by whom.
+
+    ``facts`` go into the audit log, beside what the path says: what was made or covered, never a secret.
+    """
 
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any
     admin: Admin
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -47,7 +69,7 @@ class Operation:
     path: str
     summary: str
     handler: Handler
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, Parameter] = field(default_factory=dict)
     body: type[msgspec.Struct] | None = None
     status: int = 200
 
@@ -66,11 +88,13 @@ def endpoint(operation: Operation, guard: Guard) -> Callable[[Request], Awaitabl
     """The operation as Starlette calls it: whatever goes wrong is answered in the service's shape."""
 
     async def answer(request: Request) -> Response:
-        admin = Admin("nobody", "")
+        admin, facts = Admin("nobody", ""), _places(request)
         try:
             guard.check_host(request.headers.raw)
             admin = guard.admit(request.headers.raw, changes=operation.changes)
-            call = Call(request.path_params, _query(operation, request), await _body(operation, request), admin)
+            call = Call(
+                request.path_params, _query(operation, request), await _body(operation, request), admin, facts
+            )
             result = await _meaning(operation.handler(call))
             response = Response(
                 b"" if operation.status == 204 else msgspec.json.encode(result, enc_hook=str),
@@ -84,7 +108,7 @@ def endpoint(operation: Operation, guard: Guard) -> Callable[[Request], Awaitabl
             log.exception("internal_error", operation=f"{operation.method} {operation.path}")
             response = refused(GatewayError("The gateway failed on this request; its log says why."))
         if operation.changes:
-            _audit(operation, request, admin, response.status_code)
+            _audit(operation, facts, admin, response.status_code)
         return response
 
     return answer
@@ -133,11 +157,20 @@ async def _body(operation: Operation, request: Request) -> Any:
         raise InvalidInput(f"The body cannot be used: {error}") from None
 
 
-def _audit(operation: Operation, request: Request, admin: Admin, status: int) -> None:
-    log.info(
+def _audit(operation: Operation, facts: Mapping[str, Any], admin: Admin, status: int) -> None:
+    """One line for each change, done or refused, whatever the level of the log."""
+    audit.info(
         "audit",
         admin=admin.name,
         operation=f"{operation.method} {operation.path}",
-        on={name: str(value)[:100] for name, value in request.path_params.items()},
+        on=facts,
         status=status,
     )
+
+
+def _places(request: Request) -> dict[str, Any]:
+    """The values in a path, as far as they look like what belongs there."""
+    found = request.path_params.items()
+    return {
+        name: value if PUBLIC[name].fullmatch(value) and parse(value) is None else MASK for name, value in found
+    }

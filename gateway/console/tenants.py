@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from gateway.console.operations import Call, Operation
+from gateway.console.operations import Call, Operation, Parameter
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.usage import Usage
 from gateway.tenants.registry import Registry
@@ -75,9 +75,10 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RotateBody(msgspec.Struct, forbid_unknown_fields=True):
-    """How many seconds the old key still works."""
+    """How many seconds the old key still works; when the new one ends, else after as long a life as the old."""
 
     overlap: Annotated[float, msgspec.Meta(ge=0, le=10 * 365 * 86_400)] = 7 * 86_400.0
+    expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class TenantsApi:
@@ -92,7 +93,10 @@ class TenantsApi:
     def operations(self) -> list[Operation]:
         """All of them."""
         one, pair = "/api/tenants/{tenant}", "/api/tenants/{tenant}/institutions/{institution}"
-        page = {"after": "the last id of the page before", "limit": f"tenants in a page, {PAGE} unless told"}
+        page = {
+            "after": Parameter("the last id of the page before"),
+            "limit": Parameter(f"tenants in a page, {PAGE} unless told"),
+        }
         return [
             Operation("GET", "/api/tenants", "List tenants, by id", self.list, page),
             Operation("POST", "/api/tenants", "Add a tenant", self.create, body=NewTenantBody, status=201),
@@ -120,10 +124,8 @@ class TenantsApi:
     async def create(self, call: Call) -> Any:
         body: NewTenantBody = call.body
         check_tenant_id(body.id)
-        changes = _changes(body)
-        await _blocking(lambda: self._registry.create(body.id, changes.pop("name", None)))
-        if changes:
-            await _blocking(lambda: self._registry.change(body.id, **changes))
+        call.facts["tenant"] = body.id
+        await _blocking(lambda: self._registry.create(body.id, **_changes(body)))
         return await self._told(body.id)
 
     async def show(self, call: Call) -> Any:
@@ -157,14 +159,17 @@ class TenantsApi:
         text = await _blocking(
             lambda: self._registry.add_key(call.path["tenant"], call.body.label, expires=call.body.expires)
         )
-        return {"id": text[4:14], "key": text}
+        return _made(call, text)
 
     async def revoke(self, call: Call) -> None:
         await _blocking(lambda: self._registry.revoke_key(call.path["key"]))
 
     async def rotate(self, call: Call) -> Any:
-        text = await _blocking(lambda: self._registry.rotate_key(call.path["key"], call.body.overlap))
-        return {"id": text[4:14], "key": text}
+        body: RotateBody = call.body
+        text = await _blocking(
+            lambda: self._registry.rotate_key(call.path["key"], body.overlap, expires=body.expires)
+        )
+        return _made(call, text)
 
     async def _told(self, tenant_id: str) -> Any:
         return told_tenant(tenant_id, await self._table(tenant_id))
@@ -174,6 +179,12 @@ class TenantsApi:
         if table is None:
             raise NoSuchRecord("there is no such tenant")
         return table
+
+
+def _made(call: Call, text: str) -> dict[str, str]:
+    """A new key, told this once; the audit has its id."""
+    call.facts["new_key"] = text[4:14]
+    return {"id": text[4:14], "key": text}
 
 
 def _summary(tenant: Tenant) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+AUDIT = "gateway.audit"
+"""The logger of what administrators change: told at any level."""
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -38,6 +40,7 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     # The libraries below log each request's URL, and the upstream's headers at debug.
     for name in ("httpx2", "httpcore2", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.errors import NoSuchRecord
+from gateway.errors import ConfigurationError, NoSuchRecord, RecordExists
 from gateway.tenants.keys import KEY_ID
 from gateway.tenants.tables import DIGEST, TenantTable
 
@@ -26,6 +26,17 @@ def put_tenant(tenant_id: str, name: str | None) -> Edit:
             _put(document, "tenants", tenant_id, row)
         elif name is not None:
             document["tenants"][tenant_id]["name"] = name
+
+    return edit
+
+
+def new_tenant(tenant_id: str) -> Edit:
+    """Adds a tenant. Raises RecordExists where there is one of that id."""
+
+    def edit(document: Document) -> None:
+        if tenant_id in document.get("tenants", {}):
+            raise RecordExists(f"tenant {tenant_id!r} exists")
+        _put(document, "tenants", tenant_id, {"name": tenant_id, "enabled": True})
 
     return edit
 
@@ -52,12 +63,18 @@ def set_in(tenant_id: str, group: str, name: str, value: Any) -> Edit:
     return edit
 
 
-def put_credential(tenant_id: str, institution: str, username: str, sealed: str) -> Edit:
-    """Adds a tenant's credential for an institution, or replaces the one there is."""
-    row = {"username": username, "password": sealed}
+def put_credential(tenant_id: str, institution: str, username: str, seal: Callable[[], str]) -> Edit:
+    """Adds a tenant's credential for an institution, or replaces the one there is.
+
+    The password is sealed when the edit is made, under the registry's lock: by the keys of that moment.
+    """
+    done: list[str] = []  # an edit may be made twice, and must come to the same
 
     def edit(document: Document) -> None:
         tenant = _tenant(document, tenant_id)
+        if not done:
+            done.append(seal())
+        row = {"username": username, "password": done[0]}
         if institution in tenant.get("institutions", {}):
             tenant["institutions"][institution].update(row)
         else:
@@ -134,11 +151,13 @@ def revoke_key(key_id: str, revoked: datetime) -> Edit:
     return edit
 
 
-def expire_key(key_id: str, expires: datetime) -> Edit:
-    """Lets a key expire at a moment, unless it does so earlier."""
+def retire_key(key_id: str, expires: datetime, now: datetime) -> Edit:
+    """Lets a key expire at a moment, unless it does so earlier. Raises ConfigurationError for one that is dead."""
 
     def edit(document: Document) -> None:
         key = _key(document, key_id)
+        if "revoked" in key or ("expires" in key and key["expires"] <= now):
+            raise ConfigurationError(f"key {key_id} is revoked or expired, and not replaced; make a new one")
         if "expires" not in key or key["expires"] > expires:
             key["expires"] = expires
 

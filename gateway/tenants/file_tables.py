@@ -39,11 +39,15 @@ class FileTables:
 
     def read(self) -> Tables:
         """As ``TableStore.read``."""
+        return self._checked(self._parsed(files.read(self.path) or ""))
+
+    def begin(self) -> Tables:
+        """As ``TableStore.begin``."""
         # The stamp comes first: a change during the read is then seen by the next look.
         self._seen = files.stamp(self.path)
         if self._seen is None and self._filled:
             raise ConfigurationError(f"{self.path} is gone; the tenants stay as they were")
-        tables = self._tables()
+        tables = self.read()
         self._filled = bool(tables)
         return tables
 
@@ -51,15 +55,15 @@ class FileTables:
         """As ``TableStore.change``; raises once per change for a file that is broken or gone."""
         if files.stamp(self.path) == self._seen:
             return None
-        return Change(self.read(), whole=True)
+        return Change(self.begin(), whole=True)
 
     def get(self, tenant_id: str) -> TenantTable | None:
         """As ``TableStore.get``."""
-        return self._tables().get(tenant_id)
+        return self.read().get(tenant_id)
 
     def tenant_of_key(self, key_id: str) -> str | None:
         """As ``TableStore.tenant_of_key``."""
-        holders = (tenant_id for tenant_id, table in self._tables().items() if key_id in table.keys)
+        holders = (tenant_id for tenant_id, table in self.read().items() if key_id in table.keys)
         return next(holders, None)
 
     def edit(self, edits: Edits) -> None:
@@ -82,9 +86,6 @@ class FileTables:
         """As ``TableStore.notes``."""
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"
         return [] if self.path.exists() else [missing]
-
-    def _tables(self) -> Tables:
-        return self._checked(self._parsed(files.read(self.path) or ""))
 
     def _edited(self, text: str, steps: Sequence[Edit]) -> str:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -48,17 +50,17 @@ class Keyring:
                     files.replace(self.path, Fernet.generate_key().decode() + "\n")
         return self.vault()
 
-    def add_key(self) -> None:
-        """Puts a new key before those in the key file. Raises ConfigurationError where there is no such file."""
-        path = self._file()
-        with files.locked(path):
-            files.replace(path, f"{Fernet.generate_key().decode()}\n{files.read(path) or ''}")
+    @contextmanager
+    def renewing(self) -> Iterator[Callable[[], None]]:
+        """Puts a new key before those in the key file; what it gives drops those, once nothing needs them.
 
-    def drop_old(self) -> None:
-        """Leaves only the newest key in the key file. Raises ConfigurationError as ``add_key`` does."""
+        Two who renew come one after another. Raises ConfigurationError where the keys are not in a file.
+        """
         path = self._file()
         with files.locked(path):
-            files.replace(path, (files.read(path) or "").replace(",", "\n").split("\n")[0] + "\n")
+            new = Fernet.generate_key().decode()
+            files.replace(path, f"{new}\n{files.read(path) or ''}")
+            yield lambda: files.replace(path, f"{new}\n")
 
     def _file(self) -> Path:
         if self._setting or self.path is None:

@@ -35,10 +35,13 @@ class RedisTables:
     """
 
     def __init__(self, url: str, prefix: str, timeout: float = 5.0) -> None:
-        self._client: Any = Redis.from_url(
-            url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
-        )
         self.name = masked_url(url)
+        try:
+            self._client: Any = Redis.from_url(
+                url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
+            )
+        except ValueError:
+            raise ConfigurationError(f"{self.name} is no Redis URL that can be read") from None
         self._tenants, self._owners, self._changes = (
             f"{prefix}:{{registry}}:{name}" for name in ("tenants", "owners", "changes")
         )
@@ -52,10 +55,13 @@ class RedisTables:
 
     def read(self) -> Tables:
         """As ``TableStore.read``. Raises ConfigurationError for the first record that cannot be used."""
-        whole = self._whole()
-        for error in whole.broken.values():
-            raise error
-        return whole.tables
+        with self._errors():
+            records = self._client.hgetall(self._tenants)
+        return _sound(self._usable(_by_id(records)))
+
+    def begin(self) -> Tables:
+        """As ``TableStore.begin``. Raises as ``read`` does."""
+        return _sound(self._whole())
 
     def change(self) -> Change | None:
         """As ``TableStore.change``. What cannot be used keeps nothing else from taking effect; that Redis does not
@@ -122,7 +128,7 @@ class RedisTables:
             pipe.xrevrange(self._changes, count=1)
             pipe.hgetall(self._tenants)
             last, records = pipe.execute()
-        change = self._usable({tenant_id.decode(errors="replace"): raw for tenant_id, raw in records.items()})
+        change = self._usable(_by_id(records))
         self._seen = last[0][0] if last else None
         return change
 
@@ -200,6 +206,16 @@ class RedisTables:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             raise RegistryUnavailable(f"the registry at {self.name} does not answer: {_said(error)}") from None
+
+
+def _by_id(records: dict[bytes, bytes]) -> dict[str, bytes]:
+    return {tenant_id.decode(errors="replace"): raw for tenant_id, raw in records.items()}
+
+
+def _sound(whole: Change) -> Tables:
+    for error in whole.broken.values():
+        raise error
+    return whole.tables
 
 
 def _said(error: BaseException) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, files, keys
 from gateway.tenants.directory import Directory
@@ -14,10 +16,12 @@ from gateway.tenants.edits import Edit
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.table_store import Change, TableStore
 from gateway.tenants.tables import (
+    KeyTable,
     Tables,
     check_pair,
     check_tenant_id,
     check_text,
+    salvaged,
     tenants_of,
 )
 from gateway.tenants.tenant import Pair, Tenant
@@ -42,7 +46,7 @@ class Registry:
     def load(self) -> Directory:
         """Reads all, credentials too, and makes it the current state."""
         self._key_file = self.keyring.stamp()
-        tables = self.store.read()
+        tables = self.store.begin()
         self.directory = Directory(self._opened(tables, self.keyring.vault()))
         return self.directory
 
@@ -67,41 +71,54 @@ class Registry:
         """
         while True:
             await pause(interval)
-            before = self.directory
+            before, wrong = self.directory, None
             try:
                 await asyncio.to_thread(self.refresh)
             except ConfigurationError as error:
-                broken(error)
+                wrong = error
             if self.directory is not before:
                 changed(self.directory)
+            if wrong is not None:
+                broken(wrong)
 
     def refresh(self) -> bool:
         """Loads what changed in the store, or all if the key file did, since the last look; whether anything did.
 
         Raises ConfigurationError once per change for what is broken or gone, after the rest took effect.
         """
-        if self.keyring.stamp() != self._key_file:
-            self.load()
-            return True
-        change = self.store.change()
+        key_file = self.keyring.stamp()
+        if key_file != self._key_file:
+            self._key_file = key_file
+            change: Change | None = Change(self.store.begin(), whole=True)
+        else:
+            change = self.store.change()
         if change is None:
             return False
         self._apply(change)
         return True
 
     def _apply(self, change: Change) -> None:
-        """Tenant by tenant: that one cannot be used must not keep another's revocation from taking effect."""
-        vault = self.keyring.vault()
+        """Tenant by tenant, and each as far as it can be used: what is wrong with one credential must not keep a
+        revocation from taking effect, its own tenant's or another's."""
+        vault, fault = self._vault()
         usable: list[Tenant] = []
-        broken = dict(change.broken)
         for tenant_id, table in change.tables.items():
-            try:
-                usable += self._opened({tenant_id: table}, vault)
-            except ConfigurationError as error:
-                broken[tenant_id] = error
-        self.directory = self.directory.changed(usable, self._removed(change, broken))
-        for reason in broken.values():
-            raise reason
+            before = self.directory.tenants.get(tenant_id)
+            tenant, wrong = salvaged(tenant_id, table, vault, {} if before is None else before.credentials)
+            usable.append(tenant)
+            fault = fault or wrong
+        self.directory = self.directory.changed(usable, self._removed(change, change.broken))
+        for error in change.broken.values():
+            raise error
+        if fault is not None:
+            raise type(fault)(f"{self.store.name}: {fault.message}")
+
+    def _vault(self) -> tuple[Vault, ConfigurationError | None]:
+        """The vault; without a usable key one that opens nothing, and why."""
+        try:
+            return self.keyring.vault(), None
+        except ConfigurationError as error:
+            return Vault([]), error
 
     def _removed(self, change: Change, broken: Container[str]) -> Collection[str]:
         if not change.whole:
@@ -116,11 +133,10 @@ class Registry:
 
     # Editing
 
-    def create(self, tenant_id: str, name: str | None = None) -> None:
-        """Adds a tenant. Raises RecordExists where there is one of that id."""
-        if self.store.get(tenant_id) is not None:
-            raise RecordExists(f"tenant {tenant_id!r} exists")
-        self.add(tenant_id, name)
+    def create(self, tenant_id: str, **fields: Any) -> None:
+        """Adds a tenant with the fields that ``change`` takes, at once. Raises RecordExists where there is one."""
+        check_tenant_id(tenant_id)
+        self._edit(tenant_id, edits.new_tenant(tenant_id), *_field_steps(tenant_id, fields))
 
     def add(self, tenant_id: str, name: str | None = None, pair: Pair | None = None) -> None:
         """Adds a tenant, or names the one there is, and seals a pair into it in place of any before."""
@@ -140,14 +156,7 @@ class Registry:
 
         ``limits`` and ``lifetimes`` are mappings, of which each name is set by itself.
         """
-        check_text(fields.get("name") or "", "name")
-        steps: list[Edit] = []
-        for name, value in fields.items():
-            if name in ("limits", "lifetimes"):
-                steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
-            else:
-                steps.append(edits.set_field(tenant_id, name, value))
-        self._edit(tenant_id, *steps)
+        self._edit(tenant_id, *_field_steps(tenant_id, fields))
 
     def remove(self, tenant_id: str, institution: str | None = None) -> None:
         """Removes a tenant with its keys and credentials, or its credential for one institution."""
@@ -171,17 +180,24 @@ class Registry:
         self._edit(tenant_id, edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
         return minted.text
 
-    def rotate_key(self, key_id: str, overlap: float, *, now: datetime | None = None) -> str:
+    def rotate_key(
+        self, key_id: str, overlap: float, *, expires: datetime | None = None, now: datetime | None = None
+    ) -> str:
         """Gives a key's holder a new one of the same label and returns its text; the old one works for another
-        ``overlap`` seconds."""
+        ``overlap`` seconds, unless it ends earlier.
+
+        Where the old one ends, so does the new, after as long a life, unless ``expires`` says when. Raises
+        ConfigurationError for a key that is revoked or expired.
+        """
         tenant_id = self._holder(key_id)
         table = self.store.get(tenant_id)
-        label = table.keys[key_id].label if table is not None and key_id in table.keys else ""
-        minted, moment = keys.mint(), now or datetime.now(UTC)
+        old = KeyTable(digest="") if table is None else table.keys.get(key_id, KeyTable(digest=""))
+        minted, moment = keys.mint(), _whole_seconds(now)
+        end = expires or _as_long(old, moment)
         self._edit(
             tenant_id,
-            edits.expire_key(key_id, _whole_seconds(moment + timedelta(seconds=overlap))),
-            edits.put_key(tenant_id, minted.id, minted.digest, label, _whole_seconds(moment)),
+            edits.retire_key(key_id, _whole_seconds(moment + timedelta(seconds=overlap)), moment),
+            edits.put_key(tenant_id, minted.id, minted.digest, old.label, moment, end),
         )
         return minted.text
 
@@ -215,10 +231,38 @@ class Registry:
         self.store.edit(work)
         return len(work)
 
+    def renew_keys(self) -> int:
+        """Makes a new encryption key in the key file, reseals, and drops the older keys once all opens without.
+
+        Answers how many tenants have passwords. Raises ConfigurationError where the keys are not in a file.
+        """
+        with self.keyring.renewing() as drop_old:
+            count = self.reseal()
+            tenants_of(self.store.read(), self.keyring.vault().newest())
+            drop_old()
+        return count
+
     def _sealed(self, tenant_id: str, pair: Pair) -> Edit:
         check_pair(pair)
-        sealed = self.keyring.vault_for_sealing().seal(pair.password)
-        return edits.put_credential(tenant_id, pair.institution, pair.username, sealed)
+        self._check_keys(tenant_id, pair.institution)
+        return edits.put_credential(
+            tenant_id,
+            pair.institution,
+            pair.username,
+            lambda: self.keyring.vault_for_sealing().seal(pair.password),
+        )
+
+    def _check_keys(self, tenant_id: str, institution: str) -> None:
+        """Raises ConfigurationError where the encryption keys here open nothing else that the tenant holds: what
+        they seal, the gateways could not open."""
+        table = self.store.get(tenant_id)
+        others = {} if table is None else {**table.institutions}
+        others.pop(institution, None)
+        if table is None or not others:
+            return
+        tenant, fault = salvaged(tenant_id, structs.replace(table, institutions=others), self.keyring.vault(), {})
+        if fault is not None and not tenant.credentials:
+            raise type(fault)(f"{self.store.name}: {fault.message}")
 
     def _holder(self, key_id: str) -> str:
         tenant_id = self.store.tenant_of_key(key_id)
@@ -228,6 +272,25 @@ class Registry:
 
     def _edit(self, tenant_id: str, *steps: Edit) -> None:
         self.store.edit({tenant_id: steps})
+
+
+def _field_steps(tenant_id: str, fields: dict[str, Any]) -> list[Edit]:
+    """The edits that set a tenant's own fields."""
+    check_text(fields.get("name") or "", "name")
+    steps: list[Edit] = []
+    for name, value in fields.items():
+        if name in ("limits", "lifetimes"):
+            steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
+        else:
+            steps.append(edits.set_field(tenant_id, name, value))
+    return steps
+
+
+def _as_long(old: KeyTable, now: datetime) -> datetime | None:
+    """When a key ends that lives as long as another was to."""
+    if old.expires is None:
+        return None
+    return old.expires if old.created is None else now + (old.expires - old.created)
 
 
 def _whole_seconds(moment: datetime | None) -> datetime:

@@ -35,7 +35,11 @@ class TableStore(Protocol):
         ...
 
     def read(self) -> Tables:
-        """All tables, credentials unopened; the next ``change`` is counted from here."""
+        """All tables, credentials unopened."""
+        ...
+
+    def begin(self) -> Tables:
+        """As ``read``; the next ``change`` is counted from here."""
         ...
 
     def change(self) -> Change | None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from gateway.errors import ConfigurationError
-from gateway.tenants.keys import KEY_ID
+from gateway.tenants.keys import KEY, KEY_ID
 from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
 from gateway.tenants.vault import SEALED, Vault
 
@@ -111,23 +111,47 @@ def tenants_of(tables: Tables, vault: Vault) -> list[Tenant]:
 
     Raises ConfigurationError that names tenant and institution where a password is in clear or does not open.
     """
-    return [
-        Tenant(
-            id=tenant_id,
-            name=table.name or tenant_id,
-            enabled=table.enabled,
-            limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
-            lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
-            origins=table.origins,
-            note=table.note,
-            credentials={
-                institution: _credential(tenant_id, institution, stored, vault)
-                for institution, stored in table.institutions.items()
-            },
-            keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
-        )
-        for tenant_id, table in tables.items()
-    ]
+    found = []
+    for tenant_id, table in tables.items():
+        tenant, fault = salvaged(tenant_id, table, vault, {})
+        if fault is not None:
+            raise fault
+        found.append(tenant)
+    return found
+
+
+def salvaged(
+    tenant_id: str, table: TenantTable, vault: Vault, before: Mapping[str, Credential]
+) -> tuple[Tenant, ConfigurationError | None]:
+    """The tenant as far as its credentials open, and what is wrong with the first that does not.
+
+    In such a one's place stays the one of the same username from ``before``, the last that opened. The keys,
+    limits and state are the table's all the same: a revocation never waits for a password.
+    """
+    credentials, fault = {}, None
+    for institution, stored in table.institutions.items():
+        try:
+            credentials[institution] = _credential(tenant_id, institution, stored, vault)
+        except ConfigurationError as error:
+            fault = fault or error
+            last = before.get(institution)
+            if last is not None and last.username == stored.username:
+                credentials[institution] = last
+    return _tenant(tenant_id, table, credentials), fault
+
+
+def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credential]) -> Tenant:
+    return Tenant(
+        id=tenant_id,
+        name=table.name or tenant_id,
+        enabled=table.enabled,
+        limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
+        lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
+        origins=table.origins,
+        note=table.note,
+        credentials=credentials,
+        keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
+    )
 
 
 def check_tenant_id(tenant_id: str) -> None:
@@ -147,6 +171,8 @@ def check_institution(institution: str) -> None:
             f"{institution!r} cannot be an institution: it must be one path segment of letters, digits, "
             "'.', '_', '~' and '-', beginning with a letter or digit"
         )
+    if KEY.match(institution.encode()):
+        raise ConfigurationError("a gateway key cannot be an institution")
     if institution in FAMILY_NAMES:
         raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
 

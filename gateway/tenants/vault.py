@@ -27,11 +27,16 @@ class Vault:
     def __init__(self, encryption_keys: Sequence[str]) -> None:
         ciphers = [_cipher(key, place) for place, key in enumerate(encryption_keys, start=1)]
         self._size = len(ciphers)
+        self._keys = list(encryption_keys)
         self._cipher = MultiFernet(ciphers) if ciphers else None
         self._fingerprint_key = _derive(encryption_keys[0]) if ciphers else b""
 
     def __repr__(self) -> str:
         return f"Vault(keys={self._size})"
+
+    def newest(self) -> Vault:
+        """The vault as it is without its older keys."""
+        return Vault(self._keys[:1])
 
     def seal(self, password: str) -> str:
         """A password encrypted; the same one never looks the same twice."""

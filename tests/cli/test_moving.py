@@ -100,6 +100,26 @@ def test_a_password_in_an_options_url_is_refused_and_not_repeated() -> None:
     assert "hunter2" not in done.said
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hun/hunter2@h:1",
+        "redis://u:hunter2/x@h",
+        "redis://u:1/hunter2@h",
+        "redis://h:hunter2",
+        "redis://u:p@hunter2@h",
+    ],
+    ids=["slash", "user", "port", "no-port", "at"],
+)
+@pytest.mark.parametrize("name", ["REGISTRY", "REDIS_URL"])
+def test_a_url_that_can_be_read_two_ways_is_refused_and_not_repeated(url: str, name: str) -> None:
+    settings: Any = {f"STATS_GATEWAY_{name}": url}
+    done = command("tenant", "list", **settings)
+    assert done.code == 2
+    assert "percent-encoded" in done.err
+    assert "hunter2" not in done.said
+
+
 def test_serve_refuses_a_registry_that_redis_may_evict(shared_redis: RedisServer) -> None:
     # A server of its own would be kinder; the policy is put back at once.
     shared_redis.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")

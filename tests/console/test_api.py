@@ -77,6 +77,39 @@ def test_tenants_are_listed_by_pages(house: House) -> None:
     assert len(rest["tenants"]) == first["total"] - 1
 
 
+def audited(house: House, *words: str) -> str:
+    """The line of the audit log that holds these words."""
+    lines = [line for line in house.gateway.output.splitlines() if '"event": "audit"' in line]
+    return next(line for line in lines if all(word in line for word in words))
+
+
+def test_a_change_is_in_the_audit_log_with_what_it_was_about(house: House) -> None:
+    house.ask("POST", "/api/tenants", {"id": "audited"})
+    assert '"status": 201' in audited(house, "POST /api/tenants", "audited")
+    made = house.ask("POST", "/api/tenants/audited/keys", {}).json()
+    line = audited(house, "/keys", made["id"])
+    assert made["key"] not in house.gateway.output
+    assert '"admin": "admin"' in line
+    house.ask("POST", "/api/purge", {"item": "article/4711", "hard": True})
+    assert "hard" in audited(house, "POST /api/purge", "article/4711")
+    house.ask("DELETE", "/api/tenants/audited")
+
+
+def test_a_key_pasted_in_the_wrong_place_is_logged_nowhere(house: House) -> None:
+    key = house.stage.keys["reports"]
+    for method, path, body in (
+        ("DELETE", f"/api/keys/{key}", None),
+        ("POST", f"/api/keys/{key}/rotate", {}),
+        ("DELETE", f"/api/tenants/{key}", None),
+        ("PUT", f"/api/tenants/reports/institutions/{key}", PAIR),
+        ("POST", f"/api/breakers/{key}/hold", None),
+    ):
+        for token in (TOKEN, "wrong"):
+            assert house.ask(method, path, body, token=token).status_code in (400, 401, 404)
+    assert key.rpartition("_")[2] not in house.gateway.output
+    assert audited(house, "DELETE /api/keys/{key}", "***")
+
+
 def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
     house.ask("PUT", "/api/tenants/reports/institutions/monash", {"username": "m", "password": "hunter2-monash"})
     line = next(each for each in house.gateway.output.splitlines() if "audit" in each and "monash" in each)
@@ -103,6 +136,11 @@ def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
         ("POST", "/api/purge", {"query": "no path"}, 400, "GatewayInvalidInput"),
         ("GET", "/api/usage?first=yesterday", None, 400, "GatewayInvalidInput"),
         ("GET", "/api/usage?colour=red", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/usage?last=0001-01-01", None, 400, "GatewayInvalidInput"),
+        ("GET", "/api/usage?first=0001-01-01&last=9999-12-31", None, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"institution": "no such / thing"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"item": "articel/23"}, 400, "GatewayInvalidInput"),
+        ("POST", "/api/purge", {"item": "article/2\u00003"}, 400, "GatewayInvalidInput"),
         ("GET", "/api/explain", None, 400, "GatewayInvalidInput"),
         ("GET", "/api/explain?path=/&tenant=nobody", None, 404, "GatewayNotFound"),
         ("POST", "/api/breakers/abc/hold", None, 400, "GatewayInvalidInput"),
@@ -157,6 +195,8 @@ def test_a_purge_and_its_preview_and_explain_agree(house: House) -> None:
     assert house.ask("GET", "/api/explain", params=explain).json()["decision"] == "Fetch"
     refused = house.ask("GET", "/api/explain", params={"path": LBORO}).json()
     assert refused["decision"] == "Refuse"
+    nobody = house.ask("GET", "/api/explain", params={"path": "/total/views/article/1"}).json()
+    assert (nobody["decision"], nobody["why"]) == ("Refuse", "nobody may ask without a key")
 
 
 def test_a_held_gate_asks_nothing_and_a_resumed_one_asks_again(house: House) -> None:
@@ -206,6 +246,20 @@ def test_the_description_names_every_operation_and_the_page_runs_no_script(house
 def test_the_public_listener_has_none_of_it(house: House) -> None:
     for path in ("/-/api/tenants", "/-/metrics"):
         assert get(house.gateway.url + path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
+
+
+def test_a_quiet_log_still_tells_of_changes_and_explain_of_a_disabled_tenant(house: House) -> None:
+    quiet = house.stage.serve(log_level="error")
+    admin = f"http://127.0.0.1:{quiet.admin_port}"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=admin, headers=headers, trust_env=False) as client:
+        assert client.post("/api/tenants", json={"id": "asleep", "enabled": False}).status_code == 201
+        explain = {"path": "/total/views/article/1", "tenant": "asleep"}
+        until(lambda: client.get("/api/explain", params=explain).status_code == 200)
+        told = client.get("/api/explain", params=explain).json()
+        assert (told["decision"], told["why"]) == ("Refuse", "the tenant is disabled")
+        client.delete("/api/tenants/asleep")
+    assert quiet.output.count('"event": "audit"') == 2
 
 
 def test_without_a_token_the_api_is_closed_and_metrics_are_open(house: House) -> None:

@@ -75,6 +75,16 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert "fwd=uri-miss" in cache(stage, new)
         assert "Serve" in operator.does("explain", LBORO, "--tenant", "reports").out
 
+        fingerprint = operator.told("explain", LBORO, "--tenant", "reports")["scope"]["fingerprint"]
+        assert fingerprint in operator.does("breaker", "hold", fingerprint).out
+        assert status(stage, new) == 403
+        operator.does("breaker", "resume", fingerprint)
+        assert fingerprint not in operator.does("breaker", "list").out
+        assert status(stage, new) == 200
+        assert re.search(r"admin_token +\*\*\*\n", operator.does("settings").out)
+        until(lambda: new[4:14] in str([each for each in operator.told("key", "list", "reports", "--last-used")
+                                        if each["last_used"]]))  # fmt: skip
+
         operator.does("gate", "hold")
         assert operator.does("gate", "show").out.startswith("held")
         operator.does("gate", "resume")
@@ -98,6 +108,11 @@ def test_commands_that_ask_say_what_is_amiss_and_end_with_a_code_that_means_some
 ) -> None:
     nobody = Operator({"STATS_GATEWAY_ADMIN_URL": "http://127.0.0.1:1"})
     assert "no gateway answers at http://127.0.0.1:1" in nobody.does("queue", code=7).err
+    for url, code in (("http://u:hunter2@127.0.0.1:1", 7), ("http://u:hunter2@[", 7), ("ftp://u:hunter2@h", 2)):
+        assert "hunter2" not in nobody.does("queue", "--admin-url", url, code=code).said
+    for token in ("hunter2\x07", "hunter2é"):
+        nobody.environment["STATS_GATEWAY_ADMIN_TOKEN"] = token
+        assert "hunter2" not in nobody.does("queue", code=2).said
     with staged(redis_url=shared_redis.url, redis_prefix=prefix, admin_token="hunter2-admin") as stage:
         gateway = stage.serve()
         admin = f"http://127.0.0.1:{gateway.admin_port}"
@@ -106,6 +121,7 @@ def test_commands_that_ask_say_what_is_amiss_and_end_with_a_code_that_means_some
         operator.environment["STATS_GATEWAY_ADMIN_TOKEN"] = "hunter2-admin"
         assert "no such tenant" in operator.does("explain", "/", "--tenant", "nobody", code=3).err
         assert "exactly one" in operator.does("purge", code=6).err
+        assert "a fingerprint is" in operator.does("breaker", "hold", "../../tenants", code=6).err.lower()
         assert "--yes" in operator.does("purge", "--all", "--hard", code=2).err
         operator.environment["STATS_GATEWAY_ADMIN_URL"] = gateway.url
         assert "hunter2" not in operator.does("queue", code=6).said

@@ -11,8 +11,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
+from gateway.tenants import edits
+from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
-from tests.tenants.places import key_file
+from gateway.tenants.registry import Registry
+from tests.tenants.places import LBORO, key_file
 
 SEAL = """
 import sys
@@ -97,3 +100,32 @@ def test_its_repr_shows_no_key(path: Path, keyring: Keyring) -> None:
     key = Fernet.generate_key().decode()
     assert repr(Keyring(key, path)) == "Keyring(setting)"
     assert str(keyring.path) in repr(keyring)
+
+
+def test_nothing_is_dropped_that_is_still_needed(path: Path, keyring: Keyring) -> None:
+    registry = Registry(FileTables(path), keyring)
+    registry.add("reports", pair=LBORO)
+    vault = keyring.vault()
+    sealed_before = edits.put_credential("reports", "monash", "monash", lambda: vault.seal("hunter2-monash"))
+    held = keyring.vault_for_sealing()
+    original = registry.reseal
+
+    def reseal_and_be_overtaken() -> int:
+        count = original()
+        registry.store.edit({"reports": [sealed_before]})
+        return count
+
+    registry.reseal = reseal_and_be_overtaken  # type: ignore[method-assign]
+    with pytest.raises(ConfigurationError, match="institution 'monash'"):
+        registry.renew_keys()
+    assert held.open(vault.seal("x")) == "x"
+    assert sorted(Registry(FileTables(path), keyring).load().tenants["reports"].credentials) == ["lboro", "monash"]
+
+
+def test_two_who_renew_at_once_leave_passwords_that_open(path: Path) -> None:
+    Registry(FileTables(path), Keyring("", path)).add("reports", pair=LBORO)
+    command = [sys.executable, "-m", "gateway", "secrets", "rotate", "--new-key", "--registry", str(path)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(each.communicate(timeout=60)[1], each.returncode)[1] for each in both] == [0] * 3
+    assert Registry(FileTables(path), Keyring("", path)).load().tenants["reports"].credentials
+    assert len(key_file(Keyring("", path)).read_text().split()) == 1

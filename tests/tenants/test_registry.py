@@ -129,10 +129,11 @@ def test_a_failed_edit_changes_nothing(anywhere: Registry) -> None:
 
 
 def test_a_tenant_is_created_once(anywhere: Registry) -> None:
-    anywhere.create("reports", "One")
+    anywhere.create("reports", name="One", limits={"burst": 7})
     with pytest.raises(RecordExists):
-        anywhere.create("reports", "Two")
-    assert anywhere.store.read()["reports"].name == "One"
+        anywhere.create("reports", name="Two")
+    table = anywhere.store.read()["reports"]
+    assert (table.name, table.limits.burst) == ("One", 7)
 
 
 def test_a_key_that_is_rotated_works_beside_the_new_one_for_a_while(anywhere: Registry) -> None:
@@ -232,4 +233,52 @@ def test_one_tenant_that_cannot_be_used_stops_no_revocation(anywhere: Registry, 
     with pytest.raises(ConfigurationError, match=r"'strange', institution 'monash': .*another"):
         follower.refresh()
     assert follower.directory.holder_of(key.encode(), time.time()) is None
-    assert list(follower.directory.tenants) == ["reports"]
+    assert not follower.directory.tenants["strange"].credentials
+
+
+def test_a_revocation_does_not_wait_for_a_password_that_does_not_open(anywhere: Registry, reopen: Reopen) -> None:
+    anywhere.add("reports", pair=LBORO)
+    revoked, kept = anywhere.add_key("reports"), anywhere.add_key("reports")
+    follower = reopen()
+    before = follower.load().tenants["reports"].credentials
+    reopen(f"{OTHER_KEY},{KEY}").reseal()
+    anywhere.revoke_key(revoked[4:14])
+    with pytest.raises(ConfigurationError, match=r"'reports', institution 'lboro': .*another"):
+        follower.refresh()
+    assert follower.directory.holder_of(revoked.encode(), time.time()) is None
+    assert follower.directory.holder_of(kept.encode(), time.time()) is not None
+    assert follower.directory.tenants["reports"].credentials == before
+
+
+def test_what_the_keys_here_do_not_open_they_do_not_add_to(anywhere: Registry, reopen: Reopen) -> None:
+    anywhere.add("reports", pair=LBORO)
+    held = anywhere.store.read()
+    with pytest.raises(ConfigurationError, match=r"'reports', institution 'lboro': .*another"):
+        reopen(OTHER_KEY).add("reports", pair=MONASH)
+    assert anywhere.store.read() == held
+
+
+@pytest.mark.parametrize("dead", ["revoked", "expired"])
+def test_a_dead_key_is_not_rotated(anywhere: Registry, dead: str) -> None:
+    anywhere.add("reports")
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    key = anywhere.add_key("reports", expires=now if dead == "expired" else None)
+    if dead == "revoked":
+        anywhere.revoke_key(key[4:14])
+    with pytest.raises(ConfigurationError, match="revoked or expired"):
+        anywhere.rotate_key(key[4:14], 60, now=now)
+    assert len(anywhere.store.read()["reports"].keys) == 1
+
+
+def test_a_key_that_ends_is_replaced_by_one_that_ends(anywhere: Registry) -> None:
+    anywhere.add("reports")
+    begin, later = datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 20, tzinfo=UTC)
+    end = datetime(2030, 1, 31, tzinfo=UTC)
+    key = anywhere.add_key("reports", now=begin, expires=end)
+    new = anywhere.rotate_key(key[4:14], 60, now=later)
+    asked_for = anywhere.rotate_key(new[4:14], 60, now=later, expires=end)
+    held = anywhere.store.read()["reports"].keys
+    assert held[new[4:14]].created == later
+    assert held[asked_for[4:14]].expires == end
+    anywhere.add_key("reports")
+    assert anywhere.load().tenants["reports"].keys[new[4:14]].expires == datetime(2030, 1, 20, 0, 1, tzinfo=UTC)

@@ -13,17 +13,23 @@ from tests.upstream.fleet import Fleet
 
 
 @pytest.fixture(params=["redis", "memory"])
-async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
+async def either(request: pytest.FixtureRequest) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of the real Redis, then of memory://."""
     client: redis.asyncio.Redis
     if request.param == "redis":
         client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
     else:
         client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    fleet = Fleet(client, prefix)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def fleet(either: redis.asyncio.Redis, prefix: str) -> AsyncIterator[Fleet]:
+    fleet = Fleet(either, prefix)
     yield fleet
     for queue in fleet.queues:
         await queue.stop(grace=0)
     commands = asyncio.all_tasks() - {asyncio.current_task()}
     if commands:
         await asyncio.wait(commands, timeout=5)
-    await client.aclose()

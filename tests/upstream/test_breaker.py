@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import fakeredis
 import pytest
 import redis.asyncio
 
@@ -66,15 +64,9 @@ class Fleet:
         return [breaker.refused_for("fp") for breaker in self.breakers]
 
 
-@pytest.fixture(params=["redis", "memory"])
-async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
-    client: redis.asyncio.Redis
-    if request.param == "redis":
-        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
-    else:
-        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    yield Fleet(client, prefix)
-    await client.aclose()
+@pytest.fixture
+def fleet(either: redis.asyncio.Redis, prefix: str) -> Fleet:
+    return Fleet(either, prefix)
 
 
 def about(seconds: float) -> object:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import fakeredis
 import pytest
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -65,15 +64,9 @@ class Fleet:
         return {key: await self.client.dump(key) for key in keys}
 
 
-@pytest.fixture(params=["redis", "memory"])
-async def fleet(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[Fleet]:
-    client: redis.asyncio.Redis
-    if request.param == "redis":
-        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
-    else:
-        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    yield Fleet(client, prefix)
-    await client.aclose()
+@pytest.fixture
+def fleet(either: redis.asyncio.Redis, prefix: str) -> Fleet:
+    return Fleet(either, prefix)
 
 
 async def test_of_an_idle_fleet_there_is_nothing_to_tell(fleet: Fleet) -> None:
