@@ -164,7 +164,6 @@ class Marks:
             await asyncio.shield(self._reading)
 
     async def _listen(self) -> None:
-        self._version = None  # whoever answers now may know less, or other marks
         async with self._client.pubsub() as pubsub:
             await pubsub.subscribe(self._channel)
             loop = asyncio.get_running_loop()
