@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.console.guard import Admin, Guard
@@ -142,7 +142,10 @@ def _query(operation: Operation, request: Request) -> Mapping[str, str]:
 
 
 async def _body(operation: Operation, request: Request) -> Any:
-    content = await request.body()
+    try:
+        content = await request.body()
+    except ClientDisconnect:
+        raise InvalidInput("The body broke off") from None
     if operation.body is None:
         if content:
             raise InvalidInput("This takes no body")
