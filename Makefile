@@ -35,6 +35,7 @@ soak: .venv/dev  ## five minutes of load while Redis and the service break in tu
 
 bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a file
 	$(BIN)/python -m benchmarks.registry $(ARGS)
+	$(BIN)/python -m benchmarks.served $(ARGS)
 
 scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream calls, Redis commands by outcome
 	$(BIN)/python -m benchmarks.scale $(ARGS)

@@ -48,7 +48,7 @@ from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
 STUBBORN = 5
+NAMED = 20
+"""Tenants that one line of the log names."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
@@ -298,8 +300,13 @@ def _coder(settings: Settings) -> Coder | None:
     return Coder(settings.near_max_bytes // CODED_SHARE, codings) if codings else None
 
 
-def _registry_changed(directory: Directory) -> None:
-    log.info("registry_reloaded", tenants=len(directory.tenants))
+def _registry_changed(directory: Directory, difference: Difference) -> None:
+    """Who was added, changed and removed, by whatever means; of many the first, and how many in all."""
+    told: dict[str, Any] = {}
+    for how, ids in difference._asdict().items():
+        if ids:
+            told |= {how: len(ids), f"{how}_ids": ids[:NAMED]}
+    log.info("registry_reloaded", tenants=len(directory.tenants), **told)
 
 
 def _registry_broken(error: ConfigurationError) -> None:

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, files, keys
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.edits import Edit
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.table_store import Change, TableStore
@@ -59,13 +59,14 @@ class Registry:
 
     async def watch(
         self,
-        changed: Callable[[Directory], None],
+        changed: Callable[[Directory, Difference], None],
         broken: Callable[[ConfigurationError], None],
         *,
         interval: float = 1.0,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change.
+        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change, with
+        the state that is now in force and how it differs from the one before.
 
         What is broken or gone leaves the last good state in force.
         """
@@ -77,7 +78,7 @@ class Registry:
             except ConfigurationError as error:
                 wrong = error
             if self.directory is not before:
-                changed(self.directory)
+                changed(self.directory, await asyncio.to_thread(self.directory.since, before))
             if wrong is not None:
                 broken(wrong)
 
