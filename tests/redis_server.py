@@ -59,7 +59,8 @@ class RedisServer:
             "--dir",
             self.folder,
         ]
-        words += ["--appendonly", "yes" if self._remembers else "no"]
+        # Else what was acknowledged could still wait for an fsync under way, and a kill would lose it.
+        words += ["--appendonly", "yes", "--appendfsync", "always"] if self._remembers else ["--appendonly", "no"]
         words += ["--requirepass", self.password] if self.password else []
         return [*words, *self._more]
 
