@@ -34,7 +34,7 @@ from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
-from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
+from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.tenants import TenantsApi
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
@@ -217,7 +217,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         lifecycle,
         notes,
     )
-    public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
+    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -235,7 +235,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     guard = _guard(settings)
     operations = _operations(parts, profile, marks, clock)
     admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
-    return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
+    return Application(public, exactly(Starlette(routes=admin), "/docs"), lifecycle)
 
 
 def _guard(settings: Settings) -> Guard:

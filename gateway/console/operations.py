@@ -133,6 +133,8 @@ async def _meaning(work: Awaitable[Any]) -> Any:
 
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
     found = dict(request.query_params)
+    if len(found) != len(request.query_params.multi_items()):
+        raise InvalidInput("A parameter is given more than once")
     for name in found:
         if name not in operation.query:
             raise InvalidInput(
