@@ -35,6 +35,7 @@ soak: .venv/dev  ## five minutes of load while Redis and the service break in tu
 
 bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a file
 	$(BIN)/python -m benchmarks.registry $(ARGS)
+	$(BIN)/python -m benchmarks.served $(ARGS)
 
 reference: .venv/dev  ## docs/configuration.md, from the settings
 	$(BIN)/python docs/configuration.py

@@ -34,7 +34,7 @@ from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
-from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
+from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.tenants import TenantsApi
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
@@ -48,7 +48,7 @@ from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
 STUBBORN = 5
+NAMED = 20
+"""Tenants that one line of the log names."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
@@ -215,7 +217,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         lifecycle,
         notes,
     )
-    public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
+    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -233,7 +235,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     guard = _guard(settings)
     operations = _operations(parts, profile, marks, clock)
     admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
-    return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
+    return Application(public, exactly(Starlette(routes=admin), "/docs"), lifecycle)
 
 
 def _guard(settings: Settings) -> Guard:
@@ -298,8 +300,13 @@ def _coder(settings: Settings) -> Coder | None:
     return Coder(settings.near_max_bytes // CODED_SHARE, codings) if codings else None
 
 
-def _registry_changed(directory: Directory) -> None:
-    log.info("registry_reloaded", tenants=len(directory.tenants))
+def _registry_changed(directory: Directory, difference: Difference) -> None:
+    """Who was added, changed and removed, by whatever means; of many the first, and how many in all."""
+    told: dict[str, Any] = {}
+    for how, ids in difference._asdict().items():
+        if ids:
+            told |= {how: len(ids), f"{how}_ids": ids[:NAMED]}
+    log.info("registry_reloaded", tenants=len(directory.tenants), **told)
 
 
 def _registry_broken(error: ConfigurationError) -> None:

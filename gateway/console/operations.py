@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.console.guard import Admin, Guard
@@ -133,6 +133,8 @@ async def _meaning(work: Awaitable[Any]) -> Any:
 
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
     found = dict(request.query_params)
+    if len(found) != len(request.query_params.multi_items()):
+        raise InvalidInput("A parameter is given more than once")
     for name in found:
         if name not in operation.query:
             raise InvalidInput(
@@ -142,7 +144,10 @@ def _query(operation: Operation, request: Request) -> Mapping[str, str]:
 
 
 async def _body(operation: Operation, request: Request) -> Any:
-    content = await request.body()
+    try:
+        content = await request.body()
+    except ClientDisconnect:
+        raise InvalidInput("The body broke off") from None
     if operation.body is None:
         if content:
             raise InvalidInput("This takes no body")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,6 +16,7 @@ from gateway.console.openapi import CSP, document, page
 from gateway.console.operations import Operation, endpoint, refused
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound
 
+Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
 DESCRIPTION = (
     "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
@@ -56,15 +58,22 @@ def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
     return checked
 
 
-async def out_of_place(_: Request, error: Exception) -> Response:
-    """What Starlette's router refuses, in the service's shape."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "GET").encode()
-        return refused(MethodNotAllowed("This method is not served here", allow=allowed))
-    return refused(NotFound("There is nothing here; see /docs"))
+def exactly(app: Routed, docs: str) -> Routed:
+    """The app, whose router refuses what it does not know in the service's shape, with a hint to ``docs``.
 
+    It never redirects to a path with or without a slash at its end: that would repeat the request's Host.
+    """
 
-HANDLERS: Mapping[Any, Any] = {404: out_of_place, 405: out_of_place}
+    async def out_of_place(_: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "GET").encode()
+            return refused(MethodNotAllowed("This method is not served here", allow=allowed))
+        return refused(NotFound(f"There is nothing here; see {docs}"))
+
+    for status in (404, 405):
+        app.add_exception_handler(status, out_of_place)
+    app.router.redirect_slashes = False
+    return app
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:
