@@ -23,18 +23,22 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
-from gateway.callers import Callers
+from gateway.callers import Callers, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
+from gateway.console.entrance import Entrance
 from gateway.console.explain import ExplainApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
+from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
+from gateway.console.web import assets, pages
+from gateway.console.web.web import Web
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
@@ -106,6 +110,7 @@ class Parts:
     store: Store
     metrics: Metrics
     lifecycle: Lifecycle
+    sessions: Sessions
     notes: list[str]
 
     @asynccontextmanager
@@ -140,6 +145,7 @@ class Parts:
             self.admission.run(),
             self.marks.follow(),
             self.usage.run(),
+            self.sessions.run(),
             self._shows(),
         ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
@@ -185,8 +191,22 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
     errands = Errands(client, store, judge, clock, metrics, usage, watched=not generic)
+    guard = _guard(settings)
+    sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
     parts = Parts(
-        settings, redis, registry, admission, marks, usage, queue, client, store, metrics, lifecycle, notes
+        settings,
+        redis,
+        registry,
+        admission,
+        marks,
+        usage,
+        queue,
+        client,
+        store,
+        metrics,
+        lifecycle,
+        sessions,
+        notes,
     )
     public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
     profile = _profile(settings, registry)
@@ -204,9 +224,13 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         usage,
         lifecycle,
     )
-    guard = _guard(settings)
+    entrance = Entrance(guard, sessions)
     operations = _operations(parts, profile, marks, clock)
-    admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
+    admin = [
+        *routes(entrance, operations, __version__),
+        Route("/metrics", guarded(guard, _metrics(parts))),
+        *_console(settings, entrance, operations, admission),
+    ]
     return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
 
 
@@ -235,11 +259,23 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
     return [*tenants.operations, *fleet.operations, *explain.operations]
 
 
+def _console(
+    settings: Settings, entrance: Entrance, operations: list[Operation], admission: Admission
+) -> list[Route]:
+    """The web pages."""
+    web = Web(entrance, operations, __version__, settings.public_hosts, settings.port)
+    sign_in = pages.SignIn(web, admission, _trusted(settings), settings.session_secure)
+    return [*sign_in.routes, *pages.routes(web), *assets.routes(entrance.guard)]
+
+
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
     minute = settings.invalid_keys_per_minute
     penalty = TenantLimits(requests_per_second=minute / 60, burst=minute) if minute else UNLIMITED
-    trusted = [ip_network(network, strict=False) for network in settings.trusted_proxies]
-    return Callers(profile, admission, clock, penalty, trusted)
+    return Callers(profile, admission, clock, penalty, _trusted(settings))
+
+
+def _trusted(settings: Settings) -> list[Network]:
+    return [ip_network(network, strict=False) for network in settings.trusted_proxies]
 
 
 def _anonymous(settings: Settings) -> Tenant | None:

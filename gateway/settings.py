@@ -177,6 +177,10 @@ class Settings(BaseSettings):
     admin_hosts: Words = Field(
         (), description="names under which the admin listener is reached, besides localhost"
     )
+    session_idle: Seconds = Field(1_800.0, description="time after which an unused session of the console ends")
+    session_secure: bool = Field(
+        False, description="mark the console's cookie Secure even where no trusted proxy tells of https"
+    )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling

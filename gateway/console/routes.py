@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.console.entrance import Entrance
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, document, page
 from gateway.console.operations import Operation, endpoint, refused
@@ -22,8 +23,9 @@ DESCRIPTION = (
 )
 
 
-def routes(guard: Guard, operations: Sequence[Operation], version: str) -> list[Route]:
+def routes(entrance: Entrance, operations: Sequence[Operation], version: str) -> list[Route]:
     """All of the API's, its description and the page for people."""
+    guard = entrance.guard
     described = document("stats-gateway administration", version, DESCRIPTION, operations)
     html = page(described)
 
@@ -35,7 +37,7 @@ def routes(guard: Guard, operations: Sequence[Operation], version: str) -> list[
 
     by_path: dict[str, dict[str, Endpoint]] = {}
     for each in operations:
-        by_path.setdefault(each.path, {})[each.method] = endpoint(each, guard)
+        by_path.setdefault(each.path, {})[each.method] = endpoint(each, entrance)
     return [
         *(Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()),
         Route("/openapi.json", guarded(guard, told)),
