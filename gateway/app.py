@@ -37,7 +37,9 @@ from gateway.console.operations import Operation
 from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, pages
+from gateway.console.web import assets, overview_page, sign_in
+from gateway.console.web.keys_pages import KeysPages
+from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
@@ -229,7 +231,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     admin = [
         *routes(entrance, operations, __version__),
         Route("/metrics", guarded(guard, _metrics(parts))),
-        *_console(settings, entrance, operations, admission),
+        *_console(settings, entrance, operations, admission, clock),
     ]
     return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
 
@@ -260,12 +262,19 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
 
 
 def _console(
-    settings: Settings, entrance: Entrance, operations: list[Operation], admission: Admission
+    settings: Settings, entrance: Entrance, operations: list[Operation], admission: Admission, clock: Clock
 ) -> list[Route]:
     """The web pages."""
-    web = Web(entrance, operations, __version__, settings.public_hosts, settings.port)
-    sign_in = pages.SignIn(web, admission, _trusted(settings), settings.session_secure)
-    return [*sign_in.routes, *pages.routes(web), *assets.routes(entrance.guard)]
+    web = Web(entrance, operations, __version__, settings.public_url, settings.port)
+    tenants, keys = TenantsPages(web, clock.now), KeysPages(web, clock.now)
+    enter = sign_in.SignIn(web, admission, _trusted(settings), settings.session_secure)
+    return [
+        *enter.routes,
+        *overview_page.routes(web),
+        *tenants.routes,
+        *keys.routes,
+        *assets.routes(entrance.guard),
+    ]
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:

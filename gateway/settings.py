@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
     workers: int = Field(1, ge=1, le=256, description="worker processes")
+    public_url: str = Field(
+        "", description="where clients reach the public listener, as the console's curl lines name it"
+    )
     public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
     max_connections: int = Field(10_000, ge=1, description="open connections per worker")
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
@@ -195,6 +198,16 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// URL without query or fragment")
         if parts.username or parts.password:
             raise ValueError("must not hold a username or password; credentials belong in the registry")
+        return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_a_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (
+            parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment
+        ):
+            raise ValueError("must be an http:// or https:// URL without query or fragment")
         return value.rstrip("/")
 
     @field_validator("budget")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -45,6 +46,17 @@ class Entrance:
         self.guard.check_enabled()
         secret = request.cookies.get(COOKIE)
         return None if secret is None else await self.sessions.find(secret, active=active)
+
+
+def check_source(request: Request) -> None:
+    """Raises AdminForbidden for a form that, as the browser says, another site's page sent."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    else:
+        foreign = origin is not None and urlsplit(origin).netloc.lower() != request.headers["host"].lower()
+    if foreign:
+        raise AdminForbidden("This form was sent by another site's page.")
 
 
 def is_csrf(session: Session, token: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 import structlog
@@ -13,7 +13,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.console.entrance import Entrance, is_csrf
+from gateway.console.entrance import COOKIE, Entrance, check_source, is_csrf
 from gateway.console.guard import Admin
 from gateway.console.operations import Call, Operation, audited, carried_out, write_audit
 from gateway.console.sessions import Session
@@ -57,13 +57,13 @@ class Web:
         entrance: Entrance,
         operations: Sequence[Operation],
         version: str,
-        public_hosts: Sequence[str],
+        public_url: str,
         port: int,
     ) -> None:
         self.entrance = entrance
         self._operations = {(each.method, each.path): each for each in operations}
         self._version = version
-        self._public_hosts = public_hosts
+        self._public_url = public_url
         self._port = port
         self._environment = environment()
 
@@ -72,24 +72,33 @@ class Web:
         ``changes``. A form must carry its session's own token. What goes wrong becomes a page that says so."""
 
         async def answer(request: Request) -> Response:
+            visit: Visit | None = None
             try:
-                visit = await self._visit(request, changes=changes)
-                if isinstance(visit, Response):
-                    return visit
-                try:
-                    return await handler(visit)
-                except GatewayError as error:
-                    return self.trouble(error, visit)
+                self.entrance.guard.check_host(request.headers.raw)
+                session = await self.entrance.session(request, active=True)
+                if session is None:
+                    return RedirectResponse(_sign_in(request), 303, HEADERS)
+                visit = Visit(request, session.admin, session)
+                return await handler(await self._checked(visit, changes=changes))
             except GatewayError as error:
-                return self.trouble(error)
+                return self.trouble(error, visit)
             except Exception:
-                log.exception("internal_error", page=request.url.path)
-                return self.trouble(GatewayError("The gateway failed on this page; its log says why."))
+                log.exception("internal_error", page=request.scope["route"].path)
+                return self.trouble(GatewayError("The gateway failed on this page; its log says why."), visit)
 
         return answer
 
-    def render(self, visit: Visit | None, template: str, *, status: int = 200, **values: Any) -> Response:
-        """A page. Every template knows ``may_change``, ``csrf_field()``, and what concerns its frame."""
+    def render(
+        self,
+        visit: Visit | None,
+        template: str,
+        *,
+        status: int = 200,
+        error: GatewayError | None = None,
+        **values: Any,
+    ) -> Response:
+        """A page, with the status of the ``error`` that it tells of, if any. Every template knows ``error``,
+        ``may_change``, ``csrf_field()``, and what concerns its frame."""
         request, session = (None, None) if visit is None else (visit.request, visit.session)
         notice = None if visit is None else notice_of(visit.request, visit.session)
         html = self._environment.get_template(template).render(
@@ -99,10 +108,11 @@ class Web:
             csrf_field=lambda: _csrf_field(session),
             here="" if request is None else request.url.path,
             notice=notice,
+            error=error,
             version=self._version,
             **values,
         )
-        response = HTMLResponse(html, status, HEADERS)
+        response = HTMLResponse(html, status if error is None else row_of(error).status, HEADERS)
         if notice is not None:
             response.delete_cookie(NOTICE, httponly=True, samesite="strict")
         return response
@@ -137,40 +147,33 @@ class Web:
 
     def trouble(self, error: GatewayError, visit: Visit | None = None) -> Response:
         """A page that says what went wrong."""
-        disabled = isinstance(error, AdminDisabled)
-        return self.render(
-            visit, "disabled.html" if disabled else "trouble.html", status=row_of(error).status, error=error
-        )
+        template = "disabled.html" if isinstance(error, AdminDisabled) else "trouble.html"
+        return self.render(visit, template, error=error)
 
     def public_url(self, request: Request) -> str:
-        """Where clients reach the public listener, as far as it can be told from how we are reached."""
-        if self._public_hosts:
-            return f"http://{self._public_hosts[0]}"
+        """Where clients reach the public listener: as the settings say, else as far as can be told from here."""
+        if self._public_url:
+            return self._public_url
         host = request.url.hostname or "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
-    async def _visit(self, request: Request, *, changes: bool) -> Visit | Response:
-        self.entrance.guard.check_host(request.headers.raw)
-        session = await self.entrance.session(request, active=True)
-        if session is None:
-            return RedirectResponse(_sign_in(request), 303, HEADERS)
+    async def _checked(self, visit: Visit, *, changes: bool) -> Visit:
+        """With its form, where it sent one. Whoever tries to change what they may not is in the audit log."""
+        request = visit.request
         try:
-            form = await self._form(request, session)
-            self.entrance.guard.check_role(session.admin, changes=changes)
+            form = await self._form(visit) if request.method == "POST" else {}
+            self.entrance.guard.check_role(visit.admin, changes=changes)
         except GatewayError as error:
-            if changes:
-                write_audit(
-                    session.admin, f"{request.method} {request.scope['route'].path}", {}, row_of(error).status
-                )
+            if changes and request.method == "POST":
+                write_audit(visit.admin, f"POST {request.scope['route'].path}", {}, row_of(error).status)
             raise
-        return Visit(request, session.admin, session, form)
+        return replace(visit, form=form)
 
-    async def _form(self, request: Request, session: Session) -> Form:
-        if request.method != "POST":
-            return {}
-        form = read_form(request.headers.get("content-type", ""), await request.body())
-        if not is_csrf(session, form.get("csrf", "")):
-            raise AdminForbidden("This form is not from this session. Go back, load the page anew, and try again.")
+    async def _form(self, visit: Visit) -> Form:
+        check_source(visit.request)
+        form = read_form(visit.request.headers.get("content-type", ""), await visit.request.body())
+        if not is_csrf(visit.session, form.get("csrf", "")):
+            raise AdminForbidden("This form is not of this session. Go back, load the page anew, and try again.")
         return form
 
 
@@ -183,9 +186,11 @@ def own_path(text: str) -> str:
 
 
 def _sign_in(request: Request) -> str:
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    wanted = target if request.method in ("GET", "HEAD") else "/"
-    return SIGN_IN if wanted == "/" else f"{SIGN_IN}?next={quote(wanted, safe='/')}"
+    """Where whoever is not signed in goes, to come back after it; what a form said is lost."""
+    told: dict[str, str] = {"ended": "1"} if COOKIE in request.cookies else {}
+    if request.method in ("GET", "HEAD") and request.url.path != "/":
+        told["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return f"{SIGN_IN}?{urlencode(told)}" if told else SIGN_IN
 
 
 def _csrf_field(session: Session | None) -> Markup:
