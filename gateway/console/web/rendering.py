@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 SPANS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
+NOTHING = "–"
 SOON = 14 * 86_400
 """Seconds before its end at which a key is said to end soon."""
 
@@ -22,9 +23,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(count=count, decimal=decimal, percent=percent, seconds=seconds, duration=duration)
-    found.filters.update(day=day, moment=moment, iso=iso, since=since, key_state=key_state)
-    found.filters.update(sentence=sentence)
+    found.filters.update({each.__name__: each for each in FILTERS})
     found.globals.update(bar=bar)
     return found
 
@@ -46,18 +45,30 @@ def sentence(text: str) -> str:
 
 def count(number: float | None) -> str:
     """A whole number with its thousands apart: 12,345."""
-    return "–" if number is None else f"{number:,.0f}"
+    return NOTHING if number is None else f"{number:,.0f}"
+
+
+def rate(per_second: float) -> str:
+    """Something a second: 0.02, 1.4, 120."""
+    if per_second >= 99.95:
+        return count(per_second)
+    return f"{per_second:.{2 if 0 < per_second < 0.0995 else 1}f}"
+
+
+def clock(moment: str) -> str:
+    """The time of day of what JSON tells as 2030-01-31T12:34:56Z."""
+    return moment[11:19]
 
 
 def decimal(number: float | None) -> str:
     """As few digits as tell it: 0.5, 20."""
-    return "–" if number is None else f"{number:,.6g}"
+    return NOTHING if number is None else f"{number:,.6g}"
 
 
 def percent(ratio: float | None) -> str:
     """A ratio of 0 to 1: 98.4 %. What is not all is never said to be all."""
     if ratio is None:
-        return "–"
+        return NOTHING
     tenths = int(ratio * 1_000) if ratio > 0.5 else round(ratio * 1_000)
     return f"{tenths / 10:.1f} %" if 0 < ratio < 1 else f"{ratio:.0%}".replace("%", " %")
 
@@ -65,7 +76,7 @@ def percent(ratio: float | None) -> str:
 def seconds(duration: float | None) -> str:
     """How long a request took, to two or three digits: 0.4 ms, 23 ms, 1.20 s."""
     if duration is None:
-        return "–"
+        return NOTHING
     if duration < 0.0995:
         return f"{duration * 1_000:.{1 if duration < 0.00995 else 0}f} ms"
     return f"{duration * 1_000:.0f} ms" if duration < 0.9995 else f"{duration:.{2 if duration < 9.995 else 0}f} s"
@@ -81,12 +92,12 @@ def duration(length: float) -> str:
 
 def day(when: datetime | None) -> str:
     """2030-01-31, by UTC."""
-    return "–" if when is None else when.astimezone(UTC).date().isoformat()
+    return NOTHING if when is None else when.astimezone(UTC).date().isoformat()
 
 
 def moment(when: datetime | float | None) -> str:
     """2030-01-31 12:34, by UTC."""
-    return "–" if when is None else f"{_datetime(when):%Y-%m-%d %H:%M}"
+    return NOTHING if when is None else f"{_datetime(when):%Y-%m-%d %H:%M}"
 
 
 def iso(when: datetime | float) -> str:
@@ -122,3 +133,6 @@ def _datetime(when: datetime | float) -> datetime:
 
 def _several(number: float, name: str) -> str:
     return f"{number:,.6g} {name}{'' if number == 1 else 's'}"
+
+
+FILTERS = (clock, count, day, decimal, duration, iso, key_state, moment, percent, rate, seconds, sentence, since)
