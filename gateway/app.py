@@ -34,11 +34,12 @@ from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
-from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
+from gateway.console.routes import Endpoint, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, overview_page, sign_in
+from gateway.console.web import assets, overview_page
 from gateway.console.web.keys_pages import KeysPages
+from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
 from gateway.errand import Errands
@@ -226,14 +227,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         usage,
         lifecycle,
     )
-    entrance = Entrance(guard, sessions)
     operations = _operations(parts, profile, marks, clock)
-    admin = [
-        *routes(entrance, operations, __version__),
-        Route("/metrics", guarded(guard, _metrics(parts))),
-        *_console(settings, entrance, operations, admission, clock),
-    ]
-    return Application(public, Starlette(routes=admin, exception_handlers=HANDLERS), lifecycle)
+    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
 
 
 def _guard(settings: Settings) -> Guard:
@@ -261,20 +256,21 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
     return [*tenants.operations, *fleet.operations, *explain.operations]
 
 
-def _console(
-    settings: Settings, entrance: Entrance, operations: list[Operation], admission: Admission, clock: Clock
-) -> list[Route]:
-    """The web pages."""
+def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock: Clock) -> Starlette:
+    """The admin API, the console, and the metrics."""
+    settings = parts.settings
     web = Web(entrance, operations, __version__, settings.public_url, settings.port)
-    tenants, keys = TenantsPages(web, clock.now), KeysPages(web, clock.now)
-    enter = sign_in.SignIn(web, admission, _trusted(settings), settings.session_secure)
-    return [
-        *enter.routes,
+    sign_in = SignIn(web, parts.admission, _trusted(settings), settings.session_secure)
+    found = [
+        *routes(entrance, operations, __version__),
+        Route("/metrics", guarded(entrance.guard, _metrics(parts))),
+        *sign_in.routes,
         *overview_page.routes(web),
-        *tenants.routes,
-        *keys.routes,
+        *TenantsPages(web, clock.now).routes,
+        *KeysPages(web, clock.now).routes,
         *assets.routes(entrance.guard),
     ]
+    return Starlette(routes=found, exception_handlers={404: web.out_of_place, 405: web.out_of_place})
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:

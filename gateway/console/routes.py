@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -64,9 +63,6 @@ async def out_of_place(_: Request, error: Exception) -> Response:
         allowed = (error.headers or {}).get("Allow", "GET").encode()
         return refused(MethodNotAllowed("This method is not served here", allow=allowed))
     return refused(NotFound("There is nothing here; see /docs"))
-
-
-HANDLERS: Mapping[Any, Any] = {404: out_of_place, 405: out_of_place}
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

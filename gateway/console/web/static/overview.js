@@ -101,9 +101,11 @@ function point(index) {
 
 function showReadout() {
   const each = pointed === null ? null : seen?.minutes[pointed];
-  put(readout, !each ? "" : `${each.at.slice(11, 16)} UTC: ${count(each.requests)} requests, ${count(each.cached)} from the cache` +
-    (each.ratio === null ? "" : ` (${percent(each.ratio)})`) +
-    `, ${count(each.called)} with a call, ${count(each.lost)} refused or failed; ${count(each.calls)} upstream calls`);
+  put(readout, !each ? "" : [
+    `${each.at.slice(11, 16)} UTC`, `${count(each.requests)} requests`,
+    `${count(each.cached)} from the cache${each.ratio === null ? "" : ` (${percent(each.ratio)})`}`,
+    `${count(each.called)} with a call`, `${count(each.lost)} refused or failed`, `${count(each.calls)} calls`,
+  ].join(" · "));
 }
 
 async function ask() {
@@ -132,7 +134,7 @@ function found() {
 }
 
 function missed() {
-  if (document.hidden) return;
+  if (document.hidden || over) return;
   since ??= new Date().toISOString();
   lost.hidden = false;
   put(lost, `The gateway is not reachable since ${clock(since)} UTC. These are the last numbers; it is asked again and again.`);
@@ -158,4 +160,10 @@ async function go() {
 }
 
 document.addEventListener("visibilitychange", go);
+addEventListener("pagehide", () => { over = true; });
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  over = false;
+  go();
+});
 go();
