@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -23,6 +23,7 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
+from gateway.call import Asker, Call
 from gateway.callers import Callers, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
@@ -53,6 +54,7 @@ from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
+from gateway.teller import Teller
 from gateway.tenants.directory import Directory
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
@@ -64,6 +66,9 @@ from gateway.upstream.gate import GateRules
 from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
+
+if TYPE_CHECKING:
+    from gateway.observe.tracing import Tracing
 
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
@@ -112,6 +117,7 @@ class Parts:
     client: UpstreamClient
     store: Store
     metrics: Metrics
+    tracing: Tracing | None
     lifecycle: Lifecycle
     sessions: Sessions
     notes: list[str]
@@ -131,16 +137,20 @@ class Parts:
             await _ended(watchers)
             await self.client.aclose()
             await self.redis.aclose()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
 
     def show(self) -> None:
         """Brings the gauges up to date."""
-        self.metrics.show(self.queue, self.store.near)
+        self.metrics.show(self.queue, self.store, self.redis)
 
     async def _shows(self) -> None:
         """Other workers are scraped through a shared directory, without being asked."""
         while True:
             self.show()
+            began = asyncio.get_running_loop().time()
             await asyncio.sleep(SHOW_SECONDS)
+            self.metrics.passed(asyncio.get_running_loop().time() - began, degraded=self.queue.degraded)
 
     def _watchers(self) -> list[Any]:
         loops: list[Any] = [
@@ -186,16 +196,21 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
-    queue = _queue(settings, redis, clock)
+    queue = _queue(settings, redis, clock, metrics)
     client = _client(settings)
     no_store_counts = settings.refresh_floor == 0
     judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
-    errands = Errands(client, store, judge, clock, metrics, usage, watched=not generic)
     guard = _guard(settings)
     sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
+    tracing = _tracing(settings)
+
+    def call(asker: Asker, flight: str) -> Call:
+        return Call(metrics, usage, tracing, asker, flight)
+
+    errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
         settings,
         redis,
@@ -207,6 +222,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         client,
         store,
         metrics,
+        tracing,
         lifecycle,
         sessions,
         notes,
@@ -223,8 +239,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         errands,
         _coder(settings),
         clock,
-        metrics,
-        usage,
+        Teller(metrics, usage, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
     operations = _operations(parts, profile, marks, clock)
@@ -321,7 +336,19 @@ def _registry_broken(error: ConfigurationError) -> None:
     log.error("registry_broken", reason=error.message, consequence="the last good state stays in force")
 
 
-def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:
+def _tracing(settings: Settings) -> Tracing | None:
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        from gateway.observe.tracing import Tracing
+    except ImportError:
+        raise ConfigurationError("otlp_endpoint needs the extra: pip install 'stats-gateway[otel]'") from None
+    return Tracing.to_collector(
+        settings.otlp_endpoint, sample=settings.trace_sample, upstream=settings.trace_upstream
+    )
+
+
+def _queue(settings: Settings, redis: Client, clock: Clock, metrics: Metrics) -> Queue:
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
@@ -330,7 +357,16 @@ def _queue(settings: Settings, redis: Client, clock: Clock) -> Queue:
     budget = Budget(settings.budget_interval, settings.budget_burst)
     gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
     breaker = BreakerRules(pause=settings.breaker_pause, longest=settings.breaker_longest, probe=rules.longest_run)
-    return Queue(redis, settings.redis_prefix, budget, rules, gate, breaker=breaker, on_clock=clock.sync)
+    return Queue(
+        redis,
+        settings.redis_prefix,
+        budget,
+        rules,
+        gate,
+        breaker=breaker,
+        on_clock=clock.sync,
+        on_dispatch=metrics.dispatched,
+    )
 
 
 def _client(settings: Settings) -> UpstreamClient:

@@ -10,13 +10,14 @@ class Circuit:
     connects but the trial.
 
     ``epoch`` counts what made the connections that were there doubtful; a connection of an earlier one is
-    not used again, and what it still does counts for nothing.
+    not used again, and what it still does counts for nothing. ``errors`` counts failures, error replies included.
     """
 
     def __init__(self) -> None:
         self.is_open = False
         self.epoch = 0
         self.opened = 0
+        self.errors = 0
         self._renewed = float("-inf")
         self._closed = float("-inf")
 
@@ -25,6 +26,7 @@ class Circuit:
 
     def lost(self, epoch: int) -> bool:
         """A connection of this epoch failed; whether that opened the circuit."""
+        self.errors += 1
         if self.is_open or epoch != self.epoch:
             return False
         self.is_open = True

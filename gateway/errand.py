@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.caching.entry import Entry
@@ -12,11 +12,10 @@ from gateway.caching.invalidation import invalidated, is_unsafe
 from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
+from gateway.call import Asker, Call
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
 from gateway.judgement import Question
-from gateway.observe.metrics import Metrics
-from gateway.observe.usage import Usage
 from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
@@ -50,30 +49,27 @@ class Passage:
 class Errands:
     """The parts that every errand needs.
 
-    ``watched`` says that answers may be signs of a block or of a refused credential.
+    ``call`` begins to tell of a call, on whose behalf it is and in which flight. ``watched`` says that answers may
+    be signs of a block or of a refused credential.
     """
 
     client: UpstreamClient
     store: Store
     judge: Judge
     clock: Clock
-    metrics: Metrics
-    usage: Usage
+    call: Callable[[Asker, str], Call]
     watched: bool = True
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
 
-    def fetch(self, question: Question, access: Access, tenant: str, entries: Sequence[Entry] = ()) -> Work:
-        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm.
-
-        ``tenant`` is the id of whoever it counts for.
-        """
+    def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
+        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
         asked = conditions(entries) if entries else []
         request = UpstreamRequest(question.query.exact, _authorization(access), [*question.headers, *asked])
 
         async def work(confirm: Confirm) -> Result:
-            dispatched = self.clock.now()
+            call, dispatched = self.call(asker, question.key.flight), self.clock.now()
             try:
-                answer = await self._ask(request, confirm, tenant)
+                answer = await self._ask(request, confirm, call)
                 response = Response(
                     answer.status, answer.headers, answer.body, dispatched, self.clock.now(), answer.sound
                 )
@@ -83,30 +79,32 @@ class Errands:
             except CacheUnavailable:
                 raise
             except GatewayError as error:
-                return self._failure(question, error)
+                return self._failure(question, error, call)
             entry, stored = self.judge.judge(question, response, self.jitter())
             landing = Landing(question.key.exact, entry, stored=stored, revalidated=revalidated)
+            landing = replace(landing, flown=call.seconds, trace=call.trace)
             stores = [self.store.put(entry, response.received)] if stored else []
             return self._result(landing, stores, answer, access.credential if question.query.protected else None)
 
         return work
 
-    def passing(self, question: Question, access: Access, tenant: str, passage: Passage) -> Work:
+    def passing(self, question: Question, access: Access, asker: Asker, passage: Passage) -> Work:
         """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4)."""
         request = UpstreamRequest(
             question.query.exact, _authorization(access), question.headers, passage.method, passage.content
         )
 
         async def work(confirm: Confirm) -> Result:
-            dispatched = self.clock.now()
+            call, dispatched = self.call(asker, question.key.flight), self.clock.now()
             try:
-                answer = await self._ask(request, confirm, tenant)
+                answer = await self._ask(request, confirm, call)
             except CacheUnavailable:
                 raise
             except GatewayError as error:
-                return self._failure(question, error)
+                return self._failure(question, error, call)
             now = self.clock.now()
-            landing = Landing(question.key.exact, _unstored(question.key, answer, dispatched, now))
+            entry = _unstored(question.key, answer, dispatched, now)
+            landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
             voided: list[bytes] = []
             if is_unsafe(passage.method.decode()):
                 voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
@@ -115,22 +113,29 @@ class Errands:
 
         return work
 
-    async def _ask(self, request: UpstreamRequest, confirm: Confirm, tenant: str) -> UpstreamResponse:
+    async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: Call) -> UpstreamResponse:
+        async def confirmed() -> None:
+            await confirm()
+            call.written()
+
         try:
-            answer = await self.client.fetch(request, confirm)
+            answer = await self.client.fetch(replace(request, trace=call.headers), confirmed)
         except CacheUnavailable:
+            call.dropped("no-slot")
             raise
         except GatewayError as error:
-            self.usage.call(tenant)
-            self.metrics.upstream_calls.labels(result=type(error).__name__).inc()
+            call.ended(type(error).__name__)
             raise
-        self.usage.call(tenant)
-        self.metrics.upstream_calls.labels(result=f"{answer.status // 100}xx").inc()
+        except BaseException:
+            call.dropped("lost")
+            raise
+        call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
 
-    def _failure(self, question: Question, error: GatewayError) -> Result:
+    def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING
-        return Result(Landing(question.key.exact, error=error), sign=sign)
+        landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
+        return Result(landing, sign=sign)
 
     def _result(
         self, landing: Landing, stores: list[Invocation], answer: UpstreamResponse, credential: Credential | None

@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableM
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gateway.call import Asker
 from gateway.catalogue.query import Query
 from gateway.content import allowed as allow_value
 from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
+from gateway.observe.stages import Stages, clock
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
 Scope = MutableMapping[str, Any]
@@ -31,7 +33,8 @@ class Exchange:
     """One request: what it brought, and what was found out about it.
 
     ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
-    its own, whatever that is.
+    its own, whatever that is. ``flight`` names the flight that it waited for; ``joined`` says that it was
+    under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made.
     """
 
     method: str
@@ -44,6 +47,11 @@ class Exchange:
     tenant: Tenant = ANONYMOUS
     key_id: str | None = None
     query: Query | None = None
+    stages: Stages = field(default_factory=Stages)
+    flight: str = ""
+    joined: bool = False
+    joined_trace: str = ""
+    span: Any = None
     told: Headers = field(default_factory=list)
 
     @classmethod
@@ -57,6 +65,16 @@ class Exchange:
         exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
         exchange.told.append((b"x-request-id", request_id))
         return exchange
+
+    @property
+    def asker(self) -> Asker:
+        """On whose behalf the service is asked for this request."""
+        return Asker(self.tenant.id, self.id.decode(), self.span)
+
+    def landed(self, flown: float, trace: str, *, joined: bool) -> None:
+        """The flight that it waited for has landed."""
+        self.stages.landed, self.stages.flown = clock(), flown
+        self.joined, self.joined_trace = joined, trace
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header, empty where there is none."""

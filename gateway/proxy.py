@@ -47,18 +47,16 @@ from gateway.errors import (
 from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lifecycle import Lifecycle
-from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
-from gateway.observe.usage import Usage
+from gateway.observe.stages import clock
 from gateway.profile import Profile
+from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
 from gateway.upstream.flight import Band, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import payer_of
 from gateway.upstream.queue import Queue
 
-SPARED = frozenset({Outcome.HIT, Outcome.STALE})
-"""What was answered from the cache."""
 ASK_AGAIN = 3
 """Flights a caller joins that may end in an error that echoes another's spelling; then only its own alike join."""
 
@@ -116,8 +114,7 @@ class Proxy:
         errands: Errands,
         coder: Coder | None,
         clock: Clock,
-        metrics: Metrics,
-        usage: Usage,
+        teller: Teller,
         lifecycle: Lifecycle,
     ) -> None:
         self.rules = rules
@@ -129,23 +126,25 @@ class Proxy:
         self.errands = errands
         self.coder = coder
         self.clock = clock
-        self.metrics = metrics
-        self.usage = usage
+        self.teller = teller
         self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens on its way."""
         exchange = Exchange.of(scope, receive)
+        self.teller.began(exchange)
         try:
             answer = await self.answer(exchange)
         except GatewayError as error:
             answer = refusal_of(error)
         except ClientGone:
+            self.teller.abandoned(exchange)
             return
         except Exception:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
-        self._tell(exchange, answer)
+        self.teller.answered(exchange, answer)
+        self._tell_origin(exchange)
         if self.lifecycle.draining:
             exchange.told.append((b"connection", b"close"))
         await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
@@ -157,13 +156,16 @@ class Proxy:
             return granted
         exchange.check_method(self.rules.passed)
         await self.callers.identify(exchange)
+        exchange.stages.identified = clock()
         query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
         access = authorise(exchange.tenant, query)
         await self.callers.admit(exchange)
+        exchange.stages.admitted = clock()
         errand = self._errand(exchange, query, access)
         if exchange.method not in READS:
             return await self._pass(errand)
         decision = await self._decide_on(errand)
+        exchange.stages.looked_up = clock()
         match decision:
             case Serve(entry):
                 answer = self._stored(entry, exchange)
@@ -218,6 +220,7 @@ class Proxy:
         near = self.store.look_near(errand.key)
         decision = self._decide(errand, near)
         if isinstance(decision, Serve):
+            errand.exchange.stages.near = True
             return decision
         try:
             shared = await self.store.look_up(errand.key)
@@ -228,8 +231,10 @@ class Proxy:
     async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None) -> Answer:
         """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
         exchange, query = errand.exchange, errand.question.query
+        exchange.flight = errand.key.flight
         try:
             landing, led = await exchange.while_connected(self._land(errand, entries))
+            exchange.landed(landing.flown, landing.trace, joined=not led)
             if landing.error is not None:
                 raise landing.error
             assert landing.entry is not None
@@ -250,9 +255,9 @@ class Proxy:
     async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[Landing, bool]:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
-        tenant = errand.exchange.tenant.id
-        work = self.errands.fetch(errand.question, errand.access, tenant, entries)
-        whole = self.errands.fetch(errand.question, errand.access, tenant)
+        asker = errand.exchange.asker
+        work = self.errands.fetch(errand.question, errand.access, asker, entries)
+        whole = self.errands.fetch(errand.question, errand.access, asker)
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
@@ -276,9 +281,10 @@ class Proxy:
         return await self.queue.land(flight, errand.key.exact, payer, Band.PEOPLE, work, recheck, timeout)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
-        tenant = errand.exchange.tenant
-        work = self.errands.fetch(errand.question, errand.access, tenant.id, (entry,))
-        self.queue.refresh(errand.flight, errand.key.exact, payer_of(tenant), work, self._recheck(errand))
+        exchange = errand.exchange
+        work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
+        payer = payer_of(exchange.tenant)
+        self.queue.refresh(errand.flight, errand.key.exact, payer, work, self._recheck(errand))
 
     def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
@@ -308,13 +314,14 @@ class Proxy:
             return [each for key in keys for each in (key.entry, key.error)]
 
         passage = Passage(exchange.method.encode(), content, self.rules.authorities | hosts, keys_of)
-        work = self.errands.passing(errand.question, access, exchange.tenant.id, passage)
+        work = self.errands.passing(errand.question, access, exchange.asker, passage)
         flight = f"{errand.flight}.{secrets.token_hex(8)}"
         landing, _ = await exchange.while_connected(
             self.queue.land(
                 flight, flight, payer_of(exchange.tenant), Band.PEOPLE, work, _nothing, self.rules.caller_timeout
             )
         )
+        exchange.landed(landing.flown, landing.trace, joined=False)
         if landing.error is not None:
             raise landing.error
         assert landing.entry is not None
@@ -345,22 +352,6 @@ class Proxy:
         public = exchange.tenant.anonymous
         now = self.clock.now()
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
-
-    def _tell(self, exchange: Exchange, answer: Answer) -> None:
-        family = "none" if exchange.query is None else exchange.query.family
-        self.metrics.requests.labels(family=family, outcome=answer.outcome, status=answer.status).inc()
-        self.usage.request(exchange.tenant.id, exchange.key_id, hit=answer.outcome in SPARED)
-        self._tell_origin(exchange)
-        if answer.outcome is not Outcome.HIT:
-            log.info(
-                "request",
-                request_id=exchange.id.decode(),
-                tenant=exchange.tenant.id,
-                family=family,
-                outcome=answer.outcome,
-                status=answer.status,
-                **({"detail": answer.detail} if answer.detail else {}),
-            )
 
     def _tell_origin(self, exchange: Exchange) -> None:
         """Lets a tenant's own pages read the answer, refusals too; one without a tenant, anybody's pages."""

@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 
 from gateway.circuit import Circuit
 
@@ -76,6 +76,7 @@ class Watched(AbstractConnection):
             async with asyncio.timeout_at(self.deadline if timeout is None else None):
                 return await super().read_response(disable_decoding, timeout, **options)
         except ResponseError as error:
+            self.pool.circuit.errors += not isinstance(error, NoScriptError)
             if "READONLY" in f"{type(error).__name__} {error}".upper():
                 self.pool.circuit.demoted(now())
             raise

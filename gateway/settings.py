@@ -187,8 +187,14 @@ class Settings(BaseSettings):
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
+    log_hits: float = Field(0.01, ge=0, le=1, description="share of plain hits that the log has a line of")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
+    otlp_endpoint: str = Field(
+        "", description="URL to which spans are sent (OTLP over HTTP, …/v1/traces); needs stats-gateway[otel]"
+    )
+    trace_sample: float = Field(1.0, ge=0, le=1, description="share of traces begun here that are recorded")
+    trace_upstream: bool = Field(False, description="whether the service is told of traces (traceparent)")
 
     @field_validator("upstream")
     @classmethod
@@ -204,11 +210,20 @@ class Settings(BaseSettings):
     @classmethod
     def _public_url_is_a_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if value and (
-            parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment
-        ):
+        plain = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        if value and not plain:
             raise ValueError("must be an http:// or https:// URL without query or fragment")
         return value.rstrip("/")
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("must be an http:// or https:// URL")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes one")
+        return value
 
     @field_validator("budget")
     @classmethod

@@ -16,6 +16,7 @@ class NearCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
+        self.evicted = 0
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def __len__(self) -> int:
@@ -57,6 +58,7 @@ class NearCache:
         while self.bytes > self.max_bytes:
             _, oldest = self._records.popitem(last=False)
             self.bytes -= _size(oldest)
+            self.evicted += 1
 
 
 def _size(record: Record) -> int:

@@ -1,71 +1,210 @@
-"""Metrics: what Prometheus scrapes from the admin listener."""
+"""Metrics: what Prometheus scrapes from the admin listener. ``docs/metrics.md`` says what each means."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from gateway import __version__
+from gateway.upstream.flight import Band
 
 if TYPE_CHECKING:
-    from gateway.caching.near import NearCache
+    from gateway.caching.store import Store
+    from gateway.observe.outcome import Outcome
+    from gateway.redis_client import Client
     from gateway.upstream.queue import Queue
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+MOST_TENANTS = 200
+OTHER = "other"
+"""The label of all tenants beyond those."""
+ANSWERING = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Bounds in seconds for what may be a hit or wait for the service."""
+ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+"""Bounds in seconds for the service's own time."""
+WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Bounds in seconds for a job's wait in the queue."""
+
+
+class TenantNames:
+    """The first tenants seen keep their name as a label, all others share one: series stay bounded."""
+
+    def __init__(self, most: int = MOST_TENANTS) -> None:
+        self._most = most
+        self._seen: set[str] = set()
+
+    def label(self, tenant: str) -> str:
+        """The tenant's id, or ``other``."""
+        if tenant in self._seen:
+            return tenant
+        if len(self._seen) >= self._most:
+            return OTHER
+        self._seen.add(tenant)
+        return tenant
+
+
+class Total:
+    """A counter that follows a number which only grows and is kept elsewhere."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._last = 0.0
+
+    def reached(self, value: float) -> None:
+        """The number is ``value`` now."""
+        if value > self._last:
+            self._counter.inc(value - self._last)
+            self._last = value
 
 
 class Metrics:
-    """One instance's counters and gauges. Labels are bounded: never paths, item ids or keys."""
+    """One instance's counters, gauges and histograms. Labels are bounded: never paths, item ids or keys."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "stats_gateway_requests",
-            "Requests answered, by family, outcome and status.",
-            ["family", "outcome", "status"],
-            registry=self.registry,
-        )
-        self.upstream_calls = Counter(
-            "stats_gateway_upstream_calls",
-            "Requests written to the service, by what came of them.",
-            ["result"],
-            registry=self.registry,
-        )
-        self.waiters = self._gauge("stats_gateway_flight_waiters", "Callers who wait for a flight.")
-        self.flights = self._gauge("stats_gateway_flights", "Flights that have not landed.")
-        self.led = self._gauge("stats_gateway_flights_led", "Flights that a process here asks the service for.")
-        self.depth = self._gauge(
-            "stats_gateway_queue_depth", "Jobs queued in the whole fleet, when last seen.", "max"
-        )
-        self.gate = self._gauge(
-            "stats_gateway_gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "max"
-        )
-        self.refused = self._gauge(
-            "stats_gateway_credentials_refused", "Credentials that the service refuses, when last seen.", "max"
-        )
-        self.degraded = self._gauge("stats_gateway_degraded", "Processes that have to do without Redis.")
-        self.near_bytes = self._gauge("stats_gateway_near_cache_bytes", "Bytes in the near cache.")
+        if SHARED_FOLDER not in os.environ:
+            ProcessCollector(registry=self.registry)
+        self._tenants = TenantNames()
+        self._requests: dict[tuple[str, str, int, str], Counter] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._of_requests()
+        self._of_the_upstream()
+        self._of_the_cache()
+        self._of_the_fleet()
+        self._gauge("build_info", "Always 1; the label tells the version.", "livemax", ["version"]).labels(
+            version=__version__
+        ).set(1)
 
-    def show(self, queue: Queue, near: NearCache) -> None:
-        """Sets the gauges to what they are now."""
+    # What is counted as it happens
+
+    def request(self, family: str, outcome: Outcome, status: int, tenant: str, seconds: float) -> None:
+        """One answered request."""
+        label = self._tenants.label(tenant)
+        series = (family, outcome.value, status, label)
+        counter = self._requests.get(series)
+        if counter is None:
+            counter = self._requests[series] = self.requests.labels(family, outcome.value, str(status), label)
+            self._durations[outcome.value] = self.request_duration.labels(outcome.value)
+        counter.inc()
+        self._durations[outcome.value].observe(seconds)
+
+    def upstream_call(self, result: str, tenant: str, seconds: float) -> None:
+        """One request written to the service, what came of it, and how long that took."""
+        self.upstream_calls.labels(result, self._tenants.label(tenant)).inc()
+        self.upstream_duration.labels(result).observe(seconds)
+
+    def dispatched(self, band: Band, waited: float) -> None:
+        """A job's turn came after ``waited`` seconds."""
+        self.queue_wait.labels(band.name.lower()).observe(waited)
+
+    # What is looked up when it is asked for
+
+    def show(self, queue: Queue, store: Store, redis: Client) -> None:
+        """Brings what is kept elsewhere up to date."""
         self.waiters.set(queue.waiters)
         self.flights.set(queue.flights)
         self.led.set(queue.led)
-        self.depth.set(queue.depth)
+        for band in Band:
+            self.depth.labels(band.name.lower()).set(queue.depths[band])
+        self.processes.set(queue.fleet)
+        self.rate.set(queue.budget.rate)
         self.gate.set(queue.gate_closed_for)
         self.refused.set(queue.breaker.count)
         self.degraded.set(queue.degraded)
-        self.near_bytes.set(near.bytes)
+        self.near_bytes.set(store.near.bytes)
+        self.near_entries.set(len(store.near))
+        self.evictions.reached(store.near.evicted)
+        self.undecodable.reached(store.undecodable)
+        self.refusals.reached(queue.breaker.refusals)
+        self.closings.reached(queue.gate.closings)
+        circuit = getattr(redis.connection_pool, "circuit", None)
+        if circuit is not None:
+            self.redis_errors.reached(circuit.errors)
 
-    def _gauge(self, name: str, text: str, mode: str = "livesum") -> Gauge:
-        return Gauge(name, text, registry=self.registry, multiprocess_mode=mode)  # type: ignore[arg-type]
+    def passed(self, seconds: float, *, degraded: bool) -> None:
+        """So much time passed, with Redis or without."""
+        if degraded:
+            self.degraded_seconds.inc(seconds)
 
     def render(self) -> bytes:
         """The text exposition format; of all workers where they share a directory."""
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        folder = os.environ.get(SHARED_FOLDER)
         if folder is None:
             return generate_latest(self.registry)
         together = CollectorRegistry()
         MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _of_requests(self) -> None:
+        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", "tenant"])
+        self.request_duration = self._histogram(
+            "request_duration_seconds", "From a request's head to its answer's.", ANSWERING, ["outcome"]
+        )
+        self.abandoned = self._counter("requests_abandoned", "Requests whose client left before the answer.")
+        self.joined = self._counter("flights_joined", "Requests answered by a flight that was under way already.")
+
+    def _of_the_upstream(self) -> None:
+        self.upstream_calls = self._counter(
+            "upstream_calls", "Requests written to the service, by what came of them.", ["result", "tenant"]
+        )
+        self.upstream_duration = self._histogram(
+            "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, ["result"]
+        )
+        self.queue_wait = self._histogram(
+            "queue_wait_seconds", "From a job's submission to its turn.", WAITING, ["band"]
+        )
+        self.rate = self._gauge(
+            "budget_calls_per_second", "Upstream calls that the whole fleet may make; +Inf: any.", "livemax"
+        )
+        self.refusals = Total(self._counter("credential_refusals", "Times that the service refused a credential."))
+        self.closings = Total(self._counter("gate_closings", "Times that this instance saw the gate close."))
+
+    def _of_the_cache(self) -> None:
+        hits = self._counter("cache_hits", "Requests answered by what was stored, by where it was.", ["cache"])
+        self.near_hits, self.shared_hits = hits.labels("near"), hits.labels("shared")
+        self.near_bytes = self._gauge("near_cache_bytes", "Bytes in the near cache.")
+        self.near_entries = self._gauge("near_cache_entries", "Records in the near cache.")
+        self.evictions = Total(
+            self._counter("near_cache_evictions", "Records that left the near cache for want of room.")
+        )
+        self.undecodable = Total(
+            self._counter("undecodable_records", "Records in Redis that could not be read, and were misses.")
+        )
+        self.redis_errors = Total(self._counter("redis_errors", "Failures of Redis connections and commands."))
+        self.degraded = self._gauge("degraded", "Processes that have to do without Redis.")
+        self.degraded_seconds = self._counter("degraded_seconds", "Time spent without Redis, by all processes.")
+
+    def _of_the_fleet(self) -> None:
+        self.waiters = self._gauge("flight_waiters", "Callers who wait for a flight.")
+        self.flights = self._gauge("flights", "Flights that have not landed.")
+        self.led = self._gauge("flights_led", "Flights that a process here asks the service for.")
+        self.depth = self._gauge(
+            "queue_depth", "Jobs queued in the whole fleet, when last seen.", "livemax", ["band"]
+        )
+        self.processes = self._gauge("fleet_processes", "Processes of the fleet, when last seen.", "livemax")
+        self.gate = self._gauge(
+            "gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "livemax"
+        )
+        self.refused = self._gauge(
+            "credentials_refused", "Credentials that are not used at present, when last seen.", "livemax"
+        )
+
+    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
+        return Counter(f"stats_gateway_{name}", text, labels or [], registry=self.registry)
+
+    def _gauge(self, name: str, text: str, mode: str = "livesum", labels: list[str] | None = None) -> Gauge:
+        return Gauge(
+            f"stats_gateway_{name}",
+            text,
+            labels or [],
+            registry=self.registry,
+            multiprocess_mode=mode,  # type: ignore[arg-type]
+        )
+
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...], labels: list[str]) -> Histogram:
+        return Histogram(f"stats_gateway_{name}", text, labels, registry=self.registry, buckets=bounds)

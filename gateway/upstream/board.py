@@ -177,7 +177,9 @@ class Board:
             closing = round(self.gate.untold(time.monotonic()) / MICRO)
             reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
             now, processes, queued, running, wait, refused = self._heard(reply)
-            return Pulse(int(now) * MICRO, processes, queued, running, _wait(wait), _pauses(refused))
+            people, left, refreshes = (int(each) for each in queued)
+            depths = (people, left, refreshes)
+            return Pulse(int(now) * MICRO, processes, depths, running, _wait(wait), _pauses(refused))
 
     async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
         """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""

@@ -44,12 +44,14 @@ class Breaker:
 
     The fleet's are in Redis (``lua/breaker.lua``) and spread with each sign of life and by message; without
     Redis each process judges on its own. ``clock`` is monotonic.
+    ``refusals`` counts those that flights of this process met with.
     """
 
     def __init__(self, rules: BreakerRules, ask: Ask, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.rules = rules
         self._ask = ask
         self._clock = clock
+        self.refusals = 0
         self._until: dict[str, float] = {}
         self._held: set[str] = set()
         self._levels: dict[str, int] = {}
@@ -96,6 +98,7 @@ class Breaker:
             return None
         name = verdict.fingerprint
         self._probes.pop(name, None)
+        self.refusals += verdict.refused
         if not verdict.refused:
             self.heard(name, None)
         elif not self._paused_for(name):

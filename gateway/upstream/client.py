@@ -62,7 +62,7 @@ class UpstreamRequest:
     """What is asked. ``target`` is in origin form as the client wrote it, and goes out so, byte for byte.
 
     ``authorization`` is the credential's ready header value. Of ``headers`` those are sent that the client's
-    header policy lets through. ``content`` is sent with its length.
+    header policy lets through. ``content`` is sent with its length, ``trace`` as it is.
     """
 
     target: bytes
@@ -70,6 +70,7 @@ class UpstreamRequest:
     headers: Sequence[tuple[bytes, bytes]] = ()
     method: bytes = b"GET"
     content: bytes = field(default=b"", repr=False)
+    trace: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,7 @@ class UpstreamClient:
         async with self._pool.stream(
             request.method,
             self._url(request.target),
-            headers=self._policy.outgoing(
-                request.headers, self._base.netloc, request.authorization, content=bool(content)
-            ),
+            headers=self._headers(request, content=bool(content)),
             content=content,
             extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
         ) as response:
@@ -167,6 +166,14 @@ class UpstreamClient:
 
     def __repr__(self) -> str:
         return f"<UpstreamClient {self._base} {self._pool!r}>"
+
+    def _headers(self, request: UpstreamRequest, *, content: bool) -> Headers:
+        given = request.headers
+        if request.trace:
+            ours = {name for name, _ in request.trace}
+            given = [pair for pair in given if pair[0].lower() not in ours]
+        headers = self._policy.outgoing(given, self._base.netloc, request.authorization, content=content)
+        return [*headers, *request.trace]
 
     def _url(self, target: bytes) -> httpcore2.URL:
         base = self._base

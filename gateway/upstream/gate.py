@@ -48,12 +48,13 @@ class Gate:
 
     Closing only ever extends; only the answer to a probe opens, since flights that set out before the block
     say nothing about whether it is over. ``held`` says that somebody keeps it closed by hand, as far as the
-    fleet was last heard.
+    fleet was last heard; ``closings`` counts how often it was seen to close.
     """
 
     def __init__(self, rules: GateRules) -> None:
         self.rules = rules
         self.held = False
+        self.closings = 0
         self._until: float | None = None
         self._level = 0
         self._resets = 0
@@ -88,6 +89,7 @@ class Gate:
         if self._untold and self._paused_for(now) > remaining:
             return
         self._untold = self._probing = False
+        self.closings += self._until is None and remaining > 0
         self._until = now + remaining if remaining > 0 else None
         if remaining <= 0:
             self._level = 0
@@ -119,6 +121,7 @@ class Gate:
         """Those who set out before it closed extend the pause, but it does not grow with each of them."""
         if probe or self._until is None:
             self._level += 1
+        self.closings += self._until is None
         until = now + self.rules.pause_of(max(1, self._level), retry_after)
         self._until = until if self._until is None else max(self._until, until)
         self._untold, self._probing = True, False

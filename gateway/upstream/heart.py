@@ -17,17 +17,22 @@ log = structlog.get_logger("gateway")
 class Heart:
     """Beats every ``period`` seconds and hands each pulse on.
 
-    ``fleet`` and ``depth`` are the processes and the queued jobs when last seen, ``degraded`` whether the last
-    sign of life was lost: Redis does not answer, or does not let anything be written.
+    ``fleet`` and ``depths`` are the processes and the queued jobs by band when last seen, ``degraded`` whether the
+    last sign of life was lost: Redis does not answer, or does not let anything be written.
     """
 
     def __init__(self, board: Board, period: float, on_pulse: Callable[[Pulse], None]) -> None:
         self.fleet = 1
-        self.depth = 0
+        self.depths = (0, 0, 0)
         self.degraded = False
         self._board = board
         self._period = period
         self._on_pulse = on_pulse
+
+    @property
+    def depth(self) -> int:
+        """Queued jobs of all bands, when last seen."""
+        return sum(self.depths)
 
     async def beat(self) -> bool:
         """A sign of life; whether Redis took it."""
@@ -37,7 +42,7 @@ class Heart:
             self._found(lost=True, reason=error.message)
             return False
         self._found(lost=False)
-        self.fleet, self.depth = pulse.processes, pulse.queued
+        self.fleet, self.depths = pulse.processes, pulse.queued
         self._on_pulse(pulse)
         return True
 

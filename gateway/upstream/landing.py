@@ -17,7 +17,7 @@ class Landing:
 
     ``exact`` is the leader's exact request: an error answer echoes it, so only those who asked the very same
     may have it. ``stored`` says that the entry is in the cache, ``revalidated`` that the service confirmed it
-    (RFC 9111 §4.3.3).
+    (RFC 9111 §4.3.3). ``flown`` is how many seconds the service took, ``trace`` the call's place in its trace.
     """
 
     exact: str
@@ -25,6 +25,8 @@ class Landing:
     error: GatewayError | None = None
     stored: bool = False
     revalidated: bool = False
+    flown: float = 0.0
+    trace: str = ""
 
     def answers(self, exact: str) -> bool:
         """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
@@ -44,6 +46,8 @@ class _Wire(msgspec.Struct, array_like=True):
     retry_after: float | None
     stored: bool
     revalidated: bool = False
+    flown: float = 0.0
+    trace: str = ""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -63,6 +67,8 @@ def encode(landing: Landing) -> bytes:
             retry_after=None if error is None else error.retry_after,
             stored=landing.stored,
             revalidated=landing.revalidated,
+            flown=landing.flown,
+            trace=landing.trace,
         )
     )
 
@@ -74,6 +80,8 @@ def decode(data: bytes) -> Landing | None:
     except msgspec.DecodeError:
         return None
     if wire.error is None:
-        return Landing(wire.exact, wire.entry, None, wire.stored, wire.revalidated)
-    kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
-    return Landing(wire.exact, None, kind(wire.message, retry_after=wire.retry_after))
+        error = None
+    else:
+        kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
+        error = kind(wire.message, retry_after=wire.retry_after)
+    return Landing(wire.exact, wire.entry, error, wire.stored, wire.revalidated, wire.flown, wire.trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 GUARD_SECONDS = 0.020
@@ -22,6 +23,11 @@ class Budget:
     @property
     def guard(self) -> float:
         return 0.0 if self.interval is None else min(GUARD_SECONDS, GUARD_SHARE * self.interval)
+
+    @property
+    def rate(self) -> float:
+        """Calls a second; infinite when unlimited."""
+        return math.inf if self.interval is None else 1 / self.interval
 
     @property
     def spacing(self) -> float:

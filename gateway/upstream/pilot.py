@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
@@ -13,7 +14,7 @@ from gateway.upstream import landing as landings
 from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.dispatcher import Dispatcher
-from gateway.upstream.flight import Claim, Flight, Result
+from gateway.upstream.flight import Band, Claim, Flight, Result
 from gateway.upstream.gate import Gate, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
@@ -31,6 +32,10 @@ RETELL = (0.0, *tuple(0.2 * 2**n for n in range(6)))
 """Seconds between attempts to tell of a landing while Redis does not answer."""
 
 
+OnDispatch = Callable[[Band, float], None]
+"""Is told the band of a flight that sets out, and the seconds it waited for its turn."""
+
+
 class Pilot:
     """Submits, waits for a turn, leads or learns of another's landing, and tells of its own."""
 
@@ -45,6 +50,7 @@ class Pilot:
         dispatcher: Dispatcher,
         local: Local,
         background: Background,
+        on_dispatch: OnDispatch,
     ) -> None:
         self._board = board
         self._budget = budget
@@ -55,6 +61,7 @@ class Pilot:
         self._dispatcher = dispatcher
         self._local = local
         self._background = background
+        self._on_dispatch = on_dispatch
 
     async def fly(self, flight: Flight) -> Landing:
         """From submission to landing; never raises but when cancelled."""
@@ -150,6 +157,7 @@ class Pilot:
 
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
+        self._tell_dispatch(flight)
         result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
         # The entry before the news of it: whoever is woken finds it stored.
         try:
@@ -158,6 +166,9 @@ class Pilot:
             self._gate.judge(time.monotonic(), result.sign)
             self._background.spawn(self._land_later(self._news(claim.id, claim.token, _unblocked(result))))
         return result.landing
+
+    def _tell_dispatch(self, flight: Flight) -> None:
+        self._on_dispatch(flight.band, time.monotonic() - flight.started)
 
     def _judged(self, result: Result) -> Result:
         """The result with its verdict, where that is news to the fleet."""
@@ -192,6 +203,7 @@ class Pilot:
 
     async def _alone(self, flight: Flight) -> Landing:
         """A local flight. Redis is told of its landing all the same: others may wait for it there."""
+        self._tell_dispatch(flight)
         result = self._judged(await self._local.fly(flight))
         token = flight.token if flight.claim is None else flight.claim.token
         self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))

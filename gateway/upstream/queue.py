@@ -20,7 +20,7 @@ from gateway.upstream.landing import Landing
 from gateway.upstream.local import Local
 from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
-from gateway.upstream.pilot import Pilot
+from gateway.upstream.pilot import OnDispatch, Pilot
 from gateway.upstream.replies import Left, Pulse, Queued
 from gateway.upstream.waiting import Background, jittered, kept_alive
 
@@ -32,7 +32,8 @@ class Queue:
     """This process's flights, its dispatcher, and its signs of life.
 
     Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight
-    can lead it. ``on_clock`` is told the fleet's time with each sign of life.
+    can lead it. ``on_clock`` is told the fleet's time with each sign of life, ``on_dispatch`` of each flight that
+    sets out.
 
     ``gate`` is this process's view of the fleet's gate, ``breaker`` of the credentials that the service refuses.
     """
@@ -47,6 +48,7 @@ class Queue:
         *,
         breaker: BreakerRules | None = None,
         on_clock: Callable[[float], None] = lambda _: None,
+        on_dispatch: OnDispatch = lambda band, waited: None,
     ) -> None:
         breaker = breaker or BreakerRules(probe=rules.longest_run)
         self.budget = budget
@@ -69,6 +71,7 @@ class Queue:
             self._dispatcher,
             local,
             self._background,
+            on_dispatch,
         )
         self._loops: list[asyncio.Task[None]] = []
         self._on_clock = on_clock
@@ -100,6 +103,11 @@ class Queue:
     def depth(self) -> int:
         """Jobs queued in the whole fleet, when last seen."""
         return self._heart.depth
+
+    @property
+    def depths(self) -> tuple[int, int, int]:
+        """The same by band, in the order of ``Band``."""
+        return self._heart.depths
 
     @property
     def degraded(self) -> bool:

@@ -82,12 +82,12 @@ class Left(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued and running, and
-    the refused credentials with the seconds left of their pauses, negative while held by hand."""
+    """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued (by band) and running,
+    and the refused credentials with the seconds left of their pauses, negative while held by hand."""
 
     now: float
     processes: int
-    queued: int
+    queued: tuple[int, int, int]
     running: int
     wait: Wait
     refused: Mapping[str, float] = field(default_factory=dict)

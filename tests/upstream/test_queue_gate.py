@@ -69,7 +69,7 @@ async def test_while_closed_refreshes_are_dropped_and_leave_nothing(fleet: Fleet
         queue.refresh("b", "x", Payer("t"), fleet.service.work("b"), nothing)
         await until(lambda queue=queue: queue.flights == 0)  # type: ignore[misc]
     assert fleet.service.calls == ["a"]
-    assert (await one._board.beat()).queued == 0
+    assert (await one._board.beat()).queued == (0, 0, 0)
 
 
 async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None:

@@ -1,7 +1,7 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
 -- It brings along a closing of the gate that this process learnt of without Redis.
 -- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest
--- -> now, processes, queued, running, own-wait, the refused credentials, the gate's word
+-- -> now, processes, queued per band, running, own-wait, the refused credentials, the gate's word
 local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
 local closing = tonumber(ARGV[7])
@@ -45,4 +45,5 @@ if closing > 0 then close(closing, false, rules) end
 if interval > 0 then tat_of(interval, burst) end
 local own = -1
 if reaped then own = announce(interval, burst) end
-return {int(now), call('ZCARD', live), queued(), call('ZCARD', q .. ':running'), own, refused_list(), gate_word()}
+local depths = {call('ZCARD', band_key(0)), call('ZCARD', band_key(1)), call('ZCARD', band_key(2))}
+return {int(now), call('ZCARD', live), depths, call('ZCARD', q .. ':running'), own, refused_list(), gate_word()}

@@ -1,0 +1,84 @@
+"""Call: one request to the service, as metrics, usage, log and traces are told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.errors import Headers
+from gateway.observe.metrics import Metrics
+from gateway.observe.stages import clock
+from gateway.observe.usage import Usage
+
+if TYPE_CHECKING:
+    from gateway.observe.tracing import Tracing
+
+log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """On whose behalf the service is asked: the tenant it counts for, the request that began it, and its span."""
+
+    tenant: str
+    request_id: str = ""
+    span: Any = field(default=None, repr=False)
+
+
+class Call:
+    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once.
+
+    ``seconds`` is the service's own time, as far as it is known; ``trace`` the call's place in its trace.
+    """
+
+    def __init__(self, metrics: Metrics, usage: Usage, tracing: Tracing | None, asker: Asker, flight: str) -> None:
+        self._metrics = metrics
+        self._usage = usage
+        self._tracing = tracing
+        self._asker = asker
+        self._flight = flight
+        self._span: Any = None if tracing is None else tracing.call(asker.span)
+        self._began = clock()
+        self.seconds = 0.0
+
+    @property
+    def trace(self) -> str:
+        """As ``traceparent``; empty where nothing is traced."""
+        return "" if self._tracing is None else self._tracing.place(self._span)
+
+    @property
+    def headers(self) -> Headers:
+        """What the service is told of the trace."""
+        return [] if self._tracing is None else self._tracing.headers(self._span)
+
+    def written(self) -> None:
+        """The request is about to be written."""
+        self._began = clock()
+
+    def ended(self, result: str, **facts: Any) -> None:
+        """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name."""
+        self.seconds = clock() - self._began
+        asker = self._asker
+        self._usage.call(asker.tenant)
+        self._metrics.upstream_call(result, asker.tenant, self.seconds)
+        log.info(
+            "upstream_call",
+            request_id=asker.request_id,
+            tenant=asker.tenant,
+            flight=self._flight,
+            result=result,
+            **facts,
+            seconds=round(self.seconds, 6),
+            **({} if self._span is None else {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}),
+        )
+        self._end_span(result)
+
+    def dropped(self, why: str) -> None:
+        """Nothing was asked after all."""
+        self._end_span(why)
+
+    def _end_span(self, result: str) -> None:
+        if self._tracing is not None:
+            self._tracing.called(self._span, result, self._asker.tenant, self._flight)

@@ -1,0 +1,126 @@
+"""Teller: tells of each request and each upstream call: metrics, usage, one line of the log, spans."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from gateway.answer import Answer
+from gateway.catalogue.query import Family
+from gateway.exchange import Exchange
+from gateway.observe.metrics import Metrics
+from gateway.observe.outcome import Outcome
+from gateway.observe.stages import clock
+from gateway.observe.usage import Usage
+
+if TYPE_CHECKING:
+    from gateway.observe.tracing import Tracing
+
+SPARED = frozenset({Outcome.HIT, Outcome.STALE})
+"""What was answered from the cache."""
+SECRET = re.compile(r"sgw_[A-Za-z0-9_]+")
+LONGEST_PATH = 200
+
+log = structlog.get_logger("gateway")
+
+
+class Teller:
+    """``hit_sample`` is the share of plain hits that the log has a line of, evenly spread; all else has one each.
+
+    Paths are logged of known queries alone: what an unknown one holds, nobody knows.
+    """
+
+    def __init__(
+        self, metrics: Metrics, usage: Usage, tracing: Tracing | None = None, *, hit_sample: float = 0.0
+    ) -> None:
+        self.metrics = metrics
+        self.usage = usage
+        self.tracing = tracing
+        self._hit_sample = hit_sample
+        self._hits = 0.0
+
+    def began(self, exchange: Exchange) -> None:
+        """A request has come in."""
+        if self.tracing is not None:
+            exchange.span = self.tracing.request(exchange.method, exchange.headers)
+
+    def answered(self, exchange: Exchange, answer: Answer) -> None:
+        """A request's answer is there."""
+        ended = clock()
+        outcome, tenant = answer.outcome, exchange.tenant.id
+        family = "none" if exchange.query is None else exchange.query.family.value
+        seconds = ended - exchange.stages.began
+        self.metrics.request(family, outcome, answer.status, tenant, seconds)
+        self.usage.request(tenant, exchange.key_id, hit=outcome in SPARED)
+        if outcome in SPARED and not exchange.stages.landed:
+            (self.metrics.near_hits if exchange.stages.near else self.metrics.shared_hits).inc()
+        elif exchange.joined:
+            self.metrics.joined.inc()
+        if outcome is not Outcome.HIT:
+            self._log(exchange, answer, family, ended)
+        elif self._hit_sample:
+            self._hits += self._hit_sample
+            if self._hits >= 1:
+                self._hits -= 1
+                self._log(exchange, answer, family, ended, sampled=self._hit_sample)
+        if self.tracing is not None:
+            self._trace(exchange, answer, family)
+
+    def abandoned(self, exchange: Exchange) -> None:
+        """A request's client left before there was an answer."""
+        self.metrics.abandoned.inc()
+        log.info("request_abandoned", **_who(exchange), stages=exchange.stages.seconds(clock()))
+        if self.tracing is not None:
+            self.tracing.answered(exchange.span, exchange.method, exchange.stages, "", {}, failed=False)
+
+    def _log(self, exchange: Exchange, answer: Answer, family: str, ended: float, **more: Any) -> None:
+        told = log.warning if answer.outcome is Outcome.FAILED else log.info
+        facts: dict[str, Any] = _who(exchange)
+        facts |= {"method": exchange.method, "family": family}
+        if exchange.query is not None and exchange.query.family is not Family.UNKNOWN:
+            facts["path"] = shown_path(exchange.path)
+        facts |= {"outcome": answer.outcome.value, "status": answer.status}
+        if answer.detail:
+            facts["detail"] = answer.detail
+        if exchange.flight:
+            facts["flight"] = exchange.flight
+        elif answer.outcome in SPARED:
+            facts["cache"] = "near" if exchange.stages.near else "shared"
+        seconds = round(ended - exchange.stages.began, 6)
+        told("request", **facts, seconds=seconds, stages=exchange.stages.seconds(ended), **more)
+
+    def _trace(self, exchange: Exchange, answer: Answer, family: str) -> None:
+        assert self.tracing is not None
+        attributes: dict[str, str | int] = {
+            "http.request.method": exchange.method,
+            "http.response.status_code": answer.status,
+            "stats_gateway.request_id": exchange.id.decode(),
+            "stats_gateway.tenant": exchange.tenant.id,
+            "stats_gateway.family": family,
+            "stats_gateway.outcome": answer.outcome.value,
+        }
+        if answer.detail:
+            attributes["stats_gateway.detail"] = answer.detail
+        if exchange.flight:
+            attributes["stats_gateway.flight"] = exchange.flight
+        joined = exchange.joined_trace if exchange.joined else ""
+        failed = answer.outcome is Outcome.FAILED or answer.status >= 500
+        name = f"{exchange.method} {family}"
+        self.tracing.answered(exchange.span, name, exchange.stages, joined, attributes, failed=failed)
+
+
+def shown_path(path: bytes) -> str:
+    """A path fit for the log: bounded, printable, and without anything that looks like a key."""
+    text = path[:LONGEST_PATH].decode("latin-1")
+    return SECRET.sub("sgw_***", "".join(c if " " < c <= "~" else "?" for c in text))
+
+
+def _who(exchange: Exchange) -> dict[str, Any]:
+    who: dict[str, Any] = {"request_id": exchange.id.decode(), "tenant": exchange.tenant.id}
+    if exchange.key_id is not None:
+        who["key"] = exchange.key_id
+    if exchange.span is not None:
+        who["trace_id"] = f"{exchange.span.get_span_context().trace_id:032x}"
+    return who

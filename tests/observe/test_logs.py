@@ -1,0 +1,50 @@
+"""Logs: one form for everybody's lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SPEAKERS = """
+import logging, structlog
+from gateway.observe.logs import configure_logs
+configure_logs({level!r}, {form!r})
+structlog.get_logger("gateway").info("ours", number=1)
+structlog.get_logger("gateway.audit").info("audit", who="me")
+logging.getLogger("uvicorn.error").warning("theirs %d", 2)
+logging.getLogger("uvicorn.access").info("GET /secret")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("uvicorn.error").exception("it broke")
+"""
+
+
+def said(level: str = "info", form: str = "json") -> list[str]:
+    """What a process with these settings writes to stderr."""
+    code = SPEAKERS.format(level=level, form=form)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == ""
+    return done.stderr.splitlines()
+
+
+def test_uvicorns_lines_are_json_like_ours() -> None:
+    lines = [json.loads(line) for line in said()]
+    assert [line["event"] for line in lines] == ["ours", "audit", "theirs 2", "it broke"]
+    assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
+    assert "ZeroDivisionError" in lines[-1]["exception"]
+
+
+@pytest.mark.parametrize(
+    ("level", "events"), [("error", ["audit", "it broke"]), ("warning", ["audit", "theirs 2", "it broke"])]
+)
+def test_the_audit_is_told_at_any_level(level: str, events: list[str]) -> None:
+    assert [json.loads(line)["event"] for line in said(level)] == events
+
+
+def test_without_a_terminal_auto_is_json_and_pretty_can_be_asked_for() -> None:
+    assert all(line.startswith("{") for line in said(form="auto"))
+    assert not any(line.startswith("{") for line in said(form="pretty"))
