@@ -34,6 +34,7 @@ from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
+from gateway.console.overview import OverviewApi
 from gateway.console.routes import HANDLERS, Endpoint, guarded, routes
 from gateway.console.tenants import TenantsApi
 from gateway.errand import Errands
@@ -42,6 +43,7 @@ from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.observe.pulse import Pulse
 from gateway.observe.usage import Usage
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -106,6 +108,7 @@ class Parts:
     admission: Admission
     marks: Marks
     usage: Usage
+    pulse: Pulse
     queue: Queue
     client: UpstreamClient
     store: Store
@@ -150,6 +153,7 @@ class Parts:
             self.admission.run(),
             self.marks.follow(),
             self.usage.run(),
+            self.pulse.run(),
             self._shows(),
         ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
@@ -194,10 +198,11 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
+    pulse = Pulse(redis, settings.redis_prefix, clock.now)
     tracing = _tracing(settings)
 
     def call(asker: Asker, flight: str) -> Call:
-        return Call(metrics, usage, tracing, asker, flight)
+        return Call(metrics, usage, pulse, tracing, asker, flight)
 
     errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
@@ -207,6 +212,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         admission,
         marks,
         usage,
+        pulse,
         queue,
         client,
         store,
@@ -227,7 +233,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         errands,
         _coder(settings),
         clock,
-        Teller(metrics, usage, tracing, hit_sample=settings.log_hits),
+        Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
     guard = _guard(settings)
@@ -258,7 +264,15 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
         clock.now,
         allow_anonymous=settings.allow_anonymous,
     )
-    return [*tenants.operations, *fleet.operations, *explain.operations]
+    overview = OverviewApi(
+        parts.pulse,
+        parts.usage,
+        parts.queue,
+        parts.registry,
+        clock.now,
+        embedded=settings.redis_url.get_secret_value() == MEMORY,
+    )
+    return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
