@@ -35,6 +35,7 @@ from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
+from gateway.console.overview import OverviewApi
 from gateway.console.routes import Endpoint, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
@@ -49,6 +50,7 @@ from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.observe.pulse import Pulse
 from gateway.observe.usage import Usage
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -113,6 +115,7 @@ class Parts:
     admission: Admission
     marks: Marks
     usage: Usage
+    pulse: Pulse
     queue: Queue
     client: UpstreamClient
     store: Store
@@ -159,6 +162,7 @@ class Parts:
             self.marks.follow(),
             self.usage.run(),
             self.sessions.run(),
+            self.pulse.run(),
             self._shows(),
         ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
@@ -205,10 +209,11 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
     guard = _guard(settings)
     sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
+    pulse = Pulse(redis, settings.redis_prefix, clock.now)
     tracing = _tracing(settings)
 
     def call(asker: Asker, flight: str) -> Call:
-        return Call(metrics, usage, tracing, asker, flight)
+        return Call(metrics, usage, pulse, tracing, asker, flight)
 
     errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
@@ -218,6 +223,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         admission,
         marks,
         usage,
+        pulse,
         queue,
         client,
         store,
@@ -239,7 +245,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         errands,
         _coder(settings),
         clock,
-        Teller(metrics, usage, tracing, hit_sample=settings.log_hits),
+        Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
     operations = _operations(parts, profile, marks, clock)
@@ -268,7 +274,15 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
         clock.now,
         allow_anonymous=settings.allow_anonymous,
     )
-    return [*tenants.operations, *fleet.operations, *explain.operations]
+    overview = OverviewApi(
+        parts.pulse,
+        parts.usage,
+        parts.queue,
+        parts.registry,
+        clock.now,
+        embedded=settings.redis_url.get_secret_value() == MEMORY,
+    )
+    return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
 
 
 def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock: Clock) -> Starlette:
