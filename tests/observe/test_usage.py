@@ -41,7 +41,9 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
         ("a:b", 2, 0, 0),
         ("reports", 4, 2, 2),
     ]
-    assert await usages[0].report(first, today(), "nobody") == []
+    assert await usages[0].report(first, today(), ["nobody"]) == []
+    assert await usages[0].report(first, today(), []) == []
+    assert await usages[0].report(first, today(), ["a:b", "nobody"]) == rows[:1]
 
 
 async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(

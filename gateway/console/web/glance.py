@@ -50,15 +50,11 @@ def troubles(told: Told) -> list[dict[str, str]]:
             found.append(("warn", "The service seemed to block us. One request finds out whether it still does."))
         case "held":
             found.append(("warn", "The gate is held by hand. The service is asked nothing until it is resumed."))
-    match told["refused_credentials"]:
-        case 0:
-            pass
-        case 1:
-            found.append(("warn", "The service refuses one credential, or it is held; it is not used."))
-        case several:
-            found.append(
-                ("warn", f"The service refuses {several} credentials, or they are held; they are not used.")
-            )
+    refused = told["refused_credentials"]
+    if refused == 1:
+        found.append(("warn", "One credential is not used: the service refuses it, or it is held."))
+    elif refused:
+        found.append(("warn", f"{refused} credentials are not used: the service refuses them, or they are held."))
     return [{"kind": kind, "text": text} for kind, text in found]
 
 

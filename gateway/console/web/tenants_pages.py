@@ -53,7 +53,8 @@ class TenantsPages:
         query = {name: value.strip() for name, value in asked.items() if value.strip()} | {"limit": str(PAGE)}
         found = await self._web.perform(visit, "GET", "/api/tenants", query=query)
         today = self._today()
-        usage = await self._usage(visit, {"first": today, "last": today})
+        shown = ",".join(each["id"] for each in found["tenants"])
+        usage = await self._usage(visit, {"first": today, "last": today, "tenant": shown})
         return self._web.render(
             visit,
             "tenants.html",
