@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
 import fakeredis
 import structlog
@@ -13,7 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from gateway.errors import CacheUnavailable, GatewayError
+from gateway.redis_cluster import ClusterClient
+from gateway.redis_place import RedisPlace
 from gateway.redis_pool import Pool
+from gateway.redis_sentinel import SentinelPool
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -37,7 +40,26 @@ def connect(settings: Settings) -> Client:
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    return Redis.from_pool(Pool(url, settings.redis_timeout, settings.redis_connections))
+    place = RedisPlace.parse(url)
+    limit, connections = settings.redis_timeout, settings.redis_connections
+    match place.kind:
+        case "cluster":
+            return ClusterClient(place, limit, connections)
+        case "sentinel":
+            password = settings.redis_sentinel_password.get_secret_value()
+            return Redis.from_pool(SentinelPool(place, limit, connections, password))
+        case "one":
+            return Redis.from_pool(Pool(place, place.hosts[0], limit, connections))
+        case _:
+            assert_never(place.kind)
+
+
+async def servers_of(client: Client) -> list[Client]:
+    """The servers that hold its keys: one, or every master of a cluster. Raises redis-py's errors."""
+    if not isinstance(client, ClusterClient):
+        return [client]
+    await client.nodes.look()
+    return client.nodes.masters()
 
 
 async def shielded(command: Coroutine[Any, Any, T]) -> T:
@@ -64,6 +86,7 @@ def redis_errors(client: Client | None = None) -> Iterator[None]:
         raise CacheUnavailable(f"the shared cache did not answer ({type(error).__name__})") from error
     except Exception as error:
         log.debug("redis_reply_unusable", error=type(error).__name__)
-        if client is not None and isinstance(client.connection_pool, Pool):
-            client.connection_pool.distrust()
+        distrust = getattr(None if client is None else client.connection_pool, "distrust", None)
+        if distrust is not None:
+            distrust()
         raise CacheUnavailable(f"the shared cache answered nonsense ({type(error).__name__})") from error

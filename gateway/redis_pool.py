@@ -10,18 +10,23 @@ from typing import Any
 
 from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
-from redis.asyncio.connection import AbstractConnection, parse_url
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
 
 from gateway.circuit import Circuit
+from gateway.redis_place import Address, RedisPlace
 
 TRIAL_SECONDS = 0.3
 REPLY_MAX_BYTES = 64 * 1024 * 1024
 POOL_SHARE = 0.5
 """The part of a command's time that it may wait for a connection: what is left is a fair chance for Redis."""
+
+
+EXPECTED = (NoScriptError, AskError, TryAgainError)
+"""Error replies that belong to the way things go: a script not seen yet, a slot that moved or moves."""
 
 
 class CircuitOpen(RedisConnectionError):
@@ -52,11 +57,14 @@ class Watched(AbstractConnection):
     pool: Pool
     epoch: int
     deadline: float
+    host: str
+    port: int
 
     async def connect(self) -> None:
         """Bounded also where the library connects again on its own, as it does for a subscription."""
         self.deadline = now() + self.pool.limit
         async with asyncio.timeout_at(self.deadline):
+            self.host, self.port = await self.pool.locate()
             await super().connect()  # type: ignore[no-untyped-call]
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
@@ -76,7 +84,7 @@ class Watched(AbstractConnection):
             async with asyncio.timeout_at(self.deadline if timeout is None else None):
                 return await super().read_response(disable_decoding, timeout, **options)
         except ResponseError as error:
-            self.pool.circuit.errors += not isinstance(error, NoScriptError)
+            self.pool.circuit.errors += not isinstance(error, EXPECTED)
             if "READONLY" in f"{type(error).__name__} {error}".upper():
                 self.pool.circuit.demoted(now())
             raise
@@ -98,22 +106,21 @@ class SecureConnection(Watched, SSLConnection):
 
 
 class Pool(BlockingConnectionPool):
-    """Connections to one Redis, and the circuit that decides whether it is asked.
+    """Connections to one Redis at an ``address``, and the circuit that decides whether it is asked.
 
     A command takes at most ``limit`` seconds from asking for a connection to its reply, connecting included.
     """
 
-    def __init__(self, url: str, limit: float, max_connections: int) -> None:
-        options: dict[str, Any] = dict(parse_url(url))
-        secure = options.pop("connection_class", Connection) is SSLConnection
+    def __init__(self, place: RedisPlace, address: Address, limit: float, max_connections: int) -> None:
         super().__init__(
             max_connections,
             limit * POOL_SHARE,
-            SecureConnection if secure else PlainConnection,
+            SecureConnection if place.secure else PlainConnection,
             **OPTIONS,
             socket_connect_timeout=limit,
-            **options,
+            **place.options,
         )
+        self.address = address
         self.limit = limit
         self.circuit = Circuit()
         self._trials: asyncio.Task[None] | None = None
@@ -132,6 +139,10 @@ class Pool(BlockingConnectionPool):
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Left to ``get_connection``, which knows how much of the time waiting for the pool has taken."""
+
+    async def locate(self) -> Address:
+        """Where the next connection goes."""
+        return self.address
 
     def lost(self, epoch: int) -> None:
         """Redis failed on a connection of this epoch: nobody asks any more until a trial succeeds."""

@@ -11,6 +11,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from gateway.redis_client import Client, redis_errors, shielded
+from gateway.redis_cluster import ClusterClient
 
 Argument = bytes | str | int | float
 
@@ -44,14 +45,16 @@ async def invoke(client: Client, invocation: Invocation) -> Any:
 
 
 async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[Any]:
-    """Runs scripts in order, in one round trip. Raises CacheUnavailable when any of them fails.
+    """Runs scripts in order, in one round trip; in a Cluster in one each, since their keys are on several nodes.
+
+    Raises CacheUnavailable when any of them fails.
 
     A script that Redis has not seen (a new server, a failover) is sent whole; since a later one may have run
     before it then, callers put last what announces the others' work, and each script tolerates a repetition.
     """
     with redis_errors(client):
-        if len(invocations) == 1:
-            return [await shielded(_one(client, invocations[0]))]
+        if len(invocations) == 1 or isinstance(client, ClusterClient):
+            return [await shielded(_one(client, each)) for each in invocations]
         return await shielded(_several(client, invocations))
 
 

@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from gateway.errors import ConfigurationError
 from gateway.masking import MASK, masked_url
+from gateway.redis_place import EXPECTED, RedisPlace
 
 PREFIX = "STATS_GATEWAY_"
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
@@ -120,8 +121,11 @@ class Settings(BaseSettings):
 
     # The cache
     redis_url: SecretStr = Field(
-        SecretStr("memory://"), description="memory://, redis://… or rediss://…; passwords are never shown"
+        SecretStr("memory://"),
+        description="memory://, or redis[s]://, redis[s]+sentinel://h1,h2/service, redis[s]+cluster://h1,h2; "
+        "passwords are never shown",
     )
+    redis_sentinel_password: SecretStr = Field(SecretStr(""), description="the sentinels' own password, if any")
     redis_prefix: str = Field("sgw", pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="begins every Redis key")
     redis_timeout: Seconds = Field(1.0, description="time that a Redis command may take, connecting included")
     redis_connections: int = Field(50, ge=4, le=10_000, description="Redis connections per worker")
@@ -271,27 +275,25 @@ class Settings(BaseSettings):
     @field_validator("registry", "redis_url")
     @classmethod
     def _redis_urls_are_read_alike_by_all(cls, value: SecretStr) -> SecretStr:
-        parts = value.get_secret_value()
-        if "://" in parts and not _plain(parts):
-            raise ValueError(
-                "holds a character that must be percent-encoded: / ? # @ in a password, or a bad port"
-            )
+        url = value.get_secret_value()
+        if "://" in url and url != "memory://":
+            RedisPlace.parse(url)
         return value
 
     @field_validator("registry")
     @classmethod
     def _registry_reads(cls, value: SecretStr) -> SecretStr:
         place = value.get_secret_value()
-        if not place or ("://" in place and not re.match(r"^rediss?://[^/]", place)):
-            raise ValueError("must be a file, redis://host[:port][/db] or rediss://…")
+        if not place or place == "memory://":
+            raise ValueError(f"must be a file, or {EXPECTED}")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        if url != "memory://" and not re.match(r"^rediss?://[^/]", url):
-            raise ValueError("must be memory://, redis://host[:port][/db] or rediss://…")
+        if "://" not in url:
+            raise ValueError(f"must be memory://, {EXPECTED}")
         return value
 
     @model_validator(mode="before")
@@ -326,7 +328,7 @@ class Settings(BaseSettings):
         for name in ("redis_url", "registry"):
             value: str = getattr(self, name).get_secret_value()
             shown[name] = masked_url(value) if "://" in value and value != "memory://" else value
-        for name in ("encryption_keys", "admin_token"):
+        for name in ("encryption_keys", "admin_token", "redis_sentinel_password"):
             shown[name] = MASK if getattr(self, name).get_secret_value() else ""
         shown["admin_tokens"] = {name: {"role": token.role} for name, token in self.admin_tokens.items()}
         return shown
@@ -361,16 +363,6 @@ def load_settings(config: Path | None = None, **flags: Any) -> Settings:
         raise ConfigurationError("; ".join(_complaint(e) for e in error.errors())) from None
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"settings file {path}: {error}") from None
-
-
-def _plain(url: str) -> bool:
-    """Whether a URL has one reading: what a parser would take for a host is no part of a password."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    return "@" not in parts.path + parts.query + parts.fragment and parts.netloc.count("@") <= 1
 
 
 def _complaint(error: Any) -> str:

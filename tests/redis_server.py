@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -29,11 +29,15 @@ class RedisServer:
     """One redis-server process, which keeps nothing when it ends unless it ``remembers``; ``url`` is what the
     gateway is given."""
 
-    def __init__(self, port: int, folder: str, password: str = "", *, remembers: bool = False) -> None:
+    def __init__(
+        self, port: int, folder: str, password: str = "", *, remembers: bool = False, more: Sequence[str] = ()
+    ) -> None:
         self.port = port
+        self._more = more
         self._remembers = remembers
         self.password = password
-        self._folder = folder
+        self.folder = folder
+        self.binary = BINARY
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,13 +45,28 @@ class RedisServer:
         auth = f":{self.password}@" if self.password else ""
         return f"redis://{auth}127.0.0.1:{self.port}/0"
 
+    @property
+    def command(self) -> list[str]:
+        """How it is started."""
+        words = [
+            str(self.binary),
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            self.folder,
+        ]
+        words += ["--appendonly", "yes" if self._remembers else "no"]
+        words += ["--requirepass", self.password] if self.password else []
+        return [*words, *self._more]
+
     def start(self) -> None:
         """Starts it on its port, and waits until it answers."""
         assert BINARY is not None, HINT
-        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", self._folder]
-        command += ["--appendonly", "yes" if self._remembers else "no"]
-        command += ["--requirepass", self.password] if self.password else []
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
         _wait_until_it_answers(self.port, self.process)
 
     def stop(self) -> None:

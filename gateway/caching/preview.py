@@ -12,7 +12,7 @@ from gateway.caching.entry import decode
 from gateway.caching.marks import Subject, subjects_of
 from gateway.catalogue.query import Query
 from gateway.errors import BadTarget
-from gateway.redis_client import Client, redis_errors, shielded
+from gateway.redis_client import Client, redis_errors, servers_of, shielded
 
 MOST = 10_000
 PAGE = 200
@@ -34,30 +34,43 @@ class Preview:
 async def preview(
     client: Client, prefix: str, subject: Subject, recognise: Recognise, most: int = MOST
 ) -> Preview:
-    """Looks, by one SCAN, at no more than about ``most`` records. Raises CacheUnavailable.
+    """Looks, by one SCAN of each server, at no more than about ``most`` records. Raises CacheUnavailable.
 
     What cannot be decoded counts as looked at and not as matching. The estimate rests on the number of keys in the
     whole database, so that it is too high where other things lie there too.
     """
     ours = re.compile(re.escape(f"{prefix}:{{".encode()) + rb"[0-9a-f]{40}\}")
-    cursor, looked, matching = 0, 0, 0
     with redis_errors(client):
-        while True:
-            cursor, found = await shielded(_page(client, prefix, cursor))
-            keys = [key for key in (_bytes(name) for name in found) if ours.match(key)]
-            for key, value in zip(keys, await shielded(_values(client, keys)), strict=True):
-                looked += 1
-                matching += _covers(subject, value, key.decode(), recognise)
-            await asyncio.sleep(0)
-            if cursor == 0 or looked >= most:
-                break
-        size = looked if cursor == 0 else max(looked, await shielded(_size(client)))
-    estimate = round(matching * size / looked) if looked else 0
-    return Preview(matching, looked, cursor == 0, estimate)
+        servers = await servers_of(client)
+        looks = [await _look(each, prefix, ours, subject, recognise, most // len(servers)) for each in servers]
+    matching, looked = sum(each.matching for each in looks), sum(each.looked_at for each in looks)
+    complete = all(each.complete for each in looks)
+    return Preview(matching, looked, complete, sum(each.estimate for each in looks))
 
 
-async def _values(client: Client, keys: list[bytes]) -> list[Any]:
-    return list(await client.mget(*keys)) if keys else []
+async def _look(
+    server: Client, prefix: str, ours: re.Pattern[bytes], subject: Subject, recognise: Recognise, most: int
+) -> Preview:
+    cursor, looked, matching = 0, 0, 0
+    while True:
+        cursor, found = await shielded(_page(server, prefix, cursor))
+        keys = [key for key in (_bytes(name) for name in found) if ours.match(key)]
+        for key, value in zip(keys, await shielded(_values(server, keys)), strict=True):
+            looked += 1
+            matching += _covers(subject, value, key.decode(), recognise)
+        await asyncio.sleep(0)
+        if cursor == 0 or looked >= most:
+            break
+    size = looked if cursor == 0 else max(looked, await shielded(_size(server)))
+    return Preview(matching, looked, cursor == 0, round(matching * size / looked) if looked else 0)
+
+
+async def _values(server: Client, keys: list[bytes]) -> list[Any]:
+    """One GET each, since a cluster's keys lie in many slots; in one round trip."""
+    pipe = server.pipeline(transaction=False)
+    for key in keys:
+        pipe.get(key)
+    return list(await pipe.execute(raise_on_error=False))
 
 
 async def _page(client: Client, prefix: str, cursor: int) -> tuple[int, list[Any]]:

@@ -24,4 +24,5 @@ def open_registry(settings: Settings) -> Registry:
     if path is not None:
         return Registry(FileTables(path), keyring_of(settings))
     url = settings.registry.get_secret_value()
-    return Registry(RedisTables(url, settings.redis_prefix), keyring_of(settings))
+    sentinels = settings.redis_sentinel_password.get_secret_value()
+    return Registry(RedisTables(url, settings.redis_prefix, sentinel_password=sentinels), keyring_of(settings))

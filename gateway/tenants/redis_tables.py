@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
-from redis import Redis
+from redis import Redis, RedisCluster, Sentinel
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.masking import masked_url
+from gateway.redis_place import RedisPlace
 from gateway.tenants.edits import Document, Edit
 from gateway.tenants.table_store import Change, Edits
 from gateway.tenants.tables import Tables, TenantTable, read_tables
@@ -34,12 +36,10 @@ class RedisTables:
     reads everything anew. Raises RegistryUnavailable when Redis does not answer within ``timeout`` seconds.
     """
 
-    def __init__(self, url: str, prefix: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, prefix: str, timeout: float = 5.0, sentinel_password: str = "") -> None:
         self.name = masked_url(url)
         try:
-            self._client: Any = Redis.from_url(
-                url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0)
-            )
+            self._client = _client(RedisPlace.parse(url), sentinel_password, timeout)
         except ValueError:
             raise ConfigurationError(f"{self.name} is no Redis URL that can be read") from None
         self._tenants, self._owners, self._changes = (
@@ -220,3 +220,24 @@ def _sound(whole: Change) -> Tables:
 
 def _said(error: BaseException) -> str:
     return str(error) or type(error).__name__
+
+
+def _client(place: RedisPlace, sentinel_password: str, timeout: float) -> Any:
+    times: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    options = {"ssl": place.secure, **place.options, **times}
+    match place.kind:
+        case "one":
+            host, port = place.hosts[0]
+            return Redis(host, port, retry=Retry(NoBackoff(), 0), **options)
+        case "sentinel":
+            tls = {name: value for name, value in options.items() if name.startswith("ssl")}
+            sentinels = Sentinel(  # type: ignore[no-untyped-call]
+                list(place.hosts), sentinel_kwargs={"password": sentinel_password or None, **tls, **times}
+            )
+            once = Retry(NoBackoff(), 1)
+            return sentinels.master_for(place.service, retry=once, **options)  # type: ignore[no-untyped-call]
+        case "cluster":
+            nodes = [ClusterNode(host, port) for host, port in place.hosts]  # type: ignore[no-untyped-call]
+            return RedisCluster(startup_nodes=nodes, **{k: v for k, v in options.items() if k != "db"})
+        case _:
+            assert_never(place.kind)

@@ -1,0 +1,266 @@
+"""Cluster: a client that sends each command to the node that has its key, on the connections of redis_pool.py.
+
+redis-py's own cluster client makes no bounded wait for a connection, closes everything at a moved slot, and sends
+ASKING on whichever connection is free, so that the command after it may go without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline, PubSub
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from gateway.circuit import Circuit
+from gateway.redis_place import Address, RedisPlace
+from gateway.redis_pool import Pool, now
+
+REDIRECTS = 8
+"""How often a command may be sent elsewhere: a slot that moves does so twice, a stale topology once more."""
+PAUSE_SECONDS = 0.02
+FRESH_SECONDS = 1.0
+"""The least time between two looks at the topology; MOVED tells of single slots meanwhile."""
+KEY_AT = {"EVALSHA": 3, "EVAL": 3}
+KEYLESS = frozenset({"PING", "INFO", "DBSIZE", "SCAN", "TIME", "CONFIG", "SCRIPT"})
+
+
+class Nodes:
+    """The nodes seen so far, each with its connections and its circuit; which of them has which slot."""
+
+    def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
+        self._place = place
+        self._limit = limit
+        self._max_connections = max_connections
+        self._clients: dict[Address, Redis] = {}
+        self._pools: dict[Address, Pool] = {}
+        self._owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        self._looked = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Nodes {len(self._clients)} known, {len(set(self._owners) - {None})} with slots>"
+
+    @property
+    def circuit(self) -> Circuit:
+        """What all circuits counted together; open where all are."""
+        found = Circuit()
+        circuits = [pool.circuit for pool in self.pools]
+        found.errors = sum(each.errors for each in circuits)
+        found.opened = sum(each.opened for each in circuits)
+        found.is_open = bool(circuits) and all(each.is_open for each in circuits)
+        return found
+
+    @property
+    def pools(self) -> list[Pool]:
+        """The connections of every node."""
+        return list(self._pools.values())
+
+    def at(self, address: Address) -> Redis:
+        """The node at an address, whether it was known or not."""
+        client = self._clients.get(address)
+        if client is None:
+            pool = self._pools[address] = Pool(self._place, address, self._limit, self._max_connections)
+            client = self._clients[address] = Redis.from_pool(pool)
+        return client
+
+    async def of(self, slot: int) -> tuple[Address, Redis]:
+        """The node that has a slot. Raises redis-py's ConnectionError where that is not known."""
+        owner = self._owners[slot]
+        if owner is None or self._silent(owner):
+            await self.look()
+            owner = self._owners[slot]
+        if owner is None:
+            raise RedisConnectionError("no node of the cluster has this slot")
+        return owner, self.at(owner)
+
+    def any(self) -> Redis:
+        """A node that answers, as far as is known."""
+        owners = dict.fromkeys(owner for owner in self._owners if owner is not None)
+        known = [*owners, *self._place.hosts]
+        return self.at(next((each for each in known if not self._silent(each)), known[0]))
+
+    def masters(self) -> list[Redis]:
+        """Every node that has slots."""
+        return [self.at(owner) for owner in dict.fromkeys(self._owners) if owner is not None]
+
+    def moved(self, slot: int, owner: Address) -> None:
+        """A slot has another owner; there may be more to it."""
+        self._owners[slot] = owner
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_quietly())
+
+    async def look(self) -> None:
+        """Asks for the topology, at most once a second, and only one asks. Raises redis-py's errors."""
+        if self._looking is None or self._looking.done():
+            if now() - self._looked < FRESH_SECONDS:
+                return
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    def distrust(self) -> None:
+        """A reply was none to its command; whose connection that was is not known."""
+        for pool in self.pools:
+            pool.distrust()
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        for client in self._clients.values():
+            await client.aclose()
+
+    def _silent(self, address: Address) -> bool:
+        pool = self._pools.get(address)
+        return pool is not None and pool.circuit.is_open
+
+    async def _look_quietly(self) -> None:
+        try:
+            await self._look()
+        except (RedisError, OSError, TimeoutError):
+            return
+
+    async def _look(self) -> None:
+        self._looked = now()
+        failure: Exception = RedisConnectionError("no node of the cluster answers")
+        for address in dict.fromkeys([*(a for a in self._clients if not self._silent(a)), *self._place.hosts]):
+            try:
+                # By name, since redis-py would make something else of CLUSTER SLOTS.
+                found = await self.at(address).execute_command("CLUSTER", "SLOTS")  # type: ignore[no-untyped-call]
+                owners = owners_of(found, address[0])
+            except (RedisError, OSError, TimeoutError) as error:
+                failure = error
+                continue
+            self._owners = owners
+            await self._forget(set(owners))
+            return
+        raise failure
+
+    async def _forget(self, owners: set[Address | None]) -> None:
+        """Nodes that left the cluster, or have no slots any more, are not connected to."""
+        for address in [each for each in self._clients if each not in owners and each not in self._place.hosts]:
+            del self._pools[address]
+            await self._clients.pop(address).aclose()
+
+
+class ClusterClient(Redis):
+    """As a client of one Redis, for commands with one key, or several with one hash tag."""
+
+    def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
+        self.nodes = Nodes(place, limit, max_connections)
+        super().__init__(connection_pool=self.nodes.any().connection_pool)
+        self.connection_pool = self.nodes  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<ClusterClient {self.nodes!r}>"
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Sends a command where its key is, and again where it is told to go. Raises redis-py's errors."""
+        slot = slot_of(args)
+        if slot is None:
+            return await self.nodes.any().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+        def send(node: Redis) -> Awaitable[Any]:
+            return node.execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+        return await routed(self.nodes, slot, send, args)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """A pipeline whose commands are all about one slot."""
+        return SlotPipeline(self.nodes, self.response_callbacks)
+
+    def pubsub(self, **options: Any) -> PubSub:
+        """A subscription at any node: a cluster hands messages on to all of its nodes."""
+        return self.nodes.any().pubsub(**options)
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Closes every connection."""
+        await self.nodes.aclose()
+
+
+class SlotPipeline(Pipeline):
+    """Goes to the node of its first command's slot. A slot that moves fails it; whoever sent it sends it again."""
+
+    def __init__(self, nodes: Nodes, callbacks: Any) -> None:
+        super().__init__(nodes.any().connection_pool, callbacks, transaction=False, shard_hint=None)
+        self._nodes = nodes
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """The replies, in order."""
+        slot = slot_of(self.command_stack[0][0]) if self.command_stack else None
+        if slot is None:
+            return []
+        try:
+            _, node = await self._nodes.of(slot)
+            self.connection_pool = node.connection_pool
+            replies = await super().execute(raise_on_error)
+        except MovedError as error:
+            self._nodes.moved(error.slot_id, error.node_addr)
+            raise
+        return list(replies)
+
+
+async def routed(nodes: Nodes, slot: int, send: Callable[[Redis], Awaitable[Any]], args: tuple[Any, ...]) -> Any:
+    """What the node that has a slot replies, wherever that is by now."""
+    address, node = await nodes.of(slot)
+    for _ in range(REDIRECTS):
+        try:
+            return await send(node)
+        except MovedError as error:
+            address = (error.host or address[0], error.port)
+            nodes.moved(slot, address)
+            node = nodes.at(address)
+        except AskError as error:
+            try:
+                return await _asked(nodes.at((error.host or address[0], error.port)), args)
+            except (AskError, TryAgainError):
+                await asyncio.sleep(PAUSE_SECONDS)
+        except TryAgainError:
+            await asyncio.sleep(PAUSE_SECONDS)
+        except ClusterDownError as error:
+            await nodes.look()
+            raise RedisConnectionError("the cluster is down") from error
+    raise RedisConnectionError("the cluster sends a command from node to node")
+
+
+async def _asked(node: Redis, args: tuple[Any, ...]) -> Any:
+    """ASKING counts for the next command on its connection only."""
+    pipe = node.pipeline(transaction=False)
+    pipe.execute_command("ASKING")
+    pipe.execute_command(*args)
+    _, reply = await pipe.execute(raise_on_error=False)
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def slot_of(args: tuple[Any, ...]) -> int | None:
+    """The slot of a command's first key; None where it has none."""
+    name = str(args[0]).partition(" ")[0].upper()
+    if name in KEYLESS:
+        return None
+    key = args[KEY_AT.get(name, 1)]
+    return key_slot(key if isinstance(key, bytes) else str(key).encode())
+
+
+def owners_of(found: Any, asked: str) -> list[Address | None]:
+    """The owner of each slot, from a reply to CLUSTER SLOTS; a node without a name is the host that was ``asked``.
+
+    Raises RedisConnectionError for a reply that is none.
+    """
+    owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+    try:
+        for first, last, master, *_ in found:
+            host = master[0].decode() if isinstance(master[0], bytes) else master[0]
+            address = (host or asked, int(master[1]))
+            owners[int(first) : int(last) + 1] = [address] * (int(last) - int(first) + 1)
+    except (TypeError, ValueError, IndexError) as error:
+        raise RedisConnectionError("a topology that cannot be read") from error
+    if len(owners) != REDIS_CLUSTER_HASH_SLOTS:
+        raise RedisConnectionError("a topology that cannot be read")
+    return owners
