@@ -58,7 +58,7 @@ class Sessions:
 
     def __init__(self, client: Client, prefix: str, guard: Guard, now: Callable[[], float], idle: float) -> None:
         self._client = client
-        self._prefix = f"{prefix}:session"
+        self._prefix = f"{prefix}:{{session}}"
         self._guard = guard
         self._now = now
         self._idle = idle

@@ -12,6 +12,7 @@ import redis.asyncio
 from gateway.console.guard import READ_ONLY, READ_WRITE, Guard
 from gateway.console.sessions import LONGEST, MOST, Sessions
 from gateway.redis_client import Client
+from gateway.redis_place import RedisPlace
 from gateway.redis_pool import Pool
 from gateway.settings import AdminToken
 from tests.redis_server import RedisServer, redis_server
@@ -43,6 +44,11 @@ def time() -> Time:
 @pytest.fixture
 def sessions(redis_client: Client, prefix: str, time: Time) -> Sessions:
     return Sessions(redis_client, prefix, guard(), time, IDLE)
+
+
+def client_of(url: str) -> Client:
+    place = RedisPlace.parse(url)
+    return redis.asyncio.Redis.from_pool(Pool(place, place.hosts[0], 0.5, 4))
 
 
 async def begun(sessions: Sessions, token: str = TOKEN) -> str:
@@ -141,12 +147,12 @@ async def test_who_can_write_to_redis_can_make_no_session(
     sessions: Sessions, redis_client: Client, prefix: str
 ) -> None:
     mine, theirs = await begun(sessions, NAMED), await begun(sessions, TOKEN)
-    names = [f"{prefix}:session:{_digest(secret)}" for secret in (mine, theirs)]
+    names = [f"{prefix}:{{session}}:{_digest(secret)}" for secret in (mine, theirs)]
     for stored in (await redis_client.get(names[1]) or b"", b"", b"nonsense", b"\x93\x01\x02\xc4\x00", b"\xc1"):
         await redis_client.set(names[0], stored)
         assert await sessions.find(mine, active=True) is None
         mine = await begun(sessions, NAMED)
-        names[0] = f"{prefix}:session:{_digest(mine)}"
+        names[0] = f"{prefix}:{{session}}:{_digest(mine)}"
 
 
 async def test_a_renewal_does_not_bring_back_what_was_ended_meanwhile(
@@ -155,7 +161,7 @@ async def test_a_renewal_does_not_bring_back_what_was_ended_meanwhile(
     class Ending(Sessions):
         async def _keep(self, session_id: str, record: object, *, new: bool) -> None:
             if not new:
-                await redis_client.delete(f"{prefix}:session:{session_id}")
+                await redis_client.delete(f"{prefix}:{{session}}:{session_id}")
             await super()._keep(session_id, record, new=new)  # type: ignore[arg-type]
 
     sessions = Ending(redis_client, prefix, guard(), time, IDLE)
@@ -179,7 +185,7 @@ class TestWithoutRedis:
             yield server
 
     async def test_sessions_go_on_and_the_fleet_hears_of_it_later(self, server: RedisServer, time: Time) -> None:
-        clients = [redis.asyncio.Redis.from_pool(Pool(server.url, 0.5, 4)) for _ in range(2)]
+        clients = [client_of(server.url) for _ in range(2)]
         one, other = (Sessions(client, "t", guard(), time, IDLE) for client in clients)
         kept, left = await begun(one), await begun(one)
         server.pause()
@@ -203,7 +209,7 @@ class TestWithoutRedis:
             await client.aclose()
 
     async def test_what_it_remembers_is_bounded(self, prefix: str, time: Time) -> None:
-        client = redis.asyncio.Redis.from_pool(Pool("redis://127.0.0.1:1/0", 0.2, 4))
+        client = client_of("redis://127.0.0.1:1/0")
         sessions = Sessions(client, prefix, guard(), time, IDLE)
         secrets = [await begun(sessions) for _ in range(MOST + 5)]
         assert await sessions.find(secrets[0], active=True) is None
