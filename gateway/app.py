@@ -24,19 +24,26 @@ from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.call import Asker, Call
-from gateway.callers import Callers
+from gateway.callers import Callers, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
+from gateway.console.entrance import Entrance
 from gateway.console.explain import ExplainApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
-from gateway.console.routes import Endpoint, exactly, guarded, routes
+from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
+from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
+from gateway.console.web import assets, overview_page
+from gateway.console.web.keys_pages import KeysPages
+from gateway.console.web.sign_in import SignIn
+from gateway.console.web.tenants_pages import TenantsPages
+from gateway.console.web.web import Web
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
@@ -117,6 +124,7 @@ class Parts:
     metrics: Metrics
     tracing: Tracing | None
     lifecycle: Lifecycle
+    sessions: Sessions
     notes: list[str]
 
     @asynccontextmanager
@@ -155,6 +163,7 @@ class Parts:
             self.admission.run(),
             self.marks.follow(),
             self.usage.run(),
+            self.sessions.run(),
             self.pulse.run(),
             self._shows(),
         ]
@@ -200,6 +209,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
+    guard = _guard(settings)
+    sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
     pulse = Pulse(redis, settings.redis_prefix, clock.now)
     tracing = _tracing(settings)
 
@@ -221,9 +232,12 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         metrics,
         tracing,
         lifecycle,
+        sessions,
         notes,
     )
-    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
+    public = exactly(
+        Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), in_our_shape("/-/docs")
+    )
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -238,10 +252,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
-    guard = _guard(settings)
     operations = _operations(parts, profile, marks, clock)
-    admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
-    return Application(public, exactly(Starlette(routes=admin), "/docs"), lifecycle)
+    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
 
 
 def _guard(settings: Settings) -> Guard:
@@ -277,11 +289,31 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
     return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
 
 
+def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock: Clock) -> Starlette:
+    """The admin API, the console, and the metrics."""
+    settings = parts.settings
+    web = Web(entrance, operations, __version__, settings.public_url, settings.port)
+    sign_in = SignIn(web, parts.admission, _trusted(settings), settings.session_secure)
+    found = [
+        *routes(entrance, operations, __version__),
+        Route("/metrics", guarded(entrance.guard, _metrics(parts))),
+        *sign_in.routes,
+        *overview_page.routes(web),
+        *TenantsPages(web, clock.now).routes,
+        *KeysPages(web, clock.now).routes,
+        *assets.routes(entrance.guard),
+    ]
+    return exactly(Starlette(routes=found), web.out_of_place)
+
+
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
     minute = settings.invalid_keys_per_minute
     penalty = TenantLimits(requests_per_second=minute / 60, burst=minute) if minute else UNLIMITED
-    trusted = [ip_network(network, strict=False) for network in settings.trusted_proxies]
-    return Callers(profile, admission, clock, penalty, trusted)
+    return Callers(profile, admission, clock, penalty, _trusted(settings))
+
+
+def _trusted(settings: Settings) -> list[Network]:
+    return [ip_network(network, strict=False) for network in settings.trusted_proxies]
 
 
 def _anonymous(settings: Settings) -> Tenant | None:

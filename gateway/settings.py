@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
     workers: int = Field(1, ge=1, le=256, description="worker processes")
+    public_url: str = Field(
+        "", description="where clients reach the public listener, as the console's curl lines name it"
+    )
     public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
     max_connections: int = Field(10_000, ge=1, description="open connections per worker")
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
@@ -183,6 +186,10 @@ class Settings(BaseSettings):
     admin_hosts: Words = Field(
         (), description="names under which the admin listener is reached, besides localhost"
     )
+    session_idle: Seconds = Field(1_800.0, description="time after which an unused session of the console ends")
+    session_secure: bool = Field(
+        False, description="mark the console's cookie Secure even where no trusted proxy tells of https"
+    )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
@@ -203,6 +210,15 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// URL without query or fragment")
         if parts.username or parts.password:
             raise ValueError("must not hold a username or password; credentials belong in the registry")
+        return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_a_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        plain = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+        if value and not plain:
+            raise ValueError("must be an http:// or https:// URL without query or fragment")
         return value.rstrip("/")
 
     @field_validator("otlp_endpoint")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -90,13 +90,14 @@ class Usage:
         except CacheUnavailable:
             self._restore(counts, used)
 
-    async def report(self, first: date, last: date, tenant: str | None = None) -> list[Row]:
-        """The days from ``first`` to ``last``, both inclusive, by day and tenant. Raises CacheUnavailable."""
+    async def report(self, first: date, last: date, tenants: Collection[str] | None = None) -> list[Row]:
+        """The days from ``first`` to ``last``, both inclusive, by day and tenant: all tenants, or those named, of
+        which nothing else is read. Raises CacheUnavailable."""
         span = min((last - first).days, self._days)
         days = [(last - timedelta(days=back)).isoformat() for back in range(span, -1, -1)]
         with redis_errors(self._client):
-            hashes = await shielded(self._read(days))
-        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts, tenant)]
+            hashes = await shielded(self._read(days, tenants))
+        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts)]
 
     async def total(self, day: date) -> Today:
         """All tenants' day, with what this process has not told. Where Redis does not answer, what it last said of
@@ -167,18 +168,27 @@ class Usage:
     async def _moments(self, key_ids: list[str]) -> list[Any]:
         return list(await self._client.hmget(f"{self._prefix}:used", key_ids))
 
-    async def _read(self, days: list[str]) -> list[dict[bytes, bytes]]:
+    async def _read(self, days: list[str], tenants: Collection[str] | None) -> list[dict[bytes, bytes]]:
+        names = [f"{tenant}:{field}".encode() for tenant in tenants or () for field in FIELDS]
+        if tenants is not None and not names:
+            return [{} for _ in days]
         pipe = self._client.pipeline(transaction=False)
         for day in days:
-            pipe.hgetall(f"{self._prefix}:{day}")
-        return list(await pipe.execute())
+            key = f"{self._prefix}:{day}"
+            _ = pipe.hgetall(key) if tenants is None else pipe.hmget(key, names)
+        replies = await pipe.execute()
+        return replies if tenants is None else [_told(names, reply) for reply in replies]
 
 
-def _rows(day: str, counts: dict[bytes, bytes], only: str | None) -> list[Row]:
+def _told(names: list[bytes], reply: list[bytes | None]) -> dict[bytes, bytes]:
+    return {name: count for name, count in zip(names, reply, strict=True) if count is not None}
+
+
+def _rows(day: str, counts: dict[bytes, bytes]) -> list[Row]:
     tenants: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for name, count in counts.items():
         tenant, _, field = name.decode(errors="replace").rpartition(":")
-        if field in FIELDS and only in (None, tenant):
+        if field in FIELDS:
             tenants[tenant][field] = _number(count)
     return [Row(day, tenant, **found) for tenant, found in sorted(tenants.items())]
 

@@ -41,7 +41,9 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
         ("a:b", 2, 0, 0),
         ("reports", 4, 2, 2),
     ]
-    assert await usages[0].report(first, today(), "nobody") == []
+    assert await usages[0].report(first, today(), ["nobody"]) == []
+    assert await usages[0].report(first, today(), []) == []
+    assert await usages[0].report(first, today(), ["a:b", "nobody"]) == rows[:1]
 
 
 async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
@@ -183,7 +185,7 @@ async def test_two_processes_count_at_once_and_nothing_is_lost(
         for each in [pool.submit(member, shared_redis.url, prefix, key) for key in keys]:
             await asyncio.wait_for(asyncio.wrap_future(each), 60)
     usage = Usage(redis_client, prefix, DAYS)
-    rows = await usage.report(first, today(), "reports")
+    rows = await usage.report(first, today(), ["reports"])
     assert [sum(row.requests for row in rows), sum(row.hits for row in rows), sum(row.calls for row in rows)] == [
         2_000,
         1_000,
