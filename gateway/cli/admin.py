@@ -20,7 +20,15 @@ AdminUrl = Annotated[
 DEFAULT_URL = "http://127.0.0.1:8081"
 
 
-def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None = None, body: Any = None) -> Any:
+def ask(
+    url: str,
+    method: str,
+    path: str,
+    *,
+    query: dict[str, str | None] | None = None,
+    body: Any = None,
+    seconds: float = SECONDS,
+) -> Any:
     """What the admin API answers. The token comes from STATS_GATEWAY_ADMIN_TOKEN: a command line is visible.
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
@@ -36,7 +44,7 @@ def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None
             params=given,
             json=body,
             headers=headers,
-            timeout=SECONDS,
+            timeout=seconds,
             trust_env=False,
         )
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
