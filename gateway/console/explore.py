@@ -14,7 +14,8 @@ import msgspec
 from gateway.answer import Answer
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.target import split_target
-from gateway.errors import GatewayError, Headers, InvalidInput, NoSuchRecord
+from gateway.console.telling import told_headers
+from gateway.errors import GatewayError, InvalidInput, NoSuchRecord
 from gateway.exchange import Exchange
 from gateway.observe.outcome import Outcome
 from gateway.tenants.registry import Registry
@@ -67,7 +68,8 @@ class ExploreApi:
             "path": Parameter("the path and query as a client asks them"),
             "tenant": Parameter("as whose request; as a caller's without a key unless told"),
         }
-        return [Operation("GET", "/api/explore", "Make a request as a tenant, and show it", self.explore, query)]
+        summary = "Make a request as a tenant, and show its answer"
+        return [Operation("GET", "/api/explore", summary, self.explore, query, reveals=True)]
 
     async def explore(self, call: Call) -> Exploration:
         if "path" not in call.query:
@@ -77,12 +79,15 @@ class ExploreApi:
             raise InvalidInput("What is under /-/ is the gateway's own, and no question to the service")
         tenant = self._tenant(call.query.get("tenant"))
         exchange = Exchange.of(_scope(path, query), _connected)
+        call.facts["request_id"] = exchange.id.decode()
+        if tenant is not None:
+            call.facts["tenant"] = tenant.id
         began = time.perf_counter()
         answer = await self._ask_as(tenant)(exchange)
         seconds = time.perf_counter() - began
         if answer is None:
             raise GatewayError("The request ended without an answer.")
-        headers = _told([*answer.headers, *exchange.told])
+        headers = told_headers([*answer.headers, *exchange.told])
         target = (path + b"?" + query if query else path).decode()
         return Exploration(
             path=target,
@@ -126,15 +131,6 @@ def _scope(path: bytes, query: bytes) -> dict[str, Any]:
 async def _connected() -> Any:
     """The connection of a client that stays."""
     await asyncio.get_running_loop().create_future()
-
-
-def _told(headers: Headers) -> dict[str, str]:
-    """Header lines by name; those of one name are joined (RFC 9110 §5.3)."""
-    told: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        told[name] = f"{told[name]}, {value}" if name in told else value
-    return told
 
 
 def _json(body: bytes) -> msgspec.Raw | None:

@@ -193,6 +193,15 @@ async def test_an_answer_can_be_looked_at_by_who_may_only_read_and_by_nobody_els
             assert answer.status_code == status
 
 
+def test_who_looked_at_whose_numbers_is_in_the_audit_log(stage: Stage) -> None:
+    told = explored(stage, LBORO, "reports")
+    request_id = told["headers"]["x-request-id"]
+    lines = [line for line in stage.gateways[0].output.splitlines() if '"event": "audit"' in line]
+    line = json.loads(next(each for each in lines if request_id in each))
+    assert (line["admin"], line["operation"], line["status"]) == ("admin", "GET /api/explore", 200)
+    assert line["on"] == {"tenant": "reports", "request_id": request_id}
+
+
 def test_from_the_command_line(stage: Stage) -> None:
     url = f"http://127.0.0.1:{stage.gateways[0].admin_port}"
     settings: Any = {"STATS_GATEWAY_ADMIN_URL": url, "STATS_GATEWAY_ADMIN_TOKEN": TOKEN}
