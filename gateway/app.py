@@ -41,7 +41,8 @@ from gateway.console.overview import OverviewApi
 from gateway.console.routes import Endpoint, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, overview_page
+from gateway.console.web import assets, explore_page, overview_page
+from gateway.console.web.cache_page import CachePage
 from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
@@ -308,6 +309,8 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *overview_page.routes(web),
         *TenantsPages(web, clock.now).routes,
         *KeysPages(web, clock.now).routes,
+        *CachePage(web).routes,
+        *explore_page.routes(web),
         *assets.routes(entrance.guard),
     ]
     return Starlette(routes=found, exception_handlers={404: web.out_of_place, 405: web.out_of_place})

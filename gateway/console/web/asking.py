@@ -16,6 +16,7 @@ COUNTERS = ("views", "downloads", "shares")
 ITEMS = ("article", "author", "collection", "group", "project")
 GRANULARITIES = ("day", "month", "year", "total")
 SUB_ITEMS = {"": "everything", "category": "category", "item_type": "item type", "referral": "referral"}
+PLURALS = {"category": "categories", "item_type": "item types", "referral": "referrals"}
 WINDOWS = {
     "last-12-months": "Last 12 months",
     "this-month": "This month",
@@ -121,10 +122,11 @@ def question_of(query: Query, target: str) -> str:
     item = f"{query.item} {query.item_id}" if query.item_id else f"every {query.item}"
     counted = f"{(query.counter or '').capitalize()} of {item}"
     if query.family is Family.TOPS:
-        counted = f"Top {given.get('sub_item', query.item)} by {query.counter}"
+        counted = f"Top {PLURALS.get(given.get('sub_item', ''), f'{query.item}s')} by {query.counter}"
         counted += f", of {query.item} {query.item_id}" if query.item_id else ""
     elif query.family is Family.BREAKDOWN:
         counted += " by place"
+    counted += f" in {query.institution}" if query.institution else ""
     words = [counted, _WORDS[query.granularity]] if query.granularity else [counted]
     if query.family is not Family.TOPS and given.get("sub_item"):
         words.append(f"{given['sub_item'].replace('_', ' ')} {given.get('sub_item_id', '')}")
