@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from gateway.console.explore import curl_line
 from gateway.settings import AdminToken
 from tests.cli.command import command
 from tests.integration.house import housed
-from tests.integration.stage import Process, Stage, get, staged, until
+from tests.integration.stage import Process, Stage, get, spawned, staged, until
 
 TOKEN = "hunter2-admin"
 PUBLIC = "/total/views/article/23"
@@ -141,6 +142,16 @@ def test_the_line_to_paste_holds_no_key_and_says_where_clients_ask(stage: Stage)
     assert told["curl"] == f"curl -H \"X-API-Key: $GATEWAY_KEY\" '{gateway.url}{LBORO}'"
     named = stage.serve(public_url="https://stats.example.org/")
     assert "'https://stats.example.org/lboro/" in asked(named, LBORO, "reports").json()["curl"]
+
+
+def test_the_line_names_the_port_that_was_free(stage: Stage) -> None:
+    words = ["serve", "--port", "0", "--admin-port", "0"]
+    with spawned(words, stage.environment, stage.folder / "free.log") as process:
+        until(lambda: "ready" in process.output)
+        places = dict(re.findall(r"^ +(public|admin) +(\S+)$", process.output, re.MULTILINE))
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        told = get(f"{places['admin']}/api/explore", params={"path": PUBLIC}, headers=headers).json()
+    assert told["curl"] == f"curl {places['public']}{PUBLIC}"
 
 
 def test_no_target_leaves_its_quotes() -> None:

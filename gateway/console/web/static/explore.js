@@ -14,33 +14,30 @@ function show(element, wanted) {
 
 function arrange() {
   const family = fields.family.value;
-  for (const element of form.querySelectorAll("[data-only]")) show(element, element.dataset.only.split(" ").includes(family));
-  for (const element of form.querySelectorAll("[data-only] [data-only]")) {
-    const wanted = element.dataset.only.split(" ").includes(family);
-    show(element, wanted && (element.contains(fields.sub_item_id) ? fields.sub_item.value !== "" : true));
-  }
-  const dates = form.querySelector("[data-dates]");
-  if (family !== "totals") show(dates, fields.window.value === "dates");
   const referral = fields.sub_item.querySelector("[value=referral]");
   referral.hidden = referral.disabled = family !== "tops";
-  if (referral.selected && referral.disabled) fields.sub_item.value = "";
+  if (fields.sub_item.value === "referral" && referral.disabled) fields.sub_item.value = "";
+  for (const element of form.querySelectorAll("[data-only]")) {
+    const belongs = element.dataset.only.split(" ").includes(family);
+    const idle = element.contains(fields.sub_item_id) && !element.contains(fields.sub_item) && fields.sub_item.value === "";
+    show(element, belongs && !idle);
+  }
+  if (family !== "totals") show(form.querySelector("[data-dates]"), fields.window.value === "dates");
 }
 
-/** Offers the institutions that the chosen tenant holds credentials for. */
-function offer() {
+/** Offers the institutions that the chosen tenant holds credentials for, and at first what the URL named. */
+function offer(named) {
   if (fields.tenant.tagName !== "SELECT") return;
-  const held = (fields.tenant.selectedOptions[0].dataset.institutions ?? "").split(" ");
+  const held = (fields.tenant.selectedOptions[0].dataset.institutions ?? "").split(" ").filter(Boolean);
+  const current = fields.institution.value;
   for (const option of fields.institution.options) {
-    option.hidden = option.disabled = option.value !== "" && !held.includes(option.value) && !option.defaultSelected;
+    option.hidden = option.disabled = !["", ...held, named].includes(option.value);
   }
-  if (fields.institution.selectedOptions[0]?.disabled) fields.institution.value = held[0] ?? "";
+  if (![named, ...held].includes(current)) fields.institution.value = held[0] ?? "";
 }
 
 function choose(event) {
-  if (event.target.name === "tenant") {
-    for (const option of fields.institution.options) option.defaultSelected = false;
-    offer();
-  }
+  if (event.target.name === "tenant") offer();
   arrange();
 }
 
@@ -54,7 +51,7 @@ form.addEventListener("submit", shorten);
 // A page that comes back from the browser's memory has its fields as they were sent.
 window.addEventListener("pageshow", () => {
   for (const each of form.querySelectorAll("input, select")) each.disabled = false;
-  offer();
+  offer(fields.institution.value);
   arrange();
 });
 
