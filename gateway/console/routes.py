@@ -59,10 +59,15 @@ def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
 
 async def out_of_place(_: Request, error: Exception) -> Response:
     """What Starlette's router refuses, in the service's shape."""
+    return refused(misplaced(error))
+
+
+def misplaced(error: Exception) -> GatewayError:
+    """What Starlette's router refuses, as an error of ours."""
     if isinstance(error, HTTPException) and error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET").encode()
-        return refused(MethodNotAllowed("This method is not served here", allow=allowed))
-    return refused(NotFound("There is nothing here; see /docs"))
+        return MethodNotAllowed("This method is not served here", allow=allowed)
+    return NotFound("There is nothing here; see /docs")
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

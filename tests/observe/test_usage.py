@@ -185,7 +185,7 @@ async def test_two_processes_count_at_once_and_nothing_is_lost(
         for each in [pool.submit(member, shared_redis.url, prefix, key) for key in keys]:
             await asyncio.wait_for(asyncio.wrap_future(each), 60)
     usage = Usage(redis_client, prefix, DAYS)
-    rows = await usage.report(first, today(), "reports")
+    rows = await usage.report(first, today(), ["reports"])
     assert [sum(row.requests for row in rows), sum(row.hits for row in rows), sum(row.calls for row in rows)] == [
         2_000,
         1_000,

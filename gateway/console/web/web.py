@@ -16,12 +16,12 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from gateway.console.entrance import COOKIE, Entrance, check_source, is_csrf
 from gateway.console.guard import Admin
 from gateway.console.operations import Call, Operation, audited, carried_out, write_audit
-from gateway.console.routes import out_of_place
+from gateway.console.routes import misplaced, out_of_place
 from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
 from gateway.console.web.rendering import environment
-from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, NotFound, row_of
+from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
@@ -35,6 +35,8 @@ HEADERS = {
     "referrer-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+PASSED_ON = frozenset({b"allow", b"retry-after"})
+"""Of an error's headers those that a page has, too."""
 SIGN_IN = "/sign-in"
 
 log = structlog.get_logger("gateway")
@@ -114,6 +116,8 @@ class Web:
             **values,
         )
         response = HTMLResponse(html, status if error is None else row_of(error).status, HEADERS)
+        if error is not None:
+            response.raw_headers += [each for each in render(error)[1] if each[0] in PASSED_ON]
         if notice is not None:
             response.delete_cookie(NOTICE, httponly=True, samesite="strict")
         return response
@@ -155,7 +159,7 @@ class Web:
         """What is not there, or not by this method: a page for people, the API's own answer for programs."""
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
             return await out_of_place(request, error)
-        return self.trouble(NotFound("There is no such page."))
+        return self.trouble(misplaced(error))
 
     def public_url(self, request: Request) -> str:
         """Where clients reach the public listener: as the settings say, else as far as can be told from here."""

@@ -98,7 +98,9 @@ def test_programs_are_told_what_is_not_there_as_ever(visit: Visit) -> None:
     visitor = visit()
     assert visitor.get("/api/nothing").json()["code"] == "GatewayNotFound"
     assert visitor.get("/nothing", headers={"Accept": "*/*"}).json()["code"] == "GatewayNotFound"
-    assert visitor.client.delete("/tenants").status_code == 405
+    wrong = visitor.client.delete("/sign-in")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "GET, HEAD")
+    assert Page(wrong.text).tags.count("h1") == 1
 
 
 def test_a_token_that_may_only_read_sees_every_page_but_no_control_that_changes_anything(

@@ -58,6 +58,7 @@ def test_attempts_are_limited_for_an_address_whether_right_or_wrong(visit: Visit
     assert statuses[-1] == 429
     answer = visitor.sign_in(TOKEN)
     assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert "Too many attempts from your address. Try again in" in Page(answer.text).text
     assert other.sign_in(TOKEN).status_code == 303
 

@@ -1,13 +1,12 @@
-// What every page may use: copying a text, and nothing that a page would not work without.
+// What every page may use: copying a text. No page needs it.
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
-  button.hidden = !navigator.clipboard && !document.execCommand;
+  button.hidden = false;
   button.addEventListener("click", async () => {
     const source = document.getElementById(button.dataset.copy);
-    const done = await copied(source);
-    const before = button.dataset.label ?? (button.dataset.label = button.textContent);
-    button.textContent = done ? "Copied" : "Select and copy";
-    setTimeout(() => { button.textContent = before; }, 2000);
+    const word = button.firstElementChild;
+    word.textContent = (await copied(source)) ? "Copied" : "Press Ctrl-C";
+    setTimeout(() => { word.textContent = "Copy"; }, 2000);
   });
 }
 
