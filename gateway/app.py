@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,14 @@ from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.call import Asker, Call
-from gateway.callers import Callers, Network
+from gateway.callers import Callers, Impersonation, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.console.entrance import Entrance
 from gateway.console.explain import ExplainApi
+from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
@@ -39,7 +41,8 @@ from gateway.console.overview import OverviewApi
 from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, overview_page
+from gateway.console.web import assets, explore_page, overview_page
+from gateway.console.web.cache_page import CachePage
 from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
@@ -252,7 +255,16 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
-    operations = _operations(parts, profile, marks, clock)
+
+    def ask_as(tenant: Tenant | None) -> Answering:
+        """The public proxy's way, for one tenant: the same parts, and nobody to identify."""
+        proxy = copy(public.proxy)
+        if tenant is not None:
+            proxy.callers = Impersonation(tenant, profile, admission, clock)
+        return proxy.answered
+
+    explore = ExploreApi(registry, ask_as, settings.public_base)
+    operations = [*_operations(parts, profile, marks, clock), *explore.operations]
     return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
 
 
@@ -301,6 +313,8 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *overview_page.routes(web),
         *TenantsPages(web, clock.now).routes,
         *KeysPages(web, clock.now).routes,
+        *CachePage(web).routes,
+        *explore_page.routes(web),
         *assets.routes(entrance.guard),
     ]
     return exactly(Starlette(routes=found), web.out_of_place)

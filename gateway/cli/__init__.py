@@ -12,6 +12,7 @@ from gateway.cli import (
     breaker,
     demo,
     explain,
+    explore,
     gate,
     key,
     purge,
@@ -42,6 +43,7 @@ app.command("serve", epilog=serve.other_settings())(serve.serve)
 app.command("top")(top.top)
 app.command("purge")(purge.purge)
 app.command("explain")(explain.explain)
+app.command("explore")(explore.explore)
 app.command("usage")(usage.usage)
 app.command("queue")(queue.queue)
 app.command("settings")(settings.settings)

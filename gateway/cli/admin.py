@@ -28,11 +28,12 @@ def ask(
     *,
     query: dict[str, str | None] | None = None,
     body: Any = None,
+    seconds: float = SECONDS,
     client: httpx.Client | None = None,
 ) -> Any:
     """What the admin API answers. The token comes from STATS_GATEWAY_ADMIN_TOKEN: a command line is visible.
 
-    ``client`` is for those who ask again and again.
+    ``client`` is for those who ask again and again, in place of one that waits ``seconds``.
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
     """
@@ -41,7 +42,7 @@ def ask(
     given = {name: value for name, value in (query or {}).items() if value is not None}
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
-        with nullcontext(client) if client else httpx.Client(timeout=SECONDS, trust_env=False) as asked:
+        with nullcontext(client) if client else httpx.Client(timeout=seconds, trust_env=False) as asked:
             answer = asked.request(method, url.rstrip("/") + path, params=given, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise AdminUnreachable(
