@@ -16,7 +16,13 @@ from gateway.settings import PREFIX
 SECONDS = 30.0
 AdminUrl = Annotated[
     str,
-    typer.Option("--admin-url", envvar=f"{PREFIX}ADMIN_URL", help="The admin listener of a running gateway."),
+    typer.Option(
+        "--admin-url",
+        metavar="URL",
+        envvar=f"{PREFIX}ADMIN_URL",
+        help="The admin listener of a running gateway.",
+        rich_help_panel="Where",
+    ),
 ]
 DEFAULT_URL = "http://127.0.0.1:8081"
 
