@@ -32,8 +32,8 @@ from gateway.coding import Coder
 from gateway.console.explain import ExplainApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
-from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
+from gateway.console.reading import CSP, page
 from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.tenants import TenantsApi
 from gateway.errand import Errands
