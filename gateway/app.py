@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -24,24 +25,35 @@ from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.call import Asker, Call
-from gateway.callers import Callers
+from gateway.callers import Callers, Impersonation, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
+from gateway.console.entrance import Entrance
 from gateway.console.explain import ExplainApi
+from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
 from gateway.console.operations import Operation
+from gateway.console.overview import OverviewApi
 from gateway.console.reading import CSP, page
-from gateway.console.routes import Endpoint, exactly, guarded, routes
+from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
+from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
+from gateway.console.web import assets, explore_page, overview_page
+from gateway.console.web.cache_page import CachePage
+from gateway.console.web.keys_pages import KeysPages
+from gateway.console.web.sign_in import SignIn
+from gateway.console.web.tenants_pages import TenantsPages
+from gateway.console.web.web import Web
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.observe.pulse import Pulse
 from gateway.observe.usage import Usage
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -108,12 +120,14 @@ class Parts:
     admission: Admission
     marks: Marks
     usage: Usage
+    pulse: Pulse
     queue: Queue
     client: UpstreamClient
     store: Store
     metrics: Metrics
     tracing: Tracing | None
     lifecycle: Lifecycle
+    sessions: Sessions
     notes: list[str]
 
     @asynccontextmanager
@@ -152,6 +166,8 @@ class Parts:
             self.admission.run(),
             self.marks.follow(),
             self.usage.run(),
+            self.sessions.run(),
+            self.pulse.run(),
             self._shows(),
         ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
@@ -196,10 +212,13 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days)
+    guard = _guard(settings)
+    sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
+    pulse = Pulse(redis, settings.redis_prefix, clock.now)
     tracing = _tracing(settings)
 
     def call(asker: Asker, flight: str) -> Call:
-        return Call(metrics, usage, tracing, asker, flight)
+        return Call(metrics, usage, pulse, tracing, asker, flight)
 
     errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
@@ -209,15 +228,19 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         admission,
         marks,
         usage,
+        pulse,
         queue,
         client,
         store,
         metrics,
         tracing,
         lifecycle,
+        sessions,
         notes,
     )
-    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
+    public = exactly(
+        Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), in_our_shape("/-/docs")
+    )
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -229,13 +252,20 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         errands,
         _coder(settings),
         clock,
-        Teller(metrics, usage, tracing, hit_sample=settings.log_hits),
+        Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
-    guard = _guard(settings)
-    operations = _operations(parts, profile, marks, clock)
-    admin = [*routes(guard, operations, __version__), Route("/metrics", guarded(guard, _metrics(parts)))]
-    return Application(public, exactly(Starlette(routes=admin), "/docs"), lifecycle)
+
+    def ask_as(tenant: Tenant | None) -> Answering:
+        """The public proxy's way, for one tenant: the same parts, and nobody to identify."""
+        proxy = copy(public.proxy)
+        if tenant is not None:
+            proxy.callers = Impersonation(tenant, profile, admission, clock)
+        return proxy.answered
+
+    explore = ExploreApi(registry, ask_as, settings.public_base)
+    operations = [*_operations(parts, profile, marks, clock), *explore.operations]
+    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
 
 
 def _guard(settings: Settings) -> Guard:
@@ -260,14 +290,44 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
         clock.now,
         allow_anonymous=settings.allow_anonymous,
     )
-    return [*tenants.operations, *fleet.operations, *explain.operations]
+    overview = OverviewApi(
+        parts.pulse,
+        parts.usage,
+        parts.queue,
+        parts.registry,
+        clock.now,
+        embedded=settings.redis_url.get_secret_value() == MEMORY,
+    )
+    return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
+
+
+def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock: Clock) -> Starlette:
+    """The admin API, the console, and the metrics."""
+    settings = parts.settings
+    web = Web(entrance, operations, __version__, settings.public_url, settings.port)
+    sign_in = SignIn(web, parts.admission, _trusted(settings), settings.session_secure)
+    found = [
+        *routes(entrance, operations, __version__),
+        Route("/metrics", guarded(entrance.guard, _metrics(parts))),
+        *sign_in.routes,
+        *overview_page.routes(web),
+        *TenantsPages(web, clock.now).routes,
+        *KeysPages(web, clock.now).routes,
+        *CachePage(web).routes,
+        *explore_page.routes(web),
+        *assets.routes(entrance.guard),
+    ]
+    return exactly(Starlette(routes=found), web.out_of_place)
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
     minute = settings.invalid_keys_per_minute
     penalty = TenantLimits(requests_per_second=minute / 60, burst=minute) if minute else UNLIMITED
-    trusted = [ip_network(network, strict=False) for network in settings.trusted_proxies]
-    return Callers(profile, admission, clock, penalty, trusted)
+    return Callers(profile, admission, clock, penalty, _trusted(settings))
+
+
+def _trusted(settings: Settings) -> list[Network]:
+    return [ip_network(network, strict=False) for network in settings.trusted_proxies]
 
 
 def _anonymous(settings: Settings) -> Tenant | None:

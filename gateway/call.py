@@ -9,6 +9,7 @@ import structlog
 
 from gateway.errors import Headers
 from gateway.observe.metrics import Metrics
+from gateway.observe.pulse import Pulse
 from gateway.observe.stages import clock
 from gateway.observe.usage import Usage
 
@@ -33,9 +34,12 @@ class Call:
     ``seconds`` is the service's own time, as far as it is known; ``trace`` the call's place in its trace.
     """
 
-    def __init__(self, metrics: Metrics, usage: Usage, tracing: Tracing | None, asker: Asker, flight: str) -> None:
+    def __init__(
+        self, metrics: Metrics, usage: Usage, pulse: Pulse, tracing: Tracing | None, asker: Asker, flight: str
+    ) -> None:
         self._metrics = metrics
         self._usage = usage
+        self._pulse = pulse
         self._tracing = tracing
         self._asker = asker
         self._flight = flight
@@ -62,6 +66,7 @@ class Call:
         self.seconds = clock() - self._began
         asker = self._asker
         self._usage.call(asker.tenant)
+        self._pulse.call()
         self._metrics.upstream_call(result, asker.tenant, self.seconds)
         log.info(
             "upstream_call",

@@ -38,6 +38,8 @@ def serve(settings: Settings, factory: Factory, announce: Announce) -> int:
         closing(bind(settings.host, settings.port, "public")) as public,
         closing(bind(settings.admin_host, settings.admin_port, "admin")) as admin,
     ):
+        ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
+        settings = settings.model_copy(update=ports)  # those that it really has, where one was free to choose
         announce(opening(settings, url_of(public), url_of(admin)))
         return _serve(settings, factory, (public, admin), lambda: announce("ready"))
 

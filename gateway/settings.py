@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
     workers: int = Field(1, ge=1, le=256, description="worker processes")
+    public_url: str = Field(
+        "", description="where clients reach the public listener, as the console's curl lines name it"
+    )
     public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
     max_connections: int = Field(10_000, ge=1, description="open connections per worker")
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
@@ -183,6 +186,10 @@ class Settings(BaseSettings):
     admin_hosts: Words = Field(
         (), description="names under which the admin listener is reached, besides localhost"
     )
+    session_idle: Seconds = Field(1_800.0, description="time after which an unused session of the console ends")
+    session_secure: bool = Field(
+        False, description="mark the console's cookie Secure even where no trusted proxy tells of https"
+    )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
@@ -204,6 +211,11 @@ class Settings(BaseSettings):
         if parts.username or parts.password:
             raise ValueError("must not hold a username or password; credentials belong in the registry")
         return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_an_origin(cls, value: str) -> str:
+        return cls._upstream_is_an_origin(value) if value else value
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -295,6 +307,14 @@ class Settings(BaseSettings):
         if self.redis_url.get_secret_value() == "memory://" and self.workers > 1:
             raise ValueError("memory:// cannot be shared by several workers; set STATS_GATEWAY_REDIS_URL")
         return self
+
+    @property
+    def public_base(self) -> str:
+        """Where clients reach the public listener, without a slash at its end, as far as the settings tell."""
+        if self.public_url:
+            return self.public_url
+        host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 (not bound here)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def budget_interval(self) -> float | None:

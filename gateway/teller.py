@@ -12,6 +12,7 @@ from gateway.catalogue.query import Family
 from gateway.exchange import Exchange
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
+from gateway.observe.pulse import Pulse
 from gateway.observe.stages import clock
 from gateway.observe.usage import Usage
 
@@ -33,10 +34,17 @@ class Teller:
     """
 
     def __init__(
-        self, metrics: Metrics, usage: Usage, tracing: Tracing | None = None, *, hit_sample: float = 0.0
+        self,
+        metrics: Metrics,
+        usage: Usage,
+        pulse: Pulse,
+        tracing: Tracing | None = None,
+        *,
+        hit_sample: float = 0.0,
     ) -> None:
         self.metrics = metrics
         self.usage = usage
+        self.pulse = pulse
         self.tracing = tracing
         self._hit_sample = hit_sample
         self._hits = 0.0
@@ -53,7 +61,9 @@ class Teller:
         family = "none" if exchange.query is None else exchange.query.family.value
         seconds = ended - exchange.stages.began
         self.metrics.request(family, outcome, answer.status, tenant, seconds)
-        self.usage.request(tenant, exchange.key_id, hit=outcome in SPARED)
+        collapsed = outcome is Outcome.COLLAPSED
+        self.usage.request(tenant, exchange.key_id, hit=outcome in SPARED, collapsed=collapsed)
+        self.pulse.request(outcome, seconds)
         if outcome in SPARED and not exchange.stages.landed:
             (self.metrics.near_hits if exchange.stages.near else self.metrics.shared_hits).inc()
         elif exchange.joined:

@@ -32,6 +32,14 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
     return address
 
 
+def came_by_https(peer: str, headers: Headers, trusted: Sequence[Network]) -> bool:
+    """Whether a request reached the first trusted proxy by https, as that one says in ``X-Forwarded-Proto``."""
+    if not trusted or not _is_trusted(_found(peer), trusted):
+        return False
+    said = b",".join(value for name, value in headers if name == b"x-forwarded-proto")
+    return said.rpartition(b",")[2].strip().lower() == b"https"
+
+
 def subject_of(address: str) -> str:
     """Who shares a limit: an IPv4 address by itself, IPv6 addresses by their /64."""
     found = _found(address)

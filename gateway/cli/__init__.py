@@ -12,6 +12,7 @@ from gateway.cli import (
     breaker,
     demo,
     explain,
+    explore,
     gate,
     key,
     purge,
@@ -21,6 +22,7 @@ from gateway.cli import (
     serve,
     settings,
     tenant,
+    top,
     usage,
 )
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
@@ -38,8 +40,10 @@ app.add_typer(secrets.app)
 app.add_typer(gate.app)
 app.add_typer(breaker.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
+app.command("top")(top.top)
 app.command("purge")(purge.purge)
 app.command("explain")(explain.explain)
+app.command("explore")(explore.explore)
 app.command("usage")(usage.usage)
 app.command("queue")(queue.queue)
 app.command("settings")(settings.settings)

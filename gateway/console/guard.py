@@ -28,6 +28,15 @@ class Admin:
     name: str
     role: str
 
+    @property
+    def may_change(self) -> bool:
+        """Whether it may do more than read."""
+        return self.role == READ_WRITE
+
+
+NOBODY = Admin("nobody", "")
+"""Who did not say, or could not prove, who they are."""
+
 
 class Guard:
     """The admin tokens, as digests, and the hosts the admin listener is known by.
@@ -59,17 +68,40 @@ class Guard:
         Raises AdminDisabled where there is none, AdminUnauthenticated, and AdminForbidden for a change by a token
         that may only read.
         """
-        if not self._admins:
-            raise AdminDisabled(DISABLED)
+        self.check_enabled()
         presented = [value for name, value in headers if name == b"authorization"]
         scheme, _, text = (presented[0] if len(presented) == 1 else b"").partition(b" ")
-        digest = hashlib.sha256(text.strip(b" \t")).digest()
-        found = [admin for known, admin in self._admins if hmac.compare_digest(known, digest)]
-        if scheme.lower() != b"bearer" or not found:
+        found = self.recognise(text.strip(b" \t"))
+        if scheme.lower() != b"bearer" or found is None:
             raise AdminUnauthenticated("An admin token is needed, as Authorization: Bearer")
-        if changes and found[0].role != READ_WRITE:
-            raise AdminForbidden(f"The token {found[0].name!r} may only read")
-        return found[0]
+        self.check_role(found, changes=changes)
+        return found
+
+    def check_enabled(self) -> None:
+        """Raises AdminDisabled where there is no token at all."""
+        if not self._admins:
+            raise AdminDisabled(DISABLED)
+
+    def check_role(self, admin: Admin, *, changes: bool) -> None:
+        """Raises AdminForbidden for a change by a token that may only read."""
+        if changes and not admin.may_change:
+            raise AdminForbidden(f"The token {admin.name!r} may only read")
+
+    def recognise(self, token: bytes) -> Admin | None:
+        """Whose token this is. Compares with all of them, in constant time."""
+        digest = hashlib.sha256(token).digest()
+        found = [admin for known, admin in self._admins if hmac.compare_digest(known, digest)]
+        return found[0] if found else None
+
+    def vouch(self, token: bytes, message: bytes) -> bytes | None:
+        """A proof that the holder of this token, in its role, agreed to ``message``; None for an unknown token."""
+        admin = self.recognise(token)
+        return None if admin is None else _proof(hashlib.sha256(token).digest(), admin, message)
+
+    def vouched(self, proof: bytes, message: bytes) -> Admin | None:
+        """Whose proof this is; None once the token is gone, or has another role or name."""
+        found = [a for known, a in self._admins if hmac.compare_digest(_proof(known, a, message), proof)]
+        return found[0] if found else None
 
     def _is_ours(self, host: str) -> bool:
         name = host.lower()
@@ -84,3 +116,9 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def _proof(digest: bytes, admin: Admin, message: bytes) -> bytes:
+    """Only who holds the token, or its digest, can make it: what is kept of it elsewhere opens nothing."""
+    name = f"{len(admin.name)}:{admin.name}{admin.role}:".encode()
+    return hmac.digest(digest, name + message, "sha256")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,13 +13,15 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from gateway.console.guard import Admin, Guard
+from gateway.console.entrance import Entrance
+from gateway.console.guard import NOBODY, Admin
 from gateway.errors import (
     JSON_TYPE,
     ConfigurationError,
     GatewayError,
     InvalidInput,
     render,
+    row_of,
 )
 from gateway.masking import MASK
 from gateway.observe.logs import AUDIT
@@ -63,7 +66,8 @@ Handler = Callable[[Call], Awaitable[Any]]
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method on one path. ``query`` describes its parameters, ``body`` is the struct that it takes;
-    what ``changes`` something needs a token that may, and is written to the audit log."""
+    what ``changes`` something needs a token that may, and is written to the audit log; so is what ``reveals``
+    a tenant's own numbers."""
 
     method: str
     path: str
@@ -72,6 +76,7 @@ class Operation:
     query: Mapping[str, Parameter] = field(default_factory=dict)
     body: type[msgspec.Struct] | None = None
     status: int = 200
+    reveals: bool = False
 
     @property
     def changes(self) -> bool:
@@ -84,34 +89,65 @@ class Operation:
         return re.findall(r"{(\w+)}", self.path)
 
 
-def endpoint(operation: Operation, guard: Guard) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(operation: Operation, entrance: Entrance) -> Callable[[Request], Awaitable[Response]]:
     """The operation as Starlette calls it: whatever goes wrong is answered in the service's shape."""
 
     async def answer(request: Request) -> Response:
-        admin, facts = Admin("nobody", ""), _places(request)
         try:
-            guard.check_host(request.headers.raw)
-            admin = guard.admit(request.headers.raw, changes=operation.changes)
-            call = Call(
-                request.path_params, _query(operation, request), await _body(operation, request), admin, facts
-            )
-            result = await _meaning(operation.handler(call))
-            response = Response(
-                b"" if operation.status == 204 else msgspec.json.encode(result, enc_hook=str),
-                operation.status,
-                {"cache-control": "no-store"},
-                JSON_TYPE.decode(),
-            )
+            with audited(operation, request.path_params) as line:
+                line.admin = await entrance.admit(request, changes=operation.changes)
+                query, body = _query(operation, request), await _body(operation, request)
+                call = Call(request.path_params, query, body, line.admin, line.facts)
+                result = await carried_out(operation, call)
+            content = b"" if operation.status == 204 else msgspec.json.encode(result, enc_hook=str)
+            return Response(content, operation.status, {"cache-control": "no-store"}, JSON_TYPE.decode())
         except GatewayError as error:
-            response = refused(error)
+            return refused(error)
         except Exception:
             log.exception("internal_error", operation=f"{operation.method} {operation.path}")
-            response = refused(GatewayError("The gateway failed on this request; its log says why."))
-        if operation.changes:
-            _audit(operation, facts, admin, response.status_code)
-        return response
+            return refused(GatewayError("The gateway failed on this request; its log says why."))
 
     return answer
+
+
+async def carried_out(operation: Operation, call: Call) -> Any:
+    """What the operation answers; what a registry refuses of the input is the caller's fault, not the
+    configuration's. Raises GatewayError."""
+    try:
+        return await operation.handler(call)
+    except ConfigurationError as error:
+        if type(error) is ConfigurationError:
+            raise InvalidInput(error.message) from None
+        raise
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of the audit log to be: by whom, and what it was about."""
+
+    facts: dict[str, Any]
+    admin: Admin = NOBODY
+
+
+@contextmanager
+def audited(operation: Operation, path: Mapping[str, Any]) -> Iterator[Line]:
+    """One line for each change, and each look at what is a tenant's, done or refused, whatever the level of the
+    log."""
+    line, status = Line(_places(path)), 500
+    try:
+        yield line
+        status = operation.status
+    except GatewayError as error:
+        status = row_of(error).status
+        raise
+    finally:
+        if operation.changes or operation.reveals:
+            write_audit(line.admin, f"{operation.method} {operation.path}", line.facts, status)
+
+
+def write_audit(admin: Admin, operation: str, facts: Mapping[str, Any], status: int) -> None:
+    """A line of the audit log."""
+    audit.info("audit", admin=admin.name, operation=operation, on=facts, status=status)
 
 
 def refused(error: GatewayError) -> Response:
@@ -120,15 +156,6 @@ def refused(error: GatewayError) -> Response:
     response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
     return response
-
-
-async def _meaning(work: Awaitable[Any]) -> Any:
-    try:
-        return await work
-    except ConfigurationError as error:
-        if type(error) is ConfigurationError:
-            raise InvalidInput(error.message) from None
-        raise
 
 
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
@@ -162,20 +189,9 @@ async def _body(operation: Operation, request: Request) -> Any:
         raise InvalidInput(f"The body cannot be used: {error}") from None
 
 
-def _audit(operation: Operation, facts: Mapping[str, Any], admin: Admin, status: int) -> None:
-    """One line for each change, done or refused, whatever the level of the log."""
-    audit.info(
-        "audit",
-        admin=admin.name,
-        operation=f"{operation.method} {operation.path}",
-        on=facts,
-        status=status,
-    )
-
-
-def _places(request: Request) -> dict[str, Any]:
+def _places(path: Mapping[str, Any]) -> dict[str, Any]:
     """The values in a path, as far as they look like what belongs there."""
-    found = request.path_params.items()
     return {
-        name: value if PUBLIC[name].fullmatch(value) and parse(value) is None else MASK for name, value in found
+        name: value if PUBLIC[name].fullmatch(value) and parse(value) is None else MASK
+        for name, value in path.items()
     }

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.console.entrance import Entrance
 from gateway.console.guard import Guard
 from gateway.console.openapi import document
 from gateway.console.operations import Operation, endpoint, refused
@@ -19,14 +20,16 @@ from gateway.errors import GatewayError, MethodNotAllowed, NotFound
 
 Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
+Refuse = Callable[[Request, Exception], Awaitable[Response]]
 DESCRIPTION = (
     "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
     "Every change is written to the log."
 )
 
 
-def routes(guard: Guard, operations: Sequence[Operation], version: str) -> list[Route]:
+def routes(entrance: Entrance, operations: Sequence[Operation], version: str) -> list[Route]:
     """All of the API's, its description and the page for people."""
+    guard = entrance.guard
     described = document("stats-gateway administration", version, DESCRIPTION, operations)
     html = page(described)
 
@@ -38,7 +41,7 @@ def routes(guard: Guard, operations: Sequence[Operation], version: str) -> list[
 
     by_path: dict[str, dict[str, Endpoint]] = {}
     for each in operations:
-        by_path.setdefault(each.path, {})[each.method] = endpoint(each, guard)
+        by_path.setdefault(each.path, {})[each.method] = endpoint(each, entrance)
     return [
         *(Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()),
         Route("/openapi.json", guarded(guard, told)),
@@ -59,22 +62,32 @@ def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
     return checked
 
 
-def exactly(app: Routed, docs: str) -> Routed:
-    """The app, whose router refuses what it does not know in the service's shape, with a hint to ``docs``.
+def exactly(app: Routed, refuse: Refuse) -> Routed:
+    """The app, whose router refuses what it does not know as ``refuse`` does.
 
     It never redirects to a path with or without a slash at its end: that would repeat the request's Host.
     """
-
-    async def out_of_place(_: Request, error: Exception) -> Response:
-        if isinstance(error, HTTPException) and error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "GET").encode()
-            return refused(MethodNotAllowed("This method is not served here", allow=allowed))
-        return refused(NotFound(f"There is nothing here; see {docs}"))
-
     for status in (404, 405):
-        app.add_exception_handler(status, out_of_place)
+        app.add_exception_handler(status, refuse)
     app.router.redirect_slashes = False
     return app
+
+
+def in_our_shape(docs: str) -> Refuse:
+    """Refuses what is out of place in the service's shape, with a hint to ``docs``."""
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        return refused(misplaced(error, docs))
+
+    return refuse
+
+
+def misplaced(error: Exception, docs: str) -> GatewayError:
+    """What Starlette's router refuses, as an error of ours."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").encode()
+        return MethodNotAllowed("This method is not served here", allow=allowed)
+    return NotFound(f"There is nothing here; see {docs}")
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

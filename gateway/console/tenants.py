@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -97,7 +98,9 @@ class TenantsApi:
         one, pair = "/api/tenants/{tenant}", "/api/tenants/{tenant}/institutions/{institution}"
         page = {
             "after": Parameter("the last id of the page before"),
+            "before": Parameter("the first id of the page after"),
             "limit": Parameter(f"tenants in a page, {PAGE} unless told"),
+            "search": Parameter("only tenants with this in their id or name, whatever its case"),
         }
         return [
             Operation("GET", "/api/tenants", "List tenants, by id", self.list, page),
@@ -119,10 +122,17 @@ class TenantsApi:
     async def list(self, call: Call) -> Any:
         limit = _whole(call.query.get("limit", str(PAGE)), "limit", PAGE_MOST)
         tenants = self._registry.directory.tenants
-        ids = [each for each in sorted(tenants) if each > call.query.get("after", "")]
+        ids = _found(tenants, call.query.get("search", ""))
+        first, last = _slice(ids, call.query.get("after"), call.query.get("before"), limit)
         now = time.time()
-        told = [_summary(tenants[each], now) for each in ids[:limit]]
-        return {"tenants": told, "next": ids[limit - 1] if len(ids) > limit else None, "total": len(tenants)}
+        return {
+            "tenants": [_summary(tenants[each], now) for each in ids[first:last]],
+            "next": ids[last - 1] if last < len(ids) else None,
+            "previous": ids[first] if 0 < first < len(ids) else None,
+            "first": first,
+            "found": len(ids),
+            "total": len(tenants),
+        }
 
     async def create(self, call: Call) -> Any:
         body: NewTenantBody = call.body
@@ -199,7 +209,23 @@ def _summary(tenant: Tenant, now: float) -> dict[str, Any]:
         "enabled": tenant.enabled,
         "institutions": list(tenant.credentials),
         "keys": sum(key.live(now) for key in tenant.keys.values()),
+        "requests_per_day": tenant.limits.requests_per_day,
     }
+
+
+def _found(tenants: Mapping[str, Tenant], search: str) -> list[str]:
+    """The ids, in order, of tenants that ``search`` is in."""
+    wanted = search.casefold()
+    return sorted(each for each, tenant in tenants.items() if wanted in each or wanted in tenant.name.casefold())
+
+
+def _slice(ids: Sequence[str], after: str | None, before: str | None, limit: int) -> tuple[int, int]:
+    """Which of these a page has: from the first to before the last."""
+    if before is not None:
+        last = bisect_left(ids, before)
+        return max(0, last - limit), last
+    first = 0 if after is None else bisect_right(ids, after)
+    return first, min(len(ids), first + limit)
 
 
 def _changes(body: TenantBody) -> dict[str, Any]:

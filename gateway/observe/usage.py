@@ -5,32 +5,39 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from gateway.errors import CacheUnavailable
+from gateway.observe.overview import Today
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
 MOST = 10_000
 """Counters kept while Redis does not take them, and as many keys; beyond that the oldest are lost."""
-FIELDS = ("requests", "hits", "calls")
+FIELDS = ("requests", "hits", "calls", "saved")
 DAY = 86_400
+EPOCH = date(1970, 1, 1)
+NONE = (0, 0, 0, 0)
+DIGITS = 15
 Counts = dict[tuple[int, str], list[int]]
 """By day since the epoch and tenant: how many of each of the fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A tenant's day: requests, those answered from the cache, and upstream calls made for it."""
+    """A tenant's day: requests, those answered from the cache, upstream calls made for it, and requests answered
+    without one of their own."""
 
     day: str
     tenant: str
     requests: int = 0
     hits: int = 0
     calls: int = 0
+    saved: int = 0
 
 
 class Usage:
@@ -45,20 +52,22 @@ class Usage:
         self._days = days
         self._counts: Counts = {}
         self._used: dict[str, int] = {}
+        self._told: tuple[date, list[int]] | None = None
 
     def __repr__(self) -> str:
         return f"<Usage {len(self._counts)} counters to tell>"
 
-    def request(self, tenant: str, key_id: str | None, *, hit: bool) -> None:
-        """One request of a tenant, by its key if any; ``hit``: it was answered from the cache."""
+    def request(self, tenant: str, key_id: str | None, *, hit: bool, collapsed: bool = False) -> None:
+        """One request of a tenant, by its key if any; ``hit``: it was answered from the cache; ``collapsed``: by
+        another's upstream call."""
         now = int(time.time())
-        self._count(now // DAY, tenant, 1, hit, 0)
+        self._count(now // DAY, tenant, 1, hit, 0, hit or collapsed)
         if key_id is not None:
             self._use(key_id, now)
 
     def call(self, tenant: str) -> None:
         """One upstream call for a tenant."""
-        self._count(int(time.time()) // DAY, tenant, 0, 0, 1)
+        self._count(int(time.time()) // DAY, tenant, 0, 0, 1, 0)
 
     async def run(self) -> None:
         """Tells Redis every few seconds until cancelled, and then once more."""
@@ -81,13 +90,23 @@ class Usage:
         except CacheUnavailable:
             self._restore(counts, used)
 
-    async def report(self, first: date, last: date, tenant: str | None = None) -> list[Row]:
-        """The days from ``first`` to ``last``, both inclusive, by day and tenant. Raises CacheUnavailable."""
+    async def report(self, first: date, last: date, tenants: Collection[str] | None = None) -> list[Row]:
+        """The days from ``first`` to ``last``, both inclusive, by day and tenant: all tenants, or those named, of
+        which nothing else is read. Raises CacheUnavailable."""
         span = min((last - first).days, self._days)
         days = [(last - timedelta(days=back)).isoformat() for back in range(span, -1, -1)]
         with redis_errors(self._client):
-            hashes = await shielded(self._read(days))
-        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts, tenant)]
+            hashes = await shielded(self._read(days, tenants))
+        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts)]
+
+    async def total(self, day: date) -> Today:
+        """All tenants' day, with what this process has not told. Where Redis does not answer, what it last said of
+        that day counts."""
+        with suppress(CacheUnavailable), redis_errors(self._client):
+            self._told = day, await shielded(self._total(day))
+        told = self._told[1] if self._told is not None and self._told[0] == day else NONE
+        untold = _by_day(self._counts).get((day - EPOCH).days, NONE)
+        return Today(*map(sum, zip(told, untold, strict=True)))
 
     async def last_used(self, key_ids: Iterable[str]) -> dict[str, float]:
         """When each key was last used, in seconds since the epoch; without those of which nothing is known."""
@@ -98,15 +117,16 @@ class Usage:
             found = await shielded(self._moments(wanted))
         return {key_id: float(moment) for key_id, moment in zip(wanted, found, strict=True) if moment is not None}
 
-    def _count(self, day: int, tenant: str, requests: int, hits: int, calls: int) -> None:
+    def _count(self, day: int, tenant: str, requests: int, hits: int, calls: int, saved: int) -> None:
         tally = self._counts.get((day, tenant))
         if tally is None:
             if len(self._counts) >= MOST:
                 del self._counts[next(iter(self._counts))]
-            tally = self._counts[day, tenant] = [0, 0, 0]
+            tally = self._counts[day, tenant] = list(NONE)
         tally[0] += requests
         tally[1] += hits
         tally[2] += calls
+        tally[3] += saved
 
     def _use(self, key_id: str, moment: int) -> None:
         if self._used.pop(key_id, None) is None and len(self._used) >= MOST:
@@ -129,30 +149,61 @@ class Usage:
             for field, count in zip(FIELDS, tally, strict=True):
                 if count:
                     pipe.hincrby(f"{self._prefix}:{_date(day)}", f"{tenant}:{field}", count)
-        for day in {day for day, _ in counts}:
+        for day, tally in _by_day(counts).items():
+            total = f"{self._prefix}:total:{_date(day)}"
+            for field, count in zip(FIELDS, tally, strict=True):
+                if count:
+                    pipe.hincrby(total, field, count)
             pipe.expire(f"{self._prefix}:{_date(day)}", life)
+            pipe.expire(total, life)
         if used:
             pipe.hset(f"{self._prefix}:used", mapping={key_id: str(moment) for key_id, moment in used.items()})
             pipe.expire(f"{self._prefix}:used", life)
         await pipe.execute()
 
+    async def _total(self, day: date) -> list[int]:
+        found = await self._client.hmget(f"{self._prefix}:total:{day.isoformat()}", FIELDS)
+        return [_number(each) for each in found]
+
     async def _moments(self, key_ids: list[str]) -> list[Any]:
         return list(await self._client.hmget(f"{self._prefix}:used", key_ids))
 
-    async def _read(self, days: list[str]) -> list[dict[bytes, bytes]]:
+    async def _read(self, days: list[str], tenants: Collection[str] | None) -> list[dict[bytes, bytes]]:
+        names = [f"{tenant}:{field}".encode() for tenant in tenants or () for field in FIELDS]
+        if tenants is not None and not names:
+            return [{} for _ in days]
         pipe = self._client.pipeline(transaction=False)
         for day in days:
-            pipe.hgetall(f"{self._prefix}:{day}")
-        return list(await pipe.execute())
+            key = f"{self._prefix}:{day}"
+            _ = pipe.hgetall(key) if tenants is None else pipe.hmget(key, names)
+        replies = await pipe.execute()
+        return replies if tenants is None else [_told(names, reply) for reply in replies]
 
 
-def _rows(day: str, counts: dict[bytes, bytes], only: str | None) -> list[Row]:
+def _told(names: list[bytes], reply: list[bytes | None]) -> dict[bytes, bytes]:
+    return {name: count for name, count in zip(names, reply, strict=True) if count is not None}
+
+
+def _rows(day: str, counts: dict[bytes, bytes]) -> list[Row]:
     tenants: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for name, count in counts.items():
-        tenant, _, field = name.decode().rpartition(":")
-        if field in FIELDS and only in (None, tenant):
-            tenants[tenant][field] = int(count)
+        tenant, _, field = name.decode(errors="replace").rpartition(":")
+        if field in FIELDS:
+            tenants[tenant][field] = _number(count)
     return [Row(day, tenant, **found) for tenant, found in sorted(tenants.items())]
+
+
+def _number(text: Any) -> int:
+    """A count; 0 for what is none."""
+    return int(text) if text and len(text) <= DIGITS and text.isdigit() else 0
+
+
+def _by_day(counts: Counts) -> dict[int, list[int]]:
+    """The sums of all tenants."""
+    days: dict[int, list[int]] = {}
+    for (day, _), tally in counts.items():
+        days[day] = [sum(both) for both in zip(days.get(day, NONE), tally, strict=True)]
+    return days
 
 
 def _date(day: int) -> str:

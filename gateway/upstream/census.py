@@ -126,6 +126,19 @@ def census_of(reply: Sequence[Any]) -> Census:
     )
 
 
+def census_alone(waiting: Sequence[Band], running: int, processes: int, gate: GateCensus, refused: int) -> Census:
+    """The census of a process that hears of no other: what it counts itself, and nothing by name."""
+    queued = Depth(*(waiting.count(band) for band in Band))
+    return Census(queued, {}, 0, queued.total, (), running, {}, processes, gate, 0.0, (), refused)
+
+
+def gate_alone(closed_for: float, *, held: bool) -> GateCensus:
+    """The gate as a process sees it that does not know since when it is ``held``."""
+    if held:
+        return GateCensus(GateState.HELD, 0.0, None)
+    return GateCensus(GateState.CLOSED if closed_for else GateState.OPEN, closed_for, None)
+
+
 def standing_of(reply: Sequence[Any]) -> Standing | None:
     """The standing that ``lua/standing.lua`` answers with. Raises ValueError or TypeError for anything else."""
     if reply == [b"none"]:

@@ -11,7 +11,7 @@ from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis_client import Client
 from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker, BreakerRules
-from gateway.upstream.census import Census, Standing
+from gateway.upstream.census import Census, Standing, census_alone, gate_alone
 from gateway.upstream.dispatcher import Dispatcher
 from gateway.upstream.flight import Band, Flight, Recheck, Work
 from gateway.upstream.gate import Gate, GateRules
@@ -180,6 +180,13 @@ class Queue:
     async def census(self) -> Census:
         """What is queued, runs and is kept back in the whole fleet."""
         return await self._board.census()
+
+    def census_here(self) -> Census:
+        """What this process knows of that on its own."""
+        flights = self._flights.values()
+        waiting = [flight.band for flight in flights if flight.claim is None and not flight.asked]
+        gate = gate_alone(self.gate_closed_for, held=self.gate.held)
+        return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
 
     async def standing(self, id: str) -> Standing | None:
         """Where the flight of this id stands in the whole fleet; None where none is under way."""

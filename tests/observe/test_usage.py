@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing import get_context
+from typing import Any
 
 import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
+from gateway.observe.overview import Today
 from gateway.observe.usage import Row, Usage
 from tests.redis_server import RedisServer, free_port
 
@@ -39,7 +41,42 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
         ("a:b", 2, 0, 0),
         ("reports", 4, 2, 2),
     ]
-    assert await usages[0].report(first, today(), "nobody") == []
+    assert await usages[0].report(first, today(), ["nobody"]) == []
+    assert await usages[0].report(first, today(), []) == []
+    assert await usages[0].report(first, today(), ["a:b", "nobody"]) == rows[:1]
+
+
+async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    here, there = (Usage(redis_client, prefix, DAYS) for _ in range(2))
+    for usage in (here, there):
+        usage.request("reports", None, hit=True)
+        usage.request("dash", None, hit=False, collapsed=True)
+        usage.request("dash", None, hit=False)
+        usage.call("dash")
+    assert await here.total(today()) == Today(3, 1, 1, 2)
+    await there.flush()
+    assert await here.total(today()) == Today(6, 2, 2, 4)
+    await here.flush()
+    assert await here.total(today()) == Today(6, 2, 2, 4)
+    here._client = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
+    here.request("reports", None, hit=False)
+    assert await here.total(today()) == Today(7, 2, 2, 4)
+    assert await here.total(today() - timedelta(days=1)) == Today()
+
+
+async def test_fields_that_are_none_of_ours_are_ignored(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    usage, day = Usage(redis_client, prefix, DAYS), today().isoformat()
+    hostile: Any = {"a:requests": "many", b"\xff:hits": "1", "a:calls": "-3", "nothing": "1", "b:saved": "9" * 400}
+    await redis_client.hset(f"{prefix}:{{usage}}:{day}", mapping=hostile)
+    await redis_client.hset(f"{prefix}:{{usage}}:total:{day}", mapping={"requests": "many", "hits": "2"})
+    assert await usage.total(today()) == Today(0, 2, 0, 0)
+    assert [(row.tenant, row.requests, row.hits) for row in await usage.report(today(), today())] == [
+        ("a", 0, 0),
+        ("b", 0, 0),
+        ("\ufffd", 0, 1),
+    ]
 
 
 async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix: str) -> None:
@@ -47,7 +84,7 @@ async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix
     usage.request("reports", "AbCdEf1234", hit=True)
     await usage.flush()
     keys = [key async for key in redis_client.scan_iter(f"{prefix}:*")]
-    assert len(keys) == 2
+    assert len(keys) == 3
     for key in keys:
         assert 29 * 86_400 < await redis_client.ttl(key) <= 30 * 86_400
 
@@ -72,7 +109,7 @@ async def test_counts_wait_for_a_redis_that_is_gone(redis_client: redis.asyncio.
     usage._client = redis_client
     await usage.flush()
     (row,) = await usage.report(today(), today())
-    assert row == Row(row.day, "reports", 1, 1, 0)
+    assert row == Row(row.day, "reports", 1, 1, 0, 1)
     assert list(await usage.last_used(["AbCdEf1234"])) == ["AbCdEf1234"]
 
 
@@ -115,7 +152,7 @@ async def test_what_was_counted_last_is_told_at_the_stop(redis_client: redis.asy
     with suppress(asyncio.CancelledError):
         await running
     (row,) = await Usage(redis_client, prefix, DAYS).report(today(), today())
-    assert row == Row(row.day, "reports", 1, 1, 1)
+    assert row == Row(row.day, "reports", 1, 1, 1, 1)
 
 
 async def count_and_stop(url: str, prefix: str, key_id: str) -> None:
@@ -148,7 +185,7 @@ async def test_two_processes_count_at_once_and_nothing_is_lost(
         for each in [pool.submit(member, shared_redis.url, prefix, key) for key in keys]:
             await asyncio.wait_for(asyncio.wrap_future(each), 60)
     usage = Usage(redis_client, prefix, DAYS)
-    rows = await usage.report(first, today(), "reports")
+    rows = await usage.report(first, today(), ["reports"])
     assert [sum(row.requests for row in rows), sum(row.hits for row in rows), sum(row.calls for row in rows)] == [
         2_000,
         1_000,

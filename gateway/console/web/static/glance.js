@@ -1,0 +1,56 @@
+// What the first page makes of the overview that the API tells; the same as the server's (glance.py).
+
+const CACHED = ["hit", "stale"];
+const CALLED = ["miss", "collapsed", "revalidated", "bypass"];
+const LOST = ["refused", "failed"];
+export const OUTCOMES = [...CACHED, ...CALLED, ...LOST];
+
+/** Sums and sentences, beside what was told. */
+export function glance(told) {
+  const minutes = told.minutes.map(minute);
+  const hour = {};
+  for (const name of ["requests", "cached", "called", "lost", "calls"]) {
+    hour[name] = minutes.reduce((sum, each) => sum + each[name], 0);
+  }
+  const last = minutes.length > 1 ? minutes[minutes.length - 2] : hour;
+  const perSecond = told.budget.per_second;
+  return {
+    ...told,
+    minutes,
+    hour: { ...hour, ratio: ratio(hour) },
+    rate: last.requests / 60,
+    spared: share(told.today.saved, told.today.requests),
+    allowed: perSecond === null ? null : perSecond * 60,
+    latency: Object.fromEntries(OUTCOMES.map((name) => [name, told.latency[name] ?? null])),
+    troubles: troubles(told),
+  };
+}
+
+function troubles(told) {
+  const found = [];
+  const note = (kind, text) => found.push({ kind, text });
+  if (told.redis.status !== "ok") {
+    note("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.");
+  }
+  if (told.gate.state === "closed") {
+    note("bad", `The service seems to block us. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
+  } else if (told.gate.state === "half-open") {
+    note("warn", "The service seemed to block us. One request finds out whether it still does.");
+  } else if (told.gate.state === "held") {
+    note("warn", "The gate is held by hand. The service is asked nothing until it is resumed.");
+  }
+  const refused = told.refused_credentials;
+  if (refused === 1) note("warn", "One credential is not used: the service refuses it, or it is held.");
+  if (refused > 1) note("warn", `${refused} credentials are not used: the service refuses them, or they are held.`);
+  return found;
+}
+
+function minute(told) {
+  const sum = (group) => group.reduce((total, name) => total + (told.outcomes[name] ?? 0), 0);
+  const found = { at: told.at, requests: told.requests, calls: told.calls };
+  Object.assign(found, { cached: sum(CACHED), called: sum(CALLED), lost: sum(LOST) });
+  return { ...found, ratio: ratio(found) };
+}
+
+const ratio = (counts) => share(counts.cached, counts.cached + counts.called);
+const share = (part, whole) => (whole ? part / whole : null);

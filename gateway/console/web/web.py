@@ -1,0 +1,217 @@
+"""Web: what all pages of the console have in common: who may see them, and how they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import structlog
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from gateway.console.entrance import COOKIE, Entrance, check_source, is_csrf
+from gateway.console.guard import Admin
+from gateway.console.operations import Call, Operation, audited, carried_out, refused, write_audit
+from gateway.console.routes import misplaced
+from gateway.console.sessions import Session
+from gateway.console.web.forms import Form, read_form
+from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
+from gateway.console.web.rendering import environment
+from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CSP,
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+PASSED_ON = frozenset({b"allow", b"retry-after"})
+"""Of an error's headers those that a page has, too."""
+SIGN_IN = "/sign-in"
+
+log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request for a page: by whom, and the fields of the form that it sent, if any."""
+
+    request: Request
+    admin: Admin
+    session: Session
+    form: Form = field(default_factory=dict)
+
+
+class Web:
+    """Renders pages, and lets in who may see them. ``public_url`` is where clients find the public listener."""
+
+    def __init__(
+        self,
+        entrance: Entrance,
+        operations: Sequence[Operation],
+        version: str,
+        public_url: str,
+        port: int,
+    ) -> None:
+        self.entrance = entrance
+        self._operations = {(each.method, each.path): each for each in operations}
+        self._version = version
+        self._public_url = public_url
+        self._port = port
+        self._environment = environment()
+
+    def page(self, handler: Callable[[Visit], Awaitable[Response]], *, changes: bool = False) -> Endpoint:
+        """The handler as Starlette calls it, for those who are signed in, and may change something where it
+        ``changes``. A form must carry its session's own token. What goes wrong becomes a page that says so."""
+
+        async def answer(request: Request) -> Response:
+            visit: Visit | None = None
+            try:
+                self.entrance.guard.check_host(request.headers.raw)
+                session = await self.entrance.session(request, active=True)
+                if session is None:
+                    return RedirectResponse(_sign_in(request), 303, HEADERS)
+                visit = Visit(request, session.admin, session)
+                return await handler(await self._checked(visit, changes=changes))
+            except GatewayError as error:
+                return self.trouble(error, visit)
+            except Exception:
+                log.exception("internal_error", page=request.scope["route"].path)
+                return self.trouble(GatewayError("The gateway failed on this page; its log says why."), visit)
+
+        return answer
+
+    def render(
+        self,
+        visit: Visit | None,
+        template: str,
+        *,
+        status: int = 200,
+        error: GatewayError | None = None,
+        **values: Any,
+    ) -> Response:
+        """A page, with the status of the ``error`` that it tells of, if any. Every template knows ``error``,
+        ``may_change``, ``csrf_field()``, and what concerns its frame."""
+        request, session = (None, None) if visit is None else (visit.request, visit.session)
+        notice = None if visit is None else notice_of(visit.request, visit.session)
+        html = self._environment.get_template(template).render(
+            admin=None if visit is None else visit.admin,
+            may_change=visit is not None and visit.admin.may_change,
+            csrf_token="" if session is None else session.csrf,
+            csrf_field=lambda: _csrf_field(session),
+            here="" if request is None else request.url.path,
+            notice=notice,
+            error=error,
+            version=self._version,
+            **values,
+        )
+        response = HTMLResponse(html, status if error is None else row_of(error).status, HEADERS)
+        if error is not None:
+            response.raw_headers += [each for each in render(error)[1] if each[0] in PASSED_ON]
+        if notice is not None:
+            response.delete_cookie(NOTICE, httponly=True, samesite="strict")
+        return response
+
+    def redirect(self, visit: Visit, path: str, say: str = "") -> Response:
+        """Goes on to another page of the console, which then says what was done."""
+        response = RedirectResponse(path, 303, HEADERS)
+        if say:
+            response.set_cookie(NOTICE, sealed_notice(say, visit.session), 60, httponly=True, samesite="strict")
+        return response
+
+    async def perform(
+        self,
+        visit: Visit,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        **places: str,
+    ) -> Any:
+        """What an operation of the API answers to whoever is signed in, with the API's own line in the audit log.
+
+        ``path`` is the operation's, with its names in braces, ``places`` their values. Raises GatewayError.
+        """
+        operation = self._operations[method, path]
+        with audited(operation, places) as line:
+            line.admin = visit.admin
+            self.entrance.guard.check_role(visit.admin, changes=operation.changes)
+            call = Call(places, query or {}, _body(operation, body), visit.admin, line.facts)
+            return await carried_out(operation, call)
+
+    def trouble(self, error: GatewayError, visit: Visit | None = None) -> Response:
+        """A page that says what went wrong."""
+        template = "disabled.html" if isinstance(error, AdminDisabled) else "trouble.html"
+        return self.render(visit, template, error=error)
+
+    async def out_of_place(self, request: Request, error: Exception) -> Response:
+        """What is not there, or not by this method: a page for people, the API's own answer for programs."""
+        if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            return refused(misplaced(error, "/docs"))
+        return self.trouble(misplaced(error, "/docs"))
+
+    def public_url(self, request: Request) -> str:
+        """Where clients reach the public listener: as the settings say, else as far as can be told from here."""
+        if self._public_url:
+            return self._public_url
+        host = request.url.hostname or "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    async def _checked(self, visit: Visit, *, changes: bool) -> Visit:
+        """With its form, where it sent one. Whoever tries to change what they may not is in the audit log."""
+        request = visit.request
+        try:
+            form = await self._form(visit) if request.method == "POST" else {}
+            self.entrance.guard.check_role(visit.admin, changes=changes)
+        except GatewayError as error:
+            if changes and request.method == "POST":
+                write_audit(visit.admin, f"POST {request.scope['route'].path}", {}, row_of(error).status)
+            raise
+        return replace(visit, form=form)
+
+    async def _form(self, visit: Visit) -> Form:
+        check_source(visit.request)
+        form = read_form(visit.request.headers.get("content-type", ""), await visit.request.body())
+        if not is_csrf(visit.session, form.get("csrf", "")):
+            raise AdminForbidden("This form is not of this session. Go back, load the page anew, and try again.")
+        return form
+
+
+def own_path(text: str) -> str:
+    """A path of the console where ``text`` is one, else its first page: never another host's."""
+    parts = urlsplit(text) if text.isascii() and text.isprintable() else None
+    if parts is None or parts.scheme or parts.netloc or not text.startswith("/") or text[1:2] in ("/", "\\"):
+        return "/"
+    return text
+
+
+def _sign_in(request: Request) -> str:
+    """Where whoever is not signed in goes, to come back after it; what a form said is lost."""
+    told: dict[str, str] = {"ended": "1"} if COOKIE in request.cookies else {}
+    if request.method in ("GET", "HEAD") and request.url.path != "/":
+        told["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return f"{SIGN_IN}?{urlencode(told)}" if told else SIGN_IN
+
+
+def _csrf_field(session: Session | None) -> Markup:
+    return Markup('<input type="hidden" name="csrf" value="{}">').format("" if session is None else session.csrf)
+
+
+def _body(operation: Operation, body: Mapping[str, Any] | None) -> Any:
+    if operation.body is None:
+        return None
+    try:
+        return msgspec.convert(body or {}, operation.body)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from None

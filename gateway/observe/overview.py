@@ -1,0 +1,96 @@
+"""Overview: the shape of what the fleet tells of itself at a glance. Times are by UTC, durations in seconds."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class Minute(msgspec.Struct, frozen=True):
+    """One minute of the fleet: the requests by outcome, those with none left out, and the upstream calls."""
+
+    at: datetime
+    requests: int
+    outcomes: dict[str, int]
+    calls: int
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """How long answers took until they began: how many, and within what time half of them, 95 % and 99 % did."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+
+class Today(msgspec.Struct, frozen=True):
+    """The day so far: ``hits`` were answered from the cache, ``saved`` without an upstream call of their own."""
+
+    requests: int = 0
+    hits: int = 0
+    calls: int = 0
+    saved: int = 0
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """The budget; ``per_second`` is None where it is unlimited."""
+
+    per_second: float | None
+    burst: int
+
+
+class Bands(msgspec.Struct, frozen=True):
+    """Jobs that wait: for people, for people who left since, and to refresh what is stored."""
+
+    people: int
+    left: int
+    refresh: int
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Jobs that wait and jobs that run."""
+
+    waiting: int
+    running: int
+    by_band: Bands
+
+
+class Gate(msgspec.Struct, frozen=True):
+    """As the census tells it."""
+
+    state: str
+    closed_for: float
+    held_for: float | None
+
+
+class Redis(msgspec.Struct, frozen=True):
+    """Whether Redis answers; ``embedded``: it is in the process itself."""
+
+    status: Literal["ok", "degraded"]
+    embedded: bool
+
+
+class Tenants(msgspec.Struct, frozen=True):
+    """The registry, as one process knows it."""
+
+    tenants: int
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """``minutes`` are the last 60, the oldest first, gaps as zeros; ``latency`` is theirs, by outcome."""
+
+    version: str
+    now: datetime
+    processes: int
+    minutes: Annotated[list[Minute], msgspec.Meta(min_length=60, max_length=60)]
+    today: Today
+    latency: dict[str, Latency]
+    budget: Pace
+    queue: Work
+    gate: Gate
+    refused_credentials: int
+    redis: Redis
+    registry: Tenants

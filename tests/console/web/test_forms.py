@@ -1,0 +1,116 @@
+"""Forms and what they say, without a browser."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.console.web.forms import KIND, read_form
+from gateway.console.web.tenant_forms import changes_of, end_of, fields_of, overlap_of, version_of
+from gateway.console.web.web import own_path
+from gateway.errors import InvalidInput
+from gateway.tenants.tables import LimitsTable, TenantTable
+from gateway.tenants.telling import told_tenant
+
+NOW = 1_900_000_000.0
+
+
+def test_a_form_is_read_as_browsers_send_it() -> None:
+    body = b"name=+L%C3%BCbeck%26co+&empty=&name=second&password=+p+"
+    assert read_form(f"{KIND}; charset=UTF-8", body) == {"name": "Lübeck&co", "empty": "", "password": " p "}
+
+
+@given(st.text(max_size=60), st.binary(max_size=200))
+def test_whatever_is_sent_is_a_form_or_refused(kind: str, body: bytes) -> None:
+    for each in (kind, KIND):
+        try:
+            form = read_form(each, body)
+        except InvalidInput:
+            continue
+        assert all(isinstance(text, str) for text in (*form, *form.values()))
+
+
+@given(st.text(max_size=80))
+def test_after_signing_in_nobody_leaves_the_console(text: str) -> None:
+    path = own_path(text)
+    assert path.startswith("/")
+    assert path[1:2] not in ("/", "\\")
+
+
+TENANT = told_tenant(
+    "reports",
+    TenantTable(name="Reports", note="a\nb", limits=LimitsTable(burst=40, requests_per_second=0.5, share=2.0)),
+)
+
+
+def test_a_form_that_is_sent_back_as_it_was_changes_nothing() -> None:
+    fields = fields_of(TENANT)
+    assert fields["requests_per_second"] == "0.5"
+    assert changes_of(fields, fields) == {}
+    plain = fields_of(told_tenant("x", TenantTable()))
+    assert (plain["name"], plain["share"]) == ("", "")
+    assert changes_of(plain, plain) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "body"),
+    [
+        ({"name": ""}, {"name": None}),
+        ({"note": "c"}, {"note": "c"}),
+        ({"enabled": None}, {"enabled": False}),
+        ({"origins": "https://a.example\r\n https://b.example "}, {"origins": ["https://a.example", "https://b.example"]}),
+        ({"burst": "41", "share": ""}, {"limits": {"burst": 41, "share": None}}),
+        ({"lifetime_open": "1.5"}, {"lifetimes": {"open": 1.5}}),
+    ],
+)  # fmt: skip
+def test_only_what_changed_is_sent_on(change: dict[str, str | None], body: dict[str, Any]) -> None:
+    before = fields_of(TENANT)
+    form = {name: text for name, text in (before | change).items() if text is not None}
+    assert changes_of(form, before) == body
+
+
+@given(st.dictionaries(st.sampled_from(["burst", "share", "lifetime_open", "queued"]), st.text(max_size=20)))
+def test_a_number_is_one_above_0_or_refused(form: dict[str, str]) -> None:
+    try:
+        body = changes_of(form, {})
+    except InvalidInput:
+        return
+    for number in (*body.get("limits", {}).values(), *body.get("lifetimes", {}).values()):
+        assert number is None or 0 < number < float("inf")
+
+
+def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
+    versions = {
+        version_of(told_tenant("x", table))
+        for table in (
+            TenantTable(),
+            TenantTable(name="y"),
+            TenantTable(note="y"),
+            TenantTable(enabled=False),
+            TenantTable(origins=("https://a.example",)),
+            TenantTable(limits=LimitsTable(burst=2)),
+            TenantTable(lifetimes={"open": 3.0}),
+        )
+    }
+    assert len(versions) == 7
+    assert version_of(TENANT) == version_of(TENANT | {"keys": [{"id": "k"}]})
+
+
+def test_a_key_ends_with_its_last_day() -> None:
+    assert end_of("", NOW) is None
+    assert end_of("2030-03-17", NOW) == datetime(2030, 3, 18, tzinfo=UTC), "today, by UTC, is not over"
+    for text in ("2030-03-16", "2001-01-01", "soon", "2030-13-01", "9999-12-31"):
+        with pytest.raises(InvalidInput):
+            end_of(text, NOW)
+
+
+def test_an_old_key_ends_when_one_of_the_choices_says() -> None:
+    assert overlap_of({}) == 604_800
+    assert overlap_of({"overlap": "0"}) == 0
+    for text in ("", "-1", "nan", "1"):
+        with pytest.raises(InvalidInput):
+            overlap_of({"overlap": text})
