@@ -35,9 +35,9 @@ from gateway.console.explain import ExplainApi
 from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
-from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
+from gateway.console.reading import CSP, page
 from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi

@@ -250,7 +250,13 @@ def _convert(raw: Any, kind: type[Table], where: str) -> Table:
     try:
         return msgspec.convert(_mapping(raw, where), kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+        raise ConfigurationError(f"{where}: {_said(error)}") from None
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    """What is wrong and where, in words in place of a pattern."""
+    wanted = "like sha256: and 64 hexadecimal digits" if DIGEST in str(error) else "without control characters"
+    return re.sub("matching regex '.*'", wanted, str(error))
 
 
 def _mapping(raw: Any, where: str) -> Mapping[str, Any]:
