@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
-SOURCES := gateway tests benchmarks
+SOURCES := gateway tests benchmarks docs
 
-.PHONY: help demo test check format bench bench-registry drill soak lock clean
+.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -35,6 +35,16 @@ soak: .venv/dev  ## five minutes of load while Redis and the service break in tu
 
 bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a file
 	$(BIN)/python -m benchmarks.registry $(ARGS)
+	$(BIN)/python -m benchmarks.served $(ARGS)
+
+reference: .venv/dev  ## docs/configuration.md, from the settings
+	$(BIN)/python docs/configuration.py
+
+scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream calls, Redis commands by outcome
+	$(BIN)/python -m benchmarks.scale $(ARGS)
+
+simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and budget (ARGS="--budgets 2,10")
+	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
 bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python benchmarks/hotpath.py $(ARGS)

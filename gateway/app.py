@@ -36,7 +36,7 @@ from gateway.console.guard import Guard
 from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
-from gateway.console.routes import Endpoint, guarded, routes
+from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
 from gateway.console.web import assets, overview_page
@@ -57,7 +57,7 @@ from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
@@ -75,6 +75,8 @@ if TYPE_CHECKING:
 MANAGEMENT = b"/-/"
 SHOW_SECONDS = 1.0
 STUBBORN = 5
+NAMED = 20
+"""Tenants that one line of the log names."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
@@ -233,7 +235,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running)
+    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -299,7 +301,7 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *KeysPages(web, clock.now).routes,
         *assets.routes(entrance.guard),
     ]
-    return Starlette(routes=found, exception_handlers={404: web.out_of_place, 405: web.out_of_place})
+    return exactly(Starlette(routes=found), "/docs", web.out_of_place)
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
@@ -342,8 +344,13 @@ def _coder(settings: Settings) -> Coder | None:
     return Coder(settings.near_max_bytes // CODED_SHARE, codings) if codings else None
 
 
-def _registry_changed(directory: Directory) -> None:
-    log.info("registry_reloaded", tenants=len(directory.tenants))
+def _registry_changed(directory: Directory, difference: Difference) -> None:
+    """Who was added, changed and removed, by whatever means; of many the first, and how many in all."""
+    told: dict[str, Any] = {}
+    for how, ids in difference._asdict().items():
+        if ids:
+            told |= {how: len(ids), f"{how}_ids": ids[:NAMED]}
+    log.info("registry_reloaded", tenants=len(directory.tenants), **told)
 
 
 def _registry_broken(error: ConfigurationError) -> None:

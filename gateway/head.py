@@ -10,8 +10,17 @@ from gateway.errors import BadRequest, BadTarget, Headers, Misdirected
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
 
+REQUEST_LINE = re.compile(rb"(?:\r\n)*+[^ \t\r\n]++ [^ \t\r\n]++ HTTP/[0-9]\.[0-9]\r\n")
+"""RFC 9112 §3, after empty lines (§2.2)."""
+
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+
+
+def check_request_line(head: bytes) -> None:
+    """Refuses a head whose first line holds more spaces, or another protocol, than HTTP's. Raises BadRequest."""
+    if not REQUEST_LINE.match(head):
+        raise BadRequest("The request line is not a method, a target and a version with one space between.")
 
 
 def check_head(version: str, headers: Headers) -> None:

@@ -41,5 +41,7 @@ class Limits:
             head_seconds=settings.head_timeout,
             hosts=frozenset(host.lower().encode() for host in settings.public_hosts),
             methods=None if settings.profile == "generic" else READING | passed - NEVER,
+            write_seconds=settings.send_timeout,
             body_bytes=settings.request_max_bytes,
+            body_seconds=settings.body_timeout,
         )

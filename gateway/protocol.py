@@ -27,7 +27,7 @@ from gateway.errors import (
     TooManyConnections,
     render,
 )
-from gateway.head import check_head, origin_form
+from gateway.head import check_head, check_request_line, origin_form
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 
@@ -59,8 +59,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._ours: frozenset[bytes] = frozenset()
         self._held = b""  # received, not yet parsed
-        self._head_bytes = 0  # parsed of the current head
-        self._head_tail = b""  # its last bytes, in case its end is split
+        self._head = b""  # parsed of the current head
         self._content: Content | None = None  # until the current request's body has ended
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
@@ -96,8 +95,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Checks the head before uvicorn makes a request of it."""
         self._stop_patience()
-        self._head_bytes, self._head_tail = 0, b""
+        head, self._head = self._head, b""
         try:
+            check_request_line(head)
             self._content = self._check()
         except GatewayError as error:
             self._refusal = error  # the parser does not hand exceptions through
@@ -166,13 +166,13 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             else:
                 data = self._take_head(data)
-        if self._head_bytes and not self._refused:
+        if self._head and not self._refused:
             self._await_head()
 
     def _take_head(self, data: bytes) -> bytes:
         """Parses up to the current head's end; the rest."""
         end = self._end_of_head(data)
-        if self._head_bytes + end > self.limits.head_bytes:
+        if len(self._head) + end > self.limits.head_bytes:
             self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))
         else:
             self._feed(data[:end])
@@ -228,12 +228,12 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _end_of_head(self, data: bytes) -> int:
         """Where in ``data`` the current head ends; the parser takes no other line ends than CRLF."""
-        found = (self._head_tail + data).find(END_OF_HEAD)
-        return len(data) if found < 0 else found + len(END_OF_HEAD) - len(self._head_tail)
+        tail = self._head[-3:]  # in case the end is split
+        found = (tail + data).find(END_OF_HEAD)
+        return len(data) if found < 0 else found + len(END_OF_HEAD) - len(tail)
 
     def _feed(self, piece: bytes) -> None:
-        self._head_bytes += len(piece)
-        self._head_tail = (self._head_tail + piece)[-3:]
+        self._head += piece
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     max_connections: int = Field(10_000, ge=1, description="open connections per worker")
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
     head_timeout: Seconds = Field(10.0, description="time that a request head may take, else 408")
+    body_timeout: Seconds = Field(30.0, description="time that a request body may take, else 408")
+    send_timeout: Seconds = Field(30.0, description="time that a client may leave an answer unread")
     target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 400")
     drain_seconds: float = Field(5.0, ge=0, le=3_600, description="time between SIGTERM and closing")
 

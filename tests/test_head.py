@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import BadRequest, BadTarget, Misdirected
-from gateway.head import check_head, origin_form
+from gateway.head import check_head, check_request_line, origin_form
 
 OURS = frozenset({b"stats.example.org", b"127.0.0.1:8080", b"secure.example.org:443"})
 
@@ -32,6 +32,22 @@ def test_http_1_0_may_leave_the_host_out_but_not_repeat_it() -> None:
     check_head("1.0", [])
     with pytest.raises(BadRequest):
         check_head("1.0", [(b"host", b"a"), (b"host", b"a")])
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1", b"\r\n\r\nM-SEARCH * HTTP/2.0", b"GET http://a/b?c HTTP/1.0"])
+def test_rfc9112_3_a_request_line_is_three_words_with_single_spaces(line: bytes) -> None:
+    check_request_line(line + b"\r\nHost: a\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GET  / HTTP/1.1", b"GET /  HTTP/1.1", b" GET / HTTP/1.1", b"GET / HTTP/1.1 ", b"GET\t/ HTTP/1.1", b"GET /",
+     b"GET / HTTP/1.1 HTTP/1.1", b"GET / RTSP/1.0", b"GET / ICE/1.0", b"GET / http/1.1", b"\nGET / HTTP/1.1",
+     b"\r\r\nGET / HTTP/1.1", b"GET / HTTP/1.1\r", b"GET / HTTP/1.1\nX: y", b""],
+)  # fmt: skip
+def test_rfc9112_3_any_other_request_line_is_refused(line: bytes) -> None:
+    with pytest.raises(BadRequest):
+        check_request_line(line + b"\r\nHost: a\r\n\r\n")
 
 
 @pytest.mark.parametrize("target", [b"/", b"//", b"/a?b=/c?d", b"/%2e%2e/\\", b"/a:b@c", b"//stats.example.org/"])

@@ -9,7 +9,7 @@ import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.registry import AsJson, print_json
-from gateway.cli.table import aligned
+from gateway.cli.table import aligned, plain
 
 
 def explain(
@@ -35,5 +35,5 @@ def _rows(prefix: str, told: dict[str, Any]) -> Iterator[list[str]]:
     for name, value in told.items():
         if isinstance(value, dict):
             yield from _rows(f"{prefix}{name}.", value)
-        elif value is not None:
-            yield [f"{prefix}{name}".replace("_", " "), str(value)]
+        elif value is not None or not prefix:  # that there is no entry is news, that there is no sub-item is not
+            yield [f"{prefix}{name}".replace("_", " "), plain(value)]

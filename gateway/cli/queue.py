@@ -17,9 +17,8 @@ def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
         return
     waiting = told["queued"]
     total = waiting["people"] + waiting["left"] + waiting["refresh"]
-    print(
-        f"gate {told['gate']['state']}, next call in {told['budget']:.1f} s, {told['processes_total']} processes"
-    )
+    processes = "1 process" if told["processes_total"] == 1 else f"{told['processes_total']} processes"
+    print(f"gate {told['gate']['state']}, next call in {told['budget']:.1f} s, {processes}")
     print(f"{total} waiting: {waiting['people']} for people, {waiting['left']} whose callers left, "
           f"{waiting['refresh']} to refresh")  # fmt: skip
     if told["tenants"]:

@@ -76,10 +76,15 @@ def key_rows(keys: dict[str, KeyTable]) -> list[list[str]]:
     ]
 
 
+def is_live(key: KeyTable) -> bool:
+    """Whether a key works, as far as it goes: neither revoked nor expired."""
+    return key.revoked is None and (key.expires is None or key.expires > datetime.now(UTC))
+
+
 def _status(key: KeyTable) -> str:
     if key.revoked is not None:
         return f"revoked {_moment(key.revoked)}"
-    return "expired" if key.expires is not None and key.expires <= datetime.now(UTC) else "active"
+    return "active" if is_live(key) else "expired"
 
 
 def _moment(moment: datetime | None) -> str:

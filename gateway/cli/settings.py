@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.registry import AsJson, print_json
-from gateway.cli.table import aligned
+from gateway.cli.table import aligned, plain
 
 
 def settings(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
@@ -13,4 +13,4 @@ def settings(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None
     if as_json:
         print_json(told)
     else:
-        print(aligned(["SETTING", "VALUE"], [[name, str(value)] for name, value in told.items()]))
+        print(aligned(["SETTING", "VALUE"], [[name, plain(value)] for name, value in told.items()]))

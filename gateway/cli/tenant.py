@@ -14,7 +14,16 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.catalogue.lifetimes import RULES
-from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
+from gateway.cli.registry import (
+    AsJson,
+    RegistryPath,
+    is_live,
+    key_rows,
+    one_tenant,
+    open_registry,
+    print_json,
+    tell,
+)
 from gateway.cli.table import aligned
 from gateway.errors import ConfigurationError
 from gateway.tenants.tables import Tables, TenantTable, read_tables
@@ -294,7 +303,7 @@ def _tell_added(tenant_id: str, institution: str | None, before: TenantTable | N
 
 
 def _row(tenant_id: str, table: TenantTable) -> list[str]:
-    active = sum(key.revoked is None for key in table.keys.values())
+    active = sum(is_live(key) for key in table.keys.values())
     return [
         tenant_id,
         table.name or tenant_id,

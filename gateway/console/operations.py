@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gateway.console.entrance import Entrance
@@ -157,6 +157,8 @@ def refused(error: GatewayError) -> Response:
 
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
     found = dict(request.query_params)
+    if len(found) != len(request.query_params.multi_items()):
+        raise InvalidInput("A parameter is given more than once")
     for name in found:
         if name not in operation.query:
             raise InvalidInput(
@@ -166,7 +168,10 @@ def _query(operation: Operation, request: Request) -> Mapping[str, str]:
 
 
 async def _body(operation: Operation, request: Request) -> Any:
-    content = await request.body()
+    try:
+        content = await request.body()
+    except ClientDisconnect:
+        raise InvalidInput("The body broke off") from None
     if operation.body is None:
         if content:
             raise InvalidInput("This takes no body")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -15,7 +17,9 @@ from gateway.console.openapi import CSP, document, page
 from gateway.console.operations import Operation, endpoint, refused
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound
 
+Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
+Misplaced = Callable[[Request, GatewayError], Response]
 DESCRIPTION = (
     "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
     "Every change is written to the log."
@@ -57,17 +61,23 @@ def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
     return checked
 
 
-async def out_of_place(_: Request, error: Exception) -> Response:
-    """What Starlette's router refuses, in the service's shape."""
-    return refused(misplaced(error))
+def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: refused(error)) -> Routed:
+    """The app, whose router refuses what it does not know by ``answer``, in the service's shape unless told, with
+    a hint to ``docs``.
 
+    It never redirects to a path with or without a slash at its end: that would repeat the request's Host.
+    """
 
-def misplaced(error: Exception) -> GatewayError:
-    """What Starlette's router refuses, as an error of ours."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "GET").encode()
-        return MethodNotAllowed("This method is not served here", allow=allowed)
-    return NotFound("There is nothing here; see /docs")
+    async def out_of_place(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "GET").encode()
+            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed))
+        return answer(request, NotFound(f"There is nothing here; see {docs}"))
+
+    for status in (404, 405):
+        app.add_exception_handler(status, out_of_place)
+    app.router.redirect_slashes = False
+    return app
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -19,11 +20,9 @@ from gateway.tenants.registry import Registry
 from gateway.tenants.tables import (
     Count,
     Life,
-    Note,
     Rate,
     Share,
     TenantTable,
-    Text,
     check_origin,
     check_tenant_id,
 )
@@ -31,6 +30,9 @@ from gateway.tenants.telling import told_key, told_tenant
 from gateway.tenants.tenant import Pair, Tenant
 
 PAGE, PAGE_MOST = 100, 1_000
+Words = Annotated[str, msgspec.Meta(max_length=200)]
+Lines = Annotated[str, msgspec.Meta(max_length=2_000)]
+"""Text of which the registry says in plain words what it may hold."""
 Rule = Literal["closed", "open", "totals", "empty", "error", "forbidden"]
 
 
@@ -47,9 +49,9 @@ class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):
 class TenantBody(msgspec.Struct, forbid_unknown_fields=True):
     """What is to change of a tenant; null restores a default."""
 
-    name: Text | UnsetType | None = UNSET
+    name: Words | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
-    note: Note | UnsetType | None = UNSET
+    note: Lines | UnsetType | None = UNSET
     origins: Annotated[list[str], msgspec.Meta(max_length=100)] | UnsetType | None = UNSET
     limits: LimitsBody | UnsetType = UNSET
     lifetimes: dict[Rule, Life | None] | UnsetType = UNSET
@@ -64,14 +66,14 @@ class NewTenantBody(TenantBody, kw_only=True):
 class CredentialBody(msgspec.Struct, forbid_unknown_fields=True):
     """An institution's pair; it can be written, never read."""
 
-    username: Text
+    username: Words
     password: Annotated[str, msgspec.Meta(max_length=4_096)]
 
 
 class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
     """A key to be."""
 
-    label: Text = ""
+    label: Words = ""
     expires: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
@@ -122,8 +124,9 @@ class TenantsApi:
         tenants = self._registry.directory.tenants
         ids = _found(tenants, call.query.get("search", ""))
         first, last = _slice(ids, call.query.get("after"), call.query.get("before"), limit)
+        now = time.time()
         return {
-            "tenants": [_summary(tenants[each]) for each in ids[first:last]],
+            "tenants": [_summary(tenants[each], now) for each in ids[first:last]],
             "next": ids[last - 1] if last < len(ids) else None,
             "previous": ids[first] if 0 < first < len(ids) else None,
             "first": first,
@@ -197,14 +200,15 @@ def _made(call: Call, text: str) -> dict[str, str]:
     return {"id": text[4:14], "key": text}
 
 
-def _summary(tenant: Tenant) -> dict[str, Any]:
-    """A tenant in a list, as this process knows it: at most a second or two old."""
+def _summary(tenant: Tenant, now: float) -> dict[str, Any]:
+    """A tenant in a list with how many keys it has that work, as this process knows it: at most a second or two
+    old."""
     return {
         "id": tenant.id,
         "name": tenant.name,
         "enabled": tenant.enabled,
         "institutions": list(tenant.credentials),
-        "keys": sum(key.revoked is None for key in tenant.keys.values()),
+        "keys": sum(key.live(now) for key in tenant.keys.values()),
         "requests_per_day": tenant.limits.requests_per_day,
     }
 

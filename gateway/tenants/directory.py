@@ -17,6 +17,14 @@ class Holder(NamedTuple):
     key: Key
 
 
+class Difference(NamedTuple):
+    """The ids of the tenants in which one directory differs from another, sorted."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]
+
+
 class Directory:
     """All tenants by id, the enabled ones by the keys they hold, and the web ``origins`` of all of those.
 
@@ -53,6 +61,16 @@ class Directory:
         directory = Directory()
         directory._fill(after, holders)
         return directory
+
+    def since(self, before: Directory) -> Difference:
+        """How it differs from another that was in force before."""
+        now, then = self.tenants, before.tenants
+        both = now.keys() & then.keys()
+        return Difference(
+            sorted(now.keys() - both),
+            sorted(each for each in both if now[each] is not then[each] and now[each] != then[each]),
+            sorted(then.keys() - both),
+        )
 
     def __repr__(self) -> str:
         return f"Directory(tenants={len(self.tenants)}, keys={len(self._holders)})"

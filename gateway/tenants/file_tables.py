@@ -13,6 +13,7 @@ from tomlkit.exceptions import TOMLKitError
 from gateway.errors import ConfigurationError
 from gateway.tenants import files
 from gateway.tenants.edits import Edit
+from gateway.tenants.excerpt import excerpt
 from gateway.tenants.table_store import Change, Edits
 from gateway.tenants.tables import Tables, TenantTable, read_tables
 
@@ -67,7 +68,11 @@ class FileTables:
         return next(holders, None)
 
     def edit(self, edits: Edits) -> None:
-        """Edits the text with its comments and the plain values; written, once, only if both agree."""
+        """Edits the text with its comments and the plain values; written, once, only if both agree.
+
+        Where they are one tenant's, only its own part of the text is taken apart with its comments, if that is in
+        one piece: that costs ten times what reading takes.
+        """
         steps = [step for steps in edits.values() for step in steps]
         files.check_writable(self.path)
         with files.locked(self.path):
@@ -77,15 +82,30 @@ class FileTables:
             for step in steps:
                 step(wanted)
             expected = self._checked(wanted)
-            after = self._edited(before, steps)
-            if not self._reads_as(after, expected):
-                raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
+            after = self._edited_in_part(before, edits)
+            if after is None or not self._reads_as(after, expected):
+                after = self._edited(before, steps)
+                if not self._reads_as(after, expected):
+                    raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
             files.replace(self.path, after)
 
     def notes(self) -> list[str]:
         """As ``TableStore.notes``."""
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"
         return [] if self.path.exists() else [missing]
+
+    def _edited_in_part(self, text: str, edits: Edits) -> str | None:
+        """None where the text's layout, or edits of several tenants, ask for the whole."""
+        if len(edits) != 1:
+            return None
+        ((tenant_id, steps),) = edits.items()
+        found = excerpt(text, tenant_id)
+        if found is None:
+            return None
+        try:
+            return found.with_own(self._edited(found.own, steps))
+        except ConfigurationError:
+            return None
 
     def _edited(self, text: str, steps: Sequence[Edit]) -> str:
         try:

@@ -11,13 +11,14 @@ from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, files, keys
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.edits import Edit
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.table_store import Change, TableStore
 from gateway.tenants.tables import (
     KeyTable,
     Tables,
+    check_note,
     check_pair,
     check_tenant_id,
     check_text,
@@ -59,13 +60,14 @@ class Registry:
 
     async def watch(
         self,
-        changed: Callable[[Directory], None],
+        changed: Callable[[Directory, Difference], None],
         broken: Callable[[ConfigurationError], None],
         *,
         interval: float = 1.0,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change.
+        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change, with
+        the state that is now in force and how it differs from the one before.
 
         What is broken or gone leaves the last good state in force.
         """
@@ -77,7 +79,7 @@ class Registry:
             except ConfigurationError as error:
                 wrong = error
             if self.directory is not before:
-                changed(self.directory)
+                changed(self.directory, await asyncio.to_thread(self.directory.since, before))
             if wrong is not None:
                 broken(wrong)
 
@@ -173,10 +175,14 @@ class Registry:
         expires: datetime | None = None,
         now: datetime | None = None,
     ) -> str:
-        """Gives a tenant a new key and returns its text, which nothing can show again."""
+        """Gives a tenant a new key and returns its text, which nothing can show again.
+
+        Raises ConfigurationError for one that would have expired already.
+        """
         check_text(label, "label")
-        minted = keys.mint()
         created = _whole_seconds(now)
+        _check_end(expires, created)
+        minted = keys.mint()
         self._edit(tenant_id, edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
         return minted.text
 
@@ -187,12 +193,13 @@ class Registry:
         ``overlap`` seconds, unless it ends earlier.
 
         Where the old one ends, so does the new, after as long a life, unless ``expires`` says when. Raises
-        ConfigurationError for a key that is revoked or expired.
+        ConfigurationError for a key that is revoked or expired, and for a new one that would be.
         """
         tenant_id = self._holder(key_id)
         table = self.store.get(tenant_id)
         old = KeyTable(digest="") if table is None else table.keys.get(key_id, KeyTable(digest=""))
         minted, moment = keys.mint(), _whole_seconds(now)
+        _check_end(expires, moment)
         end = expires or _as_long(old, moment)
         self._edit(
             tenant_id,
@@ -211,8 +218,9 @@ class Registry:
         """Takes in tables as another registry exported them; those who are there already only with ``replace``.
 
         Their passwords stay sealed as they are. Raises ConfigurationError, before anything is written, where one
-        does not open with the encryption keys here, and RecordExists.
+        does not open with the encryption keys here or the place may lose tenants, and RecordExists.
         """
+        self.store.notes()
         tenants_of(tables, self.keyring.vault())
         there = self.store.read()
         if not replace and (both := sorted(set(tables) & set(there))):
@@ -222,10 +230,11 @@ class Registry:
 
     def reseal(self) -> int:
         """Seals every password with the newest encryption key; answers how many tenants have any."""
-        vault = self.keyring.vault_for_sealing()
+        vault, tables = self.keyring.vault_for_sealing(), self.store.read()
+        self._opened(tables, vault)  # all, before one is written, and with the name of a tenant whose does not
         work = {
             tenant_id: [edits.reseal(tenant_id, lambda sealed: vault.seal(vault.open(sealed)))]
-            for tenant_id, table in self.store.read().items()
+            for tenant_id, table in tables.items()
             if table.institutions
         }
         self.store.edit(work)
@@ -277,6 +286,7 @@ class Registry:
 def _field_steps(tenant_id: str, fields: dict[str, Any]) -> list[Edit]:
     """The edits that set a tenant's own fields."""
     check_text(fields.get("name") or "", "name")
+    check_note(fields.get("note") or "")
     steps: list[Edit] = []
     for name, value in fields.items():
         if name in ("limits", "lifetimes"):
@@ -291,6 +301,11 @@ def _as_long(old: KeyTable, now: datetime) -> datetime | None:
     if old.expires is None:
         return None
     return old.expires if old.created is None else now + (old.expires - old.created)
+
+
+def _check_end(expires: datetime | None, now: datetime) -> None:
+    if expires is not None and expires <= now:
+        raise ConfigurationError("the new key would have expired already; give an end in the future")
 
 
 def _whole_seconds(moment: datetime | None) -> datetime:

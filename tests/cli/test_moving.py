@@ -80,6 +80,9 @@ def test_keys_of_the_setting_are_rotated_by_setting_both(path: Path) -> None:
     both: Any = {"STATS_GATEWAY_REGISTRY": str(path), "STATS_GATEWAY_ENCRYPTION_KEYS": f"{new},{old}"}
     assert command("secrets", "rotate", **both).code == 0
     assert open_registry(Settings(registry=path, encryption_keys=new)).load().tenants["reports"].credentials
+    wrong = command("secrets", "rotate", **(both | {"STATS_GATEWAY_ENCRYPTION_KEYS": old}))
+    assert wrong.code == 2
+    assert "tenant 'reports', institution 'lboro': the password was encrypted with another" in wrong.err
     refused = command("secrets", "rotate", "--new-key", **both)
     assert refused.code == 2
     assert "STATS_GATEWAY_ENCRYPTION_KEYS" in refused.err
@@ -120,12 +123,16 @@ def test_a_url_that_can_be_read_two_ways_is_refused_and_not_repeated(url: str, n
     assert "hunter2" not in done.said
 
 
-def test_serve_refuses_a_registry_that_redis_may_evict(shared_redis: RedisServer) -> None:
+def test_serve_and_import_refuse_a_registry_that_redis_may_evict(path: Path, shared_redis: RedisServer) -> None:
+    secret = Path(f"{path}.key").read_text().strip()
+    there: Any = {"STATS_GATEWAY_REGISTRY": shared_redis.url, "STATS_GATEWAY_ENCRYPTION_KEYS": secret}
     # A server of its own would be kinder; the policy is put back at once.
     shared_redis.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
-        done = command("serve", "--port", "0", "--admin-port", "0", STATS_GATEWAY_REGISTRY=shared_redis.url)
+        done = command("serve", "--port", "0", "--admin-port", "0", **there)
+        imported = command("tenant", "import", str(path), **there)
     finally:
         shared_redis.call("CONFIG", "SET", "maxmemory-policy", "noeviction")
-    assert done.code == 2
-    assert "may evict tenants" in done.err
+    for each in (done, imported):
+        assert each.code == 2
+        assert "may evict tenants" in each.err

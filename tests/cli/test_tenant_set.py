@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,14 @@ def test_a_tenant_that_is_not_there_cannot_be_changed(path: Path) -> None:
 
 
 def test_a_key_says_when_it_ends(path: Path) -> None:
-    run("key", "add", "reports", "--expires", "2001-01-31", "--registry", str(path))
+    late = run("key", "add", "reports", "--expires", "2001-01-31", "--registry", str(path))
+    assert "expired already" in (late.error or "")
+    run("key", "add", "reports", "--expires", "2199-01-31", "--registry", str(path))
+    path.write_text(path.read_text().replace("2199-", "2001-"))
     run("key", "add", "reports", "--expires", "90d", "--registry", str(path))
     (past, coming) = shown(path)["keys"]
     assert past["expires"] == "2001-01-31T00:00:00Z"
+    assert re.search(r"reports +\S+ +enabled +- +1\n", run("tenant", "list", "--registry", str(path)).out)
     until = datetime.fromisoformat(coming["expires"]) - datetime.now(UTC)
     assert timedelta(days=89, hours=23) < until <= timedelta(days=90)
     listed = run("key", "list", "reports", "--registry", str(path)).out

@@ -64,6 +64,8 @@ def test_a_tenant_lives_through_the_api(house: House) -> None:
     assert get(target, headers={"X-API-Key": rotated["key"]}).status_code == 200
     assert house.ask("DELETE", f"/api/keys/{rotated['id']}").status_code == 204
     assert {each["id"] for each in house.told("/api/tenants/dash/keys")["keys"]} == {key["id"], rotated["id"]}
+    page = "/api/tenants?after=dasg&limit=1"
+    until(lambda: house.told(page)["tenants"][0]["keys"] == 0)  # one has expired, one is revoked
     assert house.ask("DELETE", "/api/tenants/dash").status_code == 204
     assert house.ask("GET", "/api/tenants/dash").status_code == 404
     assert "sandbox-lboro" not in json.dumps(house.told("/api/tenants/reports"))
@@ -145,6 +147,10 @@ def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
         ("GET", "/api/explain?path=/&tenant=nobody", None, 404, "GatewayNotFound"),
         ("POST", "/api/breakers/abc/hold", None, 400, "GatewayInvalidInput"),
         ("GET", "/api/nothing", None, 404, "GatewayNotFound"),
+        ("GET", "/api/tenants/", None, 404, "GatewayNotFound"),
+        ("GET", "/api/tenants?limit=1&limit=2", None, 400, "GatewayInvalidInput"),
+        ("POST", "/api/tenants/reports/keys", {"expires": "2020-01-01T00:00:00Z"}, 400, "GatewayInvalidInput"),
+        ("PATCH", "/api/tenants/reports", {"note": "\x1b[2J"}, 400, "GatewayInvalidInput"),
         ("DELETE", "/api/usage", None, 405, "GatewayMethodNotAllowed"),
     ],
 )  # fmt: skip
@@ -154,6 +160,8 @@ def test_what_cannot_be_done_is_said_in_the_services_shape(
     answer = house.ask(method, path, body)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert set(answer.json()) == {"message", "code", "data"}
+    assert "regex" not in answer.text
+    assert "location" not in answer.headers
 
 
 @pytest.mark.parametrize(
@@ -244,8 +252,14 @@ def test_the_description_names_every_operation_and_the_page_runs_no_script(house
 
 
 def test_the_public_listener_has_none_of_it(house: House) -> None:
-    for path in ("/-/api/tenants", "/-/metrics"):
-        assert get(house.gateway.url + path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 404
+    for path in ("/-/api/tenants", "/-/metrics", "/-/", "/-/docs/", "/-/health"):
+        answer = get(house.gateway.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "GatewayNotFound")
+        assert "see /-/docs" in answer.json()["message"]
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        answer = client.delete(f"{house.gateway.url}/-/docs")
+        assert (answer.status_code, answer.json()["code"]) == (405, "GatewayMethodNotAllowed")
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_a_quiet_log_still_tells_of_changes_and_explain_of_a_disabled_tenant(house: House) -> None:

@@ -107,17 +107,18 @@ class Stage:
         prefix = self.environment.get(f"{PREFIX}REDIS_PREFIX")
         return open_registry(load_settings(**named, redis_prefix=prefix))
 
-    def serve(self, **settings: object) -> Process:
+    def serve(self, **settings: Any) -> Process:
         """Starts a gateway, with settings on top of the stage's, and waits until it is ready."""
         gateway = self.start_gateway(**settings)
         await_answer(f"{gateway.url}/-/health/ready", gateway)
         return gateway
 
-    def start_gateway(self, **settings: object) -> Process:
+    def start_gateway(self, module: str = "gateway", **settings: object) -> Process:
         extra = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
         words = ["serve", "--port", str(free_port()), "--admin-port", str(free_port())]
         name = f"gateway{len(self.gateways)}"
-        gateway = self.stack.enter_context(spawned(words, self.environment | extra, self.folder / f"{name}.log"))
+        log = self.folder / f"{name}.log"
+        gateway = self.stack.enter_context(spawned(words, self.environment | extra, log, module))
         gateway.admin_port = int(words[-1])
         self.gateways.append(gateway)
         return gateway
@@ -142,11 +143,13 @@ def staged(*sandbox: str, **settings: object) -> Iterator[Stage]:
 
 
 @contextmanager
-def spawned(words: list[str], environment: dict[str, str], log: Path) -> Iterator[Process]:
+def spawned(
+    words: list[str], environment: dict[str, str], log: Path, module: str = "gateway"
+) -> Iterator[Process]:
     """One of the project's commands in the background; its port is the word after ``--port``."""
     with log.open("wb") as output:
         running = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *words],
+            [sys.executable, "-m", module, *words],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,

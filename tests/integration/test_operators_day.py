@@ -58,7 +58,7 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert row["requests"] >= 2
         assert row["calls"] == 1
         assert re.search(r"reports +\d+ +\d+ +1\n", operator.does("usage").out)
-        operator.does("queue")
+        assert "1 process\n" in operator.does("queue").out
 
         operator.does("tenant", "add", "reports", *PAIR, given="wrong")
         until(lambda: status(stage, key) == 403)
@@ -72,6 +72,8 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert operator.told("purge", "--item", "article/77", "--preview")["matching"] >= 1
         operator.does("purge", "--item", "article/77", "--hard")
         assert operator.told("explain", LBORO, "--tenant", "reports")["decision"] == "Fetch"
+        nothing = operator.does("explain", "/total/views/article/4242", "--tenant", "reports").out
+        assert re.search(r"^entry +none$", nothing, re.MULTILINE)
         assert "fwd=uri-miss" in cache(stage, new)
         assert "Serve" in operator.does("explain", LBORO, "--tenant", "reports").out
 

@@ -39,7 +39,7 @@ class Fleet:
 
     def serve(self, url: str, **settings: object) -> list[Process]:
         self.stage.reset_calls()
-        given: dict[str, object] = {"redis_url": url, "redis_prefix": self.prefix} | settings
+        given: dict[str, Any] = {"redis_url": url, "redis_prefix": self.prefix} | settings
         started = [self.stage.start_gateway(**given) for _ in range(GATEWAYS)]
         for gateway in started:
             self.stack.callback(gateway.kill)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.tenants import keys
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.tenant import Key, Tenant
 
 NOW = 1_700_000_000.0
@@ -56,6 +56,14 @@ def test_a_directory_does_not_change() -> None:
     directory = Directory([holding(keys.mint())])
     with pytest.raises(TypeError):
         directory.tenants["other"] = holding(keys.mint())  # type: ignore[index]
+
+
+def test_it_tells_who_is_new_other_and_gone_since_another() -> None:
+    names = {name: Tenant(id=name, name=name) for name in "abcd"}
+    before = Directory([names["a"], names["c"], names["b"]])
+    after = Directory([Tenant(id="b", name="B"), Tenant(id="a", name="a"), names["d"]])
+    assert after.since(before) == Difference(added=["d"], changed=["b"], removed=["c"])
+    assert after.since(after) == Difference([], [], [])
 
 
 def test_its_repr_counts_and_shows_nothing_else() -> None:

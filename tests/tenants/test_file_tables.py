@@ -73,6 +73,36 @@ def test_a_layout_that_cannot_be_edited_without_loss_is_refused_and_left_alone(r
     assert path_of(registry).read_text() == text
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        "[tenants]\nodd.name = 'Odd'\n",
+        'tenants.odd = {name = \'Odd\', note = """\n[tenants.reports]\nname = \'no header\'\n"""}\n',
+    ],
+)
+def test_anothers_unusual_layout_is_no_reason_to_refuse_an_edit(registry: Registry, others: str) -> None:
+    path_of(registry).write_text(f"{others}\n# about reports\n[tenants.reports]\nname = 'Reports'  # ours\n")
+    registry.change("reports", note="by hand")
+    after = path_of(registry).read_text()
+    assert after.startswith(f"{others}\n# about reports\n[tenants.reports]\nname = 'Reports'  # ours\n")
+    assert {name: tenant.note for name, tenant in registry.load().tenants.items()}["reports"] == "by hand"
+
+
+def test_a_file_as_it_was_before_a_tenant_came_is_the_same_after_it_left(registry: Registry) -> None:
+    for before in (
+        "",
+        "# nothing\n",
+        "[tenants.a]\nname = 'A'\n\n# end",
+        "[tenants.a]\n[tenants.c]\n[tenants.a.keys]\n",
+    ):
+        path_of(registry).write_text(before)
+        registry.add("b", pair=LBORO)
+        registry.add_key("b")
+        assert path_of(registry).read_text().startswith(before)
+        registry.remove("b")
+        assert path_of(registry).read_text().strip() == before.strip()
+
+
 def test_a_broken_file_is_never_written_over(registry: Registry) -> None:
     path_of(registry).write_text("[tenants.reports")
     with pytest.raises(ConfigurationError, match="not TOML"):

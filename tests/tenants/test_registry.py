@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -268,6 +269,34 @@ def test_a_dead_key_is_not_rotated(anywhere: Registry, dead: str) -> None:
     with pytest.raises(ConfigurationError, match="revoked or expired"):
         anywhere.rotate_key(key[4:14], 60, now=now)
     assert len(anywhere.store.read()["reports"].keys) == 1
+
+
+@pytest.mark.parametrize("ago", [timedelta(days=1), timedelta(0)])
+def test_a_key_that_would_be_dead_is_not_made(anywhere: Registry, ago: timedelta) -> None:
+    anywhere.add("reports")
+    key = anywhere.add_key("reports")
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    with pytest.raises(ConfigurationError, match="expired already"):
+        anywhere.add_key("reports", expires=now - ago, now=now)
+    with pytest.raises(ConfigurationError, match="expired already"):
+        anywhere.rotate_key(key[4:14], 60, expires=now - ago, now=now)
+    (held,) = anywhere.load().tenants["reports"].keys.values()
+    assert (held.id, held.expires) == (key[4:14], None)
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\0", "\x9b2J", "a\rb"])
+def test_what_a_terminal_would_obey_is_no_name_label_nor_note(anywhere: Registry, text: str) -> None:
+    anywhere.create("reports", note="two\nlines\tand é")
+    for edit in (
+        partial(anywhere.change, "reports", note=text),
+        partial(anywhere.change, "reports", name=text),
+        partial(anywhere.create, "other", note=text),
+        partial(anywhere.add_key, "reports", text),
+    ):
+        with pytest.raises(ConfigurationError, match="without control characters"):
+            edit()
+    assert list(anywhere.load().tenants) == ["reports"]
+    assert anywhere.directory.tenants["reports"].note == "two\nlines\tand é"
 
 
 def test_a_key_that_ends_is_replaced_by_one_that_ends(anywhere: Registry) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.errors import ConfigurationError
-from gateway.tenants.directory import Directory
+from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
@@ -24,11 +24,16 @@ class Watched:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.told: list[Directory | ConfigurationError] = []
+        self.differences: list[Difference] = []
         self._ahead = asyncio.Semaphore(0)
         self._behind = asyncio.Semaphore(0)
         self.task = asyncio.create_task(
-            registry.watch(self.told.append, self.told.append, interval=7.0, pause=self._pause)
+            registry.watch(self._changed, self.told.append, interval=7.0, pause=self._pause)
         )
+
+    def _changed(self, directory: Directory, difference: Difference) -> None:
+        self.told.append(directory)
+        self.differences.append(difference)
 
     async def _pause(self, seconds: float) -> None:
         assert seconds == 7.0
@@ -61,6 +66,7 @@ async def test_a_change_is_in_force_after_the_next_look_and_told_once(watched: W
     await watched.look()
     assert watched.told == [watched.registry.directory]
     assert list(watched.registry.directory.tenants) == ["reports", "dashboards"]
+    assert watched.differences == [Difference(["dashboards"], [], [])]
 
 
 async def test_a_revoked_key_stops_working_after_the_next_look(watched: Watched) -> None:
