@@ -198,11 +198,14 @@ class SlotPipeline(Pipeline):
         try:
             _, node = await self._nodes.of(slot)
             self.connection_pool = node.connection_pool
-            replies = await super().execute(raise_on_error)
+            replies = list(await super().execute(raise_on_error))
         except MovedError as error:
             self._nodes.moved(error.slot_id, error.node_addr)
             raise
-        return list(replies)
+        moved = next((each for each in replies if isinstance(each, MovedError)), None)
+        if moved is not None:
+            self._nodes.moved(moved.slot_id, moved.node_addr)
+        return replies
 
 
 async def routed(nodes: Nodes, slot: int, send: Callable[[Redis], Awaitable[Any]], args: tuple[Any, ...]) -> Any:

@@ -21,6 +21,7 @@ from gateway.cli import (
     serve,
     settings,
     tenant,
+    top,
     usage,
 )
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
@@ -38,6 +39,7 @@ app.add_typer(secrets.app)
 app.add_typer(gate.app)
 app.add_typer(breaker.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
+app.command("top")(top.top)
 app.command("purge")(purge.purge)
 app.command("explain")(explain.explain)
 app.command("usage")(usage.usage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import httpx2 as httpx
@@ -20,8 +21,18 @@ AdminUrl = Annotated[
 DEFAULT_URL = "http://127.0.0.1:8081"
 
 
-def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None = None, body: Any = None) -> Any:
+def ask(
+    url: str,
+    method: str,
+    path: str,
+    *,
+    query: dict[str, str | None] | None = None,
+    body: Any = None,
+    client: httpx.Client | None = None,
+) -> Any:
     """What the admin API answers. The token comes from STATS_GATEWAY_ADMIN_TOKEN: a command line is visible.
+
+    ``client`` is for those who ask again and again.
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
     """
@@ -30,15 +41,8 @@ def ask(url: str, method: str, path: str, *, query: dict[str, str | None] | None
     given = {name: value for name, value in (query or {}).items() if value is not None}
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
-        answer = httpx.request(
-            method,
-            url.rstrip("/") + path,
-            params=given,
-            json=body,
-            headers=headers,
-            timeout=SECONDS,
-            trust_env=False,
-        )
+        with nullcontext(client) if client else httpx.Client(timeout=SECONDS, trust_env=False) as asked:
+            answer = asked.request(method, url.rstrip("/") + path, params=given, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise AdminUnreachable(
             f"no gateway answers at {masked_url(url)}: {_said(error)}; see --admin-url"

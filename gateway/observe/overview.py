@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Overview(msgspec.Struct, frozen=True):
     version: str
     now: datetime
     processes: int
-    minutes: list[Minute]
+    minutes: Annotated[list[Minute], msgspec.Meta(min_length=60, max_length=60)]
     today: Today
     latency: dict[str, Latency]
     budget: Pace

@@ -83,8 +83,7 @@ class Pulse:
         """Tells Redis every two seconds, and at the end of each minute, until cancelled; and then once more."""
         try:
             while True:
-                left = MINUTE - self._now() % MINUTE
-                await asyncio.sleep(min(FLUSH_SECONDS, max(left, SHORTEST_SECONDS)))
+                await asyncio.sleep(pause(self._now()))
                 await self.flush()
         finally:
             await self.flush()
@@ -148,6 +147,11 @@ class Pulse:
 
     def _key(self, minute: int) -> str:
         return f"{self._prefix}:{minute}"
+
+
+def pause(now: float) -> float:
+    """Seconds until the next flush: no count waits for it beyond the end of its minute."""
+    return min(FLUSH_SECONDS, max(MINUTE - now % MINUTE, SHORTEST_SECONDS))
 
 
 def _sum(some: Tally | None, more: Tally | None) -> Tally:

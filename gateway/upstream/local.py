@@ -48,7 +48,7 @@ class Local:
         async with self._lone:
             if not await self._slot():
                 return False
-            flight.probe = self._gate.enter()
+            flight.asked, flight.probe = True, self._gate.enter()
             return True
 
     async def fly(self, flight: Flight) -> Result:

@@ -183,9 +183,10 @@ class Queue:
 
     def census_here(self) -> Census:
         """What this process knows of that on its own."""
-        waiting = [flight.band for flight in self._flights.values() if not flight.flies]
+        flights = self._flights.values()
+        waiting = [flight.band for flight in flights if flight.claim is None and not flight.asked]
         gate = gate_alone(self.gate_closed_for, held=self.gate.held)
-        return census_alone(waiting, self.led, self.fleet, gate, self.breaker.count)
+        return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
 
     async def standing(self, id: str) -> Standing | None:
         """Where the flight of this id stands in the whole fleet; None where none is under way."""

@@ -10,12 +10,15 @@ from typing import Any
 import fakeredis
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 
 from gateway.observe.outcome import Outcome
-from gateway.observe.pulse import FIELDS, Pulse
-from gateway.redis_client import Client
-from gateway.redis_pool import Pool
+from gateway.observe.pulse import FIELDS, Pulse, pause
+from gateway.redis_client import Client, connect
+from gateway.redis_cluster import ClusterClient, slot_of
+from gateway.settings import Settings
 from tests.chaos_redis import chaos_proxy
+from tests.redis_fleet import redis_cluster
 from tests.redis_server import RedisServer, free_port
 
 NOON = 1_900_000_800.0
@@ -221,6 +224,11 @@ async def test_what_was_counted_last_is_told_at_the_stop(redis_client: Client, p
     assert await outcomes(Pulse(redis_client, prefix, Hand())) == [{"hit": 1}]
 
 
+@pytest.mark.parametrize(("into", "seconds"), [(0, 2.0), (30, 2.0), (59, 1.0), (59.99, 0.05)])
+def test_a_flush_is_due_every_two_seconds_and_at_the_end_of_a_minute(into: float, seconds: float) -> None:
+    assert pause(NOON + into) == pytest.approx(seconds)
+
+
 async def test_a_count_belongs_to_the_minute_it_was_made_in(redis_client: Client, prefix: str) -> None:
     clock = Hand(NOON - 0.1)
     pulse = Pulse(redis_client, prefix, clock)
@@ -241,7 +249,7 @@ async def test_a_redis_that_talks_nonsense_loses_nothing_and_fails_nobody(
     shared_redis: RedisServer, prefix: str
 ) -> None:
     with chaos_proxy(shared_redis.port) as proxy:
-        client = redis.asyncio.Redis.from_pool(Pool(proxy.url, 0.5, 4))
+        client = connect(Settings(redis_url=SecretStr(proxy.url), redis_timeout=0.5))
         pulse = Pulse(client, prefix, Hand())
         for told, kind in enumerate(("wrong-shape", "bad-integer", "http"), 1):
             pulse.request(Outcome.HIT, 0.1)
@@ -256,6 +264,35 @@ async def test_a_redis_that_talks_nonsense_loses_nothing_and_fails_nobody(
             assert await outcomes(pulse) == [{"hit": told}], kind
         await client.aclose()
     assert pulse._untold == {}
+
+
+@pytest.mark.serial
+async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    with redis_cluster() as cluster:
+        client = connect(Settings(redis_url=SecretStr(cluster.url)))
+        assert isinstance(client, ClusterClient)
+        clock = Hand(NOON - 60)
+        pulse = Pulse(client, prefix, clock)
+        pulse.request(Outcome.HIT, 0.1)
+        clock.at = NOON
+        await pulse.flush()
+        pulse.request(Outcome.STALE, 0.1)
+        assert await outcomes(pulse) == [{"hit": 1}, {"stale": 1}]
+        slot = slot_of(("HGETALL", f"{prefix}:{{pulse}}:{MINUTE}"))
+        assert slot is not None
+        owner, _ = await client.nodes.of(slot)
+        client.nodes._owners[slot] = next(each for each in client.nodes._owners if each != owner)
+        async with asyncio.timeout(30):
+            while pulse._untold or pulse._counts != [0] * len(FIELDS):
+                await pulse.flush()
+        report = await Pulse(client, prefix, clock).report(NOON)
+        assert (report.whole, [minute.outcomes for minute in report.minutes[-2:]]) == (
+            True,
+            [{"hit": 1}, {"stale": 1}],
+        )
+        await client.aclose()
 
 
 def test_a_minute_has_a_bounded_number_of_fields() -> None:

@@ -14,9 +14,9 @@ from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
 from gateway.errors import GateClosed
-from gateway.upstream.census import GateCensus, GateState
+from gateway.upstream.census import Depth, GateCensus, GateState
 from gateway.upstream.flight import Band
-from gateway.upstream.pacing import Budget
+from gateway.upstream.pacing import Budget, LocalBudget
 from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign, Verdict
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
@@ -124,14 +124,17 @@ async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:
 
 
 async def test_alone_a_process_counts_its_own_jobs_and_what_is_kept_back(gone: Fleet) -> None:
-    (one,) = await gone.grow(1, Budget(600, 1))
+    (one,) = await gone.grow(1, Budget(0.05, 1))
     assert one.census_here().gate == GateCensus(GateState.OPEN, 0.0, None)
-    tasks = [gone.ask(one, "a"), gone.ask(one, "b"), gone.ask(one, "c", Band.REFRESH)]
+    tasks = [gone.ask(one, "a")]
+    await until(lambda: gone.service.calls == ["a"])
+    one._pilot._local._budget = LocalBudget(Budget(600, 1))
+    tasks += [gone.ask(one, "b"), gone.ask(one, "c", Band.REFRESH)]
     await until(lambda: one.flights == 3)
     one.breaker.heard("fp", 60.0)
     one.gate.told(time.monotonic(), 60.0)
     census = one.census_here()
-    assert (census.queued.people + census.running_total, census.queued.refresh) == (2, 1)
+    assert (census.running_total, census.queued) == (1, Depth(1, 0, 1))
     assert (census.processes_total, census.refused_total) == (1, 1)
     assert census.gate.state is GateState.CLOSED
     assert census.gate.closed_for == pytest.approx(60, abs=20)
@@ -139,6 +142,7 @@ async def test_alone_a_process_counts_its_own_jobs_and_what_is_kept_back(gone: F
     assert one.census_here().gate == GateCensus(GateState.HELD, 0.0, None)
     for task in tasks:
         task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def test_what_one_process_learnt_alone_closes_the_gate_for_all(

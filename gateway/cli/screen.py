@@ -1,0 +1,237 @@
+"""Screen: what ``stats-gateway top`` shows, for any size of a terminal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from gateway.cli.figures import ago, count, rate, share, span
+from gateway.cli.sparkline import sparkline
+from gateway.observe.outcome import Outcome
+from gateway.observe.overview import Bands, Gate, Minute, Overview
+
+LABEL = 10
+SHOWN_TENANTS = 10
+SHOWN_CREDENTIALS = 2
+SPARED = (Outcome.HIT, Outcome.STALE)
+COLUMNS = 10
+ALONE = "Redis does not answer: this is what one process knows"
+GOOD, TROUBLE, WARNING, FAINT, HEAD = "green", "bold red", "yellow", "dim", "bold"
+
+
+class Day(msgspec.Struct, frozen=True):
+    """A tenant's day, as /api/usage tells it."""
+
+    tenant: str
+    requests: int
+    hits: int
+    calls: int
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A credential that is not used."""
+
+    fingerprint: str
+    left: float
+    held_for: float | None
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Of /api/queue, what the overview does not tell: who waits, and which credentials are not used."""
+
+    tenants: dict[str, Bands] = {}
+    refused: list[Kept] = []
+
+
+@dataclass
+class Seen:
+    """What the gateway said last; ``trouble`` is why it said nothing since."""
+
+    overview: Overview
+    days: list[Day] = field(default_factory=list)
+    waiting: Waiting = field(default_factory=Waiting)
+    trouble: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from frame(self, *options.size, plain=options.ascii_only)
+
+
+def frame(seen: Seen, width: int, height: int | None, *, plain: bool = False) -> list[Text]:
+    """The lines, none wider than ``width`` and no more of them than ``height``; all of them where that is None.
+
+    ``plain`` keeps to ASCII. What is short of room goes first: tenants, then blank lines, then what is below.
+    """
+    blocks = [
+        _head(seen, width),
+        _graphs(seen.overview, width, plain),
+        _facts(seen),
+        _latency(seen.overview, plain),
+    ]
+    lines = [line for block in blocks for line in (*block, Text())]
+    room = SHOWN_TENANTS if height is None else min(height - len(lines) - 1, SHOWN_TENANTS)
+    lines += _tenants(seen, width, room)
+    if height is not None and len(lines) > height:
+        lines = [line for line in lines if line]
+    for line in lines[:height]:
+        line.plain = "".join(_harmless(each, plain) for each in line.plain)
+        line.truncate(width, overflow="crop" if plain else "ellipsis")
+    return lines[:height]
+
+
+def _harmless(each: str, plain: bool) -> str:
+    """What a gateway says is text, whatever it is: nothing that a terminal would obey."""
+    return each if each.isprintable() and (each.isascii() or not plain) else "?"
+
+
+def now_per_second(minutes: list[Minute], into: float, name: str) -> float:
+    """The rate of the last 60 seconds, of which the current minute has had ``into``; the one before is taken as
+    even."""
+    before, current = (getattr(minute, name) for minute in minutes[-2:])
+    return float(before * (60 - into) / 60 + current) / 60
+
+
+def _head(seen: Seen, width: int) -> list[Text]:
+    told = seen.overview
+    left = Text.assemble(
+        (f"stats-gateway {told.version}", HEAD),
+        f"  {_many(told.processes, 'process', 'processes')}",
+        f"  {_many(told.registry.tenants, 'tenant', 'tenants')}",
+        "  Redis ",
+        _redis(told),
+    )
+    at = f"{told.now:%H:%M:%S} UTC"
+    left.append(" " * max(1, width - left.cell_len - len(at)))
+    left.append(at, FAINT)
+    trouble = seen.trouble or (ALONE if told.redis.status != "ok" else "")
+    return [left, Text(trouble, TROUBLE)] if trouble else [left]
+
+
+def _redis(told: Overview) -> tuple[str, str]:
+    if told.redis.status != "ok":
+        return "gone", TROUBLE
+    return ("embedded", WARNING) if told.redis.embedded else ("ok", GOOD)
+
+
+def _graphs(told: Overview, width: int, plain: bool) -> list[Text]:
+    minutes, into = told.minutes[-max(1, width - 2 * LABEL) :], told.now.second
+    hits = [_hits(minute) / minute.requests if minute.requests else None for minute in minutes]
+    requests = [minute.requests for minute in minutes]
+    calls = [minute.calls for minute in minutes]
+    pace = told.budget.per_second
+    draw = partial(sparkline, plain=plain)
+    hour = sum(map(_hits, told.minutes)), sum(minute.requests for minute in told.minutes)
+    return [
+        _graph("Requests", draw(requests, max(requests)), rate(now_per_second(told.minutes, into, "requests"))),
+        _graph("Hit ratio", draw(hits, 1.0), share(*hour)),
+        _graph(
+            "Calls",
+            draw(calls, max(*calls, 60 * (pace or 0), 1)),
+            rate(now_per_second(told.minutes, into, "calls")),
+        ),
+    ]
+
+
+def _graph(label: str, bars: str, value: str) -> Text:
+    return Text.assemble((label.ljust(LABEL), HEAD), (bars, "cyan"), value.rjust(LABEL))
+
+
+def _facts(seen: Seen) -> list[Text]:
+    told = seen.overview
+    today, queue, bands = told.today, told.queue, told.queue.by_band
+    return [
+        _fact(
+            "Today",
+            f"{_many(today.requests, 'request', 'requests')}, {count(today.hits)} from the cache, "
+            f"{_many(today.calls, 'call', 'calls')}, {count(today.saved)} saved",
+        ),
+        _fact("Budget", _budget(told)),
+        _fact(
+            "Queue",
+            f"{count(queue.waiting)} waiting: {count(bands.people)} people, {count(bands.left)} left, "
+            f"{count(bands.refresh)} refresh; {count(queue.running)} running",
+            WARNING if queue.waiting else "",
+        ),
+        _fact("Gate", _gate(told.gate), "" if told.gate.state == "open" else TROUBLE),
+        *([_fact("Breakers", _kept(seen), WARNING)] if told.refused_credentials else []),
+    ]
+
+
+def _fact(label: str, text: str, style: str = "") -> Text:
+    return Text.assemble((label.ljust(LABEL), HEAD), (text, style))
+
+
+def _budget(told: Overview) -> str:
+    pace = told.budget.per_second
+    calls = now_per_second(told.minutes, told.now.second, "calls")
+    if pace is None:
+        return "unlimited"
+    return f"{rate(pace)}, burst {told.budget.burst}; {share(calls, pace) if calls < pace else '100 %'} used"
+
+
+def _gate(gate: Gate) -> str:
+    left = f" for {ago(gate.closed_for)} more" if gate.closed_for else ""
+    held = f" for {ago(gate.held_for)} so far" if gate.held_for is not None else ""
+    return f"{gate.state}{left}{held}"
+
+
+def _kept(seen: Seen) -> str:
+    shown = seen.waiting.refused[:SHOWN_CREDENTIALS]
+    named = ", ".join(f"{each.fingerprint[:8]} {_kept_for(each)}" for each in shown)
+    return f"{count(seen.overview.refused_credentials)} not used{': ' if named else ''}{named}"
+
+
+def _kept_for(kept: Kept) -> str:
+    return f"for {ago(kept.left)} more" if kept.held_for is None else f"held for {ago(kept.held_for)}"
+
+
+def _latency(told: Overview, plain: bool) -> list[Text]:
+    rows = [Text(_row("Outcome", "last hour", "share", "p50", "p95", "p99"), HEAD)]
+    total = sum(each.count for each in told.latency.values())
+    for outcome in Outcome:
+        if each := told.latency.get(outcome):
+            times = (span(seconds, plain=plain) for seconds in (each.p50, each.p95, each.p99))
+            rows.append(
+                Text(_row(outcome, count(each.count), share(each.count, total), *times), _outcome_style(outcome))
+            )
+    return rows if total else [*rows, Text("nothing was asked", FAINT)]
+
+
+def _outcome_style(outcome: Outcome) -> str:
+    return TROUBLE if outcome is Outcome.FAILED else WARNING if outcome is Outcome.REFUSED else ""
+
+
+def _tenants(seen: Seen, width: int, room: int) -> list[Text]:
+    if room < 1:
+        return []
+    name = min(40, max(12, width - 5 * COLUMNS - 2))
+    head = ("requests", "share", "hit ratio", "calls", "waiting")
+    rows = [_row(*each, first=name) for each in _tenant_rows(seen)][:room]
+    return [Text(_row("Tenant today", *head, first=name), HEAD), *map(Text, rows or ["nobody asked"])]
+
+
+def _tenant_rows(seen: Seen) -> Iterator[list[str]]:
+    waits = {tenant: bands.people + bands.left + bands.refresh for tenant, bands in seen.waiting.tenants.items()}
+    days = {day.tenant: day for day in seen.days}
+    days |= {tenant: Day(tenant, 0, 0, 0) for tenant in waits if tenant not in days}
+    total = sum(day.requests for day in days.values())
+    for day in sorted(days.values(), key=lambda day: (-day.requests, -waits.get(day.tenant, 0), day.tenant)):
+        asked = count(day.requests), share(day.requests, total), share(day.hits, day.requests), count(day.calls)
+        yield [day.tenant, *asked, count(waits.get(day.tenant, 0))]
+
+
+def _row(name: str, *cells: str, first: int = 14) -> str:
+    shown = name if len(name) <= first else name[: first - 2] + ".."
+    return shown.ljust(first) + "".join(cell.rjust(COLUMNS) for cell in cells)
+
+
+def _hits(minute: Minute) -> int:
+    return sum(minute.outcomes.get(outcome, 0) for outcome in SPARED)
+
+
+def _many(number: int, one: str, more: str) -> str:
+    return f"{count(number)} {one if number == 1 else more}"
