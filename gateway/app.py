@@ -38,7 +38,7 @@ from gateway.console.guard import Guard
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
 from gateway.console.reading import CSP, page
-from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
+from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
 from gateway.console.web import assets, explore_page, overview_page
@@ -318,7 +318,7 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *explore_page.routes(web),
         *assets.routes(entrance.guard),
     ]
-    return exactly(Starlette(routes=found), web.out_of_place)
+    return exactly(Starlette(routes=found), "/docs", web.out_of_place)
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
