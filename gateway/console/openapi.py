@@ -26,10 +26,11 @@ ERRORS = {
 }
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+background: Canvas; color: CanvasText; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .8rem .3rem 0;
 border-bottom: 1px solid #8884; vertical-align: top; }
-code { font-size: .9em; } :root { color-scheme: light dark; }
+code { font-size: .9em; overflow-wrap: anywhere; } :root { color-scheme: light dark; }
 """
 
 
@@ -64,9 +65,9 @@ def page(described: dict[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>"
+        f"<main><h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>"
         f"<table><thead><tr><th>Method<th>Path<th>What it does</tr></thead><tbody>{rows}</tbody></table>"
-        '<p>For programs: <a href="openapi.json">openapi.json</a></p></html>'
+        '<p>For programs: <a href="openapi.json">openapi.json</a></p></main></html>'
     )
 
 
