@@ -16,7 +16,9 @@ async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: 
     await somebody.goes("/")
     await somebody.signs_in(ADMIN)
     await somebody.is_at("/")
-    await expect(page.get_by_text("Without JavaScript this page does not move")).to_be_visible()
+    await expect(page.get_by_text("calls saved today")).to_be_visible()
+    await page.get_by_text("The last hour as a table").click()
+    await expect(page.locator("#minutes tbody tr").first).to_be_visible()
 
     await page.get_by_role("link", name="Tenants", exact=True).click()
     await page.get_by_role("link", name="Add a tenant").click()
