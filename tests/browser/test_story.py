@@ -104,7 +104,7 @@ async def explores_a_timeline(somebody: Visitor, stage: Stage) -> None:
     await form.get_by_label("To", exact=True).fill("2014-12-31")
     await form.get_by_role("button", name="Explore").click()
 
-    await expect(page.get_by_role("heading", name="Views of group 2, by month")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Views of group 2 in lboro, by month")).to_be_visible()
     counts = get(stage.sandbox.url + TIMELINE, auth=("lboro", "sandbox-lboro")).json()["timeline"]
     await expect(page.locator(".big")).to_contain_text(f"{sum(counts.values()):,} views in {MONTHS} months")
     await expect(page.locator("#chart svg .column")).to_have_count(MONTHS)
