@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx2 as httpx
 import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import ADMIN, Enter
+from tests.browser.traffic import traffic
 from tests.browser.visitor import Visitor
 from tests.integration.stage import Process, Stage, get
 
@@ -143,25 +142,6 @@ async def signs_out(somebody: Visitor) -> None:
 
 async def was_served(somebody: Visitor, words: str) -> None:
     await expect(somebody.page.get_by_text(words)).to_be_visible()
-
-
-@asynccontextmanager
-async def traffic(gateway: Process, key: str) -> AsyncIterator[None]:
-    """A tenant's requests, most of which the cache answers."""
-
-    async def ask() -> None:
-        async with httpx.AsyncClient(base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False) as client:
-            while True:
-                for article in range(1, 6):
-                    (await client.get(f"/lboro/total/views/article/{article}")).raise_for_status()
-
-    asking = asyncio.create_task(ask())
-    try:
-        yield
-        assert not asking.done(), "the traffic ended early"
-    finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _answers(url: str, key: str) -> None:
