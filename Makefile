@@ -6,7 +6,7 @@ ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 SOURCES := gateway tests benchmarks docs
 
-.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak lock clean
+.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak screenshots lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -32,6 +32,9 @@ drill: .venv/dev  ## the full-length drills (about ten minutes)
 
 soak: .venv/dev  ## five minutes of load while Redis and the service break in turn (ARGS="--minutes 0.5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+screenshots: .venv/dev  ## the pictures of the console in docs/images, anew (needs redis-server and chromium)
+	$(BIN)/python -m tests.browser.screenshots
 
 bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a file
 	$(BIN)/python -m benchmarks.registry $(ARGS)

@@ -239,9 +239,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = exactly(
-        Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), in_our_shape("/-/docs")
-    )
+    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
