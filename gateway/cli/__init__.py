@@ -13,6 +13,7 @@ from gateway.cli import (
     demo,
     explain,
     gate,
+    health,
     key,
     purge,
     queue,
@@ -39,6 +40,7 @@ app.add_typer(secrets.app)
 app.add_typer(gate.app)
 app.add_typer(breaker.app)
 app.command("serve", epilog=serve.other_settings())(serve.serve)
+app.command("health")(health.health)
 app.command("top")(top.top)
 app.command("purge")(purge.purge)
 app.command("explain")(explain.explain)
