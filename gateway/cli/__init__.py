@@ -16,6 +16,7 @@ from gateway.cli import (
     explain,
     explore,
     gate,
+    health,
     key,
     purge,
     queue,
@@ -45,6 +46,7 @@ app.add_typer(gate.app)
 app.add_typer(breaker.app)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("health", epilog=health.EXAMPLES)(health.health)
 app.command("config", epilog=config.EXAMPLES)(config.config)
 app.command("top")(top.top)
 app.command("purge", epilog=purge.EXAMPLES)(purge.purge)

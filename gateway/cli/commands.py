@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Serving": ("serve", "demo", "sandbox"),
     "Tenants and keys": ("tenant", "key", "secrets"),
-    "Operating": ("doctor", "config", "purge", "gate", "breaker"),
+    "Operating": ("doctor", "health", "config", "purge", "gate", "breaker"),
     "Looking": ("top", "usage", "explain", "explore", "queue", "settings"),
 }
 """The commands in the order in which the help shows them; those of no panel come first."""
