@@ -88,7 +88,7 @@ def pods(made: list[Manifest]) -> dict[str, Manifest]:
 
 
 def environment(made: list[Manifest], given: dict[tuple[str, str], str]) -> dict[str, str]:
-    """The gateway container's environment, as the kubelet would make it; ``given`` are Secrets of somebody else's."""
+    """The gateway container's environment, as the kubelet would make it; ``given`` are others' Secrets."""
     (container,) = pods(made)["gateway"]["spec"]["containers"]
     found: dict[str, str] = {}
     for source in container["envFrom"]:

@@ -117,7 +117,7 @@ def test_the_alerts_read_what_is_there_and_the_documentation_names_them(metrics:
 
 
 def test_promtool_takes_the_alerts() -> None:
-    assert "SUCCESS" in promtool("check", "rules", strRULES)
+    assert "SUCCESS" in promtool("check", "rules", str(RULES))
 
 
 def test_promtool_finds_nothing_to_complain_of(stage: Stage) -> None:
