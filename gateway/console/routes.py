@@ -85,8 +85,8 @@ def in_our_shape(docs: str) -> Refuse:
 def misplaced(error: Exception, docs: str) -> GatewayError:
     """What Starlette's router refuses, as an error of ours."""
     if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "GET").encode()
-        return MethodNotAllowed("This method is not served here", allow=allowed)
+        allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))
+        return MethodNotAllowed("This method is not served here", allow=", ".join(allowed).encode())
     return NotFound(f"There is nothing here; see {docs}")
 
 
