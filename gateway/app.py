@@ -38,7 +38,7 @@ from gateway.console.guard import Guard
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
 from gateway.console.reading import CSP, page
-from gateway.console.routes import Endpoint, exactly, guarded, in_our_shape, routes
+from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
 from gateway.console.web import assets, explore_page, overview_page
@@ -70,6 +70,7 @@ from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.gate import GateRules
 from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
+from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
 
 if TYPE_CHECKING:
@@ -205,8 +206,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
-    queue = _queue(settings, redis, clock, metrics)
-    client = _client(settings)
+    queue = queue_of(settings, redis, clock, metrics.dispatched)
+    client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
     judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
@@ -238,9 +239,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = exactly(
-        Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), in_our_shape("/-/docs")
-    )
+    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
     profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
@@ -317,7 +316,7 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *explore_page.routes(web),
         *assets.routes(entrance.guard),
     ]
-    return exactly(Starlette(routes=found), web.out_of_place)
+    return exactly(Starlette(routes=found), "/docs", web.out_of_place)
 
 
 def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
@@ -385,7 +384,10 @@ def _tracing(settings: Settings) -> Tracing | None:
     )
 
 
-def _queue(settings: Settings, redis: Client, clock: Clock, metrics: Metrics) -> Queue:
+def queue_of(
+    settings: Settings, redis: Client, clock: Clock, on_dispatch: OnDispatch = lambda band, waited: None
+) -> Queue:
+    """This process's end of the fleet's queue."""
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
@@ -402,11 +404,12 @@ def _queue(settings: Settings, redis: Client, clock: Clock, metrics: Metrics) ->
         gate,
         breaker=breaker,
         on_clock=clock.sync,
-        on_dispatch=metrics.dispatched,
+        on_dispatch=on_dispatch,
     )
 
 
-def _client(settings: Settings) -> UpstreamClient:
+def client_of(settings: Settings) -> UpstreamClient:
+    """The client that asks the service."""
     timeouts = Timeouts(
         connect=settings.connect_timeout,
         read=settings.read_timeout,

@@ -20,7 +20,7 @@ from gateway.errors import GatewayError, MethodNotAllowed, NotFound
 
 Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
-Refuse = Callable[[Request, Exception], Awaitable[Response]]
+Misplaced = Callable[[Request, GatewayError], Response]
 DESCRIPTION = (
     "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
     "Every change is written to the log."
@@ -62,32 +62,23 @@ def guarded(guard: Guard, answer: Endpoint) -> Endpoint:
     return checked
 
 
-def exactly(app: Routed, refuse: Refuse) -> Routed:
-    """The app, whose router refuses what it does not know as ``refuse`` does.
+def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: refused(error)) -> Routed:
+    """The app, whose router refuses what it does not know by ``answer``, in the service's shape unless told, with
+    a hint to ``docs``.
 
     It never redirects to a path with or without a slash at its end: that would repeat the request's Host.
     """
+
+    async def out_of_place(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            allowed = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
+            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed.encode()))
+        return answer(request, NotFound(f"There is nothing here; see {docs}"))
+
     for status in (404, 405):
-        app.add_exception_handler(status, refuse)
+        app.add_exception_handler(status, out_of_place)
     app.router.redirect_slashes = False
     return app
-
-
-def in_our_shape(docs: str) -> Refuse:
-    """Refuses what is out of place in the service's shape, with a hint to ``docs``."""
-
-    async def refuse(_: Request, error: Exception) -> Response:
-        return refused(misplaced(error, docs))
-
-    return refuse
-
-
-def misplaced(error: Exception, docs: str) -> GatewayError:
-    """What Starlette's router refuses, as an error of ours."""
-    if isinstance(error, HTTPException) and error.status_code == 405:
-        allowed = sorted((error.headers or {}).get("Allow", "GET").split(", "))
-        return MethodNotAllowed("This method is not served here", allow=", ".join(allowed).encode())
-    return NotFound(f"There is nothing here; see {docs}")
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

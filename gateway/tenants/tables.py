@@ -134,7 +134,7 @@ def salvaged(
     credentials, fault = {}, None
     for institution, stored in table.institutions.items():
         try:
-            credentials[institution] = _credential(tenant_id, institution, stored, vault)
+            credentials[institution] = credential_of(tenant_id, institution, stored, vault)
         except ConfigurationError as error:
             fault = fault or error
             last = before.get(institution)
@@ -274,7 +274,11 @@ def _refuse_shared_keys(tables: Tables) -> None:
             holders[key_id] = tenant_id
 
 
-def _credential(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
+def credential_of(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
+    """The credential that a table describes, opened.
+
+    Raises ConfigurationError that names tenant and institution where its password is in clear or does not open.
+    """
     where = f"tenant {tenant_id!r}, institution {institution!r}"
     if not stored.password.startswith(SEALED):
         raise ConfigurationError(

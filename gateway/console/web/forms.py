@@ -13,7 +13,8 @@ MOST_FIELDS = 200
 
 
 def read_form(kind: str, body: bytes) -> Form:
-    """The fields of a form by name, without the blanks around them; of a repeated one the first counts.
+    """The fields of a form by name, without the blanks around them; of a repeated one the first counts. Lines end
+    as elsewhere, not as browsers end them.
 
     Raises InvalidInput for what no form of ours sends.
     """
@@ -25,5 +26,5 @@ def read_form(kind: str, body: bytes) -> Form:
         raise InvalidInput("The form cannot be read") from None
     form: dict[str, str] = {}
     for name, value in pairs:
-        form.setdefault(name, value if name == "password" else value.strip())
+        form.setdefault(name, value if name == "password" else value.replace("\r\n", "\n").strip())
     return form

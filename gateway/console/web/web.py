@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from gateway.console.entrance import COOKIE, Entrance, check_source, is_csrf
 from gateway.console.guard import Admin
 from gateway.console.operations import Call, Operation, audited, carried_out, refused, write_audit
-from gateway.console.routes import misplaced
 from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
@@ -155,11 +154,11 @@ class Web:
         template = "disabled.html" if isinstance(error, AdminDisabled) else "trouble.html"
         return self.render(visit, template, error=error)
 
-    async def out_of_place(self, request: Request, error: Exception) -> Response:
+    def out_of_place(self, request: Request, error: GatewayError) -> Response:
         """What is not there, or not by this method: a page for people, the API's own answer for programs."""
         if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
-            return refused(misplaced(error, "/docs"))
-        return self.trouble(misplaced(error, "/docs"))
+            return refused(error)
+        return self.trouble(error)
 
     def public_url(self, request: Request) -> str:
         """Where clients reach the public listener: as the settings say, else as far as can be told from here."""
