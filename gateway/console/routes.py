@@ -71,8 +71,8 @@ def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: refused
 
     async def out_of_place(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "GET").encode()
-            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed))
+            allowed = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
+            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed.encode()))
         return answer(request, NotFound(f"There is nothing here; see {docs}"))
 
     for status in (404, 405):

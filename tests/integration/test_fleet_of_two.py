@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2 as httpx
 import pytest
@@ -87,6 +89,30 @@ def test_nothing_fetched_with_the_old_credential_is_served_after_a_new_one(stage
     stage.tenant("reports", "lboro", password="wrong")
     until(lambda: statuses(stage, LBORO, key) == {403})
     assert not any("; hit" in status or "refreshing" in status for status in caches(stage, LBORO, key))
+
+
+@pytest.mark.parametrize("stage", ["file"], indirect=True)  # keys of the setting are renewed by restarts
+def test_encryption_keys_are_renewed_while_all_serve_and_no_request_fails(stage: Stage) -> None:
+    key = stage.keys["reports"]
+    warm(stage, LBORO, key)
+    before = Path(stage.environment["STATS_GATEWAY_REGISTRY"] + ".key").read_text()
+    seen: set[int] = set()
+    with ThreadPoolExecutor(1) as pool:
+        renewed = pool.submit(stage.registry().renew_keys)
+        while not renewed.done():
+            seen |= statuses(stage, LBORO, key)
+        assert renewed.result() == 1
+
+    def anew() -> bool:
+        """Another key is another fingerprint, under which nothing is stored yet."""
+        seen.update(statuses(stage, LBORO, key))
+        return bool(stage.calls()["total"] >= 2)
+
+    until(anew)
+    for _ in range(20):
+        seen |= statuses(stage, LBORO, key)
+    assert seen == {200}
+    assert before.strip() not in Path(stage.environment["STATS_GATEWAY_REGISTRY"] + ".key").read_text()
 
 
 def test_a_hard_purge_reaches_every_near_cache(stage: Stage) -> None:

@@ -286,7 +286,7 @@ def test_a_key_that_would_be_dead_is_not_made(anywhere: Registry, ago: timedelta
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\0", "\x9b2J", "a\rb"])
 def test_what_a_terminal_would_obey_is_no_name_label_nor_note(anywhere: Registry, text: str) -> None:
-    anywhere.create("reports", note="two\nlines\tand é")
+    anywhere.create("reports", note="three\nlines\r\n\tand é")
     for edit in (
         partial(anywhere.change, "reports", note=text),
         partial(anywhere.change, "reports", name=text),
@@ -296,7 +296,7 @@ def test_what_a_terminal_would_obey_is_no_name_label_nor_note(anywhere: Registry
         with pytest.raises(ConfigurationError, match="without control characters"):
             edit()
     assert list(anywhere.load().tenants) == ["reports"]
-    assert anywhere.directory.tenants["reports"].note == "two\nlines\tand é"
+    assert anywhere.directory.tenants["reports"].note == "three\nlines\r\n\tand é"
 
 
 def test_a_key_that_ends_is_replaced_by_one_that_ends(anywhere: Registry) -> None:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.tenants.directory import Difference, Directory
+from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import Registry
+from gateway.tenants.table_store import Change
 from gateway.tenants.tenant import Pair
 from tests.tenants.places import key_file, path_of
 
 PAIR = Pair("lboro", "lboro", "hunter2")
+
+
+class SlowTables(FileTables):
+    """A file on a disk that takes its time."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked, self.answers = threading.Event(), threading.Event()
+
+    def change(self) -> Change | None:
+        self.asked.set()
+        assert self.answers.wait(20)
+        return super().change()
 
 
 class Watched:
@@ -113,6 +130,23 @@ async def test_a_restored_encryption_key_is_noticed(watched: Watched, keyring: K
     key_file(keyring).write_text(key)
     await watched.look()
     assert watched.told[-1] is watched.registry.directory
+
+
+async def test_nobody_waits_for_a_look_that_takes_its_time(path: Path, keyring: Keyring) -> None:
+    tables = SlowTables(path)
+    registry = Registry(tables, keyring)
+    registry.load()
+    registry.add("reports")
+    watched = Watched(registry)
+    look = asyncio.create_task(watched.look())
+    while not tables.asked.is_set():
+        await asyncio.sleep(0)  # the loop turns
+    assert watched.told == []
+    tables.answers.set()
+    await look
+    assert watched.told == [registry.directory]
+    watched.task.cancel()
+    await asyncio.wait([watched.task], timeout=20)
 
 
 async def test_a_registry_that_starts_without_a_file_sees_its_first_tenant(registry: Registry) -> None:
