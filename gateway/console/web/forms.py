@@ -13,8 +13,8 @@ MOST_FIELDS = 200
 
 
 def read_form(kind: str, body: bytes) -> Form:
-    """The fields of a form by name, without the blanks around them; of a repeated one the first counts. Lines end as
-    elsewhere, not as browsers end them.
+    """The fields of a form by name, without the blanks around them; of a repeated one the first counts. Lines end
+    as elsewhere, not as browsers end them.
 
     Raises InvalidInput for what no form of ours sends.
     """
