@@ -5,8 +5,9 @@ BIN := .venv/bin
 ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 SOURCES := gateway tests benchmarks docs
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak lock clean
+.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak screenshots lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -33,6 +34,9 @@ drill: .venv/dev  ## the full-length drills (about ten minutes)
 soak: .venv/dev  ## five minutes of load while Redis and the service break in turn (ARGS="--minutes 0.5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
+screenshots: .venv/dev  ## the pictures of the console in docs/images, anew (needs redis-server and chromium)
+	$(BIN)/python -m tests.browser.screenshots
+
 bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a file
 	$(BIN)/python -m benchmarks.registry $(ARGS)
 	$(BIN)/python -m benchmarks.served $(ARGS)
@@ -51,11 +55,10 @@ bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --upgrade --extra build --output-file requirements.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-emit-package stats-gateway --constraint requirements.lock --extra dev \
-	  --output-file requirements-dev.lock pyproject.toml
+	$(LOCK) --upgrade --extra otel --output-file requirements.lock pyproject.toml
+	$(LOCK) --upgrade --constraint requirements.lock --group build --output-file requirements-build.lock
+	$(LOCK) --no-emit-package stats-gateway --constraint requirements.lock --constraint requirements-build.lock \
+	  --extra dev --output-file requirements-dev.lock pyproject.toml
 
 clean:  ## remove what was made
 	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -70,9 +73,10 @@ clean:  ## remove what was made
 
 # The locks name everything: a resolver would only stumble over what was released since (an extra of a pinned
 # package is looked up without its pin).
-.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+.venv/runtime: requirements.lock requirements-build.lock pyproject.toml | .venv/bin/python
 	@echo "Installing stats-gateway into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+	  -r requirements.lock -r requirements-build.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -21,10 +21,10 @@ HEAD = """\
 
 Made from [`gateway/settings.py`](../gateway/settings.py) by `make reference`; a test holds it to that.
 
-Every setting is an environment variable, its name in capitals after `STATS_GATEWAY_`, or a line in the TOML file
-that `--config` or `STATS_GATEWAY_CONFIG` names. A flag goes before a variable, a variable before the file. Lists are
-JSON in a variable (`'["a", "b"]'`), tables too. Durations are in seconds, sizes in bytes. `stats-gateway config`
-shows what is in force, and where each value came from.
+Every setting is an environment variable, its name in capitals after `STATS_GATEWAY_`, or a line in the TOML
+file that `--config` or `STATS_GATEWAY_CONFIG` names. A flag goes before a variable, a variable before the file.
+In a variable, a list is its words with commas or spaces between (`POST,DELETE`), and a table is JSON. Durations are in seconds, sizes in
+bytes. `stats-gateway config` shows what is in force, and where each value came from.
 """
 
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -24,22 +25,24 @@ from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.call import Asker, Call
-from gateway.callers import Callers, Network
+from gateway.callers import Callers, Impersonation, Network
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.console.entrance import Entrance
 from gateway.console.explain import ExplainApi
+from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
 from gateway.console.guard import Guard
-from gateway.console.openapi import CSP, page
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
+from gateway.console.reading import CSP, page
 from gateway.console.routes import Endpoint, exactly, guarded, routes
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, overview_page
+from gateway.console.web import assets, explore_page, overview_page
+from gateway.console.web.cache_page import CachePage
 from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
@@ -67,6 +70,7 @@ from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.gate import GateRules
 from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
+from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
 
 if TYPE_CHECKING:
@@ -202,8 +206,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
-    queue = _queue(settings, redis, clock, metrics)
-    client = _client(settings)
+    queue = queue_of(settings, redis, clock, metrics.dispatched)
+    client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
     judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
@@ -250,7 +254,16 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
         lifecycle,
     )
-    operations = _operations(parts, profile, marks, clock)
+
+    def ask_as(tenant: Tenant | None) -> Answering:
+        """The public proxy's way, for one tenant: the same parts, and nobody to identify."""
+        proxy = copy(public.proxy)
+        if tenant is not None:
+            proxy.callers = Impersonation(tenant, profile, admission, clock)
+        return proxy.answered
+
+    explore = ExploreApi(registry, ask_as, settings.public_base)
+    operations = [*_operations(parts, profile, marks, clock), *explore.operations]
     return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
 
 
@@ -299,6 +312,8 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *overview_page.routes(web),
         *TenantsPages(web, clock.now).routes,
         *KeysPages(web, clock.now).routes,
+        *CachePage(web).routes,
+        *explore_page.routes(web),
         *assets.routes(entrance.guard),
     ]
     return exactly(Starlette(routes=found), "/docs", web.out_of_place)
@@ -369,7 +384,10 @@ def _tracing(settings: Settings) -> Tracing | None:
     )
 
 
-def _queue(settings: Settings, redis: Client, clock: Clock, metrics: Metrics) -> Queue:
+def queue_of(
+    settings: Settings, redis: Client, clock: Clock, on_dispatch: OnDispatch = lambda band, waited: None
+) -> Queue:
+    """This process's end of the fleet's queue."""
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
@@ -386,11 +404,12 @@ def _queue(settings: Settings, redis: Client, clock: Clock, metrics: Metrics) ->
         gate,
         breaker=breaker,
         on_clock=clock.sync,
-        on_dispatch=metrics.dispatched,
+        on_dispatch=on_dispatch,
     )
 
 
-def _client(settings: Settings) -> UpstreamClient:
+def client_of(settings: Settings) -> UpstreamClient:
+    """The client that asks the service."""
     timeouts = Timeouts(
         connect=settings.connect_timeout,
         read=settings.read_timeout,

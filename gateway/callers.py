@@ -11,8 +11,8 @@ from gateway.clock import Clock
 from gateway.errors import Unauthenticated
 from gateway.exchange import Exchange
 from gateway.profile import Profile
-from gateway.tenants.identify import presented_key
-from gateway.tenants.tenant import UNLIMITED, TenantLimits
+from gateway.tenants.identify import UNKNOWN_KEY, presented_key
+from gateway.tenants.tenant import UNLIMITED, Tenant, TenantLimits
 
 Network = IPv4Network | IPv6Network
 INVALID = "invalid-key"
@@ -61,6 +61,20 @@ class Callers:
 
     def _subject(self, exchange: Exchange) -> str:
         return subject_of(client_address(exchange.peer, exchange.headers, self._trusted))
+
+
+class Impersonation(Callers):
+    """Every request is one tenant's, without a key of its own; it is held to that tenant's limit all the same."""
+
+    def __init__(self, tenant: Tenant, profile: Profile, admission: Admission, clock: Clock) -> None:
+        super().__init__(profile, admission, clock)
+        self._tenant = tenant
+
+    async def identify(self, exchange: Exchange) -> None:
+        """Notes the tenant, and no key. Raises Unauthenticated for one that is disabled, as its keys would."""
+        if not self._tenant.enabled:
+            raise Unauthenticated(UNKNOWN_KEY)
+        exchange.tenant = self._tenant
 
 
 def presented(exchange: Exchange) -> bool:

@@ -132,6 +132,15 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens on its way."""
         exchange = Exchange.of(scope, receive)
+        answer = await self.answered(exchange)
+        if answer is None:
+            return
+        if self.lifecycle.draining:
+            exchange.told.append((b"connection", b"close"))
+        await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
+
+    async def answered(self, exchange: Exchange) -> Answer | None:
+        """The answer, whatever happens on its way, counted and logged; None where the client has gone."""
         self.teller.began(exchange)
         try:
             answer = await self.answer(exchange)
@@ -139,15 +148,13 @@ class Proxy:
             answer = refusal_of(error)
         except ClientGone:
             self.teller.abandoned(exchange)
-            return
+            return None
         except Exception:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
         self.teller.answered(exchange, answer)
         self._tell_origin(exchange)
-        if self.lifecycle.draining:
-            exchange.told.append((b"connection", b"close"))
-        await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
+        return answer
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""

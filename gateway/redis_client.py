@@ -40,14 +40,17 @@ def connect(settings: Settings) -> Client:
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
-    place = RedisPlace.parse(url)
-    limit, connections = settings.redis_timeout, settings.redis_connections
+    password = settings.redis_sentinel_password.get_secret_value()
+    return client_at(RedisPlace.parse(url), settings.redis_timeout, settings.redis_connections, password)
+
+
+def client_at(place: RedisPlace, limit: float, connections: int, sentinel_password: str) -> Client:
+    """A client of a Redis anywhere; each command takes at most ``limit`` seconds."""
     match place.kind:
         case "cluster":
             return ClusterClient(place, limit, connections)
         case "sentinel":
-            password = settings.redis_sentinel_password.get_secret_value()
-            return Redis.from_pool(SentinelPool(place, limit, connections, password))
+            return Redis.from_pool(SentinelPool(place, limit, connections, sentinel_password))
         case "one":
             return Redis.from_pool(Pool(place, place.hosts[0], limit, connections))
         case _:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from redis.asyncio.connection import parse_url
-
 Address = tuple[str, int]
 Kind = Literal["one", "sentinel", "cluster"]
 KINDS: dict[str, Kind] = {"": "one", "sentinel": "sentinel", "cluster": "cluster"}
@@ -84,6 +82,9 @@ def _service(path: str) -> tuple[str, str]:
 
 
 def _options(scheme: str, who: str, database: str, query: str) -> dict[str, Any]:
+    # Here, so that commands that need no Redis need not wait for its client to load.
+    from redis.asyncio.connection import parse_url
+
     try:
         options: dict[str, Any] = dict(
             parse_url(f"{scheme}://{who}localhost{database}" + (f"?{query}" if query else ""))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from gateway import __version__
@@ -22,12 +23,14 @@ MEMORY_WARNING = """\
 WARNING: no Redis. Answers, the queue and the budget live in this process's memory: they are lost when it ends,
 WARNING: and another gateway process would ask the service on top of this one. For anything but trying it out,
 WARNING: set STATS_GATEWAY_REDIS_URL."""
+NO_ADMIN = """\
+NOTE: no admin token: the admin API and the console answer nobody until STATS_GATEWAY_ADMIN_TOKEN is set."""
 
 Announce = Callable[[str], None]
 
 
-def serve(settings: Settings, factory: Factory, announce: Announce) -> int:
-    """Serves until told to end; the exit code.
+def serve(settings: Settings, factory: Factory, announce: Announce, advice: Sequence[str] = ()) -> int:
+    """Serves until told to end; the exit code. ``advice`` is announced with the rest.
 
     0 after a drained end, 1 when a start or an end failed, 128 + n when a second signal cut the end short.
     ``factory`` is called in each worker process, so it is a module's function. Raises ConfigurationError: a
@@ -38,8 +41,17 @@ def serve(settings: Settings, factory: Factory, announce: Announce) -> int:
         closing(bind(settings.host, settings.port, "public")) as public,
         closing(bind(settings.admin_host, settings.admin_port, "admin")) as admin,
     ):
-        announce(opening(settings, url_of(public), url_of(admin)))
-        return _serve(settings, factory, (public, admin), lambda: announce("ready"))
+        ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
+        settings = settings.model_copy(update=ports)  # those that it really has, where one was free to choose
+        for text in (opening(settings, url_of(public), url_of(admin)), *advice):
+            announce(text)
+
+        def on_ready() -> None:
+            announce("ready")
+            if sys.stderr.isatty():
+                announce(f"Console: {browsable(url_of(admin))}  (Ctrl-C ends)")
+
+        return _serve(settings, factory, (public, admin), on_ready)
 
 
 def opening(settings: Settings, public: str, admin: str) -> str:
@@ -56,7 +68,14 @@ def opening(settings: Settings, public: str, admin: str) -> str:
         "registry": _registry(settings),
     }
     told = [f"stats-gateway {__version__}", *(f"  {name:<9} {value}" for name, value in lines.items())]
-    return "\n".join(told + [MEMORY_WARNING] * (redis_url == "memory://"))
+    told += [MEMORY_WARNING] * (redis_url == "memory://")
+    told += [NO_ADMIN] * (not settings.admin_token.get_secret_value() and not settings.admin_tokens)
+    return "\n".join(told)
+
+
+def browsable(url: str) -> str:
+    """A listener's URL as a browser on this machine reaches it: all addresses are no address."""
+    return f"{url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')}/"
 
 
 def _registry(settings: Settings) -> str:

@@ -214,12 +214,8 @@ class Settings(BaseSettings):
 
     @field_validator("public_url")
     @classmethod
-    def _public_url_is_a_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        plain = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
-        if value and not plain:
-            raise ValueError("must be an http:// or https:// URL without query or fragment")
-        return value.rstrip("/")
+    def _public_url_is_an_origin(cls, value: str) -> str:
+        return cls._upstream_is_an_origin(value) if value else value
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -311,6 +307,14 @@ class Settings(BaseSettings):
         if self.redis_url.get_secret_value() == "memory://" and self.workers > 1:
             raise ValueError("memory:// cannot be shared by several workers; set STATS_GATEWAY_REDIS_URL")
         return self
+
+    @property
+    def public_base(self) -> str:
+        """Where clients reach the public listener, without a slash at its end, as far as the settings tell."""
+        if self.public_url:
+            return self.public_url
+        host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 (not bound here)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def budget_interval(self) -> float | None:

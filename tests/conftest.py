@@ -18,13 +18,18 @@ settings.register_profile("ci", parent=settings.get_profile("gateway"), derandom
 settings.load_profile("ci" if os.environ.get("CI") else "gateway")
 
 
-@pytest.fixture(scope="session")
-def shared_redis() -> Iterator[RedisServer]:
-    """One redis-server for all tests of a test process; each uses a prefix of its own."""
+def needs_redis() -> None:
+    """Skips a test where there is no redis-server; fails it in CI."""
     if BINARY is None:
         if os.environ.get("CI"):
             pytest.fail(HINT)
         pytest.skip(HINT)
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[RedisServer]:
+    """One redis-server for all tests of a test process; each uses a prefix of its own."""
+    needs_redis()
     with redis_server() as server:
         yield server
 

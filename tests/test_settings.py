@@ -91,3 +91,23 @@ def test_whatever_the_password_no_more_is_shown_than_without(password: str, othe
     assert masked_url(f"redis://u:{password}@h:1/0?password={other}") in in_query
     bare = {"redis://h:1/0?***", "redis://h:***@***", "redis://h:***@***?***"}
     assert masked_url(f"redis://h:1/0?password={other}") in bare
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"host": "0.0.0.0", "port": 80}, "http://localhost:80"),
+        ({"host": "::1"}, "http://[::1]:8080"),
+        ({"public_url": "https://stats.example.org/behind/"}, "https://stats.example.org/behind"),
+    ],
+)
+def test_lines_to_paste_say_where_clients_ask(given: dict[str, Any], base: str) -> None:
+    assert load_settings(**given).public_base == base
+
+
+def test_where_clients_ask_is_a_url_without_a_password() -> None:
+    for wrong in ("stats.example.org", "https://me:hunter2@stats.example.org", "https://stats.example.org?a=1"):
+        with pytest.raises(ConfigurationError, match="public_url") as raised:
+            load_settings(public_url=wrong)
+        assert "hunter2" not in raised.value.message

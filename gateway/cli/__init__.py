@@ -10,9 +10,13 @@ import typer
 from gateway import __version__
 from gateway.cli import (
     breaker,
+    config,
     demo,
+    doctor,
     explain,
+    explore,
     gate,
+    health,
     key,
     purge,
     queue,
@@ -24,12 +28,14 @@ from gateway.cli import (
     top,
     usage,
 )
+from gateway.cli.commands import Commands, MainGroup, examples
+from gateway.cli.first_steps import FIRST_STEPS
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
 
-app = typer.Typer(
+app = Commands(
     name="stats-gateway",
-    help="A caching, coalescing, pacing reverse proxy in front of the figshare statistics service.",
-    no_args_is_help=True,
+    cls=MainGroup,
+    epilog=examples(*FIRST_STEPS, title="First steps"),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -38,15 +44,19 @@ app.add_typer(key.app)
 app.add_typer(secrets.app)
 app.add_typer(gate.app)
 app.add_typer(breaker.app)
-app.command("serve", epilog=serve.other_settings())(serve.serve)
-app.command("top")(top.top)
-app.command("purge")(purge.purge)
-app.command("explain")(explain.explain)
-app.command("usage")(usage.usage)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("health", epilog=health.EXAMPLES)(health.health)
+app.command("config", epilog=config.EXAMPLES)(config.config)
+app.command("top", epilog=top.EXAMPLES)(top.top)
+app.command("purge", epilog=purge.EXAMPLES)(purge.purge)
+app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
+app.command("explore", epilog=explore.EXAMPLES)(explore.explore)
+app.command("usage", epilog=usage.EXAMPLES)(usage.usage)
 app.command("queue")(queue.queue)
 app.command("settings")(settings.settings)
 app.command("demo")(demo.demo)
-app.command("sandbox")(sandbox.sandbox)
+app.command("sandbox", epilog=sandbox.EXAMPLES)(sandbox.sandbox)
 
 
 @app.callback(invoke_without_command=True)
@@ -65,7 +75,7 @@ def main() -> None:
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        _complain(error.format_message(), "; try --help")
+        _complain(error.format_message(), f"; try: {_command(error)} --help")
     except NoSuchRecord as error:
         _complain(error.message, code=3)
     except AdminRefused as error:
@@ -77,6 +87,12 @@ def main() -> None:
     except Exception as error:
         # Its text could repeat what was typed.
         _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
+
+
+def _command(error: typer.TyperException) -> str:
+    """The command that was typed, as far as it was one."""
+    context = getattr(error, "ctx", None)
+    return "stats-gateway" if context is None else str(context.command_path)
 
 
 def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:

@@ -16,7 +16,13 @@ from gateway.settings import PREFIX
 SECONDS = 30.0
 AdminUrl = Annotated[
     str,
-    typer.Option("--admin-url", envvar=f"{PREFIX}ADMIN_URL", help="The admin listener of a running gateway."),
+    typer.Option(
+        "--admin-url",
+        metavar="URL",
+        envvar=f"{PREFIX}ADMIN_URL",
+        help="The admin listener of a running gateway.",
+        rich_help_panel="Where",
+    ),
 ]
 DEFAULT_URL = "http://127.0.0.1:8081"
 
@@ -28,11 +34,12 @@ def ask(
     *,
     query: dict[str, str | None] | None = None,
     body: Any = None,
+    seconds: float = SECONDS,
     client: httpx.Client | None = None,
 ) -> Any:
     """What the admin API answers. The token comes from STATS_GATEWAY_ADMIN_TOKEN: a command line is visible.
 
-    ``client`` is for those who ask again and again.
+    ``client`` is for those who ask again and again, in place of one that waits ``seconds``.
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
     """
@@ -41,11 +48,11 @@ def ask(
     given = {name: value for name, value in (query or {}).items() if value is not None}
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
-        with nullcontext(client) if client else httpx.Client(timeout=SECONDS, trust_env=False) as asked:
+        with nullcontext(client) if client else httpx.Client(timeout=seconds, trust_env=False) as asked:
             answer = asked.request(method, url.rstrip("/") + path, params=given, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise AdminUnreachable(
-            f"no gateway answers at {masked_url(url)}: {_said(error)}; see --admin-url"
+            f"no gateway answers at {masked_url(url)}: {said(error)}; see --admin-url"
         ) from None
     if answer.is_success:
         return _content(answer, url)
@@ -72,7 +79,7 @@ def _stranger(answer: httpx.Response, url: str) -> AdminUnreachable:
     return AdminUnreachable(f"{place} answers {answer.status_code}, but not as a gateway's admin listener does")
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """Of an error about the URL only its kind: its text would repeat what was typed."""
     return type(error).__name__ if isinstance(error, httpx.InvalidURL) else str(error) or type(error).__name__
 

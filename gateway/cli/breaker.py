@@ -7,11 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import Commands, examples
 from gateway.cli.registry import AsJson, print_json, tell
 from gateway.cli.table import aligned
 
-app = typer.Typer(name="breaker", help="List, hold and resume the use of credentials.", no_args_is_help=True)
-Fingerprint = Annotated[str, typer.Argument(help="The credential's fingerprint: see breaker list, and explain.")]
+app = Commands(name="breaker", help="List, hold and resume the use of credentials.")
+Fingerprint = Annotated[
+    str, typer.Argument(metavar="FINGERPRINT", help="The credential's fingerprint: see breaker list, and explain.")
+]
 
 
 @app.command("list")
@@ -20,7 +23,7 @@ def list_refused(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> 
     _tell(ask(admin_url, "GET", "/api/breakers"), as_json)
 
 
-@app.command()
+@app.command(epilog=examples("stats-gateway breaker hold 3f0c…", title="Example"))
 def hold(fingerprint: Fingerprint, as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
     """Do not use a credential, in the whole fleet, until resumed."""
     _tell(ask(admin_url, "POST", f"/api/breakers/{_safe(fingerprint)}/hold"), as_json)

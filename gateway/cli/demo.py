@@ -28,9 +28,11 @@ def demo(
     once: bool = typer.Option(
         False, "--once", help="Run the tour, print what came back, and exit: 0 if all was as promised."
     ),
-    port: int = typer.Option(8080, help="Port of the gateway; a free one is taken when it is in use."),
+    port: int = typer.Option(
+        8080, metavar="PORT", help="Port of the gateway; a free one is taken when it is in use."
+    ),
 ) -> None:
-    """Start the sandbox service and the gateway in front of it, and show what the gateway does.
+    """See it work: the gateway in front of a sandbox, with a tour.
 
     Needs nothing set up: no Redis, no credentials, no network. Everything listens on 127.0.0.1, lives in a
     temporary folder, and ends with Ctrl-C.

@@ -8,21 +8,29 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import examples
+from gateway.cli.completing import tenant_ids
 from gateway.cli.registry import AsJson, print_json
 from gateway.cli.table import aligned, plain
 
+EXAMPLES = examples(
+    'stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports',
+    title="Example",
+)
+
 
 def explain(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The path and query, or a whole URL.")],
-    tenant: Annotated[str | None, typer.Option("--tenant", help="As this tenant's request.")] = None,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path and query, or a whole URL.")],
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", metavar="TENANT", help="As this tenant's request.", autocompletion=tenant_ids),
+    ] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Explain what would become of a request and why, without making it.
+    """Explain what would become of a request, and why.
 
-    Examples:
-
-      stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports
+    The request is not made, and nothing is spent on it.
     """
     told = ask(admin_url, "GET", "/api/explain", query={"path": path, "tenant": tenant})
     if as_json:

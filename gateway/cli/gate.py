@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
-
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import Commands
 from gateway.cli.registry import AsJson, print_json
 
-app = typer.Typer(name="gate", help="Show, hold and resume the asking of the service.", no_args_is_help=True)
+app = Commands(name="gate", help="Show, hold and resume the asking of the service.")
 
 
 @app.command()
@@ -20,13 +19,19 @@ def show(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
 
 @app.command()
 def hold(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Ask the service nothing more, in the whole fleet, until resumed; what is stored goes on serving."""
+    """Ask the service nothing more, in the whole fleet, until resumed.
+
+    What is stored goes on serving.
+    """
     _tell(ask(admin_url, "POST", "/api/gate/hold"), as_json)
 
 
 @app.command()
 def resume(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Ask the service again, at once, whether the gate was held or closed by a block."""
+    """Ask the service again, at once.
+
+    It opens the gate in the whole fleet, whether it was held or closed by a block.
+    """
     _tell(ask(admin_url, "POST", "/api/gate/resume"), as_json)
 
 

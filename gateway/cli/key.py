@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import Commands, examples
+from gateway.cli.completing import key_ids, tenant_ids
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.cli.times import moment_of, seconds_of
@@ -15,37 +17,50 @@ from gateway.tenants import keys
 from gateway.tenants.tables import check_tenant_id
 from gateway.tenants.telling import told_key
 
-app = typer.Typer(
-    name="key",
-    help="Manage gateway keys: what applications send in a password's place.",
-    no_args_is_help=True,
+app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")
+TenantId = Annotated[
+    str,
+    typer.Argument(metavar="TENANT", help="The id of the tenant that holds the key.", autocompletion=tenant_ids),
+]
+KeyId = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEYID", help="The key's id: what follows sgw_; see: key list.", autocompletion=key_ids
+    ),
+]
+
+
+@app.command(
+    epilog=examples(
+        "stats-gateway key add reports --label cron --expires 365d",
+        "KEY=$(stats-gateway key add reports)",
+    )
 )
-TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The id of the tenant that holds the key.")]
-
-
-@app.command()
 def add(
     tenant_id: TenantId,
-    label: Annotated[str, typer.Option("--label", help="What the key is for, to tell keys apart.")] = "",
+    label: Annotated[
+        str, typer.Option("--label", metavar="TEXT", help="What the key is for, to tell keys apart.")
+    ] = "",
     expires: Annotated[
-        str | None, typer.Option("--expires", help="When it ends: a span like 90d, or a date like 2030-01-31.")
+        str | None,
+        typer.Option(
+            "--expires", metavar="WHEN", help="When it ends: a span like 90d, or a date like 2030-01-31."
+        ),
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Make a key and print it, alone, on stdout. It is shown this once: only its digest is stored.
+    """Make a key and print it, alone, on stdout.
 
-    Examples:
-
-      stats-gateway key add reports --label cron --expires 365d
-
-      KEY=$(stats-gateway key add reports)
+    It is shown this once: only its digest is stored.
     """
     end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
     print(open_registry(registry).add_key(tenant_id, label, expires=end))
     tell("Keep it safe: it cannot be shown again. Send it as X-API-Key, or as the password of basic auth.")
 
 
-@app.command("list")
+@app.command(
+    "list", epilog=examples("stats-gateway key list reports", "stats-gateway key list reports --last-used --json")
+)
 def list_keys(
     tenant_id: TenantId,
     last_used: Annotated[
@@ -55,9 +70,9 @@ def list_keys(
     registry: RegistryPath = None,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """List a tenant's keys by id; a key itself cannot be shown again.
+    """List a tenant's keys by id.
 
-    With --last-used the admin API of a running gateway tells all of it.
+    A key itself cannot be shown again. With --last-used the admin API of a running gateway tells all of it.
     """
     if last_used:
         _tell_used(ask(admin_url, "GET", f"/api/tenants/{_safe(tenant_id)}/keys"), as_json)
@@ -71,38 +86,34 @@ def list_keys(
         tell(f"Tenant {tenant_id} has no keys yet; make one: stats-gateway key add {tenant_id}")
 
 
-@app.command()
-def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="KEYID", help="The key's id: what follows sgw_, see list.")],
-    registry: RegistryPath = None,
-) -> None:
-    """Revoke a key for ever. Running gateways refuse it within a second or two.
+@app.command(epilog=examples("stats-gateway key revoke AbCdEf1234", title="Example"))
+def revoke(key_id: KeyId, registry: RegistryPath = None) -> None:
+    """Revoke a key for ever.
 
-    Example:
-
-      stats-gateway key revoke AbCdEf1234
+    Running gateways refuse it within a second or two.
     """
     wanted = _id_of(key_id)
     open_registry(registry).revoke_key(wanted)
     tell(f"Revoked key {wanted}.")
 
 
-@app.command()
+@app.command(epilog=examples("stats-gateway key rotate AbCdEf1234 --overlap 7d", title="Example"))
 def rotate(
-    key_id: Annotated[str, typer.Argument(metavar="KEYID", help="The id of the key to replace, see list.")],
+    key_id: KeyId,
     overlap: Annotated[
-        str, typer.Option("--overlap", help="How long the old key still works: a span like 7d or 1h.")
+        str, typer.Option("--overlap", metavar="SPAN", help="How long the old key still works, like 7d or 1h.")
     ] = "7d",
     expires: Annotated[
-        str | None, typer.Option("--expires", help="When the new key ends; else after as long a life as the old.")
+        str | None,
+        typer.Option(
+            "--expires", metavar="WHEN", help="When the new key ends; else after as long a life as the old."
+        ),
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Make a key in another's place and print it, alone, on stdout; both work for a while.
+    """Make a key in another's place and print it, alone.
 
-    Example:
-
-      stats-gateway key rotate AbCdEf1234 --overlap 7d
+    Both work for a while, so that applications can move without a gap.
     """
     wanted = _id_of(key_id)
     end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)

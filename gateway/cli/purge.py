@@ -8,13 +8,28 @@ from typing import Annotated
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import examples
+from gateway.cli.completing import institutions
 from gateway.cli.registry import AsJson, print_json, tell
+
+EXAMPLES = examples(
+    "stats-gateway purge --item article/23 --preview",
+    'stats-gateway purge --query "/lboro/timeline/day/views/article/23"',
+    "stats-gateway purge --all --hard --yes",
+)
 
 
 def purge(
-    query: Annotated[str | None, typer.Option("--query", help="One query: a path as clients ask it.")] = None,
-    item: Annotated[str | None, typer.Option("--item", help="All about one item, like article/23.")] = None,
-    institution: Annotated[str | None, typer.Option("--institution", help="All of one institution.")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", metavar="PATH", help="One query: a path as clients ask it.")
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option("--item", metavar="ITEM/ID", help="All about one item, like article/23.")
+    ] = None,
+    institution: Annotated[
+        str | None,
+        typer.Option("--institution", metavar="NAME", help="All of one institution.", autocompletion=institutions),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that is stored.")] = False,
     hard: Annotated[bool, typer.Option("--hard", help="Gone at once, not stale until fetched anew.")] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Only estimate how much it would cover.")] = False,
@@ -22,18 +37,10 @@ def purge(
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Purge stored answers, in the whole fleet, within a second or two.
+    """Purge stored answers, in the whole fleet.
 
-    What is purged goes on serving, as stale, while it is fetched anew at the
-    budget's pace; with --hard it is gone at once, and clients wait.
-
-    Examples:
-
-      stats-gateway purge --item article/23 --preview
-
-      stats-gateway purge --query "/lboro/timeline/day/views/article/23"
-
-      stats-gateway purge --all --hard --yes
+    It takes effect within a second or two. What is purged goes on serving, as stale, while it is fetched anew at
+    the budget's pace; with --hard it is gone at once, and clients wait.
     """
     body = {"query": query, "item": item, "institution": institution, "all": everything, "hard": hard}
     if preview:

@@ -10,7 +10,10 @@ from gateway.cli.table import aligned
 
 
 def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Show what waits for the service and what runs, in the whole fleet."""
+    """Show what waits for the service and what runs.
+
+    It tells of the whole fleet, of the gate, and of when the next call is due.
+    """
     told = ask(admin_url, "GET", "/api/queue")
     if as_json:
         print_json(told)

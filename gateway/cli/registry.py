@@ -19,7 +19,10 @@ from gateway.tenants.tables import KeyTable, TenantTable
 RegistryPath = Annotated[
     str | None,
     typer.Option(
-        "--registry", metavar="PLACE", help="The registry, instead of the settings' one: a file, or a Redis URL."
+        "--registry",
+        metavar="PLACE",
+        help="The registry, instead of the settings' one: a file, or a Redis URL.",
+        rich_help_panel="Where",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

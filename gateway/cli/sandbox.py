@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import typer
 
+from gateway.cli.commands import examples
 from gateway.errors import ConfigurationError
-from gateway.sandbox import Sandbox, create_sandbox
-from gateway.sandbox.accounts import INSTITUTIONS, password_of
-from gateway.sandbox.server import bind, run, url_of
+
+if TYPE_CHECKING:
+    from gateway.sandbox import Sandbox
 
 RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/s")
 
 
+EXAMPLES = examples(
+    "stats-gateway sandbox --rate 1/s",
+    "stats-gateway sandbox --latency 2 --fail 0.1",
+)
+
+
 def sandbox(
-    host: str = typer.Option("127.0.0.1", help="Address to listen on."),
-    port: int = typer.Option(9100, min=0, max=65_535, help="Port to listen on; 0 takes any free one."),
-    seed: int = typer.Option(1, min=0, help="Which invented world to answer from."),
+    host: str = typer.Option("127.0.0.1", metavar="ADDRESS", help="Address to listen on."),
+    port: int = typer.Option(
+        9100, min=0, max=65_535, metavar="PORT", help="Port to listen on; 0 takes a free one."
+    ),
+    seed: int = typer.Option(1, min=0, metavar="N", help="Which invented world to answer from."),
     latency: float = typer.Option(0.0, min=0, max=3_600, metavar="SECONDS", help="How long every answer takes."),
     rate: str | None = typer.Option(
         None, metavar="N/s", help="Be strict: calls that come faster get 429 with Retry-After."
@@ -29,7 +39,7 @@ def sandbox(
         True, "--examples/--no-examples", help="Answer the documented examples word for word."
     ),
 ) -> None:
-    """Stand in for the statistics service: try and test without credentials.
+    """Stand in for the statistics service, for trying and testing.
 
     Answers every endpoint from an invented but consistent world.
     The institutions lboro, monash and melbourne take their name as the
@@ -38,6 +48,10 @@ def sandbox(
     GET /-/calls tells how often the sandbox was asked, and DELETE /-/calls
     starts counting again. Ctrl-C stops it.
     """
+    # Here, so that the other commands need not wait for it to load.
+    from gateway.sandbox.accounts import INSTITUTIONS, password_of
+    from gateway.sandbox.server import bind, run, url_of
+
     app = _create(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, examples=examples)
     try:
         listener = bind(host, port)
@@ -51,6 +65,8 @@ def sandbox(
 
 
 def _create(*, seed: int, latency: float, rate: float | None, fail: float, examples: bool) -> Sandbox:
+    from gateway.sandbox import create_sandbox
+
     try:
         return create_sandbox(seed=seed, latency=latency, rate=rate, fail=fail, examples=examples)
     except ValueError as error:

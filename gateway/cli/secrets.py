@@ -7,27 +7,26 @@ from typing import Annotated
 import typer
 from cryptography.fernet import Fernet
 
+from gateway.cli.commands import Commands, examples
 from gateway.cli.registry import RegistryPath, open_registry, tell
 
-app = typer.Typer(
-    name="secrets",
-    help="Manage the keys that encrypt the institutions' passwords.",
-    no_args_is_help=True,
+app = Commands(name="secrets", help="Manage the keys that encrypt the institutions' passwords.")
+
+
+@app.command(
+    epilog=examples("export STATS_GATEWAY_ENCRYPTION_KEYS=$(stats-gateway secrets generate)", title="Example")
 )
-
-
-@app.command()
 def generate() -> None:
-    """Print a new encryption key, for STATS_GATEWAY_ENCRYPTION_KEYS.
-
-    Example:
-
-      export STATS_GATEWAY_ENCRYPTION_KEYS=$(stats-gateway secrets generate)
-    """
+    """Print a new key for STATS_GATEWAY_ENCRYPTION_KEYS."""
     print(Fernet.generate_key().decode())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "STATS_GATEWAY_ENCRYPTION_KEYS=NEW,OLD stats-gateway secrets rotate",
+        "stats-gateway secrets rotate --new-key",
+    )
+)
 def rotate(
     new_key: Annotated[
         bool,
@@ -35,7 +34,9 @@ def rotate(
     ] = False,
     registry: RegistryPath = None,
 ) -> None:
-    """Encrypt every stored password with the newest key, so that older keys can go.
+    """Encrypt every stored password with the newest key.
+
+    Older keys can go then.
 
     Where the keys come from STATS_GATEWAY_ENCRYPTION_KEYS: set it to NEW,OLD
     everywhere and restart, rotate, then set it to NEW alone. Where they lie in
@@ -43,12 +44,6 @@ def rotate(
 
     With another newest key credentials have other fingerprints: what is cached
     of protected numbers is fetched anew, at the budget's pace.
-
-    Examples:
-
-      STATS_GATEWAY_ENCRYPTION_KEYS=NEW,OLD stats-gateway secrets rotate
-
-      stats-gateway secrets rotate --new-key
     """
     place = open_registry(registry)
     count = place.renew_keys() if new_key else place.reseal()

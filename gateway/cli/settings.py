@@ -8,7 +8,11 @@ from gateway.cli.table import aligned, plain
 
 
 def settings(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Show the effective settings of a running gateway; secrets are masked."""
+    """Show what a running gateway was started with.
+
+    It asks the admin API; secrets are masked. What serve would use here, and where each setting comes from, is
+    told without a running gateway by: stats-gateway config.
+    """
     told = ask(admin_url, "GET", "/api/settings")
     if as_json:
         print_json(told)

@@ -14,6 +14,8 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.catalogue.lifetimes import RULES
+from gateway.cli.commands import Commands, examples
+from gateway.cli.completing import institutions, tenant_ids
 from gateway.cli.registry import (
     AsJson,
     RegistryPath,
@@ -30,24 +32,35 @@ from gateway.tenants.tables import Tables, TenantTable, read_tables
 from gateway.tenants.telling import told_tenant
 from gateway.tenants.tenant import Pair
 
-app = typer.Typer(
-    name="tenant",
-    help="Manage tenants: who may ask, and with which institutions' credentials.",
-    no_args_is_help=True,
-)
-TenantId = Annotated[str, typer.Argument(metavar="ID", help="The tenant's id: a-z, 0-9 and -.")]
+app = Commands(name="tenant", help="Manage tenants: who may ask, and with whose credentials.")
+NewTenantId = Annotated[
+    str, typer.Argument(metavar="ID", help="The tenant's id: a-z, 0-9 and -.", autocompletion=tenant_ids)
+]
+TenantId = Annotated[
+    str, typer.Argument(metavar="ID", help="The tenant's id; see: tenant list.", autocompletion=tenant_ids)
+]
 PASSWORD_MAX_BYTES = 4_096
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        'stats-gateway tenant add reports --name "Report scripts"',
+        "stats-gateway tenant add reports --institution lboro --username lboro",
+        "stats-gateway tenant add reports --institution monash \\",
+        "    --username monash --password-stdin < password.txt",
+    )
+)
 def add(
-    tenant_id: TenantId,
-    name: Annotated[str | None, typer.Option("--name", help="What people call the tenant.")] = None,
+    tenant_id: NewTenantId,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="What people call the tenant.")
+    ] = None,
     institution: Annotated[
-        str | None, typer.Option("--institution", help="The institution, as in the service's URLs.")
+        str | None,
+        typer.Option("--institution", metavar="NAME", help="The institution, as in the service's URLs."),
     ] = None,
     username: Annotated[
-        str | None, typer.Option("--username", help="The institution's username at the service.")
+        str | None, typer.Option("--username", metavar="NAME", help="The institution's username at the service.")
     ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin instead of asking for it.")
@@ -59,14 +72,6 @@ def add(
     The password is asked for, or read from stdin; it is never an argument,
     which other users of the machine could see. It is encrypted before it is
     stored. Running gateways follow within a second or two.
-
-    Examples:
-
-      stats-gateway tenant add reports --name "Report scripts"
-
-      stats-gateway tenant add reports --institution lboro --username lboro
-
-      … --institution monash --username monash --password-stdin < password.txt
     """
     place = open_registry(registry)
     before = place.store.get(tenant_id)
@@ -89,7 +94,7 @@ def list_tenants(as_json: AsJson = False, registry: RegistryPath = None) -> None
         tell("There are no tenants yet; add one: stats-gateway tenant add ID --name NAME")
 
 
-@app.command()
+@app.command(epilog=examples("stats-gateway tenant show reports --json", title="Example"))
 def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = None) -> None:
     """Show one tenant: its institutions and its keys, never a secret."""
     table = one_tenant(open_registry(registry), tenant_id)
@@ -106,44 +111,54 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = 
         print("\n" + aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(table.keys)))
 
 
-@app.command("set")
+@app.command(
+    "set",
+    epilog=examples(
+        "stats-gateway tenant set reports --requests-per-second 20 --burst 40",
+        "stats-gateway tenant set reports --share 3 --queued 50 --lifetime open=60",
+        "stats-gateway tenant set reports --origin https://dashboard.example.org",
+        "stats-gateway tenant set reports --requests-per-second none --disable",
+    ),
+)
 def change(
     tenant_id: TenantId,
-    name: Annotated[str | None, typer.Option("--name", help="What people call the tenant.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="What people call the tenant.")
+    ] = None,
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help="Whether its keys work.", show_default=False)
     ] = None,
-    note: Annotated[str | None, typer.Option("--note", help="Anything to remember.")] = None,
+    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Anything to remember.")] = None,
     origin: Annotated[
-        list[str] | None, typer.Option("--origin", help="A web origin whose pages may call; may be given again.")
+        list[str] | None,
+        typer.Option("--origin", metavar="URL", help="A web origin whose pages may call; may be given again."),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option("--requests-per-second", help="How many requests a second it may make.")
+        str | None,
+        typer.Option("--requests-per-second", metavar="N", help="How many requests a second it may make."),
     ] = None,
-    burst: Annotated[str | None, typer.Option("--burst", help="Of those, how many may come at once.")] = None,
-    day: Annotated[str | None, typer.Option("--requests-per-day", help="How many a day, by UTC.")] = None,
-    queued: Annotated[str | None, typer.Option("--queued", help="Jobs of its that may wait at once.")] = None,
+    burst: Annotated[
+        str | None, typer.Option("--burst", metavar="N", help="Of those, how many may come at once.")
+    ] = None,
+    day: Annotated[
+        str | None, typer.Option("--requests-per-day", metavar="N", help="How many a day, by UTC.")
+    ] = None,
+    queued: Annotated[
+        str | None, typer.Option("--queued", metavar="N", help="Jobs of its that may wait at once.")
+    ] = None,
     share: Annotated[
-        str | None, typer.Option("--share", help="Its weight in the upstream budget, beside others' 1.")
+        str | None,
+        typer.Option("--share", metavar="N", help="Its weight in the upstream budget, beside others' 1."),
     ] = None,
     lifetime: Annotated[
-        list[str] | None, typer.Option("--lifetime", help="Its own lifetime, like open=60, in seconds.")
+        list[str] | None,
+        typer.Option("--lifetime", metavar="NAME=N", help="Its own lifetime, like open=60, in seconds."),
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Change a tenant: its name, state, limits, lifetimes and web origins. ``none`` takes a value out.
+    """Change a tenant's name, state, limits, lifetimes and origins.
 
-    Running gateways follow within a second or two.
-
-    Examples:
-
-      stats-gateway tenant set reports --requests-per-second 20 --burst 40
-
-      stats-gateway tenant set reports --share 3 --queued 50 --lifetime open=60
-
-      stats-gateway tenant set reports --origin https://dashboard.example.org
-
-      stats-gateway tenant set reports --requests-per-second none --disable
+    The value none takes a limit, a lifetime or a text out. Running gateways follow within a second or two.
     """
     fields: dict[str, Any] = {"name": name, "enabled": enabled, "note": note}
     changes = {field: _or_none(value) for field, value in fields.items() if value is not None}
@@ -164,21 +179,28 @@ def change(
     tell(f"Changed tenant {tenant_id}.")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "stats-gateway tenant remove reports",
+        "stats-gateway tenant remove reports --institution monash",
+    )
+)
 def remove(
     tenant_id: TenantId,
     institution: Annotated[
-        str | None, typer.Option("--institution", help="Remove only this institution's credential.")
+        str | None,
+        typer.Option(
+            "--institution",
+            metavar="NAME",
+            help="Remove only this institution's credential.",
+            autocompletion=institutions,
+        ),
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Remove a tenant with its keys and credentials, or one institution from it.
+    """Remove a tenant, or one institution from it.
 
-    Examples:
-
-      stats-gateway tenant remove reports
-
-      stats-gateway tenant remove reports --institution monash
+    Its keys and credentials go with it. Running gateways refuse the keys within a second or two.
     """
     open_registry(registry).remove(tenant_id, institution)
     if institution is None:
@@ -187,13 +209,11 @@ def remove(
         tell(f"Removed the credential for {institution} from tenant {tenant_id}.")
 
 
-@app.command("export")
+@app.command("export", epilog=examples("stats-gateway tenant export > tenants-2030-01-31.toml", title="Example"))
 def export_tenants(registry: RegistryPath = None) -> None:
-    """Print all tenants as TOML, for another registry to import; passwords stay encrypted.
+    """Print all tenants as TOML, for another registry to import.
 
-    Examples:
-
-      stats-gateway tenant export > tenants-2030-01-31.toml
+    Passwords stay encrypted, and keys are digests.
     """
     tables = open_registry(registry).store.read()
     print("# Tenants of a stats-gateway; the passwords open with the encryption keys they were sealed with.")
@@ -203,7 +223,15 @@ def export_tenants(registry: RegistryPath = None) -> None:
     tell(f"Exported {len(tables)} tenants.")
 
 
-@app.command("import")
+@app.command(
+    "import",
+    epilog=examples(
+        "stats-gateway tenant export > all.toml",
+        "export STATS_GATEWAY_ENCRYPTION_KEYS=$(paste -sd, tenants.toml.key)",
+        "export STATS_GATEWAY_REGISTRY=redis://127.0.0.1:6379/1",
+        "stats-gateway tenant import all.toml",
+    ),
+)
 def import_tenants(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What export printed; - reads stdin.")],
     replace: Annotated[
@@ -211,18 +239,10 @@ def import_tenants(
     ] = False,
     registry: RegistryPath = None,
 ) -> None:
-    """Take in the tenants that another registry exported, with their keys and credentials.
+    """Take in the tenants that another registry exported.
 
-    The same encryption keys must be at hand: those of a registry file lie
-    beside it, in FILE.key. Nothing is written when a password does not open.
-
-    Examples:
-
-      stats-gateway tenant export > all.toml
-
-      export STATS_GATEWAY_ENCRYPTION_KEYS=$(paste -sd, tenants.toml.key)
-
-      STATS_GATEWAY_REGISTRY=redis://127.0.0.1:6379/1 stats-gateway tenant import all.toml
+    They come with their keys and credentials. The same encryption keys must be at hand: those of a registry file
+    lie beside it, in FILE.key. Nothing is written when a password does not open.
     """
     tables = _tables_from(file)
     open_registry(registry).import_tables(tables, replace=replace)

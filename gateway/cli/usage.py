@@ -7,24 +7,32 @@ from typing import Annotated
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import examples
+from gateway.cli.completing import tenant_ids
 from gateway.cli.registry import AsJson, print_json, tell
 from gateway.cli.table import aligned
 
+EXAMPLES = examples(
+    "stats-gateway usage --first 2030-01-01 --tenant reports",
+    title="Example",
+)
+
 
 def usage(
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
-    first: Annotated[str | None, typer.Option("--first", help="First day, like 2030-01-31.")] = None,
-    last: Annotated[str | None, typer.Option("--last", help="Last day; today unless told.")] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", metavar="TENANT", help="Only this tenant.", autocompletion=tenant_ids),
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--first", metavar="DAY", help="First day, like 2030-01-31.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--last", metavar="DAY", help="Last day; today unless told.")] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Show what tenants asked and spent, by day (UTC): requests, hits, upstream calls.
+    """Show requests, hits and upstream calls by tenant and day.
 
-    Gateways tell their counts every five seconds.
-
-    Examples:
-
-      stats-gateway usage --first 2030-01-01 --tenant reports
+    Days are UTC. Gateways tell their counts every five seconds.
     """
     told = ask(admin_url, "GET", "/api/usage", query={"tenant": tenant, "first": first, "last": last})
     if as_json:

@@ -17,6 +17,7 @@ from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.target import split_target
+from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.tenants.access import Access, authorise
 from gateway.tenants.registry import Registry
@@ -167,6 +168,7 @@ def _told_entry(entry: Entry, now: float) -> dict[str, Any]:
         "status": entry.status,
         "size": len(entry.body),
         "rule": entry.rule or None,
+        "headers": told_headers(entry.headers),
         "fetched": _moment(entry.received),
         "age": round(now - entry.born, 3),
         "fresh_for": round(entry.fresh_until - now, 3),

@@ -1,9 +1,8 @@
-"""The admin API's description, made of its operations (OpenAPI 3.1), and a page for people. Pure."""
+"""The admin API's description, made of its operations (OpenAPI 3.1). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import msgspec
@@ -24,13 +23,6 @@ ERRORS = {
     "413": "a body over 64 KiB",
     "503": "the API has no token, or Redis does not answer",
 }
-CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .8rem .3rem 0;
-border-bottom: 1px solid #8884; vertical-align: top; }
-code { font-size: .9em; } :root { color-scheme: light dark; }
-"""
 
 
 def document(title: str, version: str, description: str, operations: Sequence[Operation]) -> dict[str, Any]:
@@ -50,29 +42,6 @@ def document(title: str, version: str, description: str, operations: Sequence[Op
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
-
-
-def page(described: dict[str, Any]) -> str:
-    """A page that lists what a document describes."""
-    rows = "".join(
-        f"<tr><td><code>{escape(method.upper())}</code></td><td><code>{escape(path)}</code></td>"
-        f"<td>{escape(operation['summary'])}{_noted(operation)}</td></tr>"
-        for path, methods in described["paths"].items()
-        for method, operation in methods.items()
-    )
-    info = described["info"]
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style>'
-        f"<h1>{escape(info['title'])}</h1><p>{escape(info['description'])}</p>"
-        f"<table><thead><tr><th>Method<th>Path<th>What it does</tr></thead><tbody>{rows}</tbody></table>"
-        '<p>For programs: <a href="openapi.json">openapi.json</a></p></html>'
-    )
-
-
-def _noted(operation: dict[str, Any]) -> str:
-    names = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
-    return f"<br><small>{escape(', '.join('?' + name for name in names))}</small>" if names else ""
 
 
 def _described(operation: Operation) -> dict[str, Any]:

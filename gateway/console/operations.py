@@ -66,7 +66,8 @@ Handler = Callable[[Call], Awaitable[Any]]
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One method on one path. ``query`` describes its parameters, ``body`` is the struct that it takes;
-    what ``changes`` something needs a token that may, and is written to the audit log."""
+    what ``changes`` something needs a token that may, and is written to the audit log; so is what ``reveals``
+    a tenant's own numbers."""
 
     method: str
     path: str
@@ -75,6 +76,7 @@ class Operation:
     query: Mapping[str, Parameter] = field(default_factory=dict)
     body: type[msgspec.Struct] | None = None
     status: int = 200
+    reveals: bool = False
 
     @property
     def changes(self) -> bool:
@@ -129,7 +131,8 @@ class Line:
 
 @contextmanager
 def audited(operation: Operation, path: Mapping[str, Any]) -> Iterator[Line]:
-    """One line for each change, done or refused, whatever the level of the log."""
+    """One line for each change, and each look at what is a tenant's, done or refused, whatever the level of the
+    log."""
     line, status = Line(_places(path)), 500
     try:
         yield line
@@ -138,7 +141,7 @@ def audited(operation: Operation, path: Mapping[str, Any]) -> Iterator[Line]:
         status = row_of(error).status
         raise
     finally:
-        if operation.changes:
+        if operation.changes or operation.reveals:
             write_audit(line.admin, f"{operation.method} {operation.path}", line.facts, status)
 
 

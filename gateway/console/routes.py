@@ -13,8 +13,9 @@ from starlette.routing import Match, Route
 
 from gateway.console.entrance import Entrance
 from gateway.console.guard import Guard
-from gateway.console.openapi import CSP, document, page
+from gateway.console.openapi import document
 from gateway.console.operations import Operation, endpoint, refused
+from gateway.console.reading import CSP, page
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound
 
 Routed = TypeVar("Routed", bound=Starlette)

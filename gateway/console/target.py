@@ -15,7 +15,7 @@ def split_target(text: str) -> tuple[bytes, bytes]:
         except ValueError:
             raise InvalidInput("This is no URL") from None
         text = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not text.startswith("/") or not text.isascii() or any(each <= " " for each in text):
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
         raise InvalidInput("A path begins with / and holds no spaces; other characters are percent-encoded")
     path, _, query = text.partition("?")
     return path.encode(), query.partition("#")[0].encode()

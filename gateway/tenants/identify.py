@@ -14,6 +14,8 @@ from gateway.tenants.tenant import Key, Tenant
 MAX_BYTES = 512
 """The longest value of a header that holds a key; a key has 58 bytes, base64 and a username add some."""
 
+UNKNOWN_KEY = "The gateway key is unknown or no longer valid"
+
 
 class Caller(NamedTuple):
     """Whose request it is, and by which key; callers without one have none."""
@@ -37,7 +39,7 @@ def identify(headers: Headers, directory: Directory, anonymous: Tenant | None, n
         )
     holder = directory.holder_of(key, now)
     if holder is None:
-        raise Unauthenticated("The gateway key is unknown or no longer valid")
+        raise Unauthenticated(UNKNOWN_KEY)
     return Caller(*holder)
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
-from gateway.tenants.redis_tables import RedisTables
 from gateway.tenants.registry import Registry
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ def open_registry(settings: Settings) -> Registry:
     path = settings.registry_file
     if path is not None:
         return Registry(FileTables(path), keyring_of(settings))
+    # Here, so that commands on a file need not wait for the Redis client to load.
+    from gateway.tenants.redis_tables import RedisTables
+
     url = settings.registry.get_secret_value()
     sentinels = settings.redis_sentinel_password.get_secret_value()
     return Registry(RedisTables(url, settings.redis_prefix, sentinel_password=sentinels), keyring_of(settings))

@@ -134,7 +134,7 @@ def salvaged(
     credentials, fault = {}, None
     for institution, stored in table.institutions.items():
         try:
-            credentials[institution] = _credential(tenant_id, institution, stored, vault)
+            credentials[institution] = credential_of(tenant_id, institution, stored, vault)
         except ConfigurationError as error:
             fault = fault or error
             last = before.get(institution)
@@ -250,7 +250,13 @@ def _convert(raw: Any, kind: type[Table], where: str) -> Table:
     try:
         return msgspec.convert(_mapping(raw, where), kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+        raise ConfigurationError(f"{where}: {_said(error)}") from None
+
+
+def _said(error: msgspec.ValidationError) -> str:
+    """What is wrong and where, in words in place of a pattern."""
+    wanted = "like sha256: and 64 hexadecimal digits" if DIGEST in str(error) else "without control characters"
+    return re.sub("matching regex '.*'", wanted, str(error))
 
 
 def _mapping(raw: Any, where: str) -> Mapping[str, Any]:
@@ -268,7 +274,11 @@ def _refuse_shared_keys(tables: Tables) -> None:
             holders[key_id] = tenant_id
 
 
-def _credential(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
+def credential_of(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
+    """The credential that a table describes, opened.
+
+    Raises ConfigurationError that names tenant and institution where its password is in clear or does not open.
+    """
     where = f"tenant {tenant_id!r}, institution {institution!r}"
     if not stored.password.startswith(SEALED):
         raise ConfigurationError(

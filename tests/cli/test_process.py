@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,26 +11,8 @@ from cryptography.fernet import Fernet
 from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import Registry
-from tests.cli.command import clean_environment, command
-
-ON_A_TERMINAL = """
-import os, sys
-os.close(os.open(os.ttyname(0), os.O_RDWR))
-os.execv(sys.executable, [sys.executable, "-m", "gateway", *sys.argv[1:]])
-"""
-
-
-def read_until(terminal: int, ending: bytes) -> bytes:
-    """What a terminal shows, until it shows ``ending`` or its process ends; at most 60 s of silence."""
-    shown = b""
-    while ending not in shown:
-        ready, _, _ = select.select([terminal], [], [], 60)
-        assert ready, shown
-        try:
-            shown += os.read(terminal, 4_096)
-        except OSError:
-            break
-    return shown
+from tests.cli.command import command
+from tests.cli.terminal import on_a_terminal
 
 
 def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> None:
@@ -108,26 +85,12 @@ def test_help_says_what_it_does_and_never_offers_a_password_argument(words: list
 def test_on_a_terminal_the_password_is_asked_for_and_not_shown(tmp_path: Path) -> None:
     path = tmp_path / "tenants.toml"
     pair = ["--institution", "lboro", "--username", "lboro", "--registry", str(path)]
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, "tenant", "add", "reports", *pair],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env=clean_environment() | {"TERM": "dumb"},
-        start_new_session=True,
-    )
-    os.close(theirs)
-    try:
-        shown = read_until(ours, b"Password of lboro at lboro: ")
-        os.write(ours, b"hunter2\n")
-        shown += read_until(ours, b"stats-gateway key add reports")
-        assert process.wait(timeout=60) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-    assert b"hunter2" not in shown
+    with on_a_terminal("tenant", "add", "reports", *pair) as terminal:
+        terminal.read_until(b"Password of lboro at lboro: ")
+        terminal.type(b"hunter2\n")
+        terminal.read_until(b"stats-gateway key add reports")
+        assert terminal.ended() == 0
+    assert b"hunter2" not in terminal.showed
     keyring = Keyring("", path)
     credential = Registry(FileTables(path), keyring).load().tenants["reports"].credentials["lboro"]
     assert credential.fingerprint == keyring.vault().fingerprint("lboro", "lboro", "hunter2")

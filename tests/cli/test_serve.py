@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -11,9 +12,8 @@ import pytest
 import typer
 
 from gateway.cli import app
-from gateway.cli.serve import other_settings
+from gateway.cli.serve import serve as serve_command
 from gateway.errors import ConfigurationError
-from gateway.settings import Settings
 
 
 def serve(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,7 @@ def test_the_redis_url_is_no_option() -> None:
 def test_a_wrong_setting_is_one_line_and_never_shows_a_secret() -> None:
     done = serve(redis_url="mongodb://user:hush@127.0.0.1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "must be memory://, redis://" in done.stderr
+    assert "must be redis[s]://" in done.stderr
     assert done.stderr.count("\n") == 1
     assert "hush" not in done.stderr
 
@@ -61,12 +61,6 @@ def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "stats-gateway: unknown setting 'ports'\n")
 
 
-def test_the_help_names_every_setting() -> None:
-    said = serve("--help").stdout
-    for name in Settings.model_fields:
-        assert f"STATS_GATEWAY_{name.upper()}" in said or f"--{name.replace('_', '-')}" in said
-
-
 def test_secrets_have_no_option() -> None:
-    for name in ("REDIS_URL", "ENCRYPTION_KEYS"):
-        assert f"STATS_GATEWAY_{name}:" in other_settings()
+    for name in ("redis_url", "encryption_keys", "admin_token", "admin_tokens"):
+        assert name not in inspect.signature(serve_command).parameters

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import clean_environment, command
-from tests.cli.test_process import ON_A_TERMINAL, read_until
+from tests.cli.terminal import ON_A_TERMINAL, read_until
 from tests.integration.stage import Process, Stage, await_answer, get, spawned, staged, until
 from tests.redis_server import RedisServer, free_port
 

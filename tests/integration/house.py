@@ -15,6 +15,8 @@ from gateway.clock import Clock
 from gateway.settings import Settings
 from tests.integration.stage import Stage
 
+TOKEN = "hunter2-admin"
+
 
 class FakeClock(Clock):
     """Shows what it is told."""
@@ -32,15 +34,21 @@ class FakeClock(Clock):
 
 @dataclass
 class House:
-    """The app, and a client that calls it without a network."""
+    """The app, and clients that call both its listeners' apps without a network."""
 
     app: Application
     client: httpx.AsyncClient
+    admin: httpx.AsyncClient
 
     async def get(self, target: str, key: str = "", **headers: str) -> httpx.Response:
         """One GET as the holder of a key; ``_`` in header names stands for ``-``."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.get(target, headers=given | ({"X-API-Key": key} if key else {}))
+
+    async def explore(self, target: str, tenant: str | None = None) -> httpx.Response:
+        """One GET as an administrator explores it."""
+        query = {"path": target} | ({} if tenant is None else {"tenant": tenant})
+        return await self.admin.get("/api/explore", params=query)
 
 
 @asynccontextmanager
@@ -52,11 +60,14 @@ async def housed(stage: Stage, clock: Clock | None = None, **settings: Any) -> A
         "registry": stage.environment["STATS_GATEWAY_REGISTRY"],
         "budget": "unlimited",
         "lifetime_jitter": 0.0,
+        "admin_token": SecretStr(TOKEN),
     }
     app = create_application(Settings(**(values | settings)), clock)
-    transport = httpx.ASGITransport(app=app.public)
+    public, private = httpx.ASGITransport(app=app.public), httpx.ASGITransport(app=app.admin)
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
     async with (
         app.public.router.lifespan_context(app.public),
-        httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client,
+        httpx.AsyncClient(transport=public, base_url="http://gateway.test") as client,
+        httpx.AsyncClient(transport=private, base_url="http://localhost", headers=bearer) as admin,
     ):
-        yield House(app, client)
+        yield House(app, client, admin)

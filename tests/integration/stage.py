@@ -107,19 +107,23 @@ class Stage:
         prefix = self.environment.get(f"{PREFIX}REDIS_PREFIX")
         return open_registry(load_settings(**named, redis_prefix=prefix))
 
-    def serve(self, **settings: Any) -> Process:
+    def serve(self, gone: Process | None = None, /, **settings: Any) -> Process:
         """Starts a gateway, with settings on top of the stage's, and waits until it is ready."""
-        gateway = self.start_gateway(**settings)
+        gateway = self.start_gateway(gone, **settings)
         await_answer(f"{gateway.url}/-/health/ready", gateway)
         return gateway
 
-    def start_gateway(self, module: str = "gateway", **settings: object) -> Process:
+    def start_gateway(
+        self, gone: Process | None = None, /, module: str = "gateway", **settings: object
+    ) -> Process:
+        """On free ports, or on those of one that is ``gone``."""
         extra = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
-        words = ["serve", "--port", str(free_port()), "--admin-port", str(free_port())]
+        ports = (gone.port, gone.admin_port) if gone else (free_port(), free_port())
+        words = ["serve", "--port", str(ports[0]), "--admin-port", str(ports[1])]
         name = f"gateway{len(self.gateways)}"
         log = self.folder / f"{name}.log"
         gateway = self.stack.enter_context(spawned(words, self.environment | extra, log, module))
-        gateway.admin_port = int(words[-1])
+        gateway.admin_port = ports[1]
         self.gateways.append(gateway)
         return gateway
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -93,6 +94,12 @@ class Visits(RuleBasedStateMachine):
         for holder, answer in zip(holders, self.loop.run_until_complete(together()), strict=True):
             self.check(holder, place, path, answer)
 
+    @rule(holder=st.sampled_from(sorted(HOLDS)), place=st.sampled_from(PLACES), path=st.sampled_from(PATHS))
+    def an_administrator_looks(self, holder: str, place: str, path: str) -> None:
+        told = self.loop.run_until_complete(self.explored(holder, place, path))
+        assert told["tenant"] == holder
+        self.compare(holder, place, path, (told["status"], told["body"].encode()))
+
     @rule()
     def the_near_cache_is_forgotten(self) -> None:
         self.house.app.public.proxy.store.near.clear()
@@ -100,11 +107,19 @@ class Visits(RuleBasedStateMachine):
     async def ask(self, holder: str, place: str, path: str) -> httpx.Response:
         return await self.house.get(path.format(place), self.stage.keys[holder])
 
+    async def explored(self, holder: str, place: str, path: str) -> Any:
+        answer = await self.house.explore(path.format(place), holder)
+        assert answer.status_code == 200
+        return answer.json()
+
     def check(self, holder: str, place: str, path: str, answer: httpx.Response) -> None:
+        self.compare(holder, place, path, (answer.status_code, answer.content))
+
+    def compare(self, holder: str, place: str, path: str, answer: Answer) -> None:
         asked = (holder, place, path)
         if asked not in self.expected:
             self.expected[asked] = from_the_service(self.stage, *asked)
-        assert (answer.status_code, answer.content) == self.expected[asked], asked
+        assert answer == self.expected[asked], asked
 
 
 def test_no_sequence_of_requests_crosses_a_scope(stage: Stage) -> None:

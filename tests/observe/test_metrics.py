@@ -19,6 +19,7 @@ from tests.promtool import promtool
 from tests.redis_server import RedisServer
 
 DOCS = Path(__file__).parents[2] / "docs"
+RULES = Path(__file__).parents[2] / "helm" / "stats-gateway" / "files" / "alerts.rules.yml"
 RESULTS = {f"{number}xx" for number in range(1, 6)}
 ROW = re.compile(r"^\| `(stats_gateway_\w+)` \| (\w+) \|([\w, ]*)\|[^|]*\|([\w, ]*)\|$", re.MULTILINE)
 
@@ -104,7 +105,7 @@ def test_the_table_in_the_documentation_is_about_what_is_there(metrics: Metrics)
 def test_the_alerts_read_what_is_there_and_the_documentation_names_them(metrics: Metrics) -> None:
     used(metrics)
     names = {name for name, _ in series(metrics.render().decode())}
-    (group,) = yaml.safe_load((DOCS / "alerts.rules.yml").read_text())["groups"]
+    (group,) = yaml.safe_load(RULES.read_text())["groups"]
     alerts = {rule["alert"]: set(re.findall(r"stats_gateway_\w+", rule["expr"])) for rule in group["rules"]}
     for alert, read in alerts.items():
         assert read <= names, alert
@@ -116,7 +117,7 @@ def test_the_alerts_read_what_is_there_and_the_documentation_names_them(metrics:
 
 
 def test_promtool_takes_the_alerts() -> None:
-    assert "SUCCESS" in promtool("check", "rules", str(DOCS / "alerts.rules.yml"))
+    assert "SUCCESS" in promtool("check", "rules", str(RULES))
 
 
 def test_promtool_finds_nothing_to_complain_of(stage: Stage) -> None:

@@ -50,7 +50,8 @@ BROKEN = {
     "tenants.reports = 3": "tenant 'reports': must be a table",
     "[tenants.reports]\nnmae = 'x'": "tenant 'reports': .*unknown field `nmae`",
     "[tenants.reports]\nenabled = 'yes'": "tenant 'reports': .*Expected `bool`",
-    '[tenants.reports]\nname = "a\\nb"': "tenant 'reports': ",
+    '[tenants.reports]\nname = "a\\nb"': r"'reports': Expected `str` without control characters - at `\$.name`",
+    '[tenants.reports]\nnote = "a\\u001bs3cret"': r"without control characters - at `\$.note`",
     "[tenants.Reports]": "tenant 'Reports': an id is",
     f"[tenants.{'a' * 64}]": "an id is",
     "[tenants.-a]": "an id is",
@@ -64,7 +65,7 @@ BROKEN = {
     '[tenants.reports.institutions."a/b"]\nusername = "u"\npassword = ""': "institution 'a/b'.*one path segment",
     "[tenants.reports.institutions.top]\nusername = 'u'\npassword = ''": "begins other paths",
     "[tenants.reports.keys.short]\ndigest = ''": "tenant 'reports': a key's id",
-    "[tenants.reports.keys.AbCdEf1234]\ndigest = 's3cret'": "key AbCdEf1234: ",
+    "[tenants.reports.keys.AbCdEf1234]\ndigest = 's3cret'": "key AbCdEf1234: .*like sha256: and 64",
     f"[tenants.reports.keys.AbCdEf1234]\ndigest = '{DIGEST}'\ncreated = 2026-01-02T03:04:05": "timezone",
     f"[tenants.a.keys.AbCdEf1234]\ndigest = '{DIGEST}'\n[tenants.b.keys.AbCdEf1234]\ndigest = '{DIGEST}'": (
         "tenant 'b': key AbCdEf1234 also belongs to 'a'"

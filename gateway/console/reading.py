@@ -1,0 +1,127 @@
+"""Reading: what an OpenAPI document describes, as a page for people: no script, and no request anywhere. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+details { border-bottom: 1px solid #8884; padding: .4rem 0; }
+summary { cursor: pointer; display: grid; grid-template-columns: 5.5rem 5fr 3fr; gap: 0 1rem; }
+summary b::before { content: "▸ "; } [open] > summary b::before { content: "▾ "; }
+details[open] > summary { margin-bottom: .5rem; }
+table { border-collapse: collapse; margin: 0 0 1rem 1.5rem; }
+caption, th { text-align: left; font-weight: 600; }
+th, td { padding: .1rem 1rem .1rem 0; vertical-align: top; } td { overflow-wrap: anywhere; }
+@media (max-width: 45rem) {
+  summary { grid-template-columns: 5.5rem 1fr; } summary span { grid-column: 1 / -1; } table { margin-left: 0; }
+}
+"""
+
+
+def page(described: dict[str, Any]) -> str:
+    """The page: every operation in a line, which opens to what it takes and answers."""
+    info, components = described["info"], described["components"]
+    operations = "".join(
+        _operation(method, path, operation, components.get("schemas", {}))
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    )
+    schemes = [
+        f"<li>{_scheme(components['securitySchemes'][name])}</li>"
+        for each in described.get("security", ())
+        for name in each
+    ]
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style><main>'
+        f"<h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>"
+        f"<p>{escape(info['description'])}</p><h2>Authorisation</h2><ul>{''.join(schemes)}</ul>"
+        f"<h2>Operations</h2>{operations}"
+        '<p>For programs: <a href="openapi.json">openapi.json</a></p></main></html>'
+    )
+
+
+def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+    parameters = [
+        (each["name"], each["in"], _kind(each["schema"]), each.get("description", ""))
+        for each in operation.get("parameters", ())
+    ]
+    answers = [(status, each["description"]) for status, each in operation["responses"].items()]
+    name = _body_of(operation)
+    body = list(_fields(name, schemas)) if name else []
+    about = f"<p>{escape(' '.join(schemas[name]['description'].split()))}</p>" if name else ""
+    return (
+        f"<details><summary><code><b>{escape(method.upper())}</b></code><code>{escape(path)}</code>"
+        f"<span>{escape(operation['summary'])}</span></summary>"
+        f"{_table('Parameters', parameters)}{about}{_table('Body, as JSON', body)}{_table('Answers', answers)}"
+        "</details>"
+    )
+
+
+def _table(caption: str, rows: Sequence[tuple[str, ...]]) -> str:
+    if not rows:
+        return ""
+    lines = "".join(
+        f"<tr><td><code>{escape(name)}</code></td>{''.join(f'<td>{escape(each)}</td>' for each in rest)}</tr>"
+        for name, *rest in rows
+    )
+    return f"<table><caption>{caption}</caption>{lines}</table>"
+
+
+def _scheme(scheme: dict[str, Any]) -> str:
+    if scheme["type"] == "apiKey":
+        return f"<code>{escape(scheme['name'])}: …</code>"
+    note = scheme.get("description", "")
+    return f"<code>Authorization: {escape(scheme['scheme'].title())} …</code> {escape(note)}"
+
+
+def _body_of(operation: dict[str, Any]) -> str | None:
+    """The name of the schema of its body."""
+    body = operation.get("requestBody")
+    return None if body is None else _named(body["content"]["application/json"]["schema"])
+
+
+def _named(schema: dict[str, Any]) -> str:
+    return str(schema["$ref"]).rpartition("/")[2]
+
+
+def _fields(name: str, schemas: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """A schema's fields, those of schemas within it too: name, kind, and whether it must be there."""
+    schema = schemas[name]
+    for field, kind in schema["properties"].items():
+        if "$ref" in kind:
+            yield from _fields(_named(kind), schemas, f"{prefix}{field}.")
+        else:
+            yield f"{prefix}{field}", _kind(kind), _need(kind, needed=field in schema["required"])
+
+
+def _need(kind: dict[str, Any], *, needed: bool) -> str:
+    if kind.get("default") is not None:
+        return f"{json.dumps(kind['default'])} unless told"
+    return "needed" if needed else ""
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """What a value may be, in words."""
+    if "anyOf" in schema:
+        return " or ".join(_kind(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    match schema.get("type"):
+        case "array":
+            return f"list of {_kind(schema['items'])}"
+        case "object":
+            return f"object of {_kind(schema['additionalProperties'])}"
+    bounds = [
+        f"{word} {schema[name]:,.15g}" for name, word in (
+            ("minimum", "from"), ("exclusiveMinimum", "over"), ("maximum", "to"), ("maxLength", "of a length to"),
+        ) if name in schema
+    ]  # fmt: skip
+    return " ".join([schema.get("format") or schema.get("type", "anything"), *bounds])

@@ -1,0 +1,160 @@
+"""Answers: what the service's answers say about credentials, caching and clocks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gateway.cache_control import CacheControl, age_of, joined, response_control
+from gateway.caching.dates import http_date
+from gateway.doctor.calls import Asked, Call, is_block
+from gateway.doctor.finding import Finding, named, note, ok, problem, unknown, warning
+from gateway.doctor.redis_facts import Reading
+from gateway.upstream.client import UpstreamResponse
+
+SKEW_SECONDS = 5.0
+IGNORE = "STATS_GATEWAY_UPSTREAM_DIRECTIVES=ignore"
+
+
+def answer_findings(calls: Sequence[Call], *, obey: bool, shortest: float) -> Iterator[Finding]:
+    """What is to be said of the calls that were made: of each credential, then of all answers together.
+
+    ``obey`` says that the service's Cache-Control counts, ``shortest`` is the shortest lifetime of an answer.
+    """
+    for call in calls:
+        yield _credential(call) if call.asked.protected else _public(call)
+    answers = [call.answer for call in calls if call.answer is not None and call.answer.status == 200]
+    if answers:
+        yield from _directives(answers, obey=obey, shortest=shortest)
+    yield from _clock(calls)
+
+
+def not_asked(asked: Sequence[Asked], why: str, advice: str = "") -> Iterator[Finding]:
+    """What is to be said where nothing was asked."""
+    names = [_name(each) for each in asked if each.protected]
+    what = f"credentials not tried: {named(names)}" if names else "the service was not asked anything"
+    yield unknown("upstream.credentials", f"{what}: {why}", advice)
+
+
+def _name(asked: Asked) -> str:
+    assert asked.credential is not None
+    return f"{asked.credential.username} at {asked.credential.institution}"
+
+
+def _credential(call: Call) -> Finding:
+    check, name, answer = "upstream.credentials", _name(call.asked), call.answer
+    whose = f"{name} (of {named(call.asked.tenants)})"
+    if call.withheld:
+        return warning(
+            check,
+            f"the fleet keeps {whose} back: the service refused it lately, or somebody holds it",
+            "stats-gateway breaker list; stats-gateway breaker resume, to try it again",
+        )
+    if answer is None:
+        return _unanswered(check, whose, call)
+    if answer.status == 200 and _is_json(answer):
+        return ok(check, f"the service accepts {whose}")
+    if answer.status == 401 or (answer.status == 403 and _is_json(answer)):
+        assert call.asked.credential is not None
+        given = call.asked.credential
+        return problem(
+            check,
+            f"the service refuses {whose}: {answer.status}",
+            f"stats-gateway tenant add {call.asked.tenants[0]} --institution {given.institution} "
+            f"--username {given.username}, with the right password",
+        )
+    return _odd(check, whose, call, answer)
+
+
+def _public(call: Call) -> Finding:
+    check = "upstream.answer"
+    if call.answer is None:
+        return _unanswered(check, "a public query", call)
+    if call.answer.status == 200 and _is_json(call.answer):
+        return ok(check, "the service answers a public query")
+    return _odd(check, "a public query", call, call.answer)
+
+
+def _unanswered(check: str, what: str, call: Call) -> Finding:
+    why = "no answer" if call.error is None else call.error.message.rstrip(".")
+    return unknown(check, f"{what} could not be tried: {why}", "try again later")
+
+
+def _odd(check: str, what: str, call: Call, answer: UpstreamResponse) -> Finding:
+    if is_block(call):
+        return warning(
+            check,
+            f"{what} could not be tried: the service, or a firewall before it, blocks us ({answer.status})",
+            "wait; the gate is closed for the fleet until a probe succeeds: stats-gateway gate show",
+        )
+    kind = joined(answer.headers, b"content-type").decode("latin-1") or "no content type"
+    advice = (
+        "does STATS_GATEWAY_UPSTREAM name the statistics service?" if answer.status < 500 else "try again later"
+    )
+    return unknown(check, f"{what} could not be tried: it answered {answer.status} ({kind[:60]})", advice)
+
+
+def _directives(answers: Sequence[UpstreamResponse], *, obey: bool, shortest: float) -> Iterator[Finding]:
+    check = "upstream.caching"
+    controls = [(response_control(each.headers), age_of(each.headers)) for each in answers]
+    said = sorted({_text(each) for each in answers} - {""})
+    hindered = [why for control, age in controls if (why := _hindrance(control, age, shortest))]
+    if not hindered:
+        yield ok(check, f"nothing the service says prevents caching{f' ({named(said)})' if said else ''}")
+    elif not obey:
+        yield ok(check, f"the service says {named(said)}, which is ignored, as upstream_directives = ignore wants")
+    else:
+        worst = max(hindered)
+        told = f"the service says {named(said)}: {worst[1]}"
+        if worst[0] == SEVERE:
+            yield warning(check, told, f"if its operator agrees, set {IGNORE}")
+        else:
+            yield note(check, told, f"if its operator agrees, set {IGNORE}")
+
+
+MILD, SEVERE = 1, 2
+
+
+def _hindrance(control: CacheControl, age: float, shortest: float) -> tuple[int, str] | None:
+    """What directives do to caching, and how bad that is; None where they do nothing."""
+    left = None if control.max_age is None else control.max_age - age
+    if b"no-store" in control or control.no_cache:
+        return SEVERE, "no answer is kept, so that every request costs a call"
+    if left is not None and left <= 0:
+        return SEVERE, "every answer is stale at once, so that nearly every request costs a call"
+    if left is not None and left < shortest:
+        return MILD, f"answers stay fresh for {left:.0f} s only"
+    if b"private" in control:
+        return MILD, "answers without a credential are not kept (those with one are, for their own tenant)"
+    if control.forbids_stale:
+        return MILD, "nothing stale may stand in while the service fails"
+    return None
+
+
+def _text(answer: UpstreamResponse) -> str:
+    """What governs its caching, as it was said."""
+    names = (b"cdn-cache-control", b"cache-control")
+    return next((value.decode("latin-1") for name in names if (value := joined(answer.headers, name))), "")
+
+
+def _clock(calls: Sequence[Call]) -> Iterator[Finding]:
+    """The answer's Date counts whole seconds, hence up to one more."""
+    for call in calls:
+        date = b"" if call.answer is None else joined(call.answer.headers, b"date")
+        there = http_date(date) if date else None
+        if there is None:
+            continue
+        skew = Reading(call.sent - 1.0, there, call.received).skew
+        if abs(skew) <= SKEW_SECONDS:
+            yield ok("upstream.clock", "the clocks of the service and this machine agree")
+        else:
+            way = "behind" if skew > 0 else "ahead of"
+            yield warning(
+                "upstream.clock",
+                f"this machine's clock is {abs(skew):.0f} s {way} the service's, which says what today is",
+                "synchronise this machine with a time server (NTP)",
+            )
+        return
+
+
+def _is_json(answer: UpstreamResponse) -> bool:
+    return joined(answer.headers, b"content-type").split(b";")[0].strip().lower() == b"application/json"

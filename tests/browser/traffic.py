@@ -1,0 +1,31 @@
+"""Traffic: a tenant's requests, for as long as somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2 as httpx
+
+from tests.integration.stage import Process
+
+
+@asynccontextmanager
+async def traffic(gateway: Process, key: str, pause: float = 0.0) -> AsyncIterator[None]:
+    """A tenant's requests, most of which the cache answers, with so many seconds between two."""
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(base_url=gateway.url, headers={"X-API-Key": key}, trust_env=False) as client:
+            while True:
+                for article in range(1, 6):
+                    (await client.get(f"/lboro/total/views/article/{article}")).raise_for_status()
+                    await asyncio.sleep(pause)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+        assert not asking.done(), "the traffic ended early"
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
