@@ -13,6 +13,9 @@ from gateway.cli.registry import AsJson, print_json, tell
 
 PATIENCE = 120.0
 """Seconds, since a request may wait its turn."""
+EXAMPLES = examples(
+    'stats-gateway explore "/lboro/timeline/month/views/article/23" --tenant reports', title="Example"
+)
 
 
 EXAMPLES = examples(

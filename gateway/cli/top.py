@@ -28,6 +28,7 @@ USAGE_SECONDS = 10.0
 """Tenants' days are asked for no oftener: gateways tell them every five seconds, and there may be thousands."""
 QUIT = (b"q", b"Q", EOF)
 T = TypeVar("T")
+EXAMPLES = examples("stats-gateway top --interval 5", "stats-gateway top --once")
 
 
 EXAMPLES = examples("stats-gateway top --interval 5", "stats-gateway top --once")
