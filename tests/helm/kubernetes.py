@@ -26,7 +26,9 @@ def faults(manifest: dict[str, Any], version: str) -> list[str]:
         validator = _validator(manifest["apiVersion"], manifest["kind"], version)
     except FileNotFoundError:
         return [f"there is no schema of {manifest['apiVersion']} {manifest['kind']} for {version}"]
-    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(manifest)] + _misnamed(manifest)
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(manifest)] + _misnamed(
+        manifest
+    )
 
 
 @functools.cache
