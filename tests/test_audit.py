@@ -28,7 +28,7 @@ def told(*dependencies: Any) -> dict[str, Any]:
     ("report", "control", "code", "words"),
     [
         (told(CLEAN, CLEAN), told(WRONG), 0, "no known vulnerabilities in 2 packages"),
-        (told(CLEAN, WRONG), told(WRONG), 1, "c 2: PYSEC-1, fixed in 3"),
+        (told(CLEAN, WRONG), told(WRONG), 1, "c 2: PYSEC-1, fixed in ['3']"),
         (told(WRONG), told(SKIPPED), 1, "PYSEC-1"),
         (told(SKIPPED, SKIPPED), told(SKIPPED), 3, "no advisory source answers"),
         (told(CLEAN), told(CLEAN), 3, "no advisory source answers"),
