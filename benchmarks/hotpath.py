@@ -19,6 +19,7 @@ from gateway.caching.entry import Entry, decode, encode
 from gateway.caching.keys import PUBLIC, cache_key
 from gateway.caching.rules import Asked, Rules, decide
 from gateway.catalogue.endpoints import recognise
+from gateway.observe.logs import configure_logs
 from gateway.settings import Settings
 
 PATH, QUERY = b"/timeline/month/views/article/23", b"start_date=2014-01-01&end_date=2014-12-31"
@@ -89,6 +90,7 @@ async def near_hit(rounds: int, repeat: int) -> float:
 
 
 def main() -> None:
+    configure_logs("warning", "json")
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)

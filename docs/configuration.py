@@ -23,8 +23,8 @@ Made from [`gateway/settings.py`](../gateway/settings.py) by `make reference`; a
 
 Every setting is an environment variable, its name in capitals after `STATS_GATEWAY_`, or a line in the TOML
 file that `--config` or `STATS_GATEWAY_CONFIG` names. A flag goes before a variable, a variable before the file.
-Lists are JSON in a variable (`'["a", "b"]'`), as are tables. Durations are in seconds, sizes in
-bytes. `stats-gateway config` shows what is in force, and where each value came from.
+In a variable, a list is its words with commas or spaces between (`POST,DELETE`), and a table is JSON. Durations
+are in seconds, sizes in bytes. `stats-gateway config` shows what is in force, and where each value came from.
 """
 
 

@@ -7,29 +7,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
-from gateway.admission.grant import Grant, Rules
-from gateway.admission.lease import Lease
-from gateway.admission.policy import told
+from gateway.admission.grant import DAY, MICRO, Grant, Rules, Seen
+from gateway.admission.lease import PATIENCE, Demand, Lease
+from gateway.admission.local import LocalLimits
+from gateway.admission.policy import policy, refusal, standing
 from gateway.errors import CacheUnavailable, Headers, RateLimited
 from gateway.redis_client import Client, redis_errors
-from gateway.scripts import Invocation, Script, invoke
+from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.tenants.tenant import TenantLimits
 
 ADMIT = Script.load("gateway.admission", "admit.lua")
 MOST = 10_000
 """Callers whose lease this process keeps; the least recently seen go first."""
-PATIENCE = 0.25
-"""Seconds that a request may wait to hear what is left; then this process's own share decides."""
-IDLE = 1.0
-"""Seconds after which what is left of a lease goes back."""
 TIDY = 0.5
-MICRO = 1e-6
-
-rules_of = lru_cache(4_096)(Rules.of)
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +37,8 @@ class Admission:
     """Each process takes requests from the fleet's limits ahead of their use, as a *lease*, and one on credit
     where it has none: so a request waits only where more come at once than one would expect.
 
-    ``fleet`` is the number of processes, by which a lease is bounded, and the share of each where Redis is gone.
+    ``fleet`` is the number of processes, by which a lease is bounded, and the share of each while Redis is late or
+    gone.
     """
 
     def __init__(self, client: Client, prefix: str, fleet: Callable[[], int]) -> None:
@@ -57,85 +52,119 @@ class Admission:
 
     async def admit(self, subject: str, limits: TenantLimits) -> Standing:
         """Takes one request of ``subject``, any text, from its limits. Raises RateLimited."""
-        rules = rules_of(limits)
-        lease = self._lease(subject, rules)
         now = time.monotonic()
+        lease = self._leases.get(subject)
+        if lease is None or lease.limits is not limits:
+            lease = self._lease(subject, limits, now)
+        self._leases.move_to_end(subject)
         granted = lease.take(now)
-        if not granted and now >= lease.refused_until:
+        if not granted and lease.hopeful(now):
             granted = await self._wait(subject, lease)
-        if lease.task is None and lease.low():
+            now = time.monotonic()
+        if lease.task is None and lease.low(now):
             self._renew(subject, lease)
-        headers = self._told(lease)
-        if not granted:
-            left = max(0.0, lease.refused_until - time.monotonic())
-            raise RateLimited("Too many requests.", retry_after=left, headers=headers)
-        return Standing(headers)
+        if granted:
+            return Standing(_told(lease, standing(lease.rules, *lease.left(now))))
+        waits = lease.waits(now)
+        headers = _told(lease, refusal(lease.rules, *waits))
+        raise RateLimited("Too many requests.", retry_after=max(waits), headers=headers)
 
     async def run(self) -> None:
-        """Gives back what is not used, until cancelled."""
+        """Gives back what is not used, and reports what is owed, until cancelled."""
         while True:
             await asyncio.sleep(TIDY)
-            now = time.monotonic()
             for subject, lease in list(self._leases.items()):
-                if lease.tokens > 0 and lease.task is None and now - lease.last > IDLE:
-                    lease.owed, lease.tokens = lease.owed - lease.tokens, 0
-                    lease.used = 0
-                    self._renew(subject, lease)
+                now = time.monotonic()
+                surplus = lease.surplus(now)
+                if lease.task is None and (surplus or lease.local.owed):
+                    await asyncio.wait({self._renew(subject, lease, returned=surplus)})
+                    if lease.alone(time.monotonic()):
+                        break
 
-    def _lease(self, subject: str, rules: Rules) -> Lease:
-        lease = self._leases.get(subject)
-        if lease is None or lease.rules != rules:
-            lease = self._leases[subject] = Lease(rules, since=time.monotonic())
-            if len(self._leases) > MOST:
-                self._leases.popitem(last=False)
-        self._leases.move_to_end(subject)
+    async def stop(self) -> None:
+        """Gives back everything, as far as Redis answers, once nothing is admitted any more."""
+        tasks = [lease.task for lease in self._leases.values() if lease.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+        now, fleet = time.monotonic(), max(1, self._fleet())
+        held = [(s, lease) for s, lease in self._leases.items() if lease.tokens or lease.local.owed]
+        back = [self._invocation(s, each.rules, each.demand(now, fleet, returned=each.tokens)) for s, each in held]
+        self._leases.clear()
+        try:
+            for start in range(0, len(back), BATCH):
+                await invoke_all(self._client, back[start : start + BATCH])
+        except CacheUnavailable:
+            return
+
+    def _lease(self, subject: str, limits: TenantLimits, now: float) -> Lease:
+        """The subject's lease; a new one where it has none, or its limits were changed."""
+        lease, rules = self._leases.get(subject), Rules.of(limits)
+        if lease is not None and lease.rules == rules:
+            lease.limits = limits
+            return lease
+        if lease is not None:
+            self._drop(subject, lease)
+        local = LocalLimits(rules, now + DAY - time.time() % DAY, max(1, self._fleet()))
+        lease = self._leases[subject] = Lease(limits, rules, local, policy(rules), since=now)
+        if len(self._leases) > MOST:
+            self._drop(*self._leases.popitem(last=False))
         return lease
+
+    def _drop(self, subject: str, lease: Lease) -> None:
+        """Gives back what a lease holds that is no longer kept."""
+        if lease.task is None and (lease.tokens or lease.local.owed) and not lease.alone(time.monotonic()):
+            self._renew(subject, lease, returned=lease.tokens)
 
     async def _wait(self, subject: str, lease: Lease) -> bool:
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        lease.waiting.append(waiter)
+        lease.waiting[waiter] = None
         if lease.task is None:
             self._renew(subject, lease)
         try:
-            async with asyncio.timeout(PATIENCE):
-                return await waiter
-        except TimeoutError:
-            granted = self._alone(lease, wanted=1, owed=0).granted
-            lease.owed += granted  # Redis may only be slow, and is to know
-            return granted > 0
+            await asyncio.wait((waiter,), timeout=PATIENCE)
+        except asyncio.CancelledError:
+            lease.tokens += waiter.done() and waiter.result()
+            raise
+        finally:
+            lease.waiting.pop(waiter, None)
+        return waiter.result() if waiter.done() else lease.take_alone(time.monotonic())
 
-    def _renew(self, subject: str, lease: Lease) -> None:
-        lease.task = asyncio.create_task(self._exchange(subject, lease))
+    def _renew(self, subject: str, lease: Lease, *, returned: int = 0) -> asyncio.Task[None]:
+        lease.task = asyncio.create_task(self._exchange(subject, lease, returned))
+        return lease.task
 
-    async def _exchange(self, subject: str, lease: Lease) -> None:
+    async def _exchange(self, subject: str, lease: Lease, returned: int) -> None:
         """Asks until nobody waits who could be told more."""
         try:
             while True:
-                owed, lease.owed = lease.owed, 0
-                wanted = lease.wanted(time.monotonic(), max(1, self._fleet()))
+                demand = lease.demand(
+                    time.monotonic(), max(1, self._fleet()), returned=min(returned, lease.tokens)
+                )
                 try:
-                    grant = await self._ask(subject, lease.rules, wanted, owed)
+                    grant = await self._ask(subject, lease.rules, demand)
                 except CacheUnavailable:
-                    grant = self._alone(lease, wanted, max(0, owed))
-                lease.receive(grant, time.monotonic())
+                    lease.go_alone(time.monotonic())
+                else:
+                    lease.receive(demand, grant, time.monotonic())
                 if not lease.waiting:
                     return
+                returned = 0
         finally:
-            lease.task = None
+            lease.task, lease.late_at = None, float("inf")
 
-    async def _ask(self, subject: str, rules: Rules, wanted: int, owed: int) -> Grant:
-        name = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        arguments = (round(rules.interval / MICRO), rules.burst, rules.most, wanted, owed)
+    async def _ask(self, subject: str, rules: Rules, demand: Demand) -> Grant:
         with redis_errors(self._client):
-            reply: Any = await invoke(
-                self._client, Invocation(ADMIT, f"{self._prefix}:limit:{{{name}}}", arguments)
-            )
-            granted, wait, left, day_left, midnight = (int(part) for part in reply)
-        return Grant(granted, wait * MICRO, left, day_left, midnight * MICRO)
+            reply: Any = await invoke(self._client, self._invocation(subject, rules, demand))
+            granted, level, midnight, *seen = (int(part) for part in reply)
+            return Grant(granted, level * MICRO, midnight * MICRO, Seen(*seen))
 
-    def _alone(self, lease: Lease, wanted: int, owed: int) -> Grant:
-        share = lease.rules.share(max(1, self._fleet()))
-        return lease.local.take(share, time.time(), wanted=wanted, owed=owed)
+    def _invocation(self, subject: str, rules: Rules, demand: Demand) -> Invocation:
+        name = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        report, back, seen = demand.report, demand.returned, demand.report.seen
+        limits = (round(rules.interval / MICRO), rules.burst, rules.most, demand.wanted)
+        told = (report.owed - back, report.spent - back, seen.born, seen.tat, seen.day, seen.count)
+        return Invocation(ADMIT, f"{self._prefix}:limit:{{{name}}}", (*limits, *told))
 
-    def _told(self, lease: Lease) -> Headers:
-        return told(lease.rules, *lease.left(time.monotonic()))
+
+def _told(lease: Lease, limit: bytes) -> Headers:
+    return [(b"ratelimit-policy", lease.policy), (b"ratelimit", limit)]

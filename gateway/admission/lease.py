@@ -3,93 +3,169 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
 from dataclasses import dataclass, field
 
-from gateway.admission.grant import Grant, LocalLimits, Rules
+from gateway.admission.grant import Grant, Rules
+from gateway.admission.local import LocalLimits, Report
+from gateway.tenants.tenant import TenantLimits
 
 AHEAD_SECONDS = 0.5
 """How much use a lease is taken for in advance."""
 STEEPEST = 4
 """By how much one lease may be larger than the use of the last."""
+PATIENCE = 0.25
+"""Seconds that a request may wait to hear what is left; then this process's own share decides."""
+AGAIN = 0.5
+"""Seconds after a failure in which Redis is not asked for this caller."""
+SETTLE = 1.0
+"""Seconds after Redis is back in which each process keeps to its share: until all have told what they granted."""
+IDLE = 1.0
+"""Seconds whose use a lease may keep; what is more goes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a lease asks for, gives back, and reports."""
+
+    wanted: int
+    returned: int
+    report: Report
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
     """One caller's lease in this process; times are monotonic seconds.
 
-    ``tokens`` may be granted at once; ``owed`` were granted on credit and are still to be told; nothing is granted
-    before ``refused_until``. ``used`` counts grants since ``since``, by which the next lease is sized.
+    ``tokens`` may be granted at once; nothing else is before ``refused_until``. While Redis is late with an
+    answer, or until ``alone_until`` where it ``failed`` to, this process's share decides. ``used`` counts grants
+    since ``since``, by which the next lease is sized.
     """
 
+    limits: TenantLimits
     rules: Rules
+    local: LocalLimits
+    policy: bytes = b""
     tokens: int = 0
-    owed: int = 0
     refused_until: float = 0.0
+    late_at: float = math.inf
+    alone_until: float = 0.0
+    failed: bool = False
     used: int = 0
     since: float = 0.0
     last: float = 0.0
-    grant: Grant | None = None
-    told_at: float = 0.0
-    midnight_at: float = 0.0
-    local: LocalLimits = field(default_factory=LocalLimits)
-    waiting: deque[asyncio.Future[bool]] = field(default_factory=deque)
+    waiting: dict[asyncio.Future[bool], None] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
     def take(self, now: float) -> bool:
-        """Grants one request from the lease, or one on credit while nothing else is owed; False: neither."""
+        """Grants one request from the lease, from this process's share while it is alone, or one on credit while
+        nothing else is owed; False: none of these."""
         if self.tokens > 0:
             self.tokens -= 1
-        elif self.owed == 0 and now >= self.refused_until and self.task is None:
-            self.owed = 1
+        elif self.alone(now):
+            return self.take_alone(now)
+        elif self.task is None and self.local.owed == 0 and now >= self.refused_until:
+            self.local.charge(now)
         else:
             return False
         self._count(now)
         return True
 
-    def wanted(self, now: float, fleet: int) -> int:
-        """How many to ask for: one for everyone who waits, and what is likely to be used soon.
+    def take_alone(self, now: float) -> bool:
+        """Grants one request of this process's share."""
+        granted = now >= self.refused_until and self.local.take(now)
+        if granted:
+            self._count(now)
+        return granted
 
-        The latter never more than this process's part of what comes in the time, so that others get theirs.
-        """
-        elapsed = max(now - self.since, AHEAD_SECONDS / STEEPEST)
-        seen = ahead = self.used * AHEAD_SECONDS / elapsed
-        if self.rules.interval:
-            ahead = min(seen, AHEAD_SECONDS / self.rules.interval / fleet, max(1, self.rules.burst / (2 * fleet)))
-        self.used, self.since = 0, now
-        return len(self.waiting) + max(0, int(ahead) - self.tokens)
+    def alone(self, now: float) -> bool:
+        """Whether Redis is late with an answer, or failed to give one."""
+        return now >= self.late_at or now < self.alone_until
 
-    def low(self) -> bool:
+    def hopeful(self, now: float) -> bool:
+        """Whether Redis could say better than this process."""
+        return now >= self.refused_until and now >= self.alone_until
+
+    def low(self, now: float) -> bool:
         """Whether the lease should be renewed before it runs out."""
-        return self.owed > 0 or (self.tokens * 3 < self.used and self.used > 2)
+        if now < self.alone_until:
+            return False
+        return self.local.owed > 0 or (self.tokens * 3 < self.used and self.used > 2 and now >= self.refused_until)
 
-    def receive(self, grant: Grant, now: float) -> None:
+    def surplus(self, now: float) -> int:
+        """Tokens that are not likely to be used soon."""
+        if now - self.last > IDLE:
+            return self.tokens
+        if now - self.since <= IDLE:
+            return 0
+        return max(0, self.tokens - math.ceil(self.used * IDLE / (now - self.since)))
+
+    def demand(self, now: float, fleet: int, *, returned: int = 0) -> Demand:
+        """What to ask of Redis, from now on: one for everyone who waits, and what is likely to be used soon.
+
+        The latter never more than this process's part of what comes in the time, nor half its part of what is
+        left of the day, so that others get theirs. What is given back is given up at once. Where Redis failed,
+        it is only told what is owed.
+        """
+        self.tokens -= returned
+        elapsed = max(now - self.since, AHEAD_SECONDS / STEEPEST)
+        ahead = 0.0 if returned else self.used * AHEAD_SECONDS / elapsed
+        rules = self.rules
+        if rules.interval:
+            ahead = min(ahead, AHEAD_SECONDS / rules.interval / fleet, max(1, rules.burst / (2 * fleet)))
+        if rules.most:
+            ahead = min(ahead, self.local.left(now)[1] / (2 * fleet))
+        self.used, self.since = 0, now
+        self.late_at = now + PATIENCE
+        report = self.local.report(now)
+        self.local.fleet = fleet
+        wanted = 0 if self.failed else len(self.waiting) + max(0, int(ahead) - self.tokens)
+        return Demand(wanted, returned, report)
+
+    def receive(self, demand: Demand, grant: Grant, now: float) -> None:
         """Hands out what was granted; where nothing is left, whoever still waits is refused."""
-        self.grant, self.told_at, self.midnight_at = grant, now, now + grant.midnight
-        paid = max(0, min(self.owed, grant.granted))  # for those who could not wait for it
-        self.owed -= paid
-        self.tokens += grant.granted - paid
+        self.late_at, self.alone_until = math.inf, 0.0
+        self.tokens += self.local.hear(demand.report, grant, now, first=self.failed)
+        wait = max(self.local.waits(now))
+        self.refused_until = now + wait
+        if self.failed:
+            self.failed = False
+            self._keep_to_share(now, SETTLE)
         while self.tokens > 0 and self.waiting:
-            waiter = self.waiting.popleft()
-            if not waiter.done():
-                self.tokens -= 1
-                self._count(now)
-                waiter.set_result(True)
-        if grant.wait > 0:
-            self.refused_until = now + grant.wait
-            while self.waiting:
-                waiter = self.waiting.popleft()
-                if not waiter.done():
-                    waiter.set_result(False)
+            self.tokens -= 1
+            self._answer(granted=True)
+            self._count(now)
+        while wait > 0 and self.waiting:
+            self._answer(granted=False)
+
+    def go_alone(self, now: float) -> None:
+        """Redis could not be asked: this process's share decides for a while."""
+        self.late_at, self.failed = math.inf, True
+        self._keep_to_share(now, AGAIN)
+
+    def waits(self, now: float) -> tuple[float, float]:
+        """Seconds until the rate, and the day, have another request."""
+        known = self.local.waits(now)
+        if max(known) > 0 and not self.alone(now):
+            return known
+        share = self.local.share_waits(now)
+        return max(known[0], share[0]), max(known[1], share[1])
 
     def left(self, now: float) -> tuple[int, int, float]:
         """What is left of burst and day, and seconds to midnight UTC: as last told, and what came back since."""
-        rules, grant, held = self.rules, self.grant, self.tokens - self.owed
-        if grant is None:
-            return rules.burst - self.used, rules.most - self.used, 0.0
-        back = int((now - self.told_at) / rules.interval) if rules.interval else 0
-        day_left = grant.day_left if now < self.midnight_at else rules.most
-        return min(rules.burst, grant.left + back) + held, day_left + held, self.midnight_at - now
+        left, day_left, midnight = self.local.left(now)
+        tokens = self.tokens
+        return left + tokens, day_left + tokens, midnight
+
+    def _keep_to_share(self, now: float, seconds: float) -> None:
+        self.alone_until = now + seconds
+        while self.waiting:
+            self._answer(granted=self.take_alone(now))
+
+    def _answer(self, *, granted: bool) -> None:
+        waiter = next(iter(self.waiting))
+        del self.waiting[waiter]
+        waiter.set_result(granted)
 
     def _count(self, now: float) -> None:
         self.used += 1

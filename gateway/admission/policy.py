@@ -1,34 +1,51 @@
-"""Policy: how a limit is told to clients, in the fields of draft-ietf-httpapi-ratelimit-headers. Pure."""
+"""Policy: how a limit is told to clients, in the fields of draft-ietf-httpapi-ratelimit-headers-11. Pure.
+
+The window ``t`` beside what is left (``r``) is one over which a client that spends it evenly keeps the rate: §6
+asks to cap their ratio. Where nothing is left, it ends when ``Retry-After`` does. There is no partition key: a
+caller has one partition, its own.
+"""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
-from gateway.admission.grant import Rules
-from gateway.errors import Headers
+from gateway.admission.grant import MICRO, Rules
 
 DAY = 86_400
 
 
-@lru_cache(1_024)
 def policy(rules: Rules) -> bytes:
-    """``RateLimit-Policy``: each quota ``q`` and its window ``w`` in seconds."""
+    """``RateLimit-Policy``: each quota ``q`` and its window ``w`` in seconds (§3.1)."""
     items = []
     if rules.interval:
-        window = max(1, math.ceil(rules.burst * rules.interval))
-        items.append(b'"rate";q=%d;w=%d' % (max(rules.burst, int(window / rules.interval)), window))
+        window = max(1, math.ceil(rules.burst * rules.interval - MICRO))
+        items.append(b'"rate";q=%d;w=%d' % (max(rules.burst, int(window / rules.interval + MICRO)), window))
     if rules.most:
         items.append(b'"day";q=%d;w=%d' % (rules.most, DAY))
     return b", ".join(items)
 
 
-def told(rules: Rules, left: int, day_left: int, midnight: float) -> Headers:
-    """``RateLimit-Policy`` and ``RateLimit``: what is left, and the seconds until all of it is back."""
-    items = []
+def standing(rules: Rules, left: int, day_left: int, midnight: float) -> bytes:
+    """``RateLimit`` of an admitted request: what is left, and for how long (§4.1)."""
+    rate = day = b""
     if rules.interval:
         left = min(max(0, left), rules.burst)
-        items.append(b'"rate";r=%d;t=%d' % (left, math.ceil((rules.burst - left) * rules.interval)))
+        rate = b'"rate";r=%d;t=%d' % (left, _seconds((left or 1) * rules.interval))
     if rules.most:
-        items.append(b'"day";r=%d;t=%d' % (max(0, day_left), max(0, math.ceil(midnight))))
-    return [(b"ratelimit-policy", policy(rules)), (b"ratelimit", b", ".join(items))]
+        day = b'"day";r=%d;t=%d' % (max(0, day_left), _seconds(midnight))
+    return b"%s, %s" % (rate, day) if rate and day else rate or day
+
+
+def refusal(rules: Rules, rate_wait: float, day_wait: float) -> bytes:
+    """``RateLimit`` of a refused request: only what refused it, for ``Retry-After`` is not to be earlier than the
+    end of any window that is told (§6)."""
+    items = []
+    if rules.interval and (rate_wait > 0 or day_wait <= 0):
+        items.append(b'"rate";r=0;t=%d' % _seconds(rate_wait))
+    if rules.most and (day_wait > 0 or not items):
+        items.append(b'"day";r=0;t=%d' % _seconds(day_wait))
+    return b", ".join(items)
+
+
+def _seconds(seconds: float) -> int:
+    return max(1, math.ceil(seconds - MICRO))

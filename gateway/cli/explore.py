@@ -7,26 +7,37 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import examples
+from gateway.cli.completing import tenant_ids
 from gateway.cli.registry import AsJson, print_json, tell
 
 PATIENCE = 120.0
 """Seconds, since a request may wait its turn."""
+EXAMPLES = examples(
+    'stats-gateway explore "/lboro/timeline/month/views/article/23" --tenant reports', title="Example"
+)
+
+
+EXAMPLES = examples(
+    'stats-gateway explore "/lboro/timeline/month/views/article/23" --tenant reports', title="Example"
+)
 
 
 def explore(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The path and query, or a whole URL.")],
-    tenant: Annotated[str | None, typer.Option("--tenant", help="As this tenant; else without a key.")] = None,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Path and query, or a whole URL.")],
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            "--tenant", metavar="TENANT", help="As this tenant; else without a key.", autocompletion=tenant_ids
+        ),
+    ] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Make a request as a tenant, without its key, and print what it gets.
+    """Make a request as a tenant, without its key; print the answer.
 
     The body goes to stdout as it came, how it was served to stderr. It counts
     as the tenant's own request. The exit code is 1 for an answer of 400 and up.
-
-    Examples:
-
-      stats-gateway explore "/lboro/timeline/month/views/article/23" --tenant reports
     """
     query = {"path": path, "tenant": tenant}
     told: dict[str, Any] = ask(admin_url, "GET", "/api/explore", query=query, seconds=PATIENCE)

@@ -17,10 +17,9 @@ FIRST_STEPS = (
 
 NO_TENANTS = """\
 NOTE: there are no tenants yet, so {consequence}. In another terminal type, with your own names:
-NOTE:   stats-gateway tenant add reports{place} \\
-NOTE:     --institution lboro --username lboro
-NOTE:   stats-gateway key add reports{place}
-NOTE: The password is asked for; running gateways follow within a second or two."""
+  stats-gateway tenant add reports --institution lboro --username lboro{place}
+  stats-gateway key add reports{place}
+NOTE: the password is asked for; running gateways follow within a second or two."""
 
 
 def missing(settings: Settings) -> list[str]:

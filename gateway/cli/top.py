@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.commands import examples
 from gateway.cli.keyboard import EOF, keyboard
 from gateway.cli.registry import AsJson, print_json
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
@@ -27,25 +28,24 @@ USAGE_SECONDS = 10.0
 """Tenants' days are asked for no oftener: gateways tell them every five seconds, and there may be thousands."""
 QUIT = (b"q", b"Q", EOF)
 T = TypeVar("T")
+EXAMPLES = examples("stats-gateway top --interval 5", "stats-gateway top --once")
+
+
+EXAMPLES = examples("stats-gateway top --interval 5", "stats-gateway top --once")
 
 
 def top(
     interval: Annotated[
-        float, typer.Option("--interval", "-n", min=0.5, max=3_600, help="Seconds between two looks.")
+        float, typer.Option("--interval", "-n", metavar="SECONDS", min=0.5, max=3_600, help="Between two looks.")
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print what there is now, and end.")] = False,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Watch the whole fleet: requests, hits, calls, latency, queue, gate, tenants; q or Ctrl-C ends it.
+    """Watch the whole fleet, live; q or Ctrl-C ends it.
 
-    Where the output is no terminal, as with --once, it prints what there is now and ends.
-
-    Examples:
-
-      stats-gateway top --interval 5
-
-      stats-gateway top --once
+    It shows requests, hits, calls, latency, queue, gate and tenants. Where the output is no terminal, as with
+    --once, it prints what there is now and ends.
     """
     if as_json:
         print_json(ask(admin_url, "GET", "/api/overview"))

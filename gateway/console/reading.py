@@ -9,7 +9,7 @@ from typing import Any
 
 CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 STYLE = """
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; background: Canvas; color: CanvasText; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 details { border-bottom: 1px solid #8884; padding: .4rem 0; }

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from gateway.console.entrance import Entrance
 from gateway.console.guard import Guard
@@ -71,14 +71,21 @@ def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: refused
 
     async def out_of_place(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            allowed = ", ".join(sorted((error.headers or {}).get("Allow", "GET").split(", ")))
-            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed.encode()))
+            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed(app, request)))
         return answer(request, NotFound(f"There is nothing here; see {docs}"))
 
     for status in (404, 405):
         app.add_exception_handler(status, out_of_place)
     app.router.redirect_slashes = False
     return app
+
+
+def allowed(app: Starlette, request: Request) -> bytes:
+    """The methods that are served at a request's path, by whichever routes (RFC 9110 §10.2.1)."""
+    here = [
+        each for each in app.routes if isinstance(each, Route) and each.matches(request.scope)[0] is Match.PARTIAL
+    ]
+    return ", ".join(sorted({method for each in here for method in each.methods or ()})).encode()
 
 
 def _by_method(methods: dict[str, Endpoint]) -> Endpoint:

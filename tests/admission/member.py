@@ -1,44 +1,70 @@
-"""A process of a fleet that asks for one caller as fast as it can.
+"""A process of a fleet: several clients of it ask for one caller, more than they may.
 
-``python member.py URL PREFIX RATE BURST FLEET SECONDS``
+``python member.py URL PREFIX LIMITS FLEET SECONDS``, where LIMITS is JSON
 
-It prints how often it was admitted, and how often refused.
+It says ``ready``, begins with the next line of its input, and prints as JSON how often it was admitted and
+refused, the longest that an answer took, in seconds, and the errors.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
-
-import redis.asyncio
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 
 from gateway.admission.admission import Admission
 from gateway.errors import RateLimited
+from gateway.redis_client import connect
+from gateway.settings import Settings
 from gateway.tenants.tenant import TenantLimits
 
+CLIENTS = 8
+PACE = 0.016
+"""Seconds between two requests of one client: 500 a second for all of a process."""
 
-async def main(url: str, prefix: str, rate: float, burst: int, fleet: int, seconds: float) -> None:
-    client = redis.asyncio.Redis.from_url(url, protocol=2)
-    admission = Admission(client, prefix, lambda: fleet)
-    tidy = asyncio.create_task(admission.run())
-    limits = TenantLimits(requests_per_second=rate, burst=burst)
-    print("ready", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    end, admitted, refused = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < end:
+
+@dataclass
+class Tally:
+    """What a process's clients got."""
+
+    admitted: int = 0
+    refused: int = 0
+    longest: float = 0.0
+    errors: dict[str, int] = field(default_factory=Counter)
+
+
+async def client(admission: Admission, limits: TenantLimits, end: float, tally: Tally) -> None:
+    while (begun := time.monotonic()) < end:
         try:
             await admission.admit("reports", limits)
-            admitted += 1
+            tally.admitted += 1
         except RateLimited:
-            refused += 1
-        await asyncio.sleep(0.002)
+            tally.refused += 1
+        except Exception as error:
+            tally.errors[repr(error)] += 1
+        tally.longest = max(tally.longest, time.monotonic() - begun)
+        await asyncio.sleep(PACE)
+
+
+async def main(url: str, prefix: str, limits: TenantLimits, fleet: int, seconds: float) -> None:
+    redis = connect(Settings.model_validate({"redis_url": url}))
+    admission, tally = Admission(redis, prefix, lambda: fleet), Tally()
+    tidy = asyncio.create_task(admission.run())
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    end = time.monotonic() + seconds
+    await asyncio.gather(*(client(admission, limits, end, tally) for _ in range(CLIENTS)))
     tidy.cancel()
-    await client.aclose()
-    print(admitted, refused, flush=True)
+    await redis.aclose()
+    print(json.dumps(asdict(tally)), flush=True)
 
 
 if __name__ == "__main__":
     asyncio.run(
-        main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5]), float(sys.argv[6]))
+        main(
+            sys.argv[1], sys.argv[2], TenantLimits(**json.loads(sys.argv[3])), int(sys.argv[4]), float(sys.argv[5])
+        )
     )

@@ -8,7 +8,7 @@ import shlex
 
 import httpx2 as httpx
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import ADMIN, Enter
 from tests.browser.traffic import traffic
@@ -73,9 +73,7 @@ async def uses_the_new_key(somebody: Visitor, gateway: Process) -> None:
     await page.get_by_role("link", name="Add a key").click()
     await page.get_by_label("Label").fill("dashboard")
     await page.get_by_role("button", name="Make the key").click()
-    await page.get_by_role("button", name="Copy the key").click()
-    await expect(page.get_by_role("button", name="Copy the key")).to_have_text("Copied")
-    key = await page.evaluate("navigator.clipboard.readText()")
+    key = await copies(page, "the key")
     assert key.startswith("sgw_")
     curl, option, header, url = shlex.split(await page.locator("#curl").inner_text())
     assert (curl, option, header) == ("curl", "-H", f"X-API-Key: {key}")
@@ -114,8 +112,17 @@ async def explores_a_timeline(somebody: Visitor, stage: Stage) -> None:
         assert await row.get_by_role("rowheader").inner_text() == month
         assert _count(await row.get_by_role("cell").last.inner_text()) == count
     await was_served(somebody, "The service was asked, and its answer is kept.")
+    assert TIMELINE in await copies(page, "the curl line")
     await page.reload()
     await was_served(somebody, "From the cache, fresh.")
+
+
+async def copies(page: Page, what: str) -> str:
+    """By the button for it; answers what is then in the clipboard."""
+    await page.get_by_role("button", name=f"Copy {what}").click()
+    await expect(page.get_by_role("button", name=f"Copied {what}")).to_be_visible()
+    text: str = await page.evaluate("navigator.clipboard.readText()")
+    return text
 
 
 async def purges_it(somebody: Visitor) -> None:

@@ -42,7 +42,7 @@ class Terminal:
     showed: bytes = b""
 
     def read_until(self, ending: bytes) -> bytes:
-        """What it shows, until it shows ``ending`` or its process ends; at most 60 s of silence."""
+        """What it shows from now on, until it shows ``ending`` or its process ends."""
         shown = read_until(self.end, ending)
         self.showed += shown
         return shown

@@ -20,8 +20,7 @@ def test_without_tenants_it_says_what_to_type_and_that_works(tmp_path: Path) -> 
     path.parent.mkdir()
     (text,) = missing(load_settings(registry=path))
     assert "every request is refused" in text
-    commands = text.replace("NOTE:", "").replace("\\\n", "").splitlines()
-    typed = [shlex.split(line) for line in commands if line.strip().startswith("stats-gateway")]
+    typed = [shlex.split(line) for line in text.splitlines() if line.startswith("  stats-gateway ")]
     assert [words[1:3] for words in typed] == [["tenant", "add"], ["key", "add"]]
     # The password is asked for on a terminal; here it comes from stdin.
     assert run(*typed[0][1:], "--password-stdin", given="hunter2").code == 0

@@ -120,5 +120,5 @@ def test_bad_usage_is_one_line_that_says_where_to_look(words: str, hint: str) ->
 
 
 def test_what_looks_like_markup_stands_as_it_is_written() -> None:
-    assert str(render(examples("purge [--all]"))).endswith("  purge [--all]")
+    assert str(render(examples("purge [all]"))).endswith("  purge [all]")
     assert str(render(reflowed("Says [so]\nand ``so``."))) == "Says [so] and so."

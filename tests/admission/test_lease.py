@@ -1,0 +1,256 @@
+"""Leases of a fleet on one account, whatever becomes of what they ask: a state machine on a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from gateway.admission.grant import Grant, Rules
+from gateway.admission.lease import AGAIN, IDLE, PATIENCE, Demand, Lease
+from gateway.admission.local import LocalLimits
+from gateway.tenants.tenant import UNLIMITED
+from tests.admission.account import Account
+
+UNIT = 1 / 1_024
+"""A second's part, so that floating-point time is exact."""
+TIMEOUT = 1.0
+"""Seconds after which an exchange is given up, as ``redis_timeout`` has it."""
+members = st.integers(0, 3)
+
+
+def lease_of(rules: Rules, fleet: int = 1, now: float = 0.0) -> Lease:
+    return Lease(UNLIMITED, rules, LocalLimits(rules, 1e9, fleet), since=now)
+
+
+def test_without_tokens_one_goes_on_credit_and_no_more() -> None:
+    lease = lease_of(Rules(0.1, 10, 0))
+    assert [lease.take(0.0) for _ in range(3)] == [True, False, False]
+    assert lease.low(0.0)
+    assert lease.demand(0.0, 1).report.owed == 1
+
+
+def test_a_lease_is_no_more_than_its_part_of_the_rate() -> None:
+    lease, account = lease_of(Rules(0.01, 100, 0)), Account(Rules(0.01, 100, 0))
+    lease.used = 10_000
+    assert lease.demand(0.0, 1).wanted == 50
+    lease.used = 10_000
+    demand = lease.demand(0.0, 4)
+    assert demand.wanted == 12
+    lease.receive(demand, account.apply(demand, 0.0), 0.0)
+    assert lease.tokens == 12
+
+
+def test_a_lease_of_a_day_is_half_a_processs_part_of_what_is_left() -> None:
+    rules = Rules(0.0, 1, 1_000)
+    lease, account = lease_of(rules), Account(rules)
+    lease.used = 10_000
+    demand = lease.demand(0.0, 2)
+    assert demand.wanted == 250
+    lease.receive(demand, account.apply(demand, 0.0), 0.0)
+    assert lease.left(0.0)[1] == 1_000
+    lease.tokens, lease.used = 0, 10_000
+    assert lease.demand(1.0, 2).wanted == 187
+
+
+def test_what_is_not_likely_to_be_used_soon_is_surplus() -> None:
+    lease = lease_of(Rules(0.01, 100, 0))
+    lease.tokens, lease.used, lease.last = 20, 8, IDLE * 3
+    assert lease.surplus(IDLE) == 0
+    assert lease.surplus(IDLE * 4) == 18
+    assert lease.surplus(IDLE * 4 + 0.1) == 20
+
+
+def test_while_redis_is_late_or_gone_the_share_decides_and_every_waiter_is_answered() -> None:
+    lease, loop = lease_of(Rules(1.0, 6, 0), fleet=2), asyncio.new_event_loop()
+    waiters = [loop.create_future() for _ in range(5)]
+    lease.waiting = dict.fromkeys(waiters)
+    lease.demand(0.0, 2)
+    assert not lease.alone(0.0)
+    assert lease.alone(PATIENCE)
+    assert lease.take(PATIENCE)
+    lease.go_alone(0.5)
+    assert [waiter.result() for waiter in waiters] == [True, True, False, False, False]
+    assert not lease.take(0.5)
+    assert not lease.hopeful(0.5)
+    assert lease.waits(0.5)[0] > 1
+    assert lease.hopeful(0.5 + AGAIN)
+    loop.close()
+
+
+@dataclass
+class Member:
+    """One process's lease, its exchange under way, and its requests."""
+
+    lease: Lease
+    demand: Demand | None = None
+    grant: Grant | None = None
+    since: float = 0.0
+    waiting: list[tuple[float, asyncio.Future[bool]]] = field(default_factory=list)
+    admitted: int = 0
+
+
+class Fleet(RuleBasedStateMachine):
+    """Requests come, exchanges set out, arrive, are late or lost, and Redis forgets, in any order."""
+
+    @initialize(
+        interval=st.just(0) | st.integers(10, 2_000),
+        burst=st.integers(1, 40),
+        most=st.just(0) | st.integers(1, 200),
+        size=st.integers(1, 4),
+    )
+    def begin(self, interval: int, burst: int, most: int, size: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.limits = Rules(interval * UNIT, burst, most)
+        self.account = Account(self.limits)
+        self.members = [Member(lease_of(self.limits, size)) for _ in range(size)]
+        self.now = 0.0
+        self.alone = self.lost = False
+        self.forgotten = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            self.loop.close()
+
+    def member(self, number: int) -> Member:
+        return self.members[number % len(self.members)]
+
+    @rule(number=members, times=st.integers(1, 12))
+    def requests_come(self, number: int, times: int) -> None:
+        member = self.member(number)
+        lease = member.lease
+        for _ in range(times):
+            held, refused = lease.tokens, self.now < lease.refused_until
+            if lease.take(self.now):
+                assert held or not refused
+                member.admitted += 1
+            elif lease.hopeful(self.now):
+                waiter = self.loop.create_future()
+                lease.waiting[waiter] = None
+                member.waiting.append((self.now, waiter))
+                self._set_out(member)
+            if lease.low(self.now):
+                self._set_out(member)
+
+    @rule(number=members)
+    def what_is_not_used_goes_back(self, number: int) -> None:
+        member = self.member(number)
+        if member.demand is None and member.lease.surplus(self.now):
+            self._set_out(member, returned=member.lease.surplus(self.now))
+
+    @rule(number=members)
+    def redis_acts(self, number: int) -> None:
+        member = self.member(number)
+        if member.demand is not None and member.grant is None:
+            member.grant = self.account.apply(member.demand, self.now)
+
+    @rule(number=members)
+    def an_answer_comes(self, number: int) -> None:
+        member = self.member(number)
+        if member.demand is None:
+            return
+        self.redis_acts(number)
+        for _ in range(3):
+            assert member.demand is not None
+            assert member.grant is not None
+            demand, grant, member.demand, member.grant = member.demand, member.grant, None, None
+            member.lease.receive(demand, grant, self.now)
+            member.lease.task = None
+            self._hear_waiters(member)
+            if not member.lease.waiting:
+                return
+            self._set_out(member)
+            self.redis_acts(number)
+        raise AssertionError("somebody waits on")
+
+    @rule(number=members)
+    def an_exchange_fails(self, number: int) -> None:
+        member = self.member(number)
+        if member.demand is not None:
+            self._fail(member)
+
+    @rule()
+    def redis_forgets(self) -> None:
+        self.account.forget()
+        self.forgotten += 1
+
+    @rule(units=st.integers(1, 200) | st.integers(1, 20_000))
+    def time_passes(self, units: int) -> None:
+        end = self.now + units * UNIT
+        while self.now < end:
+            steps = [end, *(member.since + TIMEOUT for member in self.members if member.demand is not None)]
+            steps += [since + PATIENCE for member in self.members for since, _ in member.waiting]
+            self.now = min(step for step in steps if step > self.now)
+            for member in self.members:
+                self._give_up(member)
+                if member.demand is not None and self.now >= member.since + TIMEOUT:
+                    self._fail(member)
+                self.alone |= member.lease.alone(self.now)
+
+    def _set_out(self, member: Member, returned: int = 0) -> None:
+        if member.demand is None:
+            assert member.lease.tokens >= returned
+            member.demand = member.lease.demand(self.now, len(self.members), returned=returned)
+            member.since, member.lease.task = self.now, self._task()
+
+    def _task(self) -> Any:
+        return self.loop.create_future()
+
+    def _fail(self, member: Member) -> None:
+        self.alone = self.lost = True
+        member.demand = member.grant = None
+        member.lease.go_alone(self.now)
+        member.lease.task = None
+        assert not member.lease.waiting
+        self._hear_waiters(member)
+
+    def _hear_waiters(self, member: Member) -> None:
+        member.admitted += sum(waiter.done() and waiter.result() for _, waiter in member.waiting)
+        member.waiting = [(since, waiter) for since, waiter in member.waiting if not waiter.done()]
+
+    def _give_up(self, member: Member) -> None:
+        patient = []
+        for since, waiter in member.waiting:
+            if self.now < since + PATIENCE:
+                patient.append((since, waiter))
+            else:
+                del member.lease.waiting[waiter]
+                member.admitted += member.lease.take_alone(self.now)
+        member.waiting = patient
+
+    @invariant()
+    def what_was_granted_is_known_or_owed(self) -> None:
+        """In doubt Redis counts too much, never too little, unless it forgot."""
+        if not hasattr(self, "members") or self.forgotten or any(each.demand is not None for each in self.members):
+            return
+        granted = sum(each.admitted + each.lease.tokens - each.lease.local.owed for each in self.members)
+        if self.lost:
+            assert granted <= self.account.count
+        else:
+            assert granted == self.account.count
+
+    @invariant()
+    def only_one_goes_on_credit_while_redis_answers(self) -> None:
+        if hasattr(self, "members") and not self.alone:
+            assert all(each.lease.local.owed <= 1 for each in self.members)
+
+    @invariant()
+    def no_more_is_admitted_than_the_bound_says(self) -> None:
+        if not hasattr(self, "members"):
+            return
+        fleet, rules = len(self.members), self.limits
+        stale = max(fleet - 1, rules.burst * (fleet - 1) / fleet) if self.alone else 0
+        admitted = sum(each.admitted for each in self.members)
+        if rules.interval:
+            came = (self.now + (TIMEOUT if self.alone else 0)) / rules.interval
+            bound = rules.burst * (1 + self.forgotten) + came + fleet + stale
+            assert admitted <= bound + 1e-6
+        if rules.most:
+            stale = rules.most * (fleet - 1) / fleet + fleet if self.alone else 0
+            assert admitted <= rules.most * (1 + self.forgotten) + stale + fleet
+
+
+TestFleet = Fleet.TestCase

@@ -1,0 +1,79 @@
+"""admit.lua on a real Redis against its model, whatever it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Literal, NamedTuple
+
+import redis.asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.admission.admission import Admission
+from gateway.admission.grant import UNSEEN, Grant, Rules
+from gateway.admission.lease import Demand
+from gateway.admission.local import Report
+from tests.admission.account import Account
+from tests.redis_server import RedisServer
+
+HOUR = 3_600.0
+"""So long an interval that what comes back during a test is nothing."""
+BRIEF = 1e-2
+"""Requests of that interval by which a test's own duration may move a level."""
+
+
+class Step(NamedTuple):
+    """One demand, before which Redis may forget; it repeats one of the answers so far, or none."""
+
+    forgets: bool
+    wanted: int
+    returned: int
+    owed: int
+    spent: int
+    repeats: Literal["none", "first", "last"]
+
+
+few = st.integers(0, 10)
+steps = st.builds(
+    Step, st.booleans(), st.integers(0, 30), few, few, few, st.sampled_from(["none", "first", "last"])
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.booleans(), st.integers(1, 25), st.just(0) | st.integers(1, 50), st.lists(steps, min_size=1, max_size=12)
+)
+def test_the_script_does_what_its_model_does(
+    shared_redis: RedisServer, rate: bool, burst: int, most: int, asked: list[Step]
+) -> None:
+    asyncio.run(the_same(shared_redis.url, Rules(HOUR if rate else 0.0, burst, most), asked))
+
+
+async def the_same(url: str, rules: Rules, asked: list[Step]) -> None:
+    key = secrets.token_hex(6)
+    async with redis.asyncio.Redis.from_url(url, protocol=2) as client:
+        admission, account = Admission(client, key, lambda: 1), Account(rules)
+        real: list[Grant] = []
+        model: list[Grant] = []
+        for step in asked:
+            if step.forgets:
+                account.forget()
+                await client.delete("nothing", *[name async for name in client.scan_iter(f"{key}:*")])
+            got = await admission._ask("reports", rules, demand_of(step, real))
+            expected = account.apply(demand_of(step, model), 0.0)
+            assert (got.granted, got.seen.count) == (expected.granted, expected.seen.count)
+            assert abs(got.level - expected.level) <= BRIEF * HOUR
+            assert 0 < got.midnight <= 86_400
+            assert (got.seen.born == demand_of(step, real).report.seen.born) == (
+                expected.seen.born == demand_of(step, model).report.seen.born
+            )
+            real.append(got)
+            model.append(expected)
+
+
+def demand_of(step: Step, heard: list[Grant]) -> Demand:
+    seen = UNSEEN
+    if heard and step.repeats != "none":
+        seen = heard[0 if step.repeats == "first" else -1].seen
+    return Demand(step.wanted, step.returned, Report(0.0, step.owed, step.owed, step.spent, seen))
