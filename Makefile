@@ -10,8 +10,8 @@ ENGINE ?= docker
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check format bench bench-registry reference scale simulate drill soak screenshots image chart lock
-.PHONY: clean
+.PHONY: help demo test check audit format bench bench-registry reference scale simulate drill soak screenshots image chart
+.PHONY: lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -27,6 +27,9 @@ check: .venv/dev  ## lint and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+
+audit:  ## known vulnerabilities of what is locked
+	@$(PYTHON) .ci/audit
 
 format: .venv/dev  ## put the sources into form
 	$(BIN)/ruff check --fix $(SOURCES)
