@@ -57,7 +57,7 @@ bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python benchmarks/hotpath.py $(ARGS)
 
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)
-	$(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
+	BUILDAH_FORMAT=docker $(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
 
 chart: .venv/dev  ## the Helm chart: the schema of its settings made anew, then all its tests
 	$(BIN)/python -m tests.helm.settings_schema
