@@ -17,13 +17,13 @@ def test_a_gateway_serves_all_tenants_of_a_registry_and_follows_the_command_line
     kind: str, tmp_path: Path
 ) -> None:
     with staged(budget="unlimited") as stage, redis_server() as server:
-        place = server.url if kind == "redis" else str(tmp_path / "many.toml")
-        gateway = served(stage, place, Fernet.generate_key().decode(), 40)
+        file = "" if kind == "redis" else str(tmp_path / "many.toml")
+        gateway = served(stage, server, Fernet.generate_key().decode(), 40, file)
         assert gateway.tenants == 40
         assert len(set(gateway.keys)) == 40
-        gateway.hit(40)  # each tenant's key once, or it raises
+        gateway.hit(iter(gateway.keys), 40)  # each tenant's key once, or it raises
         assert stage.calls()["total"] == 1
         gateway.revoked()
         assert len(gateway.keys) == 39
-        gateway.hit(39)
+        gateway.hit(iter(gateway.keys), 39)
         assert gateway.memory > 0
