@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer, redis_server
 
 pytestmark = pytest.mark.serial
 
-SHORT, LONG = 6.0, 60.0
+SHORT, LONG = 5.0, 60.0
 EDGE = 0.3
 """Seconds by which processes begin and end apart."""
 BUSY = 0.6
@@ -28,6 +28,8 @@ BUSY = 0.6
 scales = pytest.mark.parametrize(
     "seconds", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.drill)]
 )
+
+short = pytest.mark.parametrize("seconds", [SHORT])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,20 @@ def drill(
     fleet: int = 2,
     burst: int = 40,
     late: float = 0.0,
+    lost: int = 0,
 ) -> None:
     """A rate of 20/s for each process, pressed with 500/s; says what was admitted, and whether it should be.
 
-    Redis answers within ``late`` seconds, or not at all.
+    Redis answers within ``late`` seconds, or not at all; it may take ``lost`` requests of each process and not say so.
     """
     rate = 20 * fleet
     limits = TenantLimits(requests_per_second=rate, burst=burst)
     tallies = pressed(house.proxy.url, prefix, limits, fleet, seconds, events)
-    held(name, tallies, burst + rate * seconds, fleet + rate * (late + EDGE))
+    held(name, tallies, burst + rate * seconds, more=fleet + rate * (late + EDGE), less=fleet * lost)
 
 
-def held(name: str, tallies: list[Tally], allowed: float, more: float) -> None:
-    """Not a tenth less than is allowed, nor more beyond it; nobody waited too long; no error."""
+def held(name: str, tallies: list[Tally], allowed: float, *, more: float, less: float = 0) -> None:
+    """As many as are allowed, a tenth and so many less at worst, so many more; nobody waited too long; no error."""
     admitted, longest = sum(each.admitted for each in tallies), max(each.longest for each in tallies)
     print(
         f"\n{name}: {admitted} of {allowed:.0f} admitted ({admitted / allowed - 1:+.1%}),"
@@ -80,7 +83,7 @@ def held(name: str, tallies: list[Tally], allowed: float, more: float) -> None:
     )
     assert not any(each.errors for each in tallies), tallies
     assert longest <= PATIENCE + BUSY
-    assert 0.9 * allowed <= admitted <= allowed + more
+    assert 0.9 * allowed - less <= admitted <= allowed + more
 
 
 @scales
@@ -88,9 +91,9 @@ def test_a_rate_holds_across_processes_within_a_tenth(house: House, prefix: str,
     drill("well", house, prefix, seconds)
 
 
-@scales
-@pytest.mark.parametrize("delay", [0.15, 0.4, 0.8])
-def test_it_holds_where_redis_is_slow(house: House, prefix: str, seconds: float, delay: float) -> None:
+@short
+@pytest.mark.parametrize("delay", [0.2, 0.8])
+def test_it_holds_where_redis_is_slow(house: House, prefix: str, delay: float, seconds: float) -> None:
     house.slow(delay)
     drill(f"slow by {1_000 * delay:.0f} ms", house, prefix, seconds, late=delay)
 
@@ -101,16 +104,16 @@ def test_it_holds_where_redis_turns_slow(house: House, prefix: str, seconds: flo
     drill("slow by 600 ms for a while, burst of 3 s", house, prefix, seconds, events, fleet=3, burst=180, late=0.6)
 
 
-@scales
+@short
 def test_it_holds_where_redis_is_killed_and_started_again(house: House, prefix: str, seconds: float) -> None:
     events: list[Event] = [(0.3 * seconds, house.server.kill), (0.6 * seconds, house.server.start)]
     drill("killed, then started empty, burst of 5 s", house, prefix, seconds, events, burst=200, late=1.0)
 
 
-@scales
+@short
 def test_it_holds_where_redis_is_paused(house: House, prefix: str, seconds: float) -> None:
     events: list[Event] = [(0.3 * seconds, house.server.pause), (0.6 * seconds, house.server.resume)]
-    drill("paused, burst of 5 s", house, prefix, seconds, events, burst=200, late=1.0)
+    drill("paused, burst of 5 s", house, prefix, seconds, events, burst=200, late=1.0, lost=20)
 
 
 @pytest.mark.parametrize("trouble", ["none", "killed"])
@@ -119,7 +122,7 @@ def test_a_days_limit_holds_across_processes(house: House, prefix: str, trouble:
     events: list[Event] = [(1.2, house.server.kill), (1.8, house.server.start)]
     limits = TenantLimits(requests_per_second=100, burst=100, requests_per_day=300)
     tallies = pressed(house.proxy.url, prefix, limits, 3, 5.0, events if trouble == "killed" else ())
-    held(f"300 a day, {trouble}", tallies, 300, 3 if trouble == "none" else 30)
+    held(f"300 a day, {trouble}", tallies, 300, more=3 if trouble == "none" else 30)
 
 
 def test_a_low_rate_is_exceeded_by_one_a_process_at_most(house: House, prefix: str) -> None:

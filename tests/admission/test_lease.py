@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.admission.grant import Grant, Rules
-from gateway.admission.lease import AGAIN, IDLE, PATIENCE, RECHECK, Demand, Lease
+from gateway.admission.lease import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease
 from gateway.admission.local import LocalLimits
 from gateway.tenants.tenant import UNLIMITED
 from tests.admission.account import Account
@@ -97,6 +97,25 @@ def test_while_redis_is_late_or_gone_the_share_decides_and_every_waiter_is_answe
     assert not lease.hopeful(0.5)
     assert lease.waits(0.5)[0] > 1
     assert lease.hopeful(0.5 + AGAIN)
+    loop.close()
+
+
+def test_a_redis_that_is_back_is_told_first_and_asked_once_all_have_told() -> None:
+    rules = Rules(1.0, 10, 0)
+    lease, account, loop = lease_of(rules, fleet=2), Account(rules), asyncio.new_event_loop()
+    lease.go_alone(0.0)
+    assert [lease.take(0.0) for _ in range(4)] == [True] * 4
+    waiters = [loop.create_future() for _ in range(3)]
+    lease.waiting = dict.fromkeys(waiters)
+    demand = lease.demand(AGAIN, 2)
+    assert (demand.wanted, demand.report.owed) == (0, 4)
+    lease.receive(demand, account.apply(demand, AGAIN), AGAIN)
+    assert [waiter.result() for waiter in waiters] == [True, False, False]
+    assert lease.alone(AGAIN + SETTLE / 2)
+    assert not lease.low(AGAIN + SETTLE / 2)
+    lease.waiting = {loop.create_future(): None}
+    demand = lease.demand(AGAIN + SETTLE, 2)
+    assert (demand.wanted, demand.report.owed) == (1, 1)
     loop.close()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,11 +28,14 @@ PROCESSES, RATE, BURST = 2, 40, 40
 MANY, FEW = 150, 12
 PRESSURE = 100.0
 """Requests a second at each process."""
-SHORT, LONG = 6.0, 60.0
+SHORT, LONG = 5.0, 60.0
+DRILLS = [f"{name}-{seconds:.0f}" for name in ("well", "slow", "killed", "paused") for seconds in (SHORT, LONG)]
 BUSY = 0.6
 """Seconds by which a busy machine may delay an answer; what waited for Redis's own deadline would wait longer."""
 LATE = 1.0
 """Seconds within which Redis answers, or counts as gone (``redis_timeout``)."""
+LOST = 10
+"""Requests that a Redis may take for a process, once, without being able to say so."""
 scales = pytest.mark.parametrize(
     "seconds", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.drill)]
 )
@@ -47,9 +50,9 @@ class Fleet:
     proxy: ChaosProxy
 
 
-@pytest.fixture
-def fleet(shared_redis: RedisServer) -> Iterator[Fleet]:
-    """Depends on the shared Redis only to be skipped where there is none."""
+@contextmanager
+def gateways() -> Iterator[Fleet]:
+    """Some, which know of each other and have a fresh tenant for each drill."""
     with redis_server() as server, chaos_proxy(server.port) as proxy:
         settings = {
             "redis_url": proxy.url,
@@ -58,17 +61,23 @@ def fleet(shared_redis: RedisServer) -> Iterator[Fleet]:
             "lifetime_totals": 9_999,
         }
         with staged(**settings) as stage:
-            stage.tenant("warm", "lboro")
-            stage.tenant("reports", "lboro")
-            stage.tenant("daily", "lboro")
-            stage.registry().change("reports", limits={"requests_per_second": RATE, "burst": BURST})
+            for name in (*DRILLS, "daily", "warm"):
+                stage.tenant(name, "lboro")
+            for name in DRILLS:
+                stage.registry().change(name, limits={"requests_per_second": RATE, "burst": BURST})
             stage.registry().change("daily", limits={"requests_per_day": 1_000})
             for _ in range(PROCESSES):
                 stage.serve()
             for gateway in stage.gateways:
                 until(partial(warm, gateway, stage.keys["warm"]))
-                until(partial(knows_the_fleet, gateway))
             yield Fleet(stage, server, proxy)
+
+
+@pytest.fixture(scope="module")
+def fleet(shared_redis: RedisServer) -> Iterator[Fleet]:
+    """Depends on the shared Redis only to be skipped where there is none."""
+    with gateways() as fleet:
+        yield fleet
 
 
 def warm(gateway: Process, key: str) -> bool:
@@ -81,10 +90,17 @@ def knows_the_fleet(gateway: Process) -> bool:
 
 
 async def drill(
-    name: str, fleet: Fleet, seconds: float, breaks: Callable[[], object], mends: Callable[[], object], late: float
+    name: str,
+    fleet: Fleet,
+    seconds: float,
+    breaks: Callable[[], object] = lambda: None,
+    mends: Callable[[], object] = lambda: None,
+    late: float = LATE,
 ) -> None:
-    """Load on every gateway, twice and more what is allowed; says what was admitted, and whether it should be."""
-    key = fleet.stage.keys["reports"]
+    """Load on every gateway, far more than is allowed; says what was admitted, and whether it should be."""
+    for gateway in fleet.stage.gateways:
+        await asyncio.to_thread(until, partial(knows_the_fleet, gateway))
+    key = fleet.stage.keys[f"{name}-{seconds:.0f}"]
     loads = [
         Load(gateway.port, key, HOT, str, rate=PRESSURE, clients=40, miss=0.0) for gateway in fleet.stage.gateways
     ]
@@ -108,17 +124,13 @@ async def drill(
     )
     assert all(each.keys() <= {200, 429} for each in statuses)
     assert slowest <= PATIENCE + BUSY
-    assert 0.9 * allowed <= admitted <= allowed + PROCESSES + RATE * late
+    assert 0.9 * allowed - PROCESSES * LOST <= admitted <= allowed + PROCESSES + RATE * late
     assert not any("Traceback" in gateway.output for gateway in fleet.stage.gateways)
-
-
-def nothing() -> None:
-    pass
 
 
 @scales
 async def test_a_limit_holds_across_gateways(fleet: Fleet, seconds: float) -> None:
-    await drill("well", fleet, seconds, nothing, nothing, 0.1)
+    await drill("well", fleet, seconds, late=0.1)
 
 
 @scales
@@ -126,20 +138,25 @@ async def test_a_limit_holds_while_redis_is_slow(fleet: Fleet, seconds: float) -
     def slow() -> None:
         fleet.proxy.delay = 0.6
 
-    await drill("slow by 600 ms", fleet, seconds, slow, fleet.proxy.behave, LATE)
+    await drill("slow", fleet, seconds, slow, fleet.proxy.behave)
 
 
 @scales
 async def test_a_limit_holds_while_redis_is_killed(fleet: Fleet, seconds: float) -> None:
-    await drill("killed, started empty", fleet, seconds, fleet.server.kill, fleet.server.start, LATE)
+    await drill("killed", fleet, seconds, fleet.server.kill, fleet.server.start)
 
 
 @scales
 async def test_a_limit_holds_while_redis_is_paused(fleet: Fleet, seconds: float) -> None:
-    await drill("paused", fleet, seconds, fleet.server.pause, fleet.server.resume, LATE)
+    await drill("paused", fleet, seconds, fleet.server.pause, fleet.server.resume)
 
 
-async def test_a_gateway_that_ends_gives_back_what_it_took_ahead_of_the_day(fleet: Fleet) -> None:
+async def test_a_gateway_that_ends_gives_back_what_it_took_ahead_of_the_day(shared_redis: RedisServer) -> None:
+    with gateways() as fleet:
+        await gives_back(fleet)
+
+
+async def gives_back(fleet: Fleet) -> None:
     key = fleet.stage.keys["daily"]
 
     def left(gateway: Process) -> int:
