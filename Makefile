@@ -5,9 +5,13 @@ BIN := .venv/bin
 ARGS ?=
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 SOURCES := gateway tests benchmarks docs
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
+ENGINE ?= docker
+IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check audit format bench bench-registry reference scale simulate drill soak screenshots lock clean
+.PHONY: help demo test check audit format bench bench-registry reference scale simulate drill soak screenshots image chart
+.PHONY: lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -55,6 +59,13 @@ simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and
 
 bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python benchmarks/hotpath.py $(ARGS)
+
+image:  ## the container image (ENGINE=podman, IMAGE=name:tag)
+	BUILDAH_FORMAT=docker $(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
+
+chart: .venv/dev  ## the Helm chart: the schema of its settings made anew, then all its tests
+	$(BIN)/python -m tests.helm.settings_schema
+	$(BIN)/pytest -n $(JOBS) tests/helm $(ARGS)
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms
 	$(BIN)/pip install --quiet uv

@@ -144,6 +144,7 @@ class Parts:
         finally:
             await self.queue.stop(grace=self.settings.upstream_timeout)
             await _ended(watchers)
+            await self.admission.stop()
             await self.client.aclose()
             await self.redis.aclose()
             if self.tracing is not None:

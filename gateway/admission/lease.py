@@ -20,6 +20,8 @@ AGAIN = 0.5
 """Seconds after a failure in which Redis is not asked for this caller."""
 SETTLE = 1.0
 """Seconds after Redis is back in which each process keeps to its share: until all have told what they granted."""
+RECHECK = 5.0
+"""Seconds after a refusal in which Redis is not asked; afterwards others may have given back what they took."""
 IDLE = 1.0
 """Seconds whose use a lease may keep; what is more goes back."""
 
@@ -37,9 +39,10 @@ class Demand:
 class Lease:
     """One caller's lease in this process; times are monotonic seconds.
 
-    ``tokens`` may be granted at once; nothing else is before ``refused_until``. While Redis is late with an
-    answer, or until ``alone_until`` where it ``failed`` to, this process's share decides. ``used`` counts grants
-    since ``since``, by which the next lease is sized.
+    ``tokens`` may be granted at once; nothing else is before ``refused_until`` unless Redis says so, which is
+    asked from ``asked_from`` on. While it is late with an answer, or until ``alone_until`` where it ``failed`` to
+    give one, this process's share decides. ``used`` counts grants since ``since``, by which the next lease is
+    sized.
     """
 
     limits: TenantLimits
@@ -48,6 +51,7 @@ class Lease:
     policy: bytes = b""
     tokens: int = 0
     refused_until: float = 0.0
+    asked_from: float = 0.0
     late_at: float = math.inf
     alone_until: float = 0.0
     failed: bool = False
@@ -84,7 +88,7 @@ class Lease:
 
     def hopeful(self, now: float) -> bool:
         """Whether Redis could say better than this process."""
-        return now >= self.refused_until and now >= self.alone_until
+        return now >= self.asked_from and now >= self.alone_until
 
     def low(self, now: float) -> bool:
         """Whether the lease should be renewed before it runs out."""
@@ -127,7 +131,7 @@ class Lease:
         self.late_at, self.alone_until = math.inf, 0.0
         self.tokens += self.local.hear(demand.report, grant, now, first=self.failed)
         wait = max(self.local.waits(now))
-        self.refused_until = now + wait
+        self.refused_until, self.asked_from = now + wait, now + min(wait, RECHECK)
         if self.failed:
             self.failed = False
             self._keep_to_share(now, SETTLE)

@@ -21,15 +21,20 @@ EXAMPLES = examples("stats-gateway health", "stats-gateway health --url http://g
 def health(
     url: Annotated[
         str | None,
-        typer.Option(help="Base URL of the public listener; without it, the one that the settings here describe."),
+        typer.Option(
+            metavar="URL",
+            help="Base URL of the public listener; without it, the one that the settings here describe.",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds to wait for the answer.")] = 3.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Seconds to wait for the answer.")
+    ] = 3.0,
     strict: Annotated[bool, typer.Option("--strict", help="Not without Redis either (degraded).")] = False,
 ) -> None:
-    """Ask a gateway whether it is ready: exit code 0 when it is, 1 when it is not, whatever the reason.
+    """Ask a gateway whether it is ready, for an exit code.
 
-    This is what a container's health check runs. A gateway that has to do without Redis is degraded and ready; one
-    that starts or drains is not.
+    It is 0 when the gateway is ready, and 1 when it is not, whatever the reason. This is what a container's health
+    check runs. A gateway that has to do without Redis is degraded and ready; one that starts or drains is not.
     """
     try:
         status = _status((url or _own_url()).rstrip("/"), timeout)

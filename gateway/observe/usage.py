@@ -57,6 +57,7 @@ class Usage:
         self._counts: Counts = {}
         self._used: dict[str, int] = {}
         self._told: tuple[date, list[int]] | None = None
+        self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"<Usage {len(self._counts)} counters to tell>"
@@ -84,15 +85,16 @@ class Usage:
 
     async def flush(self) -> None:
         """Adds what was counted to what Redis has, in one round trip; keeps it where Redis does not answer."""
-        if not self._counts and not self._used:
-            return
-        counts, used = self._counts, self._used
-        self._counts, self._used = {}, {}
-        try:
-            with redis_errors(self._client):
-                await shielded(self._add(counts, used))
-        except CacheUnavailable:
-            self._restore(counts, used)
+        async with self._turn:
+            if not self._counts and not self._used:
+                return
+            counts, used = self._counts, self._used
+            self._counts, self._used = {}, {}
+            try:
+                with redis_errors(self._client):
+                    await shielded(self._add(counts, used))
+            except CacheUnavailable:
+                self._restore(counts, used)
 
     async def report(self, first: date, last: date, tenants: Collection[str] | None = None) -> list[Row]:
         """The days from ``first`` to ``last``, both inclusive, by day and tenant: all tenants, or those named, of
@@ -111,11 +113,13 @@ class Usage:
     async def total(self, day: date) -> Today:
         """All tenants' day, with what this process has not told. Where Redis does not answer, what it last said of
         that day counts."""
-        with suppress(CacheUnavailable), redis_errors(self._client):
-            self._told = day, await shielded(self._total(day))
-        told = self._told[1] if self._told is not None and self._told[0] == day else NONE
-        untold = _by_day(self._counts).get((day - EPOCH).days, NONE)
-        return Today(*map(sum, zip(told, untold, strict=True)))
+        # One at a time with flushes: what Redis is being told counts once.
+        async with self._turn:
+            with suppress(CacheUnavailable), redis_errors(self._client):
+                self._told = day, await shielded(self._total(day))
+            told = self._told[1] if self._told is not None and self._told[0] == day else NONE
+            untold = _by_day(self._counts).get((day - EPOCH).days, NONE)
+            return Today(*map(sum, zip(told, untold, strict=True)))
 
     async def last_used(self, key_ids: Iterable[str]) -> dict[str, float]:
         """When each key was last used, in seconds since the epoch; without those of which nothing is known."""

@@ -41,7 +41,12 @@ INFRASTRUCTURE = {
 }
 INFRASTRUCTURE_PREFIXES = (b"x-cache", b"x-amz-", b"x-amzn-", b"cf-", b"x-fastly-", b"fastly-", b"x-varnish")
 
-DROPPED = HOP_BY_HOP | CODING | CREDENTIALS | INFRASTRUCTURE
+STANDING = {b"ratelimit", b"ratelimit-policy"}
+STANDING_PREFIXES = (b"x-ratelimit-", b"x-rate-limit-")
+"""They tell how the gateway, not its client, stands with the service; the gateway's own tell of the client."""
+
+DROPPED = HOP_BY_HOP | CODING | CREDENTIALS | INFRASTRUCTURE | STANDING
+DROPPED_PREFIXES = INFRASTRUCTURE_PREFIXES + STANDING_PREFIXES
 
 REWRITTEN = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 """Of a request that is forwarded with all its headers: those that are the gateway's own business."""
@@ -92,7 +97,7 @@ class HeaderPolicy:
         return [
             (name, relative(value, base) if name == b"location" else value)
             for name, value in received
-            if name not in dropped and not name.startswith(INFRASTRUCTURE_PREFIXES)
+            if name not in dropped and not name.startswith(DROPPED_PREFIXES)
         ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.admission.grant import Grant, Rules
-from gateway.admission.lease import AGAIN, IDLE, PATIENCE, Demand, Lease
+from gateway.admission.lease import AGAIN, IDLE, PATIENCE, RECHECK, Demand, Lease
 from gateway.admission.local import LocalLimits
 from gateway.tenants.tenant import UNLIMITED
 from tests.admission.account import Account
@@ -54,6 +54,25 @@ def test_a_lease_of_a_day_is_half_a_processs_part_of_what_is_left() -> None:
     assert lease.left(0.0)[1] == 1_000
     lease.tokens, lease.used = 0, 10_000
     assert lease.demand(1.0, 2).wanted == 187
+
+
+def test_who_was_refused_for_long_asks_again_now_and_then_but_has_no_credit() -> None:
+    rules = Rules(0.0, 1, 10)
+    lease, account = lease_of(rules), Account(rules)
+    taken = account.apply(Demand(10, 0, lease.local.report(0.0)), 0.0)
+    demand = lease.demand(0.0, 2)
+    lease.receive(demand, account.apply(demand, 0.0), 0.0)
+    assert taken.granted == 10
+    assert not lease.take(0.0)
+    assert not lease.hopeful(RECHECK - 0.1)
+    account.apply(Demand(0, 4, lease.local.report(0.0)), 1.0)  # another process gives back
+    assert not lease.take(RECHECK)
+    assert lease.hopeful(RECHECK)
+    lease.used = 10_000
+    demand = lease.demand(RECHECK, 2)
+    lease.receive(demand, account.apply(demand, RECHECK), RECHECK)
+    assert lease.left(RECHECK)[1] == 4
+    assert lease.take(RECHECK)
 
 
 def test_what_is_not_likely_to_be_used_soon_is_surplus() -> None:

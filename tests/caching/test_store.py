@@ -147,7 +147,7 @@ async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: 
     await Admission(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))
     before = await client.dbsize()
     assert await Sweeper(client, prefix, 0).sweep() == 0
-    assert await client.dbsize() == before >= 3
+    assert await client.dbsize() >= before >= 3  # a lease may have been taken meanwhile
     await client.aclose()
 
 

@@ -62,14 +62,9 @@ def rendered(case: str) -> list[Manifest]:
     return manifests(values_of(case))
 
 
-def one(made: list[Manifest], kind: str, suffix: str = "") -> Manifest:
-    """The one manifest of a kind whose name ends so."""
-    (found,) = [
-        each
-        for each in made
-        if each["kind"] == kind
-        and re.fullmatch(rf"(gw-stats-gateway|the-gateway|[a-z]+){suffix}", each["metadata"]["name"])
-    ]
+def one(made: list[Manifest], kind: str, name: str = "gw-stats-gateway") -> Manifest:
+    """The one manifest of this kind and name."""
+    (found,) = [each for each in made if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     return found
 
 
@@ -88,7 +83,7 @@ def pods(made: list[Manifest]) -> dict[str, Manifest]:
 
 
 def environment(made: list[Manifest], given: dict[tuple[str, str], str]) -> dict[str, str]:
-    """The gateway container's environment, as the kubelet would make it; ``given`` are others' Secrets."""
+    """The gateway's environment, as the kubelet would make it; ``given`` are Secrets of somebody else's."""
     (container,) = pods(made)["gateway"]["spec"]["containers"]
     found: dict[str, str] = {}
     for source in container["envFrom"]:

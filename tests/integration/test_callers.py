@@ -35,10 +35,21 @@ def test_callers_without_a_key_are_limited_by_address_and_told_so(stage: Stage) 
     refused = get(gateway.url + PUBLIC, headers={"X-Forwarded-For": "198.51.100.7"})
     assert refused.status_code == 429
     assert refused.json()["code"] == "GatewayRateLimited"
-    assert refused.headers["ratelimit"].startswith('"rate";r=0;t=')
     assert refused.headers["ratelimit-policy"] == '"rate";q=3;w=300'
     assert int(refused.headers["retry-after"]) > 30
+    assert refused.headers["ratelimit"] == f'"rate";r=0;t={refused.headers["retry-after"]}'
     assert refused.headers["proxy-status"].startswith("stats-gateway; error=")
+
+
+def test_callers_without_a_key_are_told_of_their_day_too(stage: Stage) -> None:
+    gateway = stage.serve(anonymous_requests_per_second="5", anonymous_burst="10", anonymous_requests_per_day="3")
+    answers = [get(gateway.url + PUBLIC) for _ in range(6)]
+    assert [answer.status_code for answer in answers[:3]] == [200] * 3
+    refused = answers[-1]
+    assert refused.status_code == 429
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"rate";q=10;w=2, "day";q=3;w=86400'}
+    assert answers[0].headers["ratelimit"].startswith('"rate";r=9;t=2, "day";r=2;t=')
+    assert refused.headers["ratelimit"] == f'"day";r=0;t={refused.headers["retry-after"]}'
 
 
 def test_ipv6_addresses_of_one_network_are_one_caller(stage: Stage) -> None:

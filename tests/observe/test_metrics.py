@@ -12,9 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.observe.metrics import MOST_TENANTS, Metrics, TenantNames
 from gateway.observe.outcome import Outcome
-from gateway.upstream.flight import Band
 from tests.integration.crowd import Client
 from tests.integration.stage import Stage, get, staged
+from tests.observe.exposition import series, used
 from tests.promtool import promtool
 from tests.redis_server import RedisServer
 
@@ -34,25 +34,6 @@ def stage(shared_redis: RedisServer) -> Iterator[Stage]:
     with staged("--no-examples", redis_url=shared_redis.url, redis_prefix="metrics", budget="unlimited") as stage:
         stage.tenant("reports", "lboro")
         yield stage
-
-
-def series(text: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """All series of the gateway's own, without their values."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items())))
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.startswith("stats_gateway_")
-    }
-
-
-def used(metrics: Metrics) -> None:
-    """Every labelled metric has a series."""
-    metrics.request("totals", Outcome.HIT, 200, "reports", 0.001)
-    metrics.upstream_call("2xx", "reports", 0.1)
-    metrics.dispatched(Band.PEOPLE, 0.5)
-    for band in Band:
-        metrics.depth.labels(band.name.lower()).set(0)
 
 
 def test_the_first_tenants_keep_their_names_and_the_others_share_one(metrics: Metrics) -> None:

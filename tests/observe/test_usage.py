@@ -46,6 +46,18 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
     assert await usages[0].report(first, today(), ["a:b", "nobody"]) == rows[:1]
 
 
+async def test_a_day_in_all_does_not_go_back_while_redis_is_being_told(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    usage = Usage(redis_client, prefix, DAYS)
+    told = []
+    for _ in range(20):
+        usage.request("reports", None, hit=True)
+        totals = await asyncio.gather(usage.total(today()), usage.flush(), usage.total(today()))
+        told += [each.requests for each in totals if each is not None]
+    assert told == [number for number in range(1, 21) for _ in range(2)]
+
+
 async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
     redis_client: redis.asyncio.Redis, prefix: str
 ) -> None:

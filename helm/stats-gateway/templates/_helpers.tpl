@@ -54,9 +54,8 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- define "stats-gateway.podSecurity" -}}
 runAsNonRoot: true
 {{- range $name := list "runAsUser" "runAsGroup" "fsGroup" }}
-{{- $number := get $.Values.podSecurity $name }}
-{{- if not (kindIs "invalid" $number) }}
-{{ $name }}: {{ int64 $number }}
+{{- with get $.Values.podSecurity $name }}
+{{ $name }}: {{ int64 . }}
 {{- end }}
 {{- end }}
 seccompProfile: {type: RuntimeDefault}
@@ -183,6 +182,9 @@ capabilities: {drop: [ALL]}
 {{- if and $v.networkPolicy.enabled (not $v.networkPolicy.prometheus) -}}
 {{- fail "\n\nadmin.podNetwork: nobody could reach the admin port; name Prometheus in networkPolicy.prometheus" -}}
 {{- end -}}
+{{- end -}}
+{{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
+{{- fail "\n\nhttpRoute.parentRefs: which Gateway?" -}}
 {{- end -}}
 {{- if and $v.autoscaling.enabled (not (dig "requests" "cpu" "" $v.resources)) -}}
 {{- fail "\n\nautoscaling.enabled: a percentage of which CPU? Set resources.requests.cpu" -}}

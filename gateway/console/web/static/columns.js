@@ -95,7 +95,7 @@ class Columns {
     if (this.picked !== null) this.columns[this.picked].setAttribute("class", "column");
     this.picked = at;
     const { name, value } = this.rows[at ?? this.peak];
-    const parts = [html("strong", {}, written(value)), html("span", {}, `${this.unit} ${at === null ? "at most, in" : "in"} ${name}`)];
+    const parts = [html("strong", {}, written(value)), html("span", {}, `${this.unit} in ${name}${at === null ? ", the most" : ""}`)];
     this.readout.replaceChildren(...parts);
     this.plot.setAttribute("aria-valuenow", String((at ?? this.peak) + 1));
     this.plot.setAttribute("aria-valuetext", `${name}: ${written(value)} ${this.unit}`);
