@@ -13,6 +13,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -53,14 +54,23 @@ def populated(registry: Registry, count: int) -> tuple[str, Tables]:
     return key, tables
 
 
-def identify_cost(directory: Directory, key: str) -> float:
-    """Microseconds to find out whose request it is: the median of several rounds."""
-    headers, now = [(b"x-api-key", key.encode())], time.time()
-    costs = [
-        taken(lambda: [identify(headers, directory, None, now) for _ in range(REPEAT)]) / REPEAT * 1e6
-        for _ in range(ROUNDS)
-    ]
-    return statistics.median(costs)
+@dataclass(frozen=True)
+class Asked:
+    """A directory, and a key that is in it."""
+
+    directory: Directory
+    key: str
+
+    def cost(self) -> float:
+        """Microseconds to find out whose request it is."""
+        headers, now = [(b"x-api-key", self.key.encode())], time.time()
+        return taken(lambda: [identify(headers, self.directory, None, now) for _ in range(REPEAT)]) / REPEAT * 1e6
+
+
+def side_by_side(few: Asked, many: Asked) -> tuple[float, float]:
+    """What it costs among many, and how many times of what it costs among few: medians of rounds in turns."""
+    rounds = [(few.cost(), many.cost()) for _ in range(ROUNDS)]
+    return statistics.median(many for _, many in rounds), statistics.median(many / few for few, many in rounds)
 
 
 def memory_of(registry: Registry) -> float:
@@ -73,7 +83,7 @@ def memory_of(registry: Registry) -> float:
     return held / 1e6
 
 
-def measure(place: str, count: int, secret: str, ten: float) -> None:
+def measure(place: str, count: int, secret: str, ten: Asked) -> None:
     """Prints the figures of a registry that holds ``count`` tenants already."""
 
     def opened() -> Registry:
@@ -88,16 +98,16 @@ def measure(place: str, count: int, secret: str, ten: float) -> None:
     assert len(follower.directory.tenants) == count
     key = editor.add_key("tenant-0")
     follower.refresh()
-    cost = identify_cost(follower.directory, key)
-    print(f"  identify                  {cost:9.2f} us, {cost / ten:.2f} of what it costs with ten")
+    cost, ratio = side_by_side(ten, Asked(follower.directory, key))
+    print(f"  identify                  {cost:9.2f} us, {ratio:.2f} of what it costs with ten")
     print(f"  memory                    {memory_of(opened()):9.1f} MB")
 
 
-def of_ten(secret: str, folder: str) -> float:
+def of_ten(secret: str, folder: str) -> Asked:
     registry = open_registry(Settings(registry=f"{folder}/ten.toml", encryption_keys=secret))
     key, tables = populated(registry, 10)
     registry.import_tables(tables, replace=True)
-    return identify_cost(registry.load(), key)
+    return Asked(registry.load(), key)
 
 
 def main() -> None:

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from gateway.errors import CacheUnavailable
+from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.overview import Today
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
 MOST = 10_000
 """Counters kept while Redis does not take them, and as many keys; beyond that the oldest are lost."""
+ROWS = 100_000
+"""Of one report: a week of ten thousand tenants, and half as much again."""
+CHUNK = 2_000
+"""Counters that one reply brings."""
 FIELDS = ("requests", "hits", "calls", "saved")
 DAY = 86_400
 EPOCH = date(1970, 1, 1)
@@ -94,12 +98,17 @@ class Usage:
 
     async def report(self, first: date, last: date, tenants: Collection[str] | None = None) -> list[Row]:
         """The days from ``first`` to ``last``, both inclusive, by day and tenant: all tenants, or those named, of
-        which nothing else is read. Raises CacheUnavailable."""
+        which nothing else is read. Raises CacheUnavailable, and InvalidInput beyond ROWS rows."""
         span = min((last - first).days, self._days)
-        days = [(last - timedelta(days=back)).isoformat() for back in range(span, -1, -1)]
-        with redis_errors(self._client):
-            hashes = await shielded(self._read(days, tenants))
-        return [row for day, counts in zip(days, hashes, strict=True) for row in _rows(day, counts)]
+        rows: list[Row] = []
+        for back in range(span, -1, -1):
+            day = (last - timedelta(days=back)).isoformat()
+            with redis_errors(self._client):
+                counts = await shielded(self._read(day, tenants))
+            rows += _rows(day, counts)
+            if len(rows) > ROWS:
+                raise InvalidInput(f"That is more than {ROWS} rows: ask for fewer days, or for one tenant")
+        return rows
 
     async def total(self, day: date) -> Today:
         """All tenants' day, with what this process has not told. Where Redis does not answer, what it last said of
@@ -172,20 +181,24 @@ class Usage:
     async def _moments(self, key_ids: list[str]) -> list[Any]:
         return list(await self._client.hmget(f"{self._prefix}:used", key_ids))
 
-    async def _read(self, days: list[str], tenants: Collection[str] | None) -> list[dict[bytes, bytes]]:
-        names = [f"{tenant}:{field}".encode() for tenant in tenants or () for field in FIELDS]
-        if tenants is not None and not names:
-            return [{} for _ in days]
-        pipe = self._client.pipeline(transaction=False)
-        for day in days:
-            key = f"{self._prefix}:{day}"
-            _ = pipe.hgetall(key) if tenants is None else pipe.hmget(key, names)
-        replies = await pipe.execute()
-        return replies if tenants is None else [_told(names, reply) for reply in replies]
+    async def _read(self, day: str, tenants: Collection[str] | None) -> dict[bytes, bytes]:
+        key = f"{self._prefix}:{day}"
+        if tenants is None:
+            return await self._scan(key)
+        names = [f"{tenant}:{field}" for tenant in tenants for field in FIELDS]
+        counts: list[Any] = await self._client.hmget(key, names) if names else []
+        return {name.encode(): count for name, count in zip(names, counts, strict=True) if count is not None}
 
-
-def _told(names: list[bytes], reply: list[bytes | None]) -> dict[bytes, bytes]:
-    return {name: count for name, count in zip(names, reply, strict=True) if count is not None}
+    async def _scan(self, key: str) -> dict[bytes, bytes]:
+        """A hash of any size in replies that nobody has to wait for."""
+        found: dict[bytes, bytes] = {}
+        part: Any
+        cursor = 0
+        while True:
+            cursor, part = await self._client.hscan(key, cursor, count=CHUNK)
+            found.update(part)
+            if not cursor:
+                return found
 
 
 def _rows(day: str, counts: dict[bytes, bytes]) -> list[Row]:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from gateway.errors import CacheUnavailable
+from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.overview import Today
-from gateway.observe.usage import Row, Usage
+from gateway.observe.usage import CHUNK, ROWS, Row, Usage
 from tests.redis_server import RedisServer, free_port
 
 DAYS = 30
@@ -76,6 +76,44 @@ async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
     here.request("reports", None, hit=False)
     assert await here.total(today()) == Today(7, 2, 2, 4)
     assert await here.total(today() - timedelta(days=1)) == Today()
+
+
+async def test_a_day_of_many_tenants_is_read_in_replies_that_nobody_has_to_wait_for(
+    redis_client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage, day = Usage(redis_client, prefix, DAYS), today().isoformat()
+    counts = {f"tenant-{number:04}:{field}": number for number in range(1_500) for field in ("requests", "hits")}
+    await redis_client.hset(f"{prefix}:{{usage}}:{day}", mapping=counts)  # type: ignore[arg-type]
+    longest = 0
+    execute: Any = redis_client.execute_command
+
+    async def measured(*words: Any, **options: Any) -> Any:
+        nonlocal longest
+        reply = await execute(*words, **options)
+        longest = max(longest, len(reply[1]))
+        return reply
+
+    monkeypatch.setattr(redis_client, "execute_command", measured)
+    rows = await usage.report(today() - timedelta(days=2), today())
+    assert [(row.tenant, row.requests) for row in rows] == [
+        (f"tenant-{number:04}", number) for number in range(1_500)
+    ]
+    assert 0 < longest <= CHUNK * 1.1
+
+
+async def test_a_report_has_an_end(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    usage = Usage(redis_client, prefix, 400)
+    counts = {f"tenant-{number}:requests": 1 for number in range(ROWS // 5)}
+    for back in range(8):
+        day = today() - timedelta(days=back)
+        await redis_client.hset(f"{prefix}:{{usage}}:{day.isoformat()}", mapping=counts)  # type: ignore[arg-type]
+    assert len(await usage.report(today() - timedelta(days=4), today())) == ROWS
+    with pytest.raises(InvalidInput, match="fewer days, or for one tenant"):
+        await usage.report(today() - timedelta(days=5), today())
+    assert len(await usage.report(today() - timedelta(days=300), today(), ["tenant-7"])) == 8
+    await redis_client.delete(
+        *[f"{prefix}:{{usage}}:{(today() - timedelta(days=back)).isoformat()}" for back in range(8)]
+    )
 
 
 async def test_fields_that_are_none_of_ours_are_ignored(redis_client: redis.asyncio.Redis, prefix: str) -> None:
