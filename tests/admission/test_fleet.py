@@ -64,7 +64,8 @@ def drill(
 ) -> None:
     """A rate of 20/s for each process, pressed with 500/s; says what was admitted, and whether it should be.
 
-    Redis answers within ``late`` seconds, or not at all; it may take ``lost`` requests of each process and not say so.
+    Redis answers within ``late`` seconds, or not at all; it may take ``lost`` requests of each process and not say
+    so.
     """
     rate = 20 * fleet
     limits = TenantLimits(requests_per_second=rate, burst=burst)
@@ -73,7 +74,7 @@ def drill(
 
 
 def held(name: str, tallies: list[Tally], allowed: float, *, more: float, less: float = 0) -> None:
-    """As many as are allowed, a tenth and so many less at worst, so many more; nobody waited too long; no error."""
+    """As many as are allowed, a tenth and so many less at worst, so many more; nobody waited long; no error."""
     admitted, longest = sum(each.admitted for each in tallies), max(each.longest for each in tallies)
     print(
         f"\n{name}: {admitted} of {allowed:.0f} admitted ({admitted / allowed - 1:+.1%}),"
