@@ -40,6 +40,7 @@ async def test_sign_in_skip_to_the_content_and_add_a_tenant(enter: Enter) -> Non
     somebody = await enter(role=None)
     page = somebody.page
     await somebody.goes("/tenants")
+    await expect(page.get_by_label("Admin token")).to_be_focused()
     await page.keyboard.type(ADMIN)
     await page.keyboard.press("Enter")
     await somebody.is_at("/tenants")
@@ -54,6 +55,7 @@ async def test_sign_in_skip_to_the_content_and_add_a_tenant(enter: Enter) -> Non
     await tabs_to(page, "Add a tenant")
     await page.keyboard.press("Enter")
     await somebody.is_at("/tenants/+new")
+    await expect(page.get_by_label("Id", exact=True)).to_be_focused()
     await page.keyboard.type("typed")
     await page.keyboard.press("Enter")
     await somebody.is_at("/tenants/typed")

@@ -39,7 +39,7 @@ async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: 
     await form.get_by_label("As whose request").select_option("plain")
     await form.get_by_label("Institution").select_option("lboro")
     await form.get_by_label("Item", exact=True).select_option("group")
-    await form.get_by_label("Item id", exact=True).fill("2")
+    await form.get_by_label("Item id", exact=True).fill("3")
     await form.get_by_label("Window").select_option("dates")
     await form.get_by_label("From", exact=True).fill("2014-01-01")
     await form.get_by_label("To", exact=True).fill("2014-12-31")

@@ -27,5 +27,6 @@ class Visitor:
         await self.page.get_by_role("button", name="Sign in").click()
 
     async def is_at(self, path: str) -> None:
-        """Waits until the address is this one."""
+        """Waits until the address is this one, and all of the page is there."""
         await expect(self.page).to_have_url(self.base + path)
+        await self.page.wait_for_load_state()
