@@ -35,7 +35,7 @@ format: .venv/dev  ## put the sources into form
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-drill: .venv/dev  ## the full-length drills (about ten minutes)
+drill: .venv/dev  ## the full-length drills (about a quarter of an hour)
 	$(BIN)/pytest -m drill -p no:randomly -s $(ARGS)
 
 soak: .venv/dev  ## five minutes of load while Redis and the service break in turn (ARGS="--minutes 0.5")
