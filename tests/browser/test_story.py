@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 
-import httpx2 as httpx
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import ADMIN, Enter
-from tests.browser.traffic import traffic
+from tests.browser.traffic import answers, traffic
 from tests.browser.visitor import Visitor
 from tests.integration.stage import Process, Stage, get
 
@@ -78,7 +76,7 @@ async def uses_the_new_key(somebody: Visitor, gateway: Process) -> None:
     curl, option, header, url = shlex.split(await page.locator("#curl").inner_text())
     assert (curl, option, header) == ("curl", "-H", f"X-API-Key: {key}")
     assert url.startswith(f"{gateway.url}/lboro/")
-    await _answers(url, key)
+    await answers(url, key)
 
     await page.get_by_role("link", name="I have it").click()
     await somebody.is_at("/tenants/library")
@@ -149,14 +147,6 @@ async def signs_out(somebody: Visitor) -> None:
 
 async def was_served(somebody: Visitor, words: str) -> None:
     await expect(somebody.page.get_by_text(words)).to_be_visible()
-
-
-async def _answers(url: str, key: str) -> None:
-    """Within a moment, in which gateways learn of new keys."""
-    async with asyncio.timeout(10), httpx.AsyncClient(headers={"X-API-Key": key}, trust_env=False) as client:
-        while (answer := await client.get(url)).status_code == 401:
-            await asyncio.sleep(0.2)  # an address that tries too many unknown keys is refused
-    assert answer.status_code == 200, answer.text
 
 
 def _count(text: str) -> int:

@@ -6,11 +6,13 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.conftest import ADMIN, Enter
+from tests.browser.traffic import answers
+from tests.integration.stage import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: Enter) -> None:
+async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: Enter, gateway: Process) -> None:
     somebody = await enter(role=None, java_script_enabled=False)
     page = somebody.page
     await somebody.goes("/")
@@ -33,6 +35,7 @@ async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: 
     await page.get_by_role("button", name="Make the key").click()
     await expect(page.locator("#key")).to_contain_text("sgw_")
     await expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+    await answers(f"{gateway.url}/lboro/top/views/article", await page.locator("#key").inner_text())
 
     await page.get_by_role("link", name="Explore", exact=True).click()
     form = page.locator("#ask")
@@ -44,6 +47,7 @@ async def test_sign_in_add_a_tenant_see_its_key_explore_a_table_sign_out(enter: 
     await form.get_by_label("From", exact=True).fill("2014-01-01")
     await form.get_by_label("To", exact=True).fill("2014-12-31")
     await form.get_by_role("button", name="Explore").click()
+    await expect(page.get_by_role("main")).to_contain_text("views in 12 months")
     rows = page.get_by_role("row")
     await expect(rows).to_have_count(1 + 12)
     await expect(rows.nth(1)).to_contain_text("2014-01")

@@ -1,4 +1,4 @@
-"""Traffic: a tenant's requests, for as long as somebody watches."""
+"""Traffic: a tenant's requests, one or many."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ async def traffic(gateway: Process, key: str, pause: float = 0.0) -> AsyncIterat
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
+
+
+async def answers(url: str, key: str) -> None:
+    """Waits until a new key opens this: gateways look for what changed once a second."""
+    async with asyncio.timeout(10), httpx.AsyncClient(headers={"X-API-Key": key}, trust_env=False) as client:
+        while (answer := await client.get(url)).status_code == 401:
+            await asyncio.sleep(0.2)  # an address that tries too many unknown keys is refused
+    assert answer.status_code == 200, answer.text
