@@ -97,9 +97,8 @@ def on_a_terminal(*words: str, **settings: str) -> Iterator[Terminal]:
 
 def test_once_prints_one_frame_and_ends(stage: Stage) -> None:
     gateway = stage.gateways[0]
-    until(
-        lambda: " 3 requests, 2 from the cache, 1 call, 2 saved" in command("top", "--once", **asking(gateway)).out
-    )
+    told = (" 3 requests, 2 from the cache, 1 call, 2 saved", "reports", "1 process ")
+    until(lambda: all(map(command("top", "--once", **asking(gateway)).out.__contains__, told)))
     done = command("top", "--once", **asking(gateway))
     assert (done.code, done.err) == (0, "")
     assert "\x1b" not in done.out
