@@ -1,0 +1,276 @@
+"""Replay: a day's requests, in compressed time, to several lanes at once; each answer judged as it arrives.
+
+A lane is one contender with some replicas behind a round-robin: request *i* goes to replica *i* mod *n*. Every
+lane gets the same requests at the same moments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import msgspec
+
+from benchmarks.shield.model import meaning
+from benchmarks.shield.traffic import BOUNDS, DAY, Request, Tenant
+
+SLOW = 30.0
+"""Seconds of the day: who waits for longer would not have by the gateway's defaults, but had a 503."""
+PATIENCE = 10.0
+"""Wall seconds after which a client gives up."""
+GRAIN = 0.5
+"""Wall seconds by which an answer may be older than its bound: nginx counts whole seconds."""
+YIELD_EVERY = 16
+
+
+class Said(msgspec.Struct):
+    """What the origin writes into an answer."""
+
+    made: float
+    asked: str
+    as_: str = msgspec.field(name="as")
+
+
+@dataclass
+class Tally:
+    """What came of a lane's requests. ``hits`` were made before they were asked for; ``wrong`` answer another
+    question or were fetched with another credential; ``slow`` took longer than ``SLOW``; ``stale`` were older than
+    their bound, ``oldest`` by how many wall seconds."""
+
+    requests: int = 0
+    hits: int = 0
+    slow: int = 0
+    stale: int = 0
+    oldest: float = 0.0
+    wrong: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One contender with its replicas' ports, and each tenant's key."""
+
+    contender: str
+    ports: Sequence[int]
+    keys: Sequence[str]
+
+    @property
+    def replicas(self) -> int:
+        return len(self.ports)
+
+
+@dataclass
+class Exchange:
+    """One request under way."""
+
+    head: bytes
+    meaning: str
+    username: str
+    bound: float
+    slow: float
+    tally: Tally
+    over: Callable[[Exchange], bool]
+    """Takes it off what is under way; False where it was off already."""
+    sent: float = 0.0
+    client: Client | None = None
+    retried: bool = False
+
+    __hash__ = object.__hash__
+
+    def answered(self, status: int, body: bytes) -> None:
+        """Judges the answer."""
+        if not self.over(self):
+            return
+        if status != 200:
+            self.tally.errors[str(status)] += 1
+            return
+        said = msgspec.json.decode(body, type=Said)
+        now = time.monotonic()
+        age = now - said.made - self.bound
+        self.tally.slow += now - self.sent > self.slow
+        self.tally.hits += said.made < self.sent
+        self.tally.wrong += meaning(said.asked) != self.meaning or said.as_ != self.username
+        if age > GRAIN:
+            self.tally.stale += 1
+            self.tally.oldest = max(self.tally.oldest, age)
+
+    def failed(self, why: str) -> None:
+        """There is no answer."""
+        if self.over(self):
+            self.tally.errors[why] += 1
+
+
+class Client(asyncio.Protocol):
+    """A keep-alive connection to a replica, for one exchange after another."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._exchange: Exchange | None = None
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def ask(self, exchange: Exchange) -> None:
+        self._exchange, exchange.client = exchange, self
+        self._transport.write(exchange.head)
+
+    def abort(self) -> None:
+        """Forgets the exchange."""
+        self._exchange = None
+        self._transport.abort()
+
+    @property
+    def closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, blank, body = self._buffer.partition(b"\r\n\r\n")
+        if not blank or self._exchange is None:
+            return
+        first, *lines = head.split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        if len(body) < int(headers[b"content-length"]):
+            return
+        exchange, self._exchange, self._buffer = self._exchange, None, b""
+        if headers.get(b"connection", b"").lower() == b"close":
+            self._transport.close()
+        else:
+            self._pool.back(self)
+        exchange.answered(int(first.split()[1]), body)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
+        if self._buffer or exchange.retried:
+            exchange.failed("reset")
+        else:  # it was closed just as it was used again, which every client tries once more
+            exchange.retried = True
+            self._pool.ask(exchange)
+
+
+class Pool:
+    """The connections to one replica."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[Client] = []
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def ask(self, exchange: Exchange) -> None:
+        while self._idle:
+            client = self._idle.pop()
+            if not client.closing:
+                client.ask(exchange)
+                return
+        task = asyncio.create_task(self._open(exchange))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    def back(self, client: Client) -> None:
+        """Its exchange is over."""
+        self._idle.append(client)
+
+    def close(self) -> None:
+        for client in self._idle:
+            client.abort()
+
+    async def _open(self, exchange: Exchange) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", self._port)
+        except OSError:
+            exchange.failed("connect")
+        else:
+            client.ask(exchange)
+
+
+class Replay:
+    """A day of so many ``seconds`` on its way to all lanes. ``told`` hears which tenths of it are over."""
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        tenants: Sequence[Tenant],
+        lanes: Sequence[Lane],
+        factor: float,
+        seconds: float = DAY,
+        told: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        self._requests = requests
+        self._usernames = [tenant.usernames for tenant in tenants]
+        self._lanes = lanes
+        self._pools = [[Pool(port) for port in lane.ports] for lane in lanes]
+        self._factor = factor
+        self._seconds = seconds
+        self._told = told
+        self._under_way: dict[Exchange, None] = {}
+        self._landed = asyncio.Event()
+        self.tallies = [Tally() for _ in lanes]
+        self.begun = 0.0
+        """When the day began, on the monotonic clock."""
+        self.late = 0.0
+        """Wall seconds by which the latest request was late."""
+
+    async def run(self) -> None:
+        """Replays the whole day; returns when every request has its answer or was given up."""
+        giving_up = asyncio.create_task(self._give_up())
+        try:
+            await self._send()
+            while self._under_way:
+                self._landed.clear()
+                await self._landed.wait()
+        finally:
+            giving_up.cancel()
+            for pools in self._pools:
+                for pool in pools:
+                    pool.close()
+
+    async def _send(self) -> None:
+        self.begun = time.monotonic()
+        tenth = 1
+        for number, request in enumerate(self._requests):
+            due = self.begun + request.at / self._factor
+            early = due - time.monotonic()
+            if early > 0 or number % YIELD_EVERY == 0:
+                await asyncio.sleep(max(0.0, early))
+            self.late = max(self.late, time.monotonic() - due)
+            for lane, pools, tally in zip(self._lanes, self._pools, self.tallies, strict=True):
+                tally.requests += 1
+                pools[number % lane.replicas].ask(self._exchange(request, lane, tally))
+            if request.at >= tenth * self._seconds / 10:
+                self._told(tenth / 10)
+                tenth += 1
+        self._told(1.0)
+        await asyncio.sleep(max(0.0, self.begun + self._seconds / self._factor - time.monotonic()))
+
+    def _exchange(self, request: Request, lane: Lane, tally: Tally) -> Exchange:
+        key = lane.keys[request.tenant]
+        head = f"GET {request.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n\r\n".encode()
+        username = self._usernames[request.tenant].get(request.target.split("/", 2)[1], "")
+        bound = BOUNDS[request.kind] / self._factor
+        slow = SLOW / self._factor
+        exchange = Exchange(
+            head, meaning(request.target), username, bound, slow, tally, self._over, time.monotonic()
+        )
+        self._under_way[exchange] = None
+        return exchange
+
+    def _over(self, exchange: Exchange) -> bool:
+        self._landed.set()
+        return self._under_way.pop(exchange, False) is None
+
+    async def _give_up(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            late = time.monotonic() - PATIENCE
+            for exchange in [each for each in self._under_way if each.sent < late]:
+                exchange.failed("timeout")
+                if exchange.client is not None:
+                    exchange.client.abort()
