@@ -12,7 +12,6 @@ import argparse
 import math
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from benchmarks.shield.lanes import START, Stand
+from benchmarks.shield.lanes import CONTENDERS, Stand, missing
 from benchmarks.shield.model import calls
 from benchmarks.shield.origin import origin
 from benchmarks.shield.replay import Replay
@@ -44,8 +43,6 @@ RELOADS = (60, 120, 300)
 SMOKE = (10 * 3_600.0, 10 * 3_600.0 + 480.0)
 SMOKE_FACTOR = 80.0
 """Eight minutes of the day in six seconds; nothing expires in that time."""
-NEEDS = {"gateway": "redis-server", "gateway-unpaced": "redis-server", "nginx": "nginx", "varnish": "varnishd"}
-"""By contender, the program without which it is skipped."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,14 @@ def replayed(variant: str, day: Day, plan: Plan) -> Replayed:
         before = _processors()
         uvloop.run(replay.run())
         after = _processors()
-        called = source.calls()
+        called = [[at - replay.begun for at in moments if at > replay.begun] for moments in source.calls()]
     outcomes = [
         Outcome(
             lane.contender,
             lane.replicas,
             tally.requests,
             len(moments),
-            max(Counter(int((at - replay.begun) * plan.factor) for at in moments).values(), default=0),
+            max(Counter(int(at * plan.factor) for at in moments).values(), default=0),
             tally.hits,
             tally.slow,
             tally.stale,
@@ -138,7 +135,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=_at_least_one, default=3, help="how many days, from seed 1 on")
     parser.add_argument("--factor", type=float, default=FACTOR, help="by what the day's clock is divided")
     parser.add_argument("--requests", type=_at_least_one, default=Day.requests, help="in a day")
-    parser.add_argument("--contenders", type=_names, default=list(START), help=f"of {','.join(START)}")
+    parser.add_argument("--contenders", type=_names, default=list(CONTENDERS), help=f"of {','.join(CONTENDERS)}")
     parser.add_argument("--replicas", type=_numbers, default=[1, 4], help="how many of each, comma-separated")
     parser.add_argument("--short", action="store_true", help="one seed, and no variants: some ten minutes")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, which only show that it runs")
@@ -165,7 +162,7 @@ def _numbers(words: str) -> list[int]:
 
 def _names(words: str) -> list[str]:
     names = words.split(",")
-    if not set(names) <= set(START):
+    if not set(names) <= set(CONTENDERS):
         raise ValueError
     return names
 
@@ -176,9 +173,9 @@ def _progress(share: float) -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     given = _arguments(words)
-    skipped = [name for name in given.contenders if (needed := NEEDS.get(name)) and shutil.which(needed) is None]
+    skipped = [name for name in given.contenders if missing(name)]
     for name in skipped:
-        print(f"{name} is skipped: there is no {NEEDS[name]} on the PATH", file=sys.stderr)
+        print(f"{name} is skipped: {missing(name)}", file=sys.stderr)
     plan = planned(given, [name for name in given.contenders if name not in skipped])
     ends = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
     print(

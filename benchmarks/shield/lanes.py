@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.nginx import Nginx
+from benchmarks.contenders.setup import Holder, Lifetimes, Setup
+from benchmarks.contenders.varnish import Varnish
 from benchmarks.shield.replay import Lane
 from benchmarks.shield.traffic import BOUNDS, Kind, Tenant
-from gateway.settings import Settings
+from gateway.settings import load_settings
 from gateway.tenants.opening import open_registry
 from gateway.tenants.tenant import Pair
 from tests.integration.stage import await_answer, spawned
-from tests.redis_server import RedisServer, free_port, redis_server
+from tests.redis_server import BINARY, HINT, RedisServer, free_port, redis_server
 
+PEERS: dict[str, Contender] = {"nginx": Nginx(sorts=True), "varnish": Varnish()}
+CONTENDERS = ("gateway", "gateway-unpaced", *PEERS)
+LIFETIMES = Lifetimes(BOUNDS[Kind.CLOSED], BOUNDS[Kind.OPEN], BOUNDS[Kind.TOTALS], grace=BOUNDS[Kind.OPEN])
 CALLER_SECONDS = 3.0
 """How long a caller of the gateway waits, on the wall's clock. Compressed like the rest it would be less than this
 machine's own hiccups, which nobody compresses; who waits for longer than ``SLOW`` is counted for all alike."""
 
 
-def password(username: str) -> str:
-    """Of a username at the origin, which takes any."""
-    return f"of-{username}"
+def missing(contender: str) -> str:
+    """What a contender lacks on this machine, or nothing."""
+    return PEERS[contender].missing() if contender in PEERS else "" if BINARY else HINT
 
 
 @dataclass
@@ -38,16 +43,24 @@ class Stand:
     stack: ExitStack
 
     def __post_init__(self) -> None:
-        self.redis: RedisServer = self.stack.enter_context(redis_server())
-        self._encryption_key = Fernet.generate_key().decode()
-        self._registry = str(self.folder / "tenants.toml")
-        self.keys = self._registered()
+        self._redis: RedisServer = self.stack.enter_context(redis_server())
+        self._holders = self._registered()
 
     def lane(self, contender: str, replicas: int, upstream: int) -> Lane:
         """Starts a contender's replicas, each of which asks that port of the origin."""
-        return Lane(contender, START[contender](self, replicas, upstream), self.keys)
+        if contender in PEERS:
+            ports = [self._peer(PEERS[contender], upstream) for _ in range(replicas)]
+        else:
+            budget = "unlimited" if contender == "gateway-unpaced" else f"{self.factor:g}/s"
+            ports = self._gateways(replicas, upstream, budget)
+        return Lane(contender, ports, [holder.key for holder in self._holders])
 
-    def gateways(self, replicas: int, upstream: int, budget: str) -> list[int]:
+    def _peer(self, peer: Contender, upstream: int) -> int:
+        lifetimes = LIFETIMES.divided(self.factor)
+        setup = Setup(self.folder, upstream, self._holders, lifetimes=lifetimes)
+        return self.stack.enter_context(peer.started(setup)).port
+
+    def _gateways(self, replicas: int, upstream: int, budget: str) -> list[int]:
         """Gateways of one fleet. Jitter is off, so that the bound is the same for all contenders; everything else
         is the default, divided where it is a time of the day."""
         scaled = {
@@ -63,10 +76,9 @@ class Stand:
             "caller_timeout": CALLER_SECONDS,
             "budget": budget,
             "upstream": f"http://127.0.0.1:{upstream}",
-            "redis_url": self.redis.url,
+            "redis_url": self._redis.url,
             "redis_prefix": f"lane{upstream}",
             "registry": self._registry,
-            "encryption_keys": self._encryption_key,
             "log_level": "warning",
             "drain_seconds": 0,
         }
@@ -81,18 +93,17 @@ class Stand:
             await_answer(f"{process.url}/-/health/ready", process)
         return [process.port for process in started]
 
-    def _registered(self) -> list[str]:
-        registry = open_registry(Settings(registry=self._registry, encryption_keys=self._encryption_key))
-        keys = []
+    @property
+    def _registry(self) -> Path:
+        return self.folder / "tenants.toml"
+
+    def _registered(self) -> list[Holder]:
+        registry = open_registry(load_settings(registry=str(self._registry)))
+        holders = []
         for tenant in self.tenants:
-            registry.add(tenant.name, tenant.name)
-            for institution, username in tenant.usernames.items():
-                registry.add(tenant.name, None, Pair(institution, username, password(username)))
-            keys.append(registry.add_key(tenant.name))
-        return keys
-
-
-START: dict[str, Callable[[Stand, int, int], list[int]]] = {
-    "gateway": lambda stand, replicas, upstream: stand.gateways(replicas, upstream, f"{stand.factor:g}/s"),
-    "gateway-unpaced": lambda stand, replicas, upstream: stand.gateways(replicas, upstream, "unlimited"),
-}
+            registry.create(tenant.name)
+            pairs = [Pair(place, username, f"of-{username}") for place, username in tenant.usernames.items()]
+            for pair in pairs:
+                registry.put_credential(tenant.name, pair)
+            holders.append(Holder(tenant.name, registry.add_key(tenant.name), pairs))
+        return holders
