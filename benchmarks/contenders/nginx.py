@@ -76,11 +76,11 @@ class Nginx:
                 "keys": _lines(f'"{holder.key}" "{holder.name}";' for holder in setup.holders),
                 "credentials": _lines(_credentials(setup.holders)),
                 "closed_dates": settled(setup.today),
-                "closed": setup.lifetimes.closed,
-                "open": setup.lifetimes.open,
-                "totals": setup.lifetimes.totals,
-                "error": setup.lifetimes.error,
-                "forbidden": setup.lifetimes.forbidden,
+                "closed": whole(setup.lifetimes.closed),
+                "open": whole(setup.lifetimes.open),
+                "totals": whole(setup.lifetimes.totals),
+                "error": whole(setup.lifetimes.error),
+                "forbidden": whole(setup.lifetimes.forbidden),
                 "modules": f"load_module {_njs()};" if self.sorts else "",
                 "sorting": f'js_path "{FOLDER}"; js_import http from nginx.js; js_set $sorted http.sorted;'
                 if self.sorts
@@ -88,6 +88,11 @@ class Nginx:
                 "arguments": "$sorted" if self.sorts else "$args",
             },
         )
+
+
+def whole(seconds: float) -> int:
+    """The whole seconds that are nearest on average: nginx keeps for up to a second longer than it is told."""
+    return max(1, round(seconds - 0.5))
 
 
 def basic(pair: Pair) -> str:

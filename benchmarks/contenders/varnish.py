@@ -16,9 +16,6 @@ from benchmarks.contenders.setup import Holder, Setup
 from benchmarks.contenders.template import filled, settled
 from tests.redis_server import free_port
 
-GRACE = 900
-"""Seconds for which an answer serves while it is refreshed: Varnish has one for all."""
-
 
 @dataclass(frozen=True, slots=True)
 class Varnish:
@@ -72,7 +69,7 @@ def configuration(setup: Setup) -> str:
             "totals": setup.lifetimes.totals,
             "error": setup.lifetimes.error,
             "forbidden": setup.lifetimes.forbidden,
-            "grace": GRACE,
+            "grace": setup.lifetimes.grace,
         },
     )
 

@@ -20,7 +20,7 @@ from benchmarks.shield.traffic import BOUNDS, DAY, Kind, Request, Tenant
 
 SLOW = 30.0
 """Seconds of the day: who waits for longer would not have by the gateway's defaults, but had a 503."""
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Wall seconds after which a client gives up."""
 GRAIN = 0.5
 """Wall seconds by which an answer may be older than its bound: nginx counts whole seconds."""

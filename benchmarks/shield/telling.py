@@ -23,6 +23,7 @@ HEADS = (
     "upstream calls",
     "worst second",
     "stale served",
+    "oldest",
     "over 30 s",
     "errors seen",
     "from cache",
@@ -68,7 +69,8 @@ def _introduction(result: Shielding) -> Iterator[str]:
         "*Worst second*: the most calls in a second of the day. *Over 30 s*: answers that took longer than that "
         f"of the day. On the wall's clock these are {second} and {slow}, so that the machine's own hiccups count "
         "in both. *Stale served*: older than the bound by more than half a second of the wall's clock, "
-        f"{grain} of the day: nginx counts whole seconds, and was given those whose average is nearest the bound. "
+        f"{grain} of the day: nginx counts whole seconds, and was given those whose average is nearest the bound; "
+        "*oldest*: by how much at most. "
         "*From cache*: made before it was asked for. nginx and Varnish sort parameters, know closed windows by a "
         "regular expression, keep credentials apart, collapse misses, and serve stale while they refresh."
     )
@@ -96,6 +98,7 @@ def _cells_of(row: Row) -> tuple[str, ...]:
         _told(row.calls),
         _told(row.worst_second),
         _told(row.stale),
+        f"{row.oldest:.0f} min" if row.oldest else "",
         _told(row.slow),
         _told(row.errors),
         f"{row.hit_share:.1%}",

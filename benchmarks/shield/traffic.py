@@ -120,7 +120,7 @@ class Page(NamedTuple):
 class _Scenario:
     def __init__(self, day: Day) -> None:
         self._day = day
-        self._dice = random.Random(day.seed)  # noqa: S311 (reproducible, not secret)
+        self._dice = random.Random(day.seed)
         self._tenants = tenants()
         self._institution = _Zipf(len(INSTITUTIONS), ZIPF)
         self._item = _Zipf(ITEMS, ZIPF)
