@@ -1,0 +1,198 @@
+"""The shielding day is what it says, and the replay counts right; how long anything takes is nobody's affair here."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, date, datetime, time
+from itertools import groupby
+
+import msgspec
+import pytest
+
+from benchmarks.contenders.template import settled
+from benchmarks.shield.model import calls, meaning, spelling
+from benchmarks.shield.result import Outcome, Reload, Replayed, Shielding, rows
+from benchmarks.shield.telling import markdown, text
+from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, requests, tenants
+from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.lifetimes import rule_of
+from gateway.catalogue.query import Query
+from tests.benchmarks.test_smoke import run
+from tests.redis_server import RedisServer
+
+DAY = Day(1, date(2026, 11, 25), 20_000)
+ASKED = requests(DAY)
+DATES = [date(2026, 1, 1), date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4), date(2028, 2, 29), DAY.today]
+
+
+def query_of(target: str) -> Query:
+    path, _, query = target.partition("?")
+    return recognise(path.encode(), query.encode())
+
+
+# The day
+
+
+def test_a_seed_makes_one_day_and_another_seed_another() -> None:
+    assert requests(DAY) == ASKED
+    assert requests(Day(2, DAY.today, 20_000)) != ASKED
+    assert len(ASKED) == 20_000
+    assert sorted(ASKED) == ASKED
+    assert 0 <= ASKED[0].at <= ASKED[-1].at < 86_400
+
+
+def test_a_part_of_a_day_is_cut_out_of_it() -> None:
+    part = requests(Day(1, DAY.today, 20_000, begin=36_000, end=39_600))
+    assert [request[1:] for request in part] == [r[1:] for r in ASKED if 36_000 <= r.at < 39_600]
+    assert 0 <= part[0].at <= part[-1].at < 3_600
+
+
+def test_at_most_a_tenth_is_permuted_and_at_most_a_fifth_rests_on_the_default_window() -> None:
+    plain = {request.target for request in requests(Day(1, DAY.today, 20_000, respelt=False))}
+    counted = Counter(
+        "permuted" if request.target.replace("&count=10", "") not in plain else "plain" for request in ASKED
+    )
+    assert 0 < counted["permuted"] <= 0.1 * len(ASKED)
+    default = sum(query_of(request.target).rests_on_today for request in ASKED)
+    assert 0 < default <= 0.2 * len(ASKED)
+
+
+def test_every_kind_of_tenant_asks_and_every_query_is_known() -> None:
+    asking = {tenants()[request.tenant].name for request in ASKED}
+    assert {"consortium", "portal"} < asking
+    assert len(asking) > len(INSTITUTIONS)
+    for request in set(ASKED):
+        query = query_of(request.target)
+        assert query.family != "unknown"
+        assert not query.protected or query.institution in tenants()[request.tenant].usernames
+
+
+def test_some_questions_are_asked_by_dozens_within_seconds() -> None:
+    by_minute = Counter((int(request.at // 60), meaning(request.target)) for request in ASKED)
+    assert by_minute.most_common(1)[0][1] >= 30
+
+
+@pytest.mark.parametrize("today", DATES, ids=str)
+def test_kinds_are_what_the_gateway_and_the_peers_take_them_for(today: date) -> None:
+    closed_dates = re.compile(rf"[?&]end_date=(?:{settled(today)})(?:&|$)")
+    midnight = datetime.combine(today, time(), UTC).timestamp()
+    for request in {r.target: r for r in requests(Day(1, today, 5_000))}.values():
+        assert rule_of(query_of(request.target), midnight) == request.kind
+        assert rule_of(query_of(request.target), midnight + 86_399) == request.kind
+        assert bool(closed_dates.search(request.target)) == (request.kind is Kind.CLOSED)
+
+
+def test_a_day_can_do_without_closed_windows_and_without_other_spellings() -> None:
+    opened = requests(Day(1, DAY.today, 20_000, closed=False))
+    assert len(opened) == len(ASKED)
+    assert Kind.CLOSED in {request.kind for request in ASKED}
+    assert {request.kind for request in opened} == {Kind.OPEN, Kind.TOTALS}
+    plain = {request.target for request in requests(Day(1, DAY.today, 20_000, respelt=False))}
+    assert len(plain) == len({meaning(target) for target in plain})
+    assert len({request.target for request in ASKED}) > len({meaning(request.target) for request in ASKED})
+
+
+# The model
+
+
+def test_meanings_and_spellings() -> None:
+    assert spelling("/a?c=1&b=2") == spelling("/a?b=2&c=1") == "/a?b=2&c=1"
+    assert meaning("/a?count=10&b=2") == meaning("/a?b=2")
+    assert meaning("/a?count=100") != meaning("/a")
+    assert meaning("/a") != meaning("/b")
+
+
+def test_meanings_are_the_gateways() -> None:
+    ours: dict[bytes, set[str]] = {}
+    for request in ASKED:
+        ours.setdefault(query_of(request.target).canonical, set()).add(meaning(request.target))
+    assert all(len(meanings) == 1 for meanings in ours.values())
+    assert len(ours) == len({meaning(request.target) for request in ASKED})
+
+
+def test_an_ideal_cache_calls_once_in_a_lifetime_for_each_credential() -> None:
+    askers = [Tenant("one", {"x": "one"}), Tenant("other", {"x": "other"}), Tenant("same", {"x": "one"})]
+
+    def asked(*moments: tuple[float, int]) -> list[Request]:
+        return [Request(at, tenant, "/x/total/views/article/1", Kind.TOTALS) for at, tenant in moments]
+
+    assert calls(asked((0, 0), (599, 0), (600, 0)), askers, 1) == 2
+    assert calls(asked((0, 0), (1, 1), (2, 2)), askers, 1) == 2
+    assert calls(asked((0, 0), (1, 0), (2, 0), (3, 0)), askers, 2) == 2
+
+
+# The tables
+
+
+def outcome(contender: str, replicas: int, called: int, **more: int) -> Outcome:
+    counts = {"worst_second": 2, "hits": 80, "slow": 0, "stale": 0, "oldest": 0.0, "wrong": 0, **more}
+    return msgspec.convert(
+        {"contender": contender, "replicas": replicas, "requests": 100, "calls": called, "errors": {}, **counts},
+        Outcome,
+    )
+
+
+def replayed(seed: int, *outcomes: Outcome, idle: float = 0.5) -> Replayed:
+    return Replayed(seed, "day", list(outcomes), {"1": 9, "4": 30}, idle, 0.0)
+
+
+def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
+    days = [
+        replayed(seed, outcome("gateway", 4, 10 * seed), outcome("nginx", 4, 60), outcome("varnish", 4, 50))
+        for seed in (1, 2, 3)
+    ]
+    gateway, nginx, varnish = rows(days)
+    assert gateway.calls == (20, 10, 30)
+    assert (gateway.ratio, nginx.ratio, varnish.ratio) == (0.4, 1.2, 1.0)
+    assert gateway.hit_share == 0.8
+    (alone,) = rows([replayed(1, outcome("gateway", 4, 10))])
+    assert alone.ratio is None
+
+
+def test_the_tables_tell_what_was_counted_and_what_voids_it() -> None:
+    days = [replayed(1, outcome("gateway", 1, 1_234), outcome("nginx", 1, 2_468))]
+    assert "1,234" in text(days)
+    assert "0.50" in text(days)
+    assert "void" not in text(days)
+    bad = [replayed(1, outcome("gateway", 1, 1_234, wrong=3), idle=0.01)]
+    assert "3 answers were of another question or another credential: this run is void." in text(bad)
+    assert "1% of its processors' time was idle" in text(bad)
+    result = Shielding("c", "d", {}, 171, 100, {"open": 900.0}, ["varnish"], bad, 4, [Reload(60, 1, 3)])
+    page = markdown(msgspec.json.decode(msgspec.json.encode(result), type=Shielding))
+    assert "| gateway | 1 | 1,234 |" in page
+    assert "open 15 min" in page
+    assert "skipped: varnish" in page
+    assert "void" in page
+
+
+# The replay
+
+
+@pytest.mark.serial
+def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: object) -> None:
+    """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
+    told = f"{tmp_path}/result.json"
+    lanes = ("--contenders", "gateway-unpaced,nginx,varnish", "--replicas", "1,2")
+    table = run("shielding", "--smoke", *lanes, "--json", told)
+    with open(told, "rb") as file:  # noqa: PTH123
+        result = msgspec.json.decode(file.read(), type=Shielding)
+    (day,) = result.days
+    asked = requests(Day(day.seed, datetime.now(UTC).date(), result.requests, begin=36_000, end=36_240))
+    assert len(asked) > 100
+    lanes_told = [(each.contender, each.replicas) for each in day.outcomes]
+    assert [lane for lane, _ in groupby(lanes_told)] == lanes_told
+    for each in day.outcomes:
+        if each.contender == "gateway-unpaced":
+            expected = calls(asked, tenants(), 1)
+        else:
+            expected = calls(asked, tenants(), each.replicas, spelling)
+        assert each.calls == expected, each
+        assert (each.requests, each.wrong, each.errors) == (len(asked), 0, {})
+        assert each.hits <= each.requests - each.calls
+    assert {each.contender for each in day.outcomes} | set(result.skipped) == {
+        "gateway-unpaced",
+        "nginx",
+        "varnish",
+    }
+    assert "gateway, budget unlimited" in table
