@@ -1,0 +1,139 @@
+"""Load: as much as a contender takes (wrk), a steady rate of it (h2load), and each target once.
+
+wrk asks again as soon as it is answered, which tells what a contender can do and nothing about how soon it answers:
+that is for a rate below it, and h2load keeps one. Its connections begin one after another and its period is no
+whole number of milliseconds, so that requests do not come in bursts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contenders.contender import lacking
+from benchmarks.machine import Watch
+from tests.integration.load import Connection
+
+CONNECTIONS = 32
+SCRIPT = Path(__file__).parent / "load.lua"
+PER_CLIENT = 97.0
+"""Requests a second of one of h2load's clients, at most: it looks at its clock a hundred times a second."""
+RAMP_SECONDS = 0.5
+
+
+class LoadFailed(Exception):
+    """Not every answer was a 200, or the generator itself did not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a generator found. Times in microseconds; ``idle`` is its core's unused share."""
+
+    per_second: float
+    p50: float
+    p99: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks for what: the address, the key, and the targets, one after another, over and over."""
+
+    port: int
+    key: str
+    targets: Sequence[str]
+    core: int | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def lacks() -> str:
+    """What is missing for making load."""
+    return lacking("wrk", "wrk") or lacking("h2load", "nghttp2-client")
+
+
+def saturating(client: Client, seconds: float, connections: int = CONNECTIONS) -> Load:
+    """As many requests as are answered, from one thread. Raises LoadFailed."""
+    with tempfile.TemporaryDirectory() as folder, Watch(client.core) as watch:
+        words = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "10s"]
+        words += ["-H", f"X-API-Key: {client.key}", "-s", str(SCRIPT), client.url]
+        said = _run([*words, "--", str(_file(folder, client.targets))])
+    found = json.loads(said.partition("RESULT ")[2].splitlines()[0])
+    if found["refused"] or found["broken"]:
+        raise LoadFailed(f"{found['refused']} answers were no 200, {found['broken']} requests failed")
+    return Load(found["requests"] / found["microseconds"] * 1e6, found["p50"], found["p99"], watch.idle)
+
+
+def steady(client: Client, rate: float, seconds: float) -> Load:
+    """``rate`` requests a second. Raises LoadFailed."""
+    clients = max(1, math.ceil(rate / PER_CLIENT))
+    each = max(1, round(rate * (seconds + RAMP_SECONDS) / clients))
+    with tempfile.TemporaryDirectory() as folder, Watch(client.core) as watch:
+        log = Path(folder) / "log"
+        words = ["h2load", "--h1", "-t1", "-m1", f"-c{clients}", f"-n{clients * each}", "-r1", "--rate-period=1ms"]
+        words += [f"--rps={rate / clients:.3f}", "-H", f"X-API-Key: {client.key}", "-B", client.url]
+        _run([*words, "-i", str(_file(folder, client.targets)), f"--log-file={log}"])
+        rows = [[int(each) for each in line.split()[:3]] for line in log.read_text().splitlines()]
+    if wrong := [row for row in rows if row[1] != 200]:
+        raise LoadFailed(f"{len(wrong)} answers were no 200")
+    return _of_log(rows, clients, watch.idle)
+
+
+def _of_log(rows: list[list[int]], clients: int, idle: float) -> Load:
+    """Without the beginning, when not all clients ask yet, and the end, when some have done."""
+    begun, ended = min(row[0] for row in rows), max(row[0] for row in rows)
+    ramp = clients * 1_000 + 100_000
+    within = [row for row in rows if begun + ramp <= row[0] <= ended - ramp] or rows
+    times = sorted(row[2] for row in within)
+    lasted = max(row[0] for row in within) - min(row[0] for row in within)
+    rate = len(within) / max(1, lasted) * 1e6
+    return Load(rate, quantile(times, 0.5), quantile(times, 0.99), idle)
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    """The least of them that this share does not exceed."""
+    return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+
+
+async def each_once(client: Client, connections: int = 16) -> Counter[int]:
+    """Asks for each target once; the answers' statuses."""
+    waiting = list(reversed(client.targets))
+    statuses: Counter[int] = Counter()
+
+    async def ask() -> None:
+        connection = Connection(client.port, client.key)
+        while waiting:
+            statuses[(await connection.get(waiting.pop())).status] += 1
+        connection.close()
+
+    await asyncio.gather(*(ask() for _ in range(connections)))
+    return statuses
+
+
+def fill(client: Client) -> None:
+    """Each target once, so that the next time is a hit. Raises LoadFailed where an answer is no 200."""
+    statuses = asyncio.run(each_once(client))
+    if set(statuses) != {200}:
+        raise LoadFailed(f"answers were {dict(statuses)}")
+
+
+def _file(folder: str, targets: Sequence[str]) -> Path:
+    path = Path(folder) / "targets"
+    path.write_text("\n".join(targets) + "\n")
+    return path
+
+
+def _run(words: Sequence[str]) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoadFailed(f"{words[0]} ended with {done.returncode}: {done.stderr or done.stdout}")
+    return done.stdout

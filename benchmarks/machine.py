@@ -1,0 +1,106 @@
+"""Machine: what a run ran on, and how its cores were used; what is asked of /proc wants Linux."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+
+from benchmarks.contenders.contender import located
+
+PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "httpx2", "redis", "hiredis", "granian")
+PROGRAMS = {"redis-server": "--version", "wrk": "-v", "h2load": "--version"}
+
+
+def facts() -> dict[str, str]:
+    """The machine and what is installed, by name."""
+    told = {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+    for package in PACKAGES:
+        try:
+            told[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return told | {name: _said(name, flag) for name, flag in PROGRAMS.items() if located(name)}
+
+
+def cores() -> tuple[int | None, int | None]:
+    """The contender's core, and the one for all else; none where there is no pinning, or only one core."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None, None
+    allowed = sorted(os.sched_getaffinity(0))
+    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
+
+
+@contextmanager
+def kept_to(core: int | None) -> Iterator[None]:
+    """This process, and what it starts, on that core for as long as the block lasts."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def raise_open_files() -> int:
+    """Lets this process and those it starts open as many files as they may; how many that is."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Watch:
+    """How long a core had nothing to do while the block lasted, as a share; of all cores where it is None."""
+
+    idle: float = 0.0
+
+    def __init__(self, core: int | None) -> None:
+        self._line = "cpu " if core is None else f"cpu{core} "
+
+    def __enter__(self) -> Watch:
+        self._before = self._times()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        spent = [after - before for before, after in zip(self._before, self._times(), strict=True)]
+        # proc(5): user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
+        self.idle = (spent[3] + spent[4]) / max(1, sum(spent))
+
+    def _times(self) -> list[int]:
+        lines = Path("/proc/stat").read_text().splitlines()
+        line = next(each for each in lines if each.startswith(self._line))
+        return [int(each) for each in line.split()[1:9]]
+
+
+def _processor() -> str:
+    named = [line for line in _cpuinfo() if line.startswith("model name")]
+    return named[0].partition(":")[2].strip() if named else platform.processor()
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _said(program: str, flag: str) -> str:
+    """The first line of what a program says of its version."""
+    done = subprocess.run([str(located(program)), flag], capture_output=True, text=True, check=False)
+    words = (done.stdout or done.stderr).splitlines()[0].split()
+    numbers = [word.removeprefix("v=") for word in words if word.removeprefix("v=")[:1].isdigit()]
+    return next(iter(numbers), " ".join(words))
