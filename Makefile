@@ -10,7 +10,7 @@ ENGINE ?= docker
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check audit format bench bench-registry reference scale simulate drill soak screenshots image chart
+.PHONY: help demo test check audit format bench bench-registry reference scale shielding simulate drill soak screenshots image chart
 .PHONY: lock clean
 
 help:  ## what can be made
@@ -56,6 +56,9 @@ scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream cal
 
 simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and budget (ARGS="--budgets 2,10")
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
+
+shielding: .venv/dev  ## upstream calls of a day of dashboards: gateway, nginx, Varnish (ARGS=--short: ten minutes)
+	$(BIN)/python -m benchmarks.shielding $(ARGS)
 
 bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python benchmarks/hotpath.py $(ARGS)

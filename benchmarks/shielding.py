@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -22,16 +20,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import uvloop
 
+from benchmarks.machine import Watch, facts
+from benchmarks.results import Results, as_text, cells, ratio_cells
 from benchmarks.shield.lanes import CONTENDERS, Stand
 from benchmarks.shield.model import calls
 from benchmarks.shield.origin import origin
-from benchmarks.shield.replay import Replay
-from benchmarks.shield.result import Outcome, Reload, Replayed, Shielding, of_variant
-from benchmarks.shield.telling import DAYS, text
-from benchmarks.shield.traffic import BOUNDS, Day, requests, tenants
+from benchmarks.shield.replay import Lane, Replay, Tally
+from benchmarks.shield.tables import VARIANTS, Outcome, Replayed, ratios, reload_table, tables
+from benchmarks.shield.traffic import Day, requests, tenants
 
 FACTOR = 171.0
 """Then lifetimes of 10 and 15 minutes are 3.5 and 5.3 s, close to what whole seconds can say: what nginx is to
@@ -39,7 +37,7 @@ keep for 3 s it keeps for 3.5 s on average."""
 LATENCY = 0.3
 """Of the origin, in seconds of the day."""
 STARTUP_SECONDS = 25.0
-RELOADS = (60, 120, 300)
+RELOADS = (60.0, 120.0, 300.0)
 SMOKE, SMOKE_FACTOR = (36_000.0, 36_240.0), 40.0
 """Four minutes of the day in six seconds; nothing expires in that time."""
 
@@ -69,51 +67,52 @@ def replayed(variant: str, day: Day, plan: Plan) -> Replayed:
         stand = Stand(folder, plan.factor, askers, day.today, stack)
         lanes = [stand.lane(*lane, port) for lane, port in zip(wanted, source.ports, strict=True)]
         replay = Replay(asked, askers, lanes, plan.factor, day.end - day.begin, _progress)
-        before = _processors()
-        uvloop.run(replay.run())
-        after = _processors()
-        called = [[at - replay.begun for at in moments if at > replay.begun] for moments in source.calls()]
+        with Watch(None) as watch:
+            uvloop.run(replay.run())
+        called = [[(at - replay.begun) * plan.factor for at in moments] for moments in source.calls()]
     outcomes = [
-        Outcome(
-            lane.contender,
-            lane.replicas,
-            tally.requests,
-            len(moments),
-            max(Counter(int(at * plan.factor) for at in moments).values(), default=0),
-            tally.hits,
-            tally.slow,
-            tally.stale,
-            round(tally.oldest * plan.factor / 60, 2),
-            tally.wrong,
-            dict(tally.errors),
-        )
+        _outcome(lane, tally, [moment for moment in moments if moment >= 0], plan.factor)
         for lane, tally, moments in zip(lanes, replay.tallies, called, strict=True)
     ]
-    ideal = {str(caches): calls(asked, askers, caches) for caches in plan.replicas}
-    idle = (after[0] - before[0]) / max(1, after[1] - before[1])
-    return Replayed(day.seed, variant, outcomes, ideal, round(idle, 3), round(replay.late, 3))
+    ideal = {caches: calls(asked, askers, caches) for caches in plan.replicas}
+    return Replayed(variant, day.seed, plan.factor, outcomes, ideal, watch.idle, replay.late)
 
 
-def _processors() -> tuple[int, int]:
-    """Idle and all ticks of the machine's processors; proc(5)."""
-    ticks = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
+def _outcome(lane: Lane, tally: Tally, moments: Sequence[float], factor: float) -> Outcome:
+    """``moments`` are those of the calls, in seconds of the day."""
+    by_second = Counter(int(moment) for moment in moments)
+    return Outcome(
+        lane.contender,
+        lane.replicas,
+        tally.requests,
+        len(moments),
+        worst_second=max(by_second.values(), default=0),
+        hits=tally.hits,
+        slow=tally.slow,
+        stale=tally.stale,
+        oldest=tally.oldest * factor / 60,
+        wrong=tally.wrong,
+        errors=tally.errors,
+    )
 
 
-def reloads(day: Day, caches: int) -> list[Reload]:
-    """What the day's calls hang on, by the model."""
-    found = []
+def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], command: str) -> Results:
+    """What the days came to so far."""
+    replicas, first = max(plan.replicas), plan.days[0][1]
+    by_reload = {}
     for seconds in RELOADS:
-        asked = requests(replace(day, reload=float(seconds)))
-        found.append(Reload(seconds, *(calls(asked, tenants(), count) for count in (1, caches))))
-    return found
-
-
-def machine() -> dict[str, str]:
-    """What it ran on."""
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = cpu[0].partition(":")[2].strip() if cpu else platform.machine()
-    return {"processor": name, "cores": str(os.cpu_count()), "python": platform.python_version()}
+        asked = requests(replace(first, reload=seconds))
+        by_reload[round(seconds)] = (calls(asked, tenants(), 1), calls(asked, tenants(), replicas))
+    return Results(
+        "shielding",
+        command,
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        facts(),
+        {name: CONTENDERS[name].version() for name in plan.contenders},
+        [*tables(days), reload_table(by_reload, replicas)],
+        ratios(days),
+        skipped,
+    )
 
 
 def planned(given: argparse.Namespace, contenders: list[str]) -> Plan:
@@ -127,18 +126,20 @@ def planned(given: argparse.Namespace, contenders: list[str]) -> Plan:
     return Plan(days, contenders, given.replicas, given.factor)
 
 
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.shielding", description="Upstream calls saved on a day of dashboards."
     )
     parser.add_argument("--seeds", type=_at_least_one, default=3, help="how many days, from seed 1 on")
     parser.add_argument("--factor", type=float, default=FACTOR, help="by what the day's clock is divided")
     parser.add_argument("--requests", type=_at_least_one, default=Day.requests, help="in a day")
-    parser.add_argument("--contenders", type=_names, default=list(CONTENDERS), help=f"of {','.join(CONTENDERS)}")
+    parser.add_argument(
+        "--contenders", type=_names, default=list(CONTENDERS), help=f"of {','.join(CONTENDERS)}, comma-separated"
+    )
     parser.add_argument("--replicas", type=_numbers, default=[1, 4], help="how many of each, comma-separated")
     parser.add_argument("--short", action="store_true", help="one seed, and no variants: some ten minutes")
     parser.add_argument("--smoke", action="store_true", help="a few seconds, which only show that it runs")
-    parser.add_argument("--json", metavar="FILE", help="where the result goes too")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="where the results go too")
     given = parser.parse_args(words)
     if given.factor <= 0:
         parser.error("--factor must be more than 0")
@@ -167,46 +168,38 @@ def _names(words: str) -> list[str]:
 
 
 def _progress(share: float) -> None:
-    print(f"{share:.0%}{'' if share == 1 else ' … '}", end="\n" if share == 1 else "", file=sys.stderr, flush=True)
+    print(f"{share:.0%}", end="\n" if share == 1 else " … ", file=sys.stderr, flush=True)
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(words: Sequence[str]) -> None:
     given = _arguments(words)
-    lacks = {name: CONTENDERS[name].missing() for name in given.contenders}
-    skipped = [name for name, lack in lacks.items() if lack]
-    for name in skipped:
-        print(f"{name} is skipped: {lacks[name]}", file=sys.stderr)
+    skipped = {name: lack for name in given.contenders if (lack := CONTENDERS[name].missing())}
+    for name, lack in skipped.items():
+        print(f"{name} is skipped: {lack}", file=sys.stderr)
     plan = planned(given, [name for name in given.contenders if name not in skipped])
+    if not plan.contenders:
+        sys.exit("nothing is left to replay the day through")
     ends = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
     print(
-        f"{len(plan.days)} days of {given.requests:,} requests, {plan.factor:g} times as fast: about "
-        f"{math.ceil(plan.seconds / 60)} minutes, until {ends}",
+        f"{len(plan.days)} × {given.requests:,} requests a day, {plan.factor:g} times as fast: about "
+        f"{math.ceil(plan.seconds / 60)} min, until {ends}",
         file=sys.stderr,
     )
-    result = Shielding(
-        command=" ".join(["python -m benchmarks.shielding", *(sys.argv[1:] if words is None else words)]),
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        machine=machine(),
-        factor=plan.factor,
-        requests=given.requests,
-        bounds={kind.value: seconds for kind, seconds in BOUNDS.items()},
-        skipped=skipped,
-        days=[],
-        replicas=max(plan.replicas),
-        reloads=reloads(plan.days[0][1], max(plan.replicas)),
-    )
+    command = " ".join(["python -m benchmarks.shielding", *words])
+    days: list[Replayed] = []
     for number, (variant, day) in enumerate(plan.days, 1):
-        print(f"{number}/{len(plan.days)} {DAYS[variant]}, seed {day.seed}", file=sys.stderr, flush=True)
-        result.days.append(replayed(variant, day, plan))
-        if given.json:  # after each day, so that one that is interrupted has left what it had
-            Path(given.json).write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-    for variant, title in DAYS.items():
-        if days := of_variant(result, variant):
-            print(f"\n{title}\n{text(days)}")
+        print(f"{number}/{len(plan.days)} {VARIANTS[variant]}, seed {day.seed}", file=sys.stderr, flush=True)
+        days.append(replayed(variant, day, plan))
+        if given.json:  # after each day, so that one who interrupts it has what there was
+            results(days, plan, skipped, command).write(given.json)
+    found = results(days, plan, skipped, command)
+    for table in found.tables:
+        print(f"{table.title}\n{as_text(cells(table))}\n{table.about}\n")
+    print(as_text(ratio_cells(found.ratios)))
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -22,7 +22,7 @@ from typing import cast
 import uvloop
 
 HEAD_BYTES = 64 * 1024
-STARTUP_SECONDS = 20.0
+ANSWER_SECONDS = 30.0
 
 
 class Origin:
@@ -30,13 +30,15 @@ class Origin:
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        if not pipe.poll(STARTUP_SECONDS):
+        if not pipe.poll(ANSWER_SECONDS):
             raise TimeoutError("the origin did not start")
         self.ports: list[int] = pipe.recv()
 
     def calls(self) -> list[list[float]]:
         """By lane, when each call came, on the monotonic clock. Ends the origin."""
         self._pipe.send("end")
+        if not self._pipe.poll(ANSWER_SECONDS):
+            raise TimeoutError("the origin does not say what it was asked")
         return cast("list[list[float]]", self._pipe.recv())
 
 

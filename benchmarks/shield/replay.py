@@ -89,7 +89,11 @@ class Exchange:
         if status != 200:
             self.tally.errors[str(status)] += 1
             return
-        said = msgspec.json.decode(body, type=Said)
+        try:
+            said = msgspec.json.decode(body, type=Said)
+        except msgspec.DecodeError:
+            self.tally.errors["unreadable"] += 1
+            return
         now = time.monotonic()
         age = now - said.made - self.bound
         self.tally.slow += now - self.sent > self.slow
@@ -256,7 +260,7 @@ class Replay:
             for lane, pools, tally in zip(self._lanes, self._pools, self.tallies, strict=True):
                 tally.requests += 1
                 pools[number % lane.replicas].ask(self._exchange(request, lane, tally))
-            if request.at >= tenth * self._seconds / 10:
+            while request.at >= tenth * self._seconds / 10:
                 self._told(tenth / 10)
                 tenth += 1
         self._told(1.0)

@@ -1,19 +1,19 @@
-"""The shielding day is what it says, and the replay counts right; how long anything takes is nobody's affair here."""
+"""The shielding day is what it says, and its replay counts right; how long anything takes is nobody's affair."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from datetime import UTC, date, datetime, time
-from itertools import groupby
+from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
 from benchmarks.contenders.template import settled
+from benchmarks.results import as_text, cells, read
 from benchmarks.shield.model import calls, meaning, spelling
-from benchmarks.shield.result import Outcome, Reload, Replayed, Shielding, rows
-from benchmarks.shield.telling import markdown, text
+from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, ratios, tables
 from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, requests, tenants
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.lifetimes import rule_of
@@ -125,74 +125,70 @@ def test_an_ideal_cache_calls_once_in_a_lifetime_for_each_credential() -> None:
 # The tables
 
 
-def outcome(contender: str, replicas: int, called: int, **more: int) -> Outcome:
-    counts = {"worst_second": 2, "hits": 80, "slow": 0, "stale": 0, "oldest": 0.0, "wrong": 0, **more}
-    return msgspec.convert(
-        {"contender": contender, "replicas": replicas, "requests": 100, "calls": called, "errors": {}, **counts},
-        Outcome,
-    )
+def day(seed: int, *outcomes: Outcome, variant: str = "day", idle: float = 0.5) -> Replayed:
+    return Replayed(variant, seed, 171, outcomes, {1: 9, 4: 30}, idle)
 
 
-def replayed(seed: int, *outcomes: Outcome, idle: float = 0.5) -> Replayed:
-    return Replayed(seed, "day", list(outcomes), {"1": 9, "4": 30}, idle, 0.0)
+def outcome(contender: str, replicas: int, called: int, **more: Any) -> Outcome:
+    return Outcome(contender, replicas, 100, called, hits=80, **more)
 
 
 def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
     days = [
-        replayed(seed, outcome("gateway", 4, 10 * seed), outcome("nginx", 4, 60), outcome("varnish", 4, 50))
-        for seed in (1, 2, 3)
+        day(seed, outcome("gateway", 4, 10 * seed), outcome("nginx", 4, 60), outcome("varnish", 4, 50))
+        for seed in (1, 2)
     ]
-    gateway, nginx, varnish = rows(days)
-    assert gateway.calls == (20, 10, 30)
-    assert (gateway.ratio, nginx.ratio, varnish.ratio) == (0.4, 1.2, 1.0)
-    assert gateway.hit_share == 0.8
-    (alone,) = rows([replayed(1, outcome("gateway", 4, 10))])
-    assert alone.ratio is None
+    (ratio,) = ratios(days)
+    assert ratio.name.startswith("Upstream calls of a day: gateway ÷")
+    assert ratio.samples == [0.2, 0.4]
+    assert (ratio.goal, ratio.met) == (0.333, True)
+    assert ratios([day(1, outcome("gateway", 4, 10), outcome("nginx", 1, 60))]) == []
+    (one,) = ratios([day(1, outcome("gateway", 1, 10), outcome("nginx", 1, 40))])
+    assert (one.samples, one.goal) == ([0.25], None)
 
 
-def test_the_tables_tell_what_was_counted_and_what_voids_it() -> None:
-    days = [replayed(1, outcome("gateway", 1, 1_234), outcome("nginx", 1, 2_468))]
-    assert "1,234" in text(days)
-    assert "0.50" in text(days)
-    assert "void" not in text(days)
-    bad = [replayed(1, outcome("gateway", 1, 1_234, wrong=3), idle=0.01)]
-    assert "3 answers were of another question or another credential: this run is void." in text(bad)
-    assert "1% of its processors' time was idle" in text(bad)
-    result = Shielding("c", "d", {}, 171, 100, {"open": 900.0}, ["varnish"], bad, 4, [Reload(60, 1, 3)])
-    page = markdown(msgspec.json.decode(msgspec.json.encode(result), type=Shielding))
-    assert "| gateway | 1 | 1,234 |" in page
-    assert "open 15 min" in page
-    assert "skipped: varnish" in page
-    assert "void" in page
+def test_each_variant_has_a_table_and_each_lane_a_row() -> None:
+    first = day(1, outcome("gateway", 1, 1_234, stale=2), outcome("nginx", 4, 2_468, errors={"503": 1, "429": 2}))
+    other = day(1, outcome("gateway", 1, 99), variant="no-closed")
+    whole, opened = tables([first, other, first])
+    assert whole.samples("gateway", "calls", "1 replica") == [1_234, 1_234]
+    assert whole.samples("nginx", "errors", "4 replicas") == [3, 3]
+    assert whole.samples("gateway", "hits", "1 replica") == [80, 80]
+    assert whole.samples(IDEAL, "calls", "4") == [30, 30]
+    assert opened.samples("gateway", "calls", "1 replica") == [99]
+    assert "open 15 min" in whole.about
+    assert "void" not in whole.about
+    assert "1,234" in as_text(cells(whole))
+
+
+def test_a_table_tells_what_voids_it() -> None:
+    (table,) = tables([day(1, outcome("gateway", 1, 1_234, wrong=3))])
+    assert "3 answers were of another question or another credential: this run is void." in table.about
 
 
 # The replay
 
 
 @pytest.mark.serial
-def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: object) -> None:
+def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: Path) -> None:
     """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
-    told = f"{tmp_path}/result.json"
+    file = tmp_path / "result.json"
     lanes = ("--contenders", "gateway-unpaced,nginx,varnish", "--replicas", "1,2")
-    table = run("shielding", "--smoke", *lanes, "--json", told)
-    with open(told, "rb") as file:  # noqa: PTH123
-        result = msgspec.json.decode(file.read(), type=Shielding)
-    (day,) = result.days
-    asked = requests(Day(day.seed, datetime.now(UTC).date(), result.requests, begin=36_000, end=36_240))
+    shown = run("shielding", "--smoke", *lanes, "--json", str(file))
+    found = read(file)
+    asked = requests(Day(1, datetime.now(UTC).date(), begin=36_000, end=36_240))
     assert len(asked) > 100
-    lanes_told = [(each.contender, each.replicas) for each in day.outcomes]
-    assert [lane for lane, _ in groupby(lanes_told)] == lanes_told
-    for each in day.outcomes:
-        if each.contender == "gateway-unpaced":
-            expected = calls(asked, tenants(), 1)
-        else:
-            expected = calls(asked, tenants(), each.replicas, spelling)
-        assert each.calls == expected, each
-        assert (each.requests, each.wrong, each.errors) == (len(asked), 0, {})
-        assert each.hits <= each.requests - each.calls
-    assert {each.contender for each in day.outcomes} | set(result.skipped) == {
-        "gateway-unpaced",
-        "nginx",
-        "varnish",
-    }
-    assert "gateway, budget unlimited" in table
+    table = found.tables[0]
+    assert "void" not in table.about
+    replayed = [title for name, title in CONTENDERS.items() if name not in {"gateway", *found.skipped}]
+    assert {row.contender for row in table.rows} == {IDEAL, *replayed}
+    for row in table.rows:
+        caches = int(row.case.split()[0])
+        expected = {
+            IDEAL: calls(asked, tenants(), caches),
+            CONTENDERS["gateway-unpaced"]: calls(asked, tenants(), 1),
+        }.get(row.contender, calls(asked, tenants(), caches, spelling))
+        assert row.samples["calls"] == [expected], row
+        assert row.samples.get("errors", [0]) == [0], row
+        assert row.samples.get("hits", [0])[0] <= 100 * (1 - expected / len(asked)), row
+    assert "gateway, budget unlimited" in shown

@@ -1,0 +1,174 @@
+"""Tables: what the replays came to, as the benchmarks' results are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.results import Column, Ratio, Row, Table
+from benchmarks.shield.traffic import BOUNDS
+
+CONTENDERS = {
+    "gateway": "gateway",
+    "gateway-unpaced": "gateway, budget unlimited",
+    "nginx": "nginx",
+    "varnish": "Varnish",
+}
+PEERS = ("nginx", "varnish")
+IDEAL = "ideal caches that share nothing"
+VARIANTS = {
+    "day": "Upstream calls of a day",
+    "one-spelling": "The same with each question spelt in one way",
+    "no-closed": "The same without closed windows",
+}
+COLUMNS = [
+    Column("calls", "upstream calls"),
+    Column("worst_second", "worst second"),
+    Column("stale", "stale served"),
+    Column("oldest", "oldest, min"),
+    Column("slow", "over 30 s"),
+    Column("errors", "errors seen"),
+    Column("hits", "from cache, %", 1),
+]
+MANY, GOAL = 4, round(1 / 3, 3)
+"""With so many replicas, at most this share of the better peer's calls is aimed at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a lane came to in one day. ``calls`` and ``worst_second`` are upstream; ``oldest`` is by how many
+    minutes of the day an answer was older than its bound; ``errors`` by status, or by what else befell them."""
+
+    contender: str
+    replicas: int
+    requests: int
+    calls: int
+    worst_second: int = 0
+    hits: int = 0
+    slow: int = 0
+    stale: int = 0
+    oldest: float = 0.0
+    wrong: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One day. ``ideal`` are the calls of ideal caches, by how many share the requests; ``idle`` is the share of
+    the machine's processors that was; ``late`` the wall seconds by which the latest request was."""
+
+    variant: str
+    seed: int
+    factor: float
+    outcomes: Sequence[Outcome]
+    ideal: Mapping[int, int]
+    idle: float = 1.0
+    late: float = 0.0
+
+
+def tables(days: Sequence[Replayed]) -> list[Table]:
+    """A table for each variant; a sample is one day."""
+    return [
+        Table(variant, title, " ".join(_about(chosen)), COLUMNS, list(_rows(chosen)))
+        for variant, title in VARIANTS.items()
+        if (chosen := [day for day in days if day.variant == variant])
+    ]
+
+
+def ratios(days: Sequence[Replayed]) -> list[Ratio]:
+    """The gateway's calls over those of the better peer with as many replicas, day by day."""
+    by_name: dict[tuple[str, str, int], list[float]] = {}
+    for day in days:
+        calls = {(each.contender, each.replicas): each.calls for each in day.outcomes}
+        for contender, replicas in calls:
+            peers = [calls[peer, replicas] for peer in PEERS if calls.get((peer, replicas))]
+            if peers and contender not in PEERS:
+                ratio = calls[contender, replicas] / min(peers)
+                by_name.setdefault((day.variant, contender, replicas), []).append(ratio)
+    return [_ratio(*key, samples) for key, samples in by_name.items()]
+
+
+def reload_table(calls: Mapping[int, tuple[int, int]], replicas: int) -> Table:
+    """What the saving hangs on: calls of ideal caches, one shared and so many apart, by how many seconds lie
+    between two loads of a page that is left open."""
+    rows = [
+        Row("ideal caches", {"shared": [one], "apart": [many], "ratio": [one / many]}, f"every {seconds} s")
+        for seconds, (one, many) in calls.items()
+    ]
+    columns = [Column("shared", "one, shared"), Column("apart", f"{replicas} apart"), Column("ratio", "ratio", 2)]
+    about = (
+        "A shared cache saves the more, the more often one question is asked within a lifetime. By the model, "
+        "where pages that are left open ask anew so often, in as many requests a day:"
+    )
+    return Table("reloads", "What the saving hangs on", about, columns, rows)
+
+
+def _about(days: Sequence[Replayed]) -> Iterator[str]:
+    first = days[0]
+    seeds = ", ".join(str(day.seed) for day in days)
+    yield f"Seed{'s' if len(days) > 1 else ''} {seeds}; {first.outcomes[0].requests:,} requests."
+    if first.variant == "day":
+        yield from _explained(first.factor)
+    idle, late = min(day.idle for day in days), max(day.late for day in days)
+    yield f"At least {idle:.0%} of the machine's processors were idle; the latest request was {late:.2f} s late."
+    if wrong := sum(each.wrong for day in days for each in day.outcomes):
+        yield f"{wrong:,} answers were of another question or another credential: this run is void."
+
+
+def _explained(factor: float) -> Iterator[str]:
+    bounds = ", ".join(f"{kind} {_duration(seconds)}" for kind, seconds in BOUNDS.items())
+    yield (
+        f"Replayed {factor:g} times as fast through real processes, all contenders and numbers of replicas at the "
+        "same time; request *i* goes to replica *i* mod *n*. Time is compressed for all alike: the day's clock, "
+        "every lifetime, the origin's latency; the budget is multiplied. Answers may be as old as the gateway "
+        f"lets them be: {bounds}. Each day begins with empty caches; midnight does not fall into the compressed "
+        "day. nginx and Varnish sort parameters, know closed windows by a regular expression, keep credentials "
+        "apart, collapse misses, and serve stale while they refresh."
+    )
+    yield (
+        "*Worst second*: the most calls in a second of the day; *over 30 s*: answers that took longer than that "
+        f"of the day. On the wall's clock these are {1_000 / factor:.0f} and {30_000 / factor:.0f} ms, so that "
+        "the machine's own hiccups count in both, most where calls are paced, since the budget's guard against "
+        f"jitter is no more than {100 / factor:.1f} ms there. *Stale served*: older than the bound by more than "
+        f"half a second of the wall's clock, {_duration(0.5 * factor)} of the day, since nginx counts whole "
+        "seconds, and was given those whose average is nearest the bound; *oldest*: by how much at most. *From "
+        "cache*: made before it was asked for."
+    )
+
+
+def _rows(days: Sequence[Replayed]) -> Iterator[Row]:
+    lanes = dict.fromkeys((each.contender, each.replicas) for day in days for each in day.outcomes)
+    for lane in lanes:
+        found = [each for day in days for each in day.outcomes if (each.contender, each.replicas) == lane]
+        samples: dict[str, list[float]] = {
+            "calls": [each.calls for each in found],
+            "worst_second": [each.worst_second for each in found],
+            "stale": [each.stale for each in found],
+            "oldest": [each.oldest for each in found],
+            "slow": [each.slow for each in found],
+            "errors": [sum(each.errors.values()) for each in found],
+            "hits": [100 * each.hits / max(1, each.requests) for each in found],
+        }
+        kinds = sorted({kind for each in found for kind in each.errors})
+        note = f"errors: {', '.join(kinds)}" if kinds else ""
+        yield Row(CONTENDERS[lane[0]], samples, _replicas(lane[1]), note)
+    for caches in days[0].ideal:
+        yield Row(IDEAL, {"calls": [day.ideal[caches] for day in days]}, str(caches))
+
+
+def _ratio(variant: str, contender: str, replicas: int, samples: list[float]) -> Ratio:
+    title = (
+        f"{VARIANTS[variant]}: {CONTENDERS[contender]} ÷ the better of nginx and Varnish, {_replicas(replicas)}"
+    )
+    return Ratio(title, samples, GOAL if variant == "day" and replicas == MANY else None, at_least=False)
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica{'s' if count > 1 else ''}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:.0f} s"
