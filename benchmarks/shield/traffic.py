@@ -24,9 +24,9 @@ INSTITUTIONS = ("aldford", "birkholm", "carrow", "dunmere", "eastvale", "fennick
 ITEMS = 40
 """Items of an institution that have a page."""
 ZIPF = 1.1
-OVERVIEW = 0.5
+OVERVIEW = 0.6
 """Share of visits that go to the institution's own page, not to an item's."""
-LEFT_OPEN = 0.2
+LEFT_OPEN = 0.25
 """Share of visits that leave the page open."""
 RELOAD_SECONDS = 60.0
 OPEN_SECONDS = 4 * 3_600.0
@@ -40,7 +40,7 @@ PERMUTED = 0.1
 """Share of the requests with several parameters that have them in another order."""
 COUNTED = 0.3
 """Share of the requests for tops that spell out the default count."""
-WINDOWS = {"week": 0.25, "month": 0.4, "before": 0.2, "default": 0.15}
+WINDOWS = {"month": 0.55, "week": 0.15, "before": 0.15, "default": 0.15}
 """What a page's viewer chooses."""
 HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 16, 24, 26, 24, 18, 20, 25, 24, 20, 14, 9, 6, 5, 4, 3, 2)
 """What share of a day's visits begin in each hour."""
