@@ -1,8 +1,8 @@
 """Load: as much as a contender takes (wrk), a steady rate of it (h2load), and each target once.
 
-wrk asks again as soon as it is answered, which tells what a contender can do and nothing about how soon it answers:
-that is for a rate below it, and h2load keeps one. Its connections begin one after another and its period is no
-whole number of milliseconds, so that requests do not come in bursts.
+wrk asks again as soon as it is answered, which tells what a contender can do and nothing about how soon it
+answers: that is for a rate below it, and h2load keeps one. Its connections begin one after another and its period
+is no whole number of milliseconds, so that requests do not come in bursts.
 """
 
 from __future__ import annotations

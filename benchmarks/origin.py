@@ -1,7 +1,7 @@
 """Origin: what stands for the service while others are measured: quick, and it counts.
 
-An ASGI app for uvicorn. ``GET /-/calls`` tells how often it was asked since the last ``DELETE /-/calls``; all else is
-answered with a timeline of a month, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and takes longer.
+An ASGI app for uvicorn. ``GET /-/calls`` tells how often it was asked since the last ``DELETE /-/calls``; all else
+is answered with a timeline of a month, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and takes longer.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from msgspec import Struct, field
 
 
 class Column(Struct, frozen=True):
-    """A figure of each row: its key in ``Row.samples``, its heading (with the unit), its digits after the point."""
+    """A figure of each row: its key in ``Row.samples``, its heading with the unit, its digits after the point."""
 
     key: str
     heading: str
@@ -45,7 +46,7 @@ class Table(Struct, frozen=True):
 
 
 class Ratio(Struct, frozen=True):
-    """How two figures stand to each other, by round, and what is aimed at: at least or at most ``goal``, if any."""
+    """How two figures stand to each other, by round; the aim is at least or at most ``goal``, if there is one."""
 
     name: str
     samples: list[float]
@@ -63,9 +64,14 @@ class Ratio(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """One run of one benchmark. ``date`` is ISO 8601; ``facts`` are the machine's, ``versions`` the contenders'."""
+    """A benchmark's run. ``date`` is ISO 8601; ``facts`` are the machine's, ``versions`` the contenders'.
+
+    ``title`` and ``about`` (Markdown) introduce it on the page.
+    """
 
     benchmark: str
+    title: str
+    about: str
     command: str
     date: str
     facts: dict[str, str]
@@ -82,6 +88,16 @@ class Results(Struct, frozen=True):
 def read(path: Path) -> Results:
     """What ``write`` wrote. Raises ValidationError for anything else."""
     return msgspec.json.decode(path.read_bytes(), type=Results)
+
+
+def made_by(target: str, words: Sequence[str]) -> str:
+    """The command that a run was made by; where its results went is nobody's affair."""
+    kept = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if "--json" not in (before, word) and not word.startswith("--json=")
+    ]
+    return shlex.join(["make", target, *([f"ARGS={shlex.join(kept)}"] if kept else [])])
 
 
 def shown(samples: Sequence[float], digits: int = 0) -> str:

@@ -23,12 +23,13 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.machine import Watch, facts
-from benchmarks.results import Results, as_text, cells, ratio_cells
+from benchmarks.results import Results, as_text, cells, made_by, ratio_cells
 from benchmarks.shield.lanes import CONTENDERS, Stand
 from benchmarks.shield.model import calls
 from benchmarks.shield.origin import origin
 from benchmarks.shield.replay import Lane, Replay, Tally
-from benchmarks.shield.tables import VARIANTS, Outcome, Replayed, ratios, reload_table, tables
+from benchmarks.shield.tables import CONTENDERS as TITLES
+from benchmarks.shield.tables import VARIANTS, Outcome, Replayed, explained, ratios, reload_table, tables
 from benchmarks.shield.traffic import Day, requests, tenants
 
 FACTOR = 171.0
@@ -96,7 +97,7 @@ def _outcome(lane: Lane, tally: Tally, moments: Sequence[float], factor: float) 
     )
 
 
-def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], command: str) -> Results:
+def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], words: Sequence[str]) -> Results:
     """What the days came to so far."""
     replicas, first = max(plan.replicas), plan.days[0][1]
     by_reload = {}
@@ -105,10 +106,12 @@ def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], comma
         by_reload[round(seconds)] = (calls(asked, tenants(), 1), calls(asked, tenants(), replicas))
     return Results(
         "shielding",
-        command,
-        datetime.now(UTC).isoformat(timespec="seconds"),
+        "Upstream calls saved",
+        explained(plan.factor),
+        made_by("shielding", words),
+        datetime.now(UTC).isoformat(timespec="minutes"),
         facts(),
-        {name: CONTENDERS[name].version() for name in plan.contenders},
+        {TITLES[name]: CONTENDERS[name].version() for name in plan.contenders},
         [*tables(days), reload_table(by_reload, replicas)],
         ratios(days),
         skipped,
@@ -185,14 +188,14 @@ def main(words: Sequence[str]) -> None:
         f"{math.ceil(plan.seconds / 60)} min, until {ends}",
         file=sys.stderr,
     )
-    command = " ".join(["python -m benchmarks.shielding", *words])
     days: list[Replayed] = []
     for number, (variant, day) in enumerate(plan.days, 1):
         print(f"{number}/{len(plan.days)} {VARIANTS[variant]}, seed {day.seed}", file=sys.stderr, flush=True)
         days.append(replayed(variant, day, plan))
         if given.json:  # after each day, so that one who interrupts it has what there was
-            results(days, plan, skipped, command).write(given.json)
-    found = results(days, plan, skipped, command)
+            results(days, plan, skipped, words).write(given.json)
+    found = results(days, plan, skipped, words)
+    print(f"\n{found.about}\n")
     for table in found.tables:
         print(f"{table.title}\n{as_text(cells(table))}\n{table.about}\n")
     print(as_text(ratio_cells(found.ratios)))

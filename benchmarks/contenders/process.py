@@ -14,8 +14,6 @@ from pathlib import Path
 STARTUP_SECONDS = 40.0
 STOP_SECONDS = 15.0
 LOOK_SECONDS = 0.005
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class DidNotStart(Exception):
@@ -39,7 +37,7 @@ class Running:
     @property
     def cpu(self) -> float:
         """Seconds of the CPU that the process and its children have had."""
-        return sum(sum(int(each) for each in stat[11:13]) for stat in map(_stat, self._tree())) / TICKS
+        return sum(map(_spent, self._tree())) / 1e9
 
     @property
     def memory(self) -> int:
@@ -114,11 +112,14 @@ def _said(log: Path) -> str:
     return log.read_text(errors="replace")[-4_000:]
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name; none that is gone has had any CPU."""
+def _spent(pid: int) -> int:
+    """Nanoseconds of the CPU that a process's threads have had: its ticks would be too coarse."""
+    spent = 0
     with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return ["0"] * 22
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                spent += int((thread / "schedstat").read_text().split()[0])
+    return spent
 
 
 def _proportional(pid: int) -> int:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ async def _serve(pipe: Connection, lanes: int, latency: float) -> None:
     loop.add_reader(pipe.fileno(), ended.set)
     pipe.send([server.sockets[0].getsockname()[1] for server in servers])
     await ended.wait()
+    loop.remove_reader(pipe.fileno())
+    os.set_blocking(pipe.fileno(), True)  # which the loop has turned off
     pipe.send(calls)
 
 

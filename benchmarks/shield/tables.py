@@ -103,29 +103,17 @@ def reload_table(calls: Mapping[int, tuple[int, int]], replicas: int) -> Table:
     return Table("reloads", "What the saving hangs on", about, columns, rows)
 
 
-def _about(days: Sequence[Replayed]) -> Iterator[str]:
-    first = days[0]
-    seeds = ", ".join(str(day.seed) for day in days)
-    yield f"Seed{'s' if len(days) > 1 else ''} {seeds}; {first.outcomes[0].requests:,} requests."
-    if first.variant == "day":
-        yield from _explained(first.factor)
-    idle, late = min(day.idle for day in days), max(day.late for day in days)
-    yield f"At least {idle:.0%} of the machine's processors were idle; the latest request was {late:.2f} s late."
-    if wrong := sum(each.wrong for day in days for each in day.outcomes):
-        yield f"{wrong:,} answers were of another question or another credential: this run is void."
-
-
-def _explained(factor: float) -> Iterator[str]:
+def explained(factor: float) -> str:
+    """What the figures are, in Markdown."""
     bounds = ", ".join(f"{kind} {_duration(seconds)}" for kind, seconds in BOUNDS.items())
-    yield (
-        f"Replayed {factor:g} times as fast through real processes, all contenders and numbers of replicas at the "
-        "same time; request *i* goes to replica *i* mod *n*. Time is compressed for all alike: the day's clock, "
-        "every lifetime, the origin's latency; the budget is multiplied. Answers may be as old as the gateway "
-        f"lets them be: {bounds}. Each day begins with empty caches; midnight does not fall into the compressed "
-        "day. nginx and Varnish sort parameters, know closed windows by a regular expression, keep credentials "
-        "apart, collapse misses, and serve stale while they refresh."
-    )
-    yield (
+    return (
+        f"A day of dashboard traffic, replayed {factor:g} times as fast through real processes, all contenders and "
+        "numbers of replicas at the same time; request *i* goes to replica *i* mod *n*. Time is compressed for "
+        "all alike: the day's clock, every lifetime, the origin's latency; the budget is multiplied. Answers may "
+        f"be as old as the gateway lets them be: {bounds}. Each day begins with empty caches; midnight does not "
+        "fall into the compressed day. nginx and Varnish sort parameters, know closed windows by a regular "
+        "expression, keep credentials apart, collapse misses, and serve stale while they refresh. They are not "
+        "paced: what compares like with like is the gateway whose budget is unlimited.\n\n"
         "*Worst second*: the most calls in a second of the day; *over 30 s*: answers that took longer than that "
         f"of the day. On the wall's clock these are {1_000 / factor:.0f} and {30_000 / factor:.0f} ms, so that "
         "the machine's own hiccups count in both, most where calls are paced, since the budget's guard against "
@@ -134,6 +122,16 @@ def _explained(factor: float) -> Iterator[str]:
         "seconds, and was given those whose average is nearest the bound; *oldest*: by how much at most. *From "
         "cache*: made before it was asked for."
     )
+
+
+def _about(days: Sequence[Replayed]) -> Iterator[str]:
+    first = days[0]
+    seeds = ", ".join(str(day.seed) for day in days)
+    yield f"Seed{'s' if len(days) > 1 else ''} {seeds}; {first.outcomes[0].requests:,} requests."
+    idle, late = min(day.idle for day in days), max(day.late for day in days)
+    yield f"At least {idle:.0%} of the machine's processors were idle; the latest request was {late:.2f} s late."
+    if wrong := sum(each.wrong for day in days for each in day.outcomes):
+        yield f"{wrong:,} answers were of another question or another credential: this run is void."
 
 
 def _rows(days: Sequence[Replayed]) -> Iterator[Row]:

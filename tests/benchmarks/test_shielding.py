@@ -13,7 +13,7 @@ import pytest
 from benchmarks.contenders.template import settled
 from benchmarks.results import as_text, cells, read
 from benchmarks.shield.model import calls, meaning, spelling
-from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, ratios, tables
+from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, explained, ratios, tables
 from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, requests, tenants
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.lifetimes import rule_of
@@ -156,7 +156,7 @@ def test_each_variant_has_a_table_and_each_lane_a_row() -> None:
     assert whole.samples("gateway", "hits", "1 replica") == [80, 80]
     assert whole.samples(IDEAL, "calls", "4") == [30, 30]
     assert opened.samples("gateway", "calls", "1 replica") == [99]
-    assert "open 15 min" in whole.about
+    assert "open 15 min" in explained(171)
     assert "void" not in whole.about
     assert "1,234" in as_text(cells(whole))
 
