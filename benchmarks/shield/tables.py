@@ -107,11 +107,11 @@ def explained(factor: float) -> str:
     """What the figures are, in Markdown."""
     bounds = ", ".join(f"{kind} {_duration(seconds)}" for kind, seconds in BOUNDS.items())
     return (
-        f"A day of dashboard traffic, replayed {factor:g} times as fast through real processes, all contenders and "
-        "numbers of replicas at the same time; request *i* goes to replica *i* mod *n*. Time is compressed for "
-        "all alike: the day's clock, every lifetime, the origin's latency; the budget is multiplied. Answers may "
-        f"be as old as the gateway lets them be: {bounds}. Each day begins with empty caches; midnight does not "
-        "fall into the compressed day. nginx and Varnish sort parameters, know closed windows by a regular "
+        f"A day of dashboard traffic, replayed {factor:g} times as fast through real processes, all contenders "
+        "and numbers of replicas at the same time; request *i* goes to replica *i* mod *n*. Time is compressed "
+        "for all alike: the day's clock, every lifetime, the origin's latency; the budget is multiplied. Answers "
+        f"may be as old as the gateway lets them be: {bounds}. Each day begins with empty caches; midnight does "
+        "not fall into the compressed day. nginx and Varnish sort parameters, know closed windows by a regular "
         "expression, keep credentials apart, collapse misses, and serve stale while they refresh. They are not "
         "paced: what compares like with like is the gateway whose budget is unlimited.\n\n"
         "*Worst second*: the most calls in a second of the day; *over 30 s*: answers that took longer than that "
