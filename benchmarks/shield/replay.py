@@ -7,6 +7,7 @@ lane gets the same requests at the same moments.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ PATIENCE = 20.0
 GRAIN = 0.5
 """Wall seconds by which an answer may be older than its bound: nginx counts whole seconds."""
 YIELD_EVERY = 16
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
+CLOSE = re.compile(rb"(?i)\r\nconnection: *close")
 WARM_UP = "/total/views/project/1"
 
 
@@ -64,23 +67,28 @@ class Lane:
         return len(self.ports)
 
 
-@dataclass
-class Exchange:
-    """One request under way."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a tenant asks, ready to be sent, and what its answer is judged by; ``bound`` in wall seconds."""
 
     head: bytes
     meaning: str
     username: str
     bound: float
+
+
+@dataclass(slots=True, eq=False)
+class Exchange:
+    """One request under way; whoever takes longer than ``slow`` wall seconds is counted."""
+
+    question: Question
     slow: float
     tally: Tally
     over: Callable[[Exchange], bool]
     """Takes it off what is under way; False where it was off already."""
-    sent: float = 0.0
+    sent: float
     client: Client | None = None
     retried: bool = False
-
-    __hash__ = object.__hash__
 
     def answered(self, status: int, body: bytes) -> None:
         """Judges the answer."""
@@ -95,10 +103,10 @@ class Exchange:
             self.tally.errors["unreadable"] += 1
             return
         now = time.monotonic()
-        age = now - said.made - self.bound
+        age = now - said.made - self.question.bound
         self.tally.slow += now - self.sent > self.slow
         self.tally.hits += said.made < self.sent
-        self.tally.wrong += meaning(said.asked) != self.meaning or said.as_ != self.username
+        self.tally.wrong += (meaning(said.asked), said.as_) != (self.question.meaning, self.question.username)
         if age > GRAIN:
             self.tally.stale += 1
             self.tally.oldest = max(self.tally.oldest, age)
@@ -122,7 +130,7 @@ class Client(asyncio.Protocol):
 
     def ask(self, exchange: Exchange) -> None:
         self._exchange, exchange.client = exchange, self
-        self._transport.write(exchange.head)
+        self._transport.write(exchange.question.head)
 
     def abort(self) -> None:
         """Forgets the exchange."""
@@ -138,16 +146,15 @@ class Client(asyncio.Protocol):
         head, blank, body = self._buffer.partition(b"\r\n\r\n")
         if not blank or self._exchange is None:
             return
-        first, *lines = head.split(b"\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        if len(body) < int(headers[b"content-length"]):
+        length = LENGTH.search(head)
+        if length is None or len(body) < int(length[1]):
             return
         exchange, self._exchange, self._buffer = self._exchange, None, b""
-        if headers.get(b"connection", b"").lower() == b"close":
+        if CLOSE.search(head):
             self._transport.close()
         else:
             self._pool.back(self)
-        exchange.answered(int(first.split()[1]), body)
+        exchange.answered(int(head[9:12]), body)
 
     def connection_lost(self, error: Exception | None) -> None:
         exchange, self._exchange = self._exchange, None
@@ -216,6 +223,7 @@ class Replay:
         self._seconds = seconds
         self._told = told
         self._under_way: dict[Exchange, None] = {}
+        self._questions: dict[tuple[str, str], Question] = {}
         self._landed = asyncio.Event()
         self.tallies = [Tally() for _ in lanes]
         self.begun = 0.0
@@ -267,16 +275,18 @@ class Replay:
         await asyncio.sleep(max(0.0, self.begun + self._seconds / self._factor - time.monotonic()))
 
     def _exchange(self, request: Request, lane: Lane, tally: Tally) -> Exchange:
-        key = lane.keys[request.tenant]
-        head = f"GET {request.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n\r\n".encode()
-        username = self._usernames[request.tenant].get(request.target.split("/", 2)[1], "")
-        bound = BOUNDS[request.kind] / self._factor
-        slow = SLOW / self._factor
-        exchange = Exchange(
-            head, meaning(request.target), username, bound, slow, tally, self._over, time.monotonic()
-        )
+        place = (lane.keys[request.tenant], request.target)
+        question = self._questions.get(place)
+        if question is None:
+            question = self._questions[place] = self._question(request, lane.keys[request.tenant])
+        exchange = Exchange(question, SLOW / self._factor, tally, self._over, time.monotonic())
         self._under_way[exchange] = None
         return exchange
+
+    def _question(self, request: Request, key: str) -> Question:
+        head = f"GET {request.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n\r\n".encode()
+        username = self._usernames[request.tenant].get(request.target.split("/", 2)[1], "")
+        return Question(head, meaning(request.target), username, BOUNDS[request.kind] / self._factor)
 
     def _over(self, exchange: Exchange) -> bool:
         self._landed.set()

@@ -31,9 +31,9 @@ LEFT_OPEN = 0.25
 RELOAD_SECONDS = 60.0
 OPEN_SECONDS = 4 * 3_600.0
 """How often an open page asks anew, and for how long it stays open on average."""
-STORMS = 12
-STORM_LOADS = (30, 80)
-STORM_SECONDS = 10.0
+STORMS = 16
+STORM_LOADS = (20, 50)
+STORM_SECONDS = 20.0
 LOAD_SECONDS = 1.0
 """Within how long a page asks all that it asks."""
 PERMUTED = 0.1
