@@ -43,6 +43,7 @@ no limits and keep no log, in their favour.
 """
 SMOKE = {"rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20}
 """Just enough to see that everything runs."""
+SMOKE_RIG: dict[str, Any] = {"targets": 50, "warming": 0.0, "stall": 0.3}
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -130,6 +131,7 @@ def bench(given: argparse.Namespace) -> Results:
         rig = Rig(
             folder, holder, [], core, load_core,
             given.rounds, given.seconds, given.entries, given.crowds, given.misses,
+            **(SMOKE_RIG if given.smoke else {}),
         )  # fmt: skip
         rig.contenders, skipped = available(given.contenders, rig.say)
         if core is None:
