@@ -34,8 +34,16 @@ MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
     "memory": memory.measure,
     "startup": startup.measure,
 }
+ABOUT = """\
+Each contender is one process (with its children) on a core of its own; the load, Redis and the origin run on
+another, whose idle share each row tells. They take turns, A B C A B C, and each begins anew every time. Whoever
+asks has an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual sample of
+hits, and a tenant's limit that is counted and never reached; only the budget is unlimited. nginx and Varnish count
+no limits and keep no log, in their favour.
+"""
 SMOKE = {"rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20}
 """Just enough to see that everything runs."""
+SMOKE_RIG: dict[str, Any] = {"targets": 50, "warming": 0.0, "stall": 0.3}
 
 
 def names(known: Sequence[str]) -> Callable[[str], list[str]]:
@@ -123,6 +131,7 @@ def bench(given: argparse.Namespace) -> Results:
         rig = Rig(
             folder, holder, [], core, load_core,
             given.rounds, given.seconds, given.entries, given.crowds, given.misses,
+            **(SMOKE_RIG if given.smoke else {}),
         )  # fmt: skip
         rig.contenders, skipped = available(given.contenders, rig.say)
         if core is None:
@@ -131,7 +140,7 @@ def bench(given: argparse.Namespace) -> Results:
     return Results(
         "bench",
         "Hits, misses, stampedes",
-        __doc__ or "",
+        ABOUT,
         made_by("bench", sys.argv[1:]),
         datetime.now(UTC).isoformat(timespec="minutes"),
         facts(),

@@ -37,12 +37,16 @@ class Goal:
 
 GOALS = (
     Goal("near hits/s: fast lane ÷ nginx", "throughput", "per_second", GATEWAY, NGINX, 1.0),
+    Goal("near hit's CPU: nginx ÷ fast lane", "throughput", "cpu", NGINX, GATEWAY),
     Goal("near hits/s: fast lane ÷ nginx that sorts", "throughput", "per_second", GATEWAY, SORTED),
     Goal("near hits/s: fast lane ÷ Varnish", "throughput", "per_second", GATEWAY, VARNISH, 1.0),
+    Goal("near hit's CPU: Varnish ÷ fast lane", "throughput", "cpu", VARNISH, GATEWAY),
     Goal("near hits/s: ASGI app ÷ bare app, both under uvicorn", "throughput", "per_second", ASGI, BARE, 0.75),
+    Goal("near hit's CPU: bare app ÷ ASGI app, both under uvicorn", "throughput", "cpu", BARE, ASGI),
     Goal("near hits/s: serve without the lane ÷ bare uvicorn", "throughput", "per_second", NO_LANE, BARE),
     Goal("near hits/s: ASGI app under granian ÷ bare uvicorn", "throughput", "per_second", GRANIAN, BARE),
     Goal("shared hits/s ÷ bare app with one Redis GET", "throughput", "per_second", SHARED, BARE_REDIS, 0.8),
+    Goal("shared hit's CPU: bare app with one Redis GET ÷ gateway", "throughput", "cpu", BARE_REDIS, SHARED),
     Goal("p99 of a hit at half load: gateway ÷ nginx", "latency", "p99", GATEWAY, NGINX, 2.0, at_least=False),
     Goal("a miss over a direct call", "misses", "overhead", GATEWAY, None, 2.0, at_least=False, unit=" ms"),
     Goal("CPU of a miss", "misses", "cpu", GATEWAY, None, unit=" ms"),

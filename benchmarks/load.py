@@ -26,6 +26,10 @@ SCRIPT = Path(__file__).parent / "load.lua"
 PER_CLIENT = 97.0
 """Requests a second of one of h2load's clients, at most: it looks at its clock a hundred times a second."""
 RAMP_SECONDS = 0.5
+SPENT = 0.03
+"""A core that was idle for less than this share had more to do than it could."""
+LIMITED = "the load generator was the limit"
+DISTURBED = "others used up the load generator's core"
 
 
 class LoadFailed(Exception):
@@ -34,12 +38,21 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a generator found. Times in microseconds; ``idle`` is its core's unused share."""
+    """What a generator found. Times in microseconds; ``idle`` is its core's unused share, ``busy`` what it used
+    itself of one core."""
 
     per_second: float
     p50: float
     p99: float
     idle: float
+    busy: float
+
+    @property
+    def note(self) -> str:
+        """What is wrong with it, where something is."""
+        if self.idle >= SPENT:
+            return ""
+        return LIMITED if self.busy > 1 - 2 * SPENT else DISTURBED
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,9 @@ def saturating(client: Client, seconds: float, connections: int = CONNECTIONS) -
     found = json.loads(said.partition("RESULT ")[2].splitlines()[0])
     if found["refused"] or found["broken"]:
         raise LoadFailed(f"{found['refused']} answers were no 200, {found['broken']} requests failed")
-    return Load(found["requests"] / found["microseconds"] * 1e6, found["p50"], found["p99"], watch.idle)
+    return Load(
+        found["requests"] / found["microseconds"] * 1e6, found["p50"], found["p99"], watch.idle, watch.busy
+    )
 
 
 def steady(client: Client, rate: float, seconds: float) -> Load:
@@ -85,10 +100,10 @@ def steady(client: Client, rate: float, seconds: float) -> Load:
         rows = [[int(each) for each in line.split()[:3]] for line in log.read_text().splitlines()]
     if wrong := [row for row in rows if row[1] != 200]:
         raise LoadFailed(f"{len(wrong)} answers were no 200")
-    return _of_log(rows, clients, watch.idle)
+    return _of_log(rows, clients, watch)
 
 
-def _of_log(rows: list[list[int]], clients: int, idle: float) -> Load:
+def _of_log(rows: list[list[int]], clients: int, watch: Watch) -> Load:
     """Without the beginning, when not all clients ask yet, and the end, when some have done."""
     begun, ended = min(row[0] for row in rows), max(row[0] for row in rows)
     ramp = clients * 1_000 + 100_000
@@ -96,7 +111,7 @@ def _of_log(rows: list[list[int]], clients: int, idle: float) -> Load:
     times = sorted(row[2] for row in within)
     lasted = max(row[0] for row in within) - min(row[0] for row in within)
     rate = len(within) / max(1, lasted) * 1e6
-    return Load(rate, quantile(times, 0.5), quantile(times, 0.99), idle)
+    return Load(rate, quantile(times, 0.5), quantile(times, 0.99), watch.idle, watch.busy)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +17,7 @@ from types import TracebackType
 from benchmarks.contenders.contender import located
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "httpx2", "redis", "hiredis", "granian")
+NUMBER = re.compile(r"\d+(?:\.\d+)+")
 PROGRAMS = {"redis-server": "--version", "wrk": "-v", "h2load": "--version"}
 
 
@@ -64,15 +67,17 @@ def raise_open_files() -> int:
 
 
 class Watch:
-    """How long a core had nothing to do while the block lasted, as a share; of all cores where it is None."""
+    """How much of a core (of all, where it is None) was ``idle`` while the block lasted, as a share; and how much
+    of one was used by programs that this process ran to their end meanwhile."""
 
     idle: float = 0.0
+    busy: float = 0.0
 
     def __init__(self, core: int | None) -> None:
         self._line = "cpu " if core is None else f"cpu{core} "
 
     def __enter__(self) -> Watch:
-        self._before = self._times()
+        self._before, self._own, self._at = self._times(), _children(), time.monotonic()
         return self
 
     def __exit__(
@@ -81,11 +86,18 @@ class Watch:
         spent = [after - before for before, after in zip(self._before, self._times(), strict=True)]
         # proc(5): user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already.
         self.idle = (spent[3] + spent[4]) / max(1, sum(spent))
+        self.busy = (_children() - self._own) / (time.monotonic() - self._at)
 
     def _times(self) -> list[int]:
         lines = Path("/proc/stat").read_text().splitlines()
         line = next(each for each in lines if each.startswith(self._line))
         return [int(each) for each in line.split()[1:9]]
+
+
+def _children() -> float:
+    """Seconds of the CPU that programs have had which this process waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _processor() -> str:
@@ -99,8 +111,7 @@ def _cpuinfo() -> list[str]:
 
 
 def _said(program: str, flag: str) -> str:
-    """The first line of what a program says of its version."""
+    """The first number with a point in what a program says of its version."""
     done = subprocess.run([str(located(program)), flag], capture_output=True, text=True, check=False)
-    words = (done.stdout or done.stderr).splitlines()[0].split()
-    numbers = [word.removeprefix("v=") for word in words if word.removeprefix("v=")[:1].isdigit()]
-    return next(iter(numbers), " ".join(words))
+    found = NUMBER.search(done.stdout or done.stderr)
+    return found[0] if found else "unknown"

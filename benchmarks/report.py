@@ -30,11 +30,11 @@ What the gateway costs and saves, beside what one would use instead of it, measu
 
     make performance
 
-It runs {targets}, keeps their figures in [`performance.json`](performance.json), and makes this page of them
-(`benchmarks/report.py`); nothing here is typed by hand. How each contender is configured is in
-[`benchmarks/contenders`](../benchmarks/contenders). Figures are medians, in parentheses the least and the most
-of several rounds. Machines differ and are noisy: ratios, taken round by round, say more than figures, and those
-of one run can be compared, those of two hardly.
+It runs {targets}, keeps their figures in [`performance.json`](performance.json),
+and makes this page of them (`benchmarks/report.py`); nothing here is typed by hand. How each contender is
+configured is in [`benchmarks/contenders`](../benchmarks/contenders). Figures are medians, in parentheses the least
+and the most of several rounds. Machines differ and are noisy: ratios, taken round by round, say more than figures,
+and those of one run can be compared, those of two hardly.
 """
 GOALS = """\
 ## Goals
@@ -94,7 +94,7 @@ def kept(path: Path) -> dict[str, Results]:
 
 def keep(path: Path, runs: dict[str, Results]) -> None:
     """Writes them, so that a diff of two runs reads."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(runs, order="sorted"), indent=1) + b"\n")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(dict(sorted(runs.items()))), indent=1) + b"\n")
 
 
 def measured(name: str) -> Results:

@@ -97,7 +97,7 @@ def made_by(target: str, words: Sequence[str]) -> str:
         for before, word in zip(["", *words], words, strict=False)
         if "--json" not in (before, word) and not word.startswith("--json=")
     ]
-    return shlex.join(["make", target, *([f"ARGS={shlex.join(kept)}"] if kept else [])])
+    return f'make {target} ARGS="{shlex.join(kept)}"' if kept else f"make {target}"
 
 
 def shown(samples: Sequence[float], digits: int = 0) -> str:

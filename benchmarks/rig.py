@@ -38,7 +38,11 @@ ALL: tuple[Contender, ...] = (
 
 @dataclass
 class Rig:
-    """``core`` is the contender's, ``load_core`` everybody else's; ``rounds`` of ``seconds`` each."""
+    """``core`` is the contender's, ``load_core`` everybody else's; ``rounds`` of ``seconds`` each.
+
+    Hits are for so many ``targets``, after ``warming`` seconds of load; memory is for so many ``entries``;
+    stampedes are ``crowds`` of so many, whom the origin lets wait for ``stall`` seconds.
+    """
 
     folder: Path
     holder: Holder
@@ -50,6 +54,9 @@ class Rig:
     entries: int = 10_000
     crowds: Sequence[int] = (1_000, 10_000)
     misses: int = 400
+    targets: int = 400
+    warming: float = 1.0
+    stall: float = 1.0
     begun: float = field(default_factory=time.monotonic)
 
     def among(self, *wanted: Contender) -> list[Contender]:

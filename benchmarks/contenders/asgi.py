@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
@@ -44,7 +44,7 @@ class Served:
         log = setup.folder / f"{self.name}-{port}.log"
         path = "/-/health/ready" if self.app == "gateway" else "/"
         with (
-            redis_of(setup) as url,
+            nullcontext("") if self.app == "bare" else redis_of(setup) as url,
             spawned(
                 [sys.executable, "-m", *self._words(port)],
                 log,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -27,10 +29,12 @@ class Contender(Protocol):
 
 
 def lacking(program: str, package: str) -> str:
-    """What is missing where a program is not on the path, nor where daemons are."""
+    """What is missing, in words, where a program is not to be found; else nothing."""
     return "" if located(program) else f"{program} is not installed (apt-get install {package})"
 
 
 def located(program: str) -> str | None:
-    """Where a program is; daemons live outside the path of ordinary users."""
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/sbin")
+    """Where a program is: on the path, or beside it, since ordinary users' paths leave out where daemons are."""
+    path = os.environ.get("PATH", os.defpath)
+    beside = (re.sub(r"\bbin/?$", "sbin", folder) for folder in path.split(os.pathsep))
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(beside))

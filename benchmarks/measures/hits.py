@@ -7,12 +7,6 @@ from benchmarks.origin import origin
 from benchmarks.results import Column, Table
 from benchmarks.rig import Rig, Samples, dashboard_targets
 
-TARGETS = 400
-WARM_SECONDS = 1.0
-SPENT = 0.03
-"""A generator whose core was idle for less than this share was the limit itself."""
-LIMITED = "the load generator was the limit"
-
 THROUGHPUT = (
     "As many hits as one core answers: wrk, one thread and 32 connections, takes {targets} targets in turn, half "
     "of them closed windows behind a pair and half public totals, all with an API key. *Calls* are those that "
@@ -27,13 +21,14 @@ LATENCY = (
 def measure(rig: Rig) -> list[Table]:
     """Both tables. Raises LoadFailed where an answer was no 200."""
     throughput, latency = Samples(), Samples()
-    targets = dashboard_targets(TARGETS)
+    targets = dashboard_targets(rig.targets)
     with origin(rig.folder) as service:
         for turn, contender in rig.turns(rig.contenders):
             with rig.started(contender, service) as running:
                 client = rig.client(running, targets)
                 fill(client)
-                saturating(client, WARM_SECONDS)
+                if rig.warming:
+                    saturating(client, rig.warming)
                 spent = running.cpu
                 full = saturating(client, rig.seconds)
                 spent = running.cpu - spent
@@ -41,30 +36,32 @@ def measure(rig: Rig) -> list[Table]:
                 found = {
                     "per_second": full.per_second,
                     "cpu": spent / (full.per_second * rig.seconds) * 1e6,
+                    "busy": spent / rig.seconds * 100,
                     "idle": full.idle * 100,
                     "calls": float(service.calls()),
                 }
-                throughput.add(contender, found, note=LIMITED if full.idle < SPENT else "")
+                throughput.add(contender, found, note=full.note)
                 latency.add(
                     contender,
                     {"rate": half.per_second, "p50": half.p50, "p99": half.p99, "idle": half.idle * 100},
-                    note=LIMITED if half.idle < SPENT else "",
+                    note=half.note,
                 )
             rig.say(
                 f"hits, round {turn + 1}, {contender.name}: {full.per_second:,.0f}/s; "
                 f"at {half.per_second:,.0f}/s p50 {half.p50:.0f} µs, p99 {half.p99:.0f} µs"
             )
-    return [_throughput(throughput), _latency(latency)]
+    return [_throughput(throughput, rig.targets), _latency(latency)]
 
 
-def _throughput(samples: Samples) -> Table:
+def _throughput(samples: Samples, targets: int) -> Table:
     columns = [
         Column("per_second", "hits/s"),
         Column("cpu", "CPU of a hit, µs", 1),
+        Column("busy", "of its core, %"),
         Column("idle", "generator idle, %"),
         Column("calls", "calls"),
     ]
-    return samples.table("throughput", "Hits a second", THROUGHPUT.format(targets=TARGETS), columns)
+    return samples.table("throughput", "Hits a second", THROUGHPUT.format(targets=targets), columns)
 
 
 def _latency(samples: Samples) -> Table:

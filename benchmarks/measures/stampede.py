@@ -10,11 +10,10 @@ from benchmarks.origin import OriginProcess, origin
 from benchmarks.results import Column, Table
 from benchmarks.rig import ASGI, GATEWAY, NGINX, VARNISH, Rig, Samples, dashboard_targets
 
-LATENCY = 1.0
 SPARE_FILES = 500
 ABOUT = (
     "Everybody has a connection before the first asks; then all ask at once for one target that is in no cache. "
-    "The origin takes {latency:.0f} s to answer, which is part of the times. Whoever got no 200 is *unserved*."
+    "The origin takes {latency:g} s to answer, which is part of the times. Whoever got no 200 is *unserved*."
 )
 
 
@@ -22,7 +21,7 @@ def measure(rig: Rig) -> list[Table]:
     """The table."""
     samples = Samples()
     most = raise_open_files() - SPARE_FILES
-    with origin(rig.folder, LATENCY) as service:
+    with origin(rig.folder, rig.stall) as service:
         for size in rig.crowds:
             if size > most:
                 rig.say(
@@ -42,7 +41,7 @@ def measure(rig: Rig) -> list[Table]:
         Column("p99", "p99, s", 2),
         Column("unserved", "unserved"),
     ]
-    return [samples.table("stampede", "A stampede", ABOUT.format(latency=LATENCY), columns)]
+    return [samples.table("stampede", "A stampede", ABOUT.format(latency=rig.stall), columns)]
 
 
 def _once(rig: Rig, contender: Contender, service: OriginProcess, size: int) -> dict[str, float]:

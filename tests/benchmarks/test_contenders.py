@@ -109,7 +109,7 @@ def test_a_contender_keeps_what_is_closed_and_asks_again_for_all_else(
     soon = Lifetimes(open=1, totals=1)
     with standing(contender, tmp_path, soon) as (running, setup, stage):
         key = setup.holders[0].key
-        for target in kept:
+        for target in (*kept, *renewed):
             get(running, target, key)
         for target in renewed:
             path = target.partition("?")[0]
