@@ -26,11 +26,17 @@ EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"ra
 class Profile(Protocol):
     """Who may ask, what is asked, what goes along, and what the answer looks like.
 
-    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not.
+    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``timely`` are the
+    headers by which alone two answers from one fresh entry differ.
     """
 
     shares_unstored: bool
+    timely: frozenset[bytes]
     answer: Callable[..., Answer]
+
+    @property
+    def revision(self) -> int:
+        """Another number whenever who may ask, or whose pages, has changed."""
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
@@ -49,6 +55,7 @@ class StatisticsProfile:
     """The statistics service, for tenants who hold keys."""
 
     shares_unstored = True
+    timely = frozenset({b"age", b"cache-control", b"cache-status"})
     answer = staticmethod(statistics_answer)
 
     def __init__(
@@ -57,6 +64,11 @@ class StatisticsProfile:
         self._registry = registry
         self._anonymous = anonymous
         self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
+
+    @property
+    def revision(self) -> int:
+        """That of the registry's directory."""
+        return self._registry.directory.serial
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """The tenant whose key the request holds."""
@@ -82,6 +94,8 @@ class GenericProfile:
     """Any one HTTP origin, for everyone: a plain shared cache."""
 
     shares_unstored = False
+    timely = frozenset({b"age", b"cache-status"})
+    revision = 0
     answer = staticmethod(generic_answer)
 
     def __init__(self, *, max_bytes: int) -> None:
