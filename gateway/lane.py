@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.admission.admission import Admission
 from gateway.answer import Answer
+from gateway.caching.entry import Entry
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.callers import Callers
@@ -86,16 +87,18 @@ class Lane:
         limits = self._admitted(head, prepared, peer)
         if limits is None:
             return None
-        own = b"x-request-id: %s\r\n" % (prepared.request_id or fresh_id())
+        request_id = prepared.request_id or fresh_id()
         if limits:
-            (policy_name, policy), (limit_name, limit) = limits
-            own = b"%s%s: %s\r\n%s: %s\r\n" % (own, policy_name, policy, limit_name, limit)
-        prepared.tally.add(clock() - began)
-        return b"".join((prepared.head, own, prepared.tail))
+            (_, policy), (_, limit) = limits
+            own = b"x-request-id: %s\r\nratelimit-policy: %s\r\nratelimit: %s\r\n" % (request_id, policy, limit)
+        else:
+            own = b"x-request-id: %s\r\n" % request_id
+        self._count(prepared, request_id, clock() - began)
+        return prepared.head + own + prepared.tail
 
     def messages(self, scope: Mapping[str, Any]) -> tuple[Message, Message] | None:
         """The same as ASGI messages, for a scope whose head nobody has looked for here."""
-        if HEAD in scope or not self._prepared:
+        if not self._prepared or HEAD in scope:
             return None
         began = clock()
         key = key_of(scope)
@@ -105,9 +108,9 @@ class Lane:
         limits = self._admitted(key, prepared, (scope.get("client") or ("",))[0])
         if limits is None:
             return None
-        request_id = (b"x-request-id", prepared.request_id or fresh_id())
-        headers = [*prepared.headers, request_id, *limits, *prepared.last]
-        prepared.tally.add(clock() - began)
+        request_id = prepared.request_id or fresh_id()
+        headers = [*prepared.headers, (b"x-request-id", request_id), *limits, *prepared.last]
+        self._count(prepared, request_id, clock() - began)
         start = {"type": "http.response.start", "status": prepared.status, "headers": headers}
         return start, {"type": "http.response.body", "body": prepared.body}
 
@@ -135,17 +138,12 @@ class Lane:
         if facts.lifecycle.draining:
             return None
         subject = facts.callers.subject(prepared.tenant, peer)
-        if subject is None or not facts.teller.passes():
+        if subject is None:
             return None
-        limits: Headers | None = []
-        if subject:
-            limits = facts.admission.at_once(subject, prepared.tenant.limits)
-        if limits is None:
-            return None
-        self.given += 1
         if now >= prepared.tick:
+            facts.near.get(prepared.grounds.key.entry)  # it is in use
             prepared.render(now)
-        return limits
+        return facts.admission.at_once(subject, prepared.tenant.limits) if subject else []
 
     def _stands(self, prepared: Prepared, now: float) -> bool:
         facts, grounds, epoch = self._facts, prepared.grounds, prepared.epoch
@@ -153,10 +151,16 @@ class Lane:
             now < prepared.until
             and epoch.callers == facts.profile.revision
             and epoch.purges == facts.marks.revision
-            and facts.near.get(grounds.key.entry) is grounds.found.entries
-            and next(iter(facts.near.get(grounds.key.error)), None) is grounds.found.error
+            and facts.near.peek(grounds.key.entry) is grounds.entries
+            and facts.near.peek(grounds.key.error) is grounds.errors
             and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
         )
+
+    def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
+        self.given += 1
+        prepared.tally.add(seconds)
+        if not self._facts.teller.passes():
+            self._facts.teller.given_again(prepared.line, request_id, seconds)
 
     def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
         """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""
@@ -170,18 +174,18 @@ class Lane:
         assert grounds is not None
         key = None if exchange.key_id is None else tenant.keys[exchange.key_id]
         until = math.inf if key is None or key.expires is None else key.expires.timestamp()
-        again = partial(_again, facts.profile, grounds.entry, tenant.anonymous)
+        times = partial(_times, facts.profile, grounds.entry, tenant.anonymous)
         return Prepared(
             grounds,
             epoch,
             tenant,
             until,
             answer,
-            again,
-            facts.profile.timely,
+            times,
             exchange.id if exchange.header(b"x-request-id") == exchange.id else None,
             exchange.told_origin,
             facts.teller.tallies.of(kind_of(exchange, answer)),
+            facts.teller.line(exchange, answer),
             head=exchange.method == "HEAD",
         )
 
@@ -218,5 +222,5 @@ def key_of(scope: Mapping[str, Any]) -> Hashable:
     return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
 
 
-def _again(profile: Profile, entry: Any, public: bool, now: float) -> Answer:
-    return profile.answer(entry, Outcome.HIT, now=now, public=public)
+def _times(profile: Profile, entry: Entry, public: bool, now: float) -> dict[bytes, bytes]:
+    return profile.times(entry, now, public)

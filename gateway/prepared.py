@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.answer import BODILESS, Answer
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
-from gateway.caching.store import Found
+from gateway.caching.near import Record
 from gateway.errors import Headers
 from gateway.observe.tally import Tally
 
 if TYPE_CHECKING:
     from gateway.tenants.tenant import Tenant
 
-OVERHEAD = 2_000
-"""Approximate bytes that a prepared answer costs beside its head, its body and its headers."""
+OVERHEAD = 3_000
+"""Approximate bytes that a prepared answer costs beside its request's head, its body and its headers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What was found near, and the entry that answered. ``scope`` is the credential's whose refusal would
-    withhold it, None where there is none."""
+    """What was near when it answered: the records under both keys, and the entry of theirs that did.
+
+    ``scope`` is the credential's whose refusal would withhold it, None where there is none.
+    """
 
     key: CacheKey
-    found: Found
+    entries: Record
+    errors: Record
     entry: Entry
     scope: str | None
 
@@ -43,15 +46,15 @@ class Epoch:
 class Prepared:
     """An answer, with what it rested on, and what of it depends on the time.
 
-    ``render`` makes its head anew; what was made holds until ``tick``, when its age or what is left of its
-    lifetime is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
-    Between ``headers`` and ``last`` stands what each answer has of its own: its request id, unless the client
-    gave one (``request_id``), and its limits.
+    ``render`` brings it up to the time; that holds until ``tick``, when its age or what is left of its lifetime
+    is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
+    Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
+    id, unless the client gave one (``request_id``), and its limits. ``line`` is what the log tells of it.
     """
 
     __slots__ = (
-        *("_again", "_constant", "_timely", "body", "epoch", "grounds", "head", "headers", "last", "request_id"),
-        *("size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
+        *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
+        *("line", "request_id", "size", "status", "tail", "tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -61,11 +64,11 @@ class Prepared:
         tenant: Tenant,
         until: float,
         answer: Answer,
-        again: Callable[[float], Answer],
-        timely: frozenset[bytes],
+        times: Callable[[float], dict[bytes, bytes]],
         request_id: bytes | None,
         told: Headers,
         tally: Tally,
+        line: dict[str, Any],
         *,
         head: bool,
     ) -> None:
@@ -77,23 +80,32 @@ class Prepared:
         self.body = b"" if head else answer.body
         self.request_id = request_id
         self.tally = tally
+        self.line = line
         self.last = list(told)
         if answer.status not in BODILESS:
             self.last.append((b"content-length", b"%d" % len(answer.body)))
         self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
-        self.size = OVERHEAD + len(self.tail) + sum(len(name) + len(value) for name, value in answer.headers)
-        self._constant = answer.headers
-        self._again = again
-        self._timely = timely
-        self.headers: Headers = []
+        self.size = OVERHEAD + len(self.tail) + 2 * sum(len(name) + len(value) for name, value in answer.headers)
+        self._times = times
+        # Of headers with one name the last is the gateway's own.
+        last = {name: place for place, (name, _) in enumerate(answer.headers)}
+        self._places = {name: last[name] for name in times(grounds.entry.born) if name in last}
+        self.headers = list(answer.headers)
+        constant = [(name, value.replace(b"%", b"%%")) for name, value in answer.headers]
+        for name, place in self._places.items():
+            constant[place] = (name, b"%s")
+        self._template = status_line(answer.status) + lines(constant)
+        self._names = sorted(self._places, key=self._places.__getitem__)
         self.head = b""
         self.tick = 0.0
 
     def render(self, now: float) -> None:
         """Brings the headers that change with the time up to ``now``."""
-        again = dict(self._again(now).headers)
-        self.headers = [(name, again[name] if name in self._timely else value) for name, value in self._constant]
-        self.head = status_line(self.status) + lines(self.headers)
+        times = self._times(now)
+        self.head = self._template % tuple([times[name] for name in self._names])
+        self.headers = list(self.headers)
+        for name, place in self._places.items():
+            self.headers[place] = (name, times[name])
         entry = self.grounds.entry
         self.tick = min(entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
-from gateway.answer import Answer, generic_answer, statistics_answer
+from gateway.answer import Answer, generic_answer, generic_times, statistics_answer, statistics_times
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
@@ -26,13 +26,13 @@ EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"ra
 class Profile(Protocol):
     """Who may ask, what is asked, what goes along, and what the answer looks like.
 
-    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``timely`` are the
-    headers by which alone two answers from one fresh entry differ.
+    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``times`` gives the
+    headers by which alone two hits of one fresh entry differ.
     """
 
     shares_unstored: bool
-    timely: frozenset[bytes]
     answer: Callable[..., Answer]
+    times: Callable[..., dict[bytes, bytes]]
 
     @property
     def revision(self) -> int:
@@ -55,8 +55,8 @@ class StatisticsProfile:
     """The statistics service, for tenants who hold keys."""
 
     shares_unstored = True
-    timely = frozenset({b"age", b"cache-control", b"cache-status"})
     answer = staticmethod(statistics_answer)
+    times = staticmethod(statistics_times)
 
     def __init__(
         self, registry: Registry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
@@ -94,9 +94,9 @@ class GenericProfile:
     """Any one HTTP origin, for everyone: a plain shared cache."""
 
     shares_unstored = False
-    timely = frozenset({b"age", b"cache-status"})
     revision = 0
     answer = staticmethod(generic_answer)
+    times = staticmethod(generic_times)
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes

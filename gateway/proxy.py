@@ -243,7 +243,8 @@ class Proxy:
             errand.exchange.stages.near = True
             if errand.asked.wishes is NO_WISHES:
                 scope = errand.access.scope if self._is_guarded(errand) else None
-                errand.exchange.grounds = Grounds(errand.key, near, decision.entry, scope)
+                errors = self.store.near.peek(errand.key.error)
+                errand.exchange.grounds = Grounds(errand.key, near.entries, errors, decision.entry, scope)
             return decision
         try:
             shared = await self.store.look_up(errand.key)

@@ -76,8 +76,17 @@ class Teller:
         if self.tracing is not None:
             self.tracing.answered(exchange.span, exchange.method, exchange.stages, "", {}, failed=False)
 
-    def _log(self, exchange: Exchange, answer: Answer, family: str, ended: float, **more: Any) -> None:
-        told = log.warning if answer.outcome is Outcome.FAILED else log.info
+    def line(self, exchange: Exchange, answer: Answer) -> dict[str, Any]:
+        """What all lines of the log have in common that tell of this request, given again."""
+        return self._facts(exchange, answer, kind_of(exchange, answer).family)
+
+    def given_again(self, line: dict[str, Any], request_id: bytes, seconds: float) -> None:
+        """A hit was given again, and its turn to have a line has come."""
+        self._owed -= 1
+        stages, again = {"look_up": round(seconds, 6)}, {"request_id": request_id.decode()}
+        log.info("request", **line | again, seconds=round(seconds, 6), stages=stages, sampled=self._hit_sample)
+
+    def _facts(self, exchange: Exchange, answer: Answer, family: str) -> dict[str, Any]:
         facts: dict[str, Any] = _who(exchange)
         facts |= {"method": exchange.method, "family": family}
         if exchange.query is not None and exchange.query.family is not Family.UNKNOWN:
@@ -89,6 +98,11 @@ class Teller:
             facts["flight"] = exchange.flight
         elif answer.outcome in SPARED:
             facts["cache"] = "near" if exchange.stages.near else "shared"
+        return facts
+
+    def _log(self, exchange: Exchange, answer: Answer, family: str, ended: float, **more: Any) -> None:
+        told = log.warning if answer.outcome is Outcome.FAILED else log.info
+        facts = self._facts(exchange, answer, family)
         seconds = round(ended - exchange.stages.began, 6)
         told("request", **facts, seconds=seconds, stages=exchange.stages.seconds(ended), **more)
 

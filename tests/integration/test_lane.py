@@ -4,6 +4,7 @@ are sent the same bytes, and must answer alike; the lane's answers are the later
 from __future__ import annotations
 
 import base64
+import json
 import random
 import re
 import socket
@@ -13,7 +14,7 @@ from typing import IO
 
 import pytest
 
-from tests.integration.stage import Process, staged
+from tests.integration.stage import Process, Stage, staged, until
 from tests.redis_server import RedisServer
 from tests.wire import Wire
 
@@ -71,6 +72,7 @@ class Pair:
     lane: Process
     plain: Process
     keys: list[bytes]
+    stage: Stage
 
     def addresses(self) -> list[tuple[str, int]]:
         return [("127.0.0.1", self.lane.port), ("127.0.0.1", self.plain.port)]
@@ -101,6 +103,7 @@ def pair(shared_redis: RedisServer) -> Iterator[Pair]:
                 b"X-API-Key: " + key + b"\r\nX-API-Key: " + key,
                 b"",
             ],
+            stage,
         )
 
 
@@ -241,3 +244,19 @@ def test_half_closed_after_the_request_its_client_gets_the_whole_answer_or_none(
                 connection.shutdown(socket.SHUT_WR)
                 received = b"".join(iter(lambda: connection.recv(65_536), b""))
             assert not received or alike(received, whole)
+
+
+def test_every_tenth_hit_has_its_line_whichever_way_it_went(pair: Pair) -> None:
+    gateway = pair.stage.serve(log_hits=0.1)
+    head = b"GET %s HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % (TARGETS[0], pair.keys[0])
+    with Wire(("127.0.0.1", gateway.port)) as wire:
+        for _ in range(101):
+            wire.send(head).answer()
+    until(lambda: gateway.output.count('"sampled": 0.1') >= 10)
+    lines = [json.loads(line) for line in gateway.output.splitlines() if '"sampled"' in line]
+    assert len(lines) == 10
+    assert gateway.metric("stats_gateway_prepared_answers_total") >= 95
+    assert len({line["request_id"] for line in lines}) == 10
+    told = {"tenant": "reports", "family": "timeline", "outcome": "hit", "status": 200, "cache": "near"}
+    assert all(line.items() >= (told | {"path": TARGETS[0].partition(b"?")[0].decode()}).items() for line in lines)
+    assert all(line["stages"] and line["seconds"] < 10 for line in lines)
