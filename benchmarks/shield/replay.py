@@ -28,6 +28,7 @@ GRAIN = 0.5
 YIELD_EVERY = 16
 LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
 CLOSE = re.compile(rb"(?i)\r\nconnection: *close")
+CONNECTIONS = 64
 WARM_UP = "/total/views/project/1"
 
 
@@ -245,11 +246,13 @@ class Replay:
                     pool.close()
 
     async def _warm_up(self) -> None:
-        """One question that nobody else asks to each replica, so that what only the first ever costs is paid."""
+        """Asks each replica what nobody else asks, so that what only the first ever costs is paid: the connections,
+        too, which a balancer keeps."""
         for lane, pools in zip(self._lanes, self._pools, strict=True):
             for pool in pools:
-                pool.ask(self._exchange(Request(0.0, 0, WARM_UP, Kind.TOTALS), lane, Tally()))
-        await self._all_over()
+                for _ in range(CONNECTIONS):
+                    pool.ask(self._exchange(Request(0.0, 0, WARM_UP, Kind.TOTALS), lane, Tally()))
+            await self._all_over()
 
     async def _all_over(self) -> None:
         while self._under_way:
