@@ -54,7 +54,7 @@ def statistics_answer(
     ttl = entry.fresh_until - now
     headers = [pair for pair in entry.headers if pair[0] not in REPLACED]
     if entry.fresh_until > 0:
-        age = max(0, int(now - entry.born))
+        age = _age(entry, now)
         headers.append((b"cache-control", _cache_control(entry, age, ttl, public)))
         headers.append((b"age", b"%d" % age))
     else:
@@ -67,6 +67,18 @@ def statistics_answer(
     return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
 
 
+def statistics_times(entry: Entry, now: float, public: bool) -> dict[bytes, bytes]:
+    """The headers by which a hit differs from one of the same fresh entry at another time."""
+    ttl, age = entry.fresh_until - now, _age(entry, now)
+    return {b"cache-control": _cache_control(entry, age, ttl, public)} | generic_times(entry, now, public)
+
+
+def generic_times(entry: Entry, now: float, public: bool) -> dict[bytes, bytes]:
+    """The same for an answer that is as its origin gave it."""
+    status = cache_status(Outcome.HIT, ttl=entry.fresh_until - now)
+    return {b"age": b"%d" % _age(entry, now), b"cache-status": status}
+
+
 def generic_answer(
     entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
 ) -> Answer:
@@ -74,7 +86,7 @@ def generic_answer(
     headers = entry.headers
     if outcome in (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED):
         headers = [pair for pair in headers if pair[0] != b"age"]
-        headers.append((b"age", b"%d" % max(0, int(now - entry.born))))
+        headers.append((b"age", b"%d" % _age(entry, now)))
     status = cache_status(outcome, ttl=entry.fresh_until - now, stored=stored, detail=detail)
     return Answer(entry.status, [*headers, (b"cache-status", status)], entry.body, outcome, detail, _key_of(entry))
 
@@ -86,6 +98,10 @@ def refusal_of(error: GatewayError) -> Answer:
     code = row_of(error).code
     headers += [(b"cache-status", cache_status(outcome, detail=code)), VARY]
     return Answer(status, headers, body, outcome, code)
+
+
+def _age(entry: Entry, now: float) -> int:
+    return max(0, int(now - entry.born))
 
 
 def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:

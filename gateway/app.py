@@ -50,10 +50,12 @@ from gateway.console.web.web import Web
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
+from gateway.lane import Facts, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
+from gateway.observe.tally import Tallies, Tally
 from gateway.observe.usage import Usage
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -104,11 +106,12 @@ class Gateway(Starlette):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The two apps of one process, and its phase of life."""
+    """The two apps of one process, its phase of life, and the lane past the public app."""
 
     public: Gateway
     admin: Starlette
     lifecycle: Lifecycle
+    lane: Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class Parts:
     client: UpstreamClient
     store: Store
     metrics: Metrics
+    tallies: Tallies
+    lane: Lane
     tracing: Tracing | None
     lifecycle: Lifecycle
     sessions: Sessions
@@ -151,8 +156,10 @@ class Parts:
                 await asyncio.to_thread(self.tracing.close)
 
     def show(self) -> None:
-        """Brings the gauges up to date."""
+        """Brings counters and gauges up to date."""
+        self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
+        self.metrics.prepared.reached(self.lane.given)
 
     async def _shows(self) -> None:
         """Other workers are scraped through a shared directory, without being asked."""
@@ -213,15 +220,27 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
-    usage = Usage(redis, settings.redis_prefix, settings.usage_days)
+
+    def tell(tally: Tally) -> None:
+        metrics.answered(tally)
+        usage.answered(tally)
+        pulse.answered(tally)
+
+    tallies = Tallies(tell)
+    usage = Usage(redis, settings.redis_prefix, settings.usage_days, tallies.gather)
     guard = _guard(settings)
     sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
-    pulse = Pulse(redis, settings.redis_prefix, clock.now)
+    pulse = Pulse(redis, settings.redis_prefix, clock.now, tallies.gather)
     tracing = _tracing(settings)
 
     def call(asker: Asker, flight: str) -> Call:
         return Call(metrics, usage, pulse, tracing, asker, flight)
 
+    profile = _profile(settings, registry)
+    callers = _callers(settings, profile, admission, clock)
+    teller = Teller(metrics, tallies, tracing, hit_sample=settings.log_hits)
+    facts = Facts(profile, callers, admission, marks, store.near, queue.breaker, clock, teller, lifecycle)
+    lane = Lane(facts, settings.prepared_max_bytes)
     errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
         settings,
@@ -235,25 +254,27 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         client,
         store,
         metrics,
+        tallies,
+        lane,
         tracing,
         lifecycle,
         sessions,
         notes,
     )
     public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
-    profile = _profile(settings, registry)
     public.proxy = Proxy(
         _rules(settings),
         profile,
-        _callers(settings, profile, admission, clock),
+        callers,
         store,
         marks,
         queue,
         errands,
         _coder(settings),
         clock,
-        Teller(metrics, usage, pulse, tracing, hit_sample=settings.log_hits),
+        teller,
         lifecycle,
+        lane,
     )
 
     def ask_as(tenant: Tenant | None) -> Answering:
@@ -265,7 +286,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
 
     explore = ExploreApi(registry, ask_as, settings.public_base)
     operations = [*_operations(parts, profile, marks, clock), *explore.operations]
-    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle)
+    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle, lane)
 
 
 def _guard(settings: Settings) -> Guard:

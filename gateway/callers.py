@@ -53,11 +53,20 @@ class Callers:
     async def admit(self, exchange: Exchange) -> None:
         """Takes one request from the limit, and notes what its answer tells of it. Raises RateLimited."""
         tenant = exchange.tenant
+        subject = self.subject(tenant, exchange.peer)
+        if subject is None:
+            subject = f"{tenant.id}:{self._subject(exchange)}"
+        if subject:
+            exchange.told += await self._admission.admit(subject, tenant.limits)
+
+    def subject(self, tenant: Tenant, peer: str) -> str | None:
+        """Who is held to a tenant's limits when a request comes from the address ``peer``: nobody (empty) where
+        there are none; None where that takes the request's headers."""
         if tenant.limits.requests_per_second is None and tenant.limits.requests_per_day is None:
-            return
-        subject = f"{tenant.id}:{self._subject(exchange)}" if tenant.anonymous else tenant.id
-        standing = await self._admission.admit(subject, tenant.limits)
-        exchange.told += standing.headers
+            return ""
+        if not tenant.anonymous:
+            return tenant.id
+        return None if self._trusted else f"{tenant.id}:{subject_of(peer)}"
 
     def _subject(self, exchange: Exchange) -> str:
         return subject_of(client_address(exchange.peer, exchange.headers, self._trusted))

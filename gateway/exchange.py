@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.call import Asker
 from gateway.catalogue.query import Query
@@ -16,11 +16,15 @@ from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
 from gateway.observe.stages import Stages, clock
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
+if TYPE_CHECKING:
+    from gateway.prepared import Grounds
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 T = TypeVar("T")
 
 READS = frozenset({"GET", "HEAD"})
+_random = Random()  # noqa: S311  (not for secrets)
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -34,7 +38,8 @@ class Exchange:
 
     ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
     its own, whatever that is. ``flight`` names the flight that it waited for; ``joined`` says that it was
-    under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made.
+    under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made. ``told_origin``
+    are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone.
     """
 
     method: str
@@ -53,13 +58,15 @@ class Exchange:
     joined_trace: str = ""
     span: Any = None
     told: Headers = field(default_factory=list)
+    told_origin: Headers = field(default_factory=list)
+    grounds: Grounds | None = None
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
         """The exchange of an ASGI HTTP scope."""
         headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
         given = next((value for name, value in headers if name == b"x-request-id"), b"")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8).encode()
+        request_id = given if REQUEST_ID.fullmatch(given) else fresh_id()
         path = scope.get("raw_path") or scope["path"].encode()
         peer = (scope.get("client") or ("",))[0]
         exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
@@ -121,6 +128,11 @@ class Exchange:
     async def _disconnected(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
+
+
+def fresh_id() -> bytes:
+    """A request id: 16 hexadecimal digits, which need not be hard to guess."""
+    return b"%016x" % _random.getrandbits(64)
 
 
 def _announces_body(name: bytes, value: bytes) -> bool:

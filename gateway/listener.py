@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import socket
@@ -9,22 +10,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import structlog
 import uvicorn
 
 from gateway.dated import Dated
 from gateway.errors import ConfigurationError, GatewayError
+from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import READING, Limits
 from gateway.protocol import protocol_class
 from gateway.settings import Settings
 
 BACKLOG = 2_048
+TRIED = ((0, 50), (0, 55))
+"""The versions of uvicorn, from and below, whose protocol the fast lane was tried with."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
 CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 ADMIN_BODY_BYTES = 64 * 1024
 SLACK_SECONDS = 5.0
 """What a request that waits for an upstream call may take on top of that call."""
+
+log = structlog.get_logger("gateway")
 
 
 class StartupFailed(GatewayError):
@@ -81,10 +88,12 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def public_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
+def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane | None = None) -> uvicorn.Config:
     """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
-    return _config(app, Limits.of(settings), lifecycle, lifespan="on", timeout_graceful_shutdown=graceful)
+    open_lane = lane if settings.fast_lane and lane is not None and lane.max_bytes and is_tried() else None
+    http = protocol_class(Limits.of(settings), lifecycle, open_lane)
+    return _config(app, http, lifespan="on", timeout_graceful_shutdown=graceful)
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
@@ -92,13 +101,23 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
     limits = replace(
         Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
     )
-    return _config(app, limits, lifecycle, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+    http = protocol_class(limits, lifecycle)
+    return _config(app, http, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
 
 
-def _config(app: Any, limits: Limits, lifecycle: Lifecycle, **more: Any) -> uvicorn.Config:
+def is_tried(version: str = uvicorn.__version__) -> bool:
+    """Whether the fast lane was tried with this uvicorn; where not, the log says so once."""
+    release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if TRIED[0] <= release < TRIED[1]:
+        return True
+    log.warning("fast_lane_closed", reason=f"not tried with uvicorn {version}", consequence="hits cost more")
+    return False
+
+
+def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         Dated(app),
-        http=protocol_class(limits, lifecycle),
+        http=http,
         ws="none",
         interface="asgi3",
         workers=1,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
-from gateway.answer import Answer, generic_answer, statistics_answer
+from gateway.answer import Answer, generic_answer, generic_times, statistics_answer, statistics_times
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
@@ -26,11 +26,17 @@ EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"ra
 class Profile(Protocol):
     """Who may ask, what is asked, what goes along, and what the answer looks like.
 
-    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not.
+    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``times`` gives the
+    headers by which alone two hits of one fresh entry differ.
     """
 
     shares_unstored: bool
     answer: Callable[..., Answer]
+    times: Callable[..., dict[bytes, bytes]]
+
+    @property
+    def revision(self) -> int:
+        """Another number whenever who may ask, or whose pages, has changed."""
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
@@ -50,6 +56,7 @@ class StatisticsProfile:
 
     shares_unstored = True
     answer = staticmethod(statistics_answer)
+    times = staticmethod(statistics_times)
 
     def __init__(
         self, registry: Registry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
@@ -57,6 +64,11 @@ class StatisticsProfile:
         self._registry = registry
         self._anonymous = anonymous
         self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
+
+    @property
+    def revision(self) -> int:
+        """That of the registry's directory."""
+        return self._registry.directory.serial
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """The tenant whose key the request holds."""
@@ -82,7 +94,9 @@ class GenericProfile:
     """Any one HTTP origin, for everyone: a plain shared cache."""
 
     shares_unstored = False
+    revision = 0
     answer = staticmethod(generic_answer)
+    times = staticmethod(generic_times)
 
     def __init__(self, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -2,14 +2,16 @@
 
 Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden or called here;
 ``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
-``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``, ``response_complete``,
-``disconnected``, ``message_event``, ``waiting_for_100_continue`` and ``keep_alive``; ``timeout_keep_alive``,
-``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and ``_unset_keepalive_if_required``.
+``scope``, ``client``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``,
+``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue`` and ``keep_alive``;
+``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
+``_unset_keepalive_if_required``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -28,6 +30,7 @@ from gateway.errors import (
     render,
 )
 from gateway.head import check_head, check_request_line, origin_form
+from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 
@@ -38,9 +41,10 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
     STATUS_LINE.setdefault(_status, b"HTTP/1.1 %d \r\n" % _status)
 
 
-def protocol_class(limits: Limits, lifecycle: Lifecycle) -> type[asyncio.Protocol]:
-    """The class for uvicorn's ``http=`` setting, bound to these limits."""
-    return type("BoundGatewayProtocol", (GatewayProtocol,), {"limits": limits, "lifecycle": lifecycle})
+def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
+    """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
+    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane}
+    return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -54,10 +58,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits]
     lifecycle: ClassVar[Lifecycle]
+    lane: ClassVar[Lane | None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._ours: frozenset[bytes] = frozenset()
+        self._peer = ""
+        self._last = -math.inf  # when an answer was last given at once
         self._held = b""  # received, not yet parsed
         self._head = b""  # parsed of the current head
         self._content: Content | None = None  # until the current request's body has ended
@@ -77,6 +84,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         super().connection_made(transport)
         self._ours = self._authorities()
+        self._peer = self.client[0] if self.client else ""
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -88,7 +96,12 @@ class GatewayProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses, or holds back what belongs to a later request."""
+        """Answers at once, parses, or holds back what belongs to a later request."""
+        if self.lane is not None and self._is_idle():
+            answer = self.lane.answer(data, self._peer)
+            if answer is not None:
+                self._give(answer)
+                return
         self._unset_keepalive_if_required()
         self._parse(data)
 
@@ -96,6 +109,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Checks the head before uvicorn makes a request of it."""
         self._stop_patience()
         head, self._head = self._head, b""
+        plain = self.url.startswith(b"/")  # what it means does not depend on where the connection arrived
         try:
             check_request_line(head)
             self._content = self._check()
@@ -107,6 +121,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
         if self._content is not None:
             self._await_content()
+        elif self.lane is not None and plain and self.cycle.keep_alive and not self.parser.should_upgrade():
+            self.scope[HEAD] = head  # type: ignore[literal-required]
 
     def on_response_complete(self) -> None:
         """Goes on with what was held back."""
@@ -138,8 +154,35 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Closes an idle connection, even one whose last answer was never read."""
+        left = self._last + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._keep_open(left)
+            return
         super().timeout_keep_alive_handler()
         self._watch_stall()
+
+    def _is_idle(self) -> bool:
+        """Whether what comes next is the head of a request that can be answered there and then."""
+        return not (
+            self._answering
+            or self._head
+            or self._content is not None
+            or self._refused
+            or self.flow.write_paused
+            or self.transport.is_closing()
+        )
+
+    def _give(self, answer: bytes) -> None:
+        """Writes a whole answer. An idle connection's timer is left alone: it looks when it was last used."""
+        self._stop_patience()
+        self.transport.write(answer)
+        self.server_state.total_requests += 1
+        self._last = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._keep_open(self.timeout_keep_alive)
+
+    def _keep_open(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     @property
     def _answering(self) -> bool:
@@ -205,9 +248,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps
         if self.cycle.response_complete:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._keep_open(self.timeout_keep_alive)
         self.on_message_complete()
 
     def _content_overdue(self) -> None:

@@ -11,7 +11,7 @@ from typing import assert_never
 import structlog
 
 from gateway.answer import Answer, Send, refusal_of
-from gateway.cache_control import wishes_of
+from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
 from gateway.caching.marks import Marked, Marks, purged
@@ -46,9 +46,11 @@ from gateway.errors import (
 )
 from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
+from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
 from gateway.observe.stages import clock
+from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
@@ -116,6 +118,7 @@ class Proxy:
         clock: Clock,
         teller: Teller,
         lifecycle: Lifecycle,
+        lane: Lane,
     ) -> None:
         self.rules = rules
         self.profile = profile
@@ -128,9 +131,16 @@ class Proxy:
         self.clock = clock
         self.teller = teller
         self.lifecycle = lifecycle
+        self.lane = lane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, whatever happens on its way."""
+        """Answers one request, whatever happens on its way; at once, if it is answered like an earlier one."""
+        ready = self.lane.messages(scope)
+        if ready is not None:
+            for message in ready:
+                await send(message)
+            return
+        epoch = self.lane.epoch()
         exchange = Exchange.of(scope, receive)
         answer = await self.answered(exchange)
         if answer is None:
@@ -138,6 +148,7 @@ class Proxy:
         if self.lifecycle.draining:
             exchange.told.append((b"connection", b"close"))
         await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
+        self.lane.learn(scope, epoch, exchange, answer)
 
     async def answered(self, exchange: Exchange) -> Answer | None:
         """The answer, whatever happens on its way, counted and logged; None where the client has gone."""
@@ -220,14 +231,20 @@ class Proxy:
 
     def _refused_for(self, errand: Errand) -> float | None:
         """As ``Breaker.refused_for``, for the credential that the question needs; None where it needs none."""
-        needed = errand.access.credential is not None and errand.question.query.protected
-        return self.queue.breaker.refused_for(errand.access.scope) if needed else None
+        return self.queue.breaker.refused_for(errand.access.scope) if self._is_guarded(errand) else None
+
+    def _is_guarded(self, errand: Errand) -> bool:
+        return errand.access.credential is not None and errand.question.query.protected
 
     async def _look_up(self, errand: Errand) -> Decision:
         near = self.store.look_near(errand.key)
         decision = self._decide(errand, near)
         if isinstance(decision, Serve):
             errand.exchange.stages.near = True
+            if errand.asked.wishes is NO_WISHES:
+                scope = errand.access.scope if self._is_guarded(errand) else None
+                errors = self.store.near.peek(errand.key.error)
+                errand.exchange.grounds = Grounds(errand.key, near.entries, errors, decision.entry, scope)
             return decision
         try:
             shared = await self.store.look_up(errand.key)
@@ -366,7 +383,8 @@ class Proxy:
             return
         origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
         if origins:
-            exchange.told += response_headers(exchange.header(b"origin"), origins)
+            exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
+            exchange.told += exchange.told_origin
 
 
 async def _nothing() -> Landing | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from uvicorn.loops.auto import auto_loop_factory
 
+from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.listener import Listener, admin_config, public_config
 from gateway.settings import Settings
@@ -30,6 +31,9 @@ class Application(Protocol):
     @property
     def lifecycle(self) -> Lifecycle: ...
 
+    @property
+    def lane(self) -> Lane | None: ...
+
 
 Factory = Callable[[Settings], Application]
 Sockets = tuple[socket.socket, socket.socket]
@@ -46,7 +50,7 @@ class Service:
         self._lifecycle = lifecycle
         self._drain_seconds = settings.drain_seconds
         self._sockets = sockets
-        self._public = Listener(public_config(application.public, settings, lifecycle), on_ready)
+        self._public = Listener(public_config(application.public, settings, lifecycle, application.lane), on_ready)
         self._admin = Listener(admin_config(application.admin, settings, lifecycle))
         self.stopping = False
 

@@ -137,6 +137,14 @@ class Settings(BaseSettings):
         ge=0,
         description="size of the near cache, per worker; coded bodies may take a quarter of it besides",
     )
+    prepared_max_bytes: int = Field(
+        32 * 1024 * 1024,
+        ge=0,
+        description="size of what is kept of near hits to answer the same request again, per worker; 0: nothing",
+    )
+    fast_lane: bool = Field(
+        True, description="give such an answer again before the request reaches the app, at the connection"
+    )
     ignored_parameters: Words = Field(("_",), description="query parameters that do not change an answer")
 
     # Lifetimes

@@ -11,16 +11,13 @@ from gateway.answer import Answer
 from gateway.catalogue.query import Family
 from gateway.exchange import Exchange
 from gateway.observe.metrics import Metrics
-from gateway.observe.outcome import Outcome
-from gateway.observe.pulse import Pulse
+from gateway.observe.outcome import SPARED, Outcome
 from gateway.observe.stages import clock
-from gateway.observe.usage import Usage
+from gateway.observe.tally import Kind, Tallies
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
-SPARED = frozenset({Outcome.HIT, Outcome.STALE})
-"""What was answered from the cache."""
 SECRET = re.compile(r"sgw_[A-Za-z0-9_]+")
 LONGEST_PATH = 200
 
@@ -34,20 +31,14 @@ class Teller:
     """
 
     def __init__(
-        self,
-        metrics: Metrics,
-        usage: Usage,
-        pulse: Pulse,
-        tracing: Tracing | None = None,
-        *,
-        hit_sample: float = 0.0,
+        self, metrics: Metrics, tallies: Tallies, tracing: Tracing | None = None, *, hit_sample: float = 0.0
     ) -> None:
         self.metrics = metrics
-        self.usage = usage
-        self.pulse = pulse
+        self.tallies = tallies
         self.tracing = tracing
         self._hit_sample = hit_sample
         self._hits = 0.0
+        self._owed = 0
 
     def began(self, exchange: Exchange) -> None:
         """A request has come in."""
@@ -57,26 +48,26 @@ class Teller:
     def answered(self, exchange: Exchange, answer: Answer) -> None:
         """A request's answer is there."""
         ended = clock()
-        outcome, tenant = answer.outcome, exchange.tenant.id
-        family = "none" if exchange.query is None else exchange.query.family.value
-        seconds = ended - exchange.stages.began
-        self.metrics.request(family, outcome, answer.status, tenant, seconds)
-        collapsed = outcome is Outcome.COLLAPSED
-        self.usage.request(tenant, exchange.key_id, hit=outcome in SPARED, collapsed=collapsed)
-        self.pulse.request(outcome, seconds)
-        if outcome in SPARED and not exchange.stages.landed:
-            (self.metrics.near_hits if exchange.stages.near else self.metrics.shared_hits).inc()
-        elif exchange.joined:
+        outcome, kind = answer.outcome, kind_of(exchange, answer)
+        self.tallies.of(kind).add(ended - exchange.stages.began)
+        if exchange.joined:
             self.metrics.joined.inc()
         if outcome is not Outcome.HIT:
-            self._log(exchange, answer, family, ended)
-        elif self._hit_sample:
-            self._hits += self._hit_sample
-            if self._hits >= 1:
-                self._hits -= 1
-                self._log(exchange, answer, family, ended, sampled=self._hit_sample)
+            self._log(exchange, answer, kind.family, ended)
+        elif self._owed or not self.passes():
+            self._owed -= 1
+            self._log(exchange, answer, kind.family, ended, sampled=self._hit_sample)
         if self.tracing is not None:
-            self._trace(exchange, answer, family)
+            self._trace(exchange, answer, kind.family)
+
+    def passes(self) -> bool:
+        """Whether a hit may pass without a line of the log; where not, the next that is told of gets one."""
+        self._hits += self._hit_sample
+        if self._hits < 1:
+            return True
+        self._hits -= 1
+        self._owed += 1
+        return False
 
     def abandoned(self, exchange: Exchange) -> None:
         """A request's client left before there was an answer."""
@@ -85,8 +76,17 @@ class Teller:
         if self.tracing is not None:
             self.tracing.answered(exchange.span, exchange.method, exchange.stages, "", {}, failed=False)
 
-    def _log(self, exchange: Exchange, answer: Answer, family: str, ended: float, **more: Any) -> None:
-        told = log.warning if answer.outcome is Outcome.FAILED else log.info
+    def line(self, exchange: Exchange, answer: Answer) -> dict[str, Any]:
+        """What all lines of the log have in common that tell of this request, given again."""
+        return self._facts(exchange, answer, kind_of(exchange, answer).family)
+
+    def given_again(self, line: dict[str, Any], request_id: bytes, seconds: float) -> None:
+        """A hit was given again, and its turn to have a line has come."""
+        self._owed -= 1
+        stages, again = {"look_up": round(seconds, 6)}, {"request_id": request_id.decode()}
+        log.info("request", **line | again, seconds=round(seconds, 6), stages=stages, sampled=self._hit_sample)
+
+    def _facts(self, exchange: Exchange, answer: Answer, family: str) -> dict[str, Any]:
         facts: dict[str, Any] = _who(exchange)
         facts |= {"method": exchange.method, "family": family}
         if exchange.query is not None and exchange.query.family is not Family.UNKNOWN:
@@ -98,6 +98,11 @@ class Teller:
             facts["flight"] = exchange.flight
         elif answer.outcome in SPARED:
             facts["cache"] = "near" if exchange.stages.near else "shared"
+        return facts
+
+    def _log(self, exchange: Exchange, answer: Answer, family: str, ended: float, **more: Any) -> None:
+        told = log.warning if answer.outcome is Outcome.FAILED else log.info
+        facts = self._facts(exchange, answer, family)
         seconds = round(ended - exchange.stages.began, 6)
         told("request", **facts, seconds=seconds, stages=exchange.stages.seconds(ended), **more)
 
@@ -119,6 +124,15 @@ class Teller:
         failed = answer.outcome is Outcome.FAILED or answer.status >= 500
         name = f"{exchange.method} {family}"
         self.tracing.answered(exchange.span, name, exchange.stages, joined, attributes, failed=failed)
+
+
+def kind_of(exchange: Exchange, answer: Answer) -> Kind:
+    """As what a request counts."""
+    family = "none" if exchange.query is None else exchange.query.family.value
+    cache = ""
+    if answer.outcome in SPARED and not exchange.stages.landed:
+        cache = "near" if exchange.stages.near else "shared"
+    return Kind(family, answer.outcome, answer.status, exchange.tenant.id, exchange.key_id, cache)
 
 
 def shown_path(path: bytes) -> str:

@@ -26,6 +26,7 @@ class SmallApplication:
     public: Starlette
     admin: Starlette
     lifecycle: Lifecycle
+    lane: None = None
 
 
 def small_application(settings: Settings) -> SmallApplication:

@@ -61,8 +61,8 @@ class Wire:
         headers: dict[str, str] = {}
         while (field := self._file.readline()) != b"\r\n":
             name, _, value = field.decode("latin-1").partition(":")
-            assert name not in headers, f"{name} twice"
-            headers[name] = value.strip()
+            assert name == "vary" or name not in headers, f"{name} twice"
+            headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
         size = 0 if head else int(headers["content-length"])
         body = self._file.read(size)
         assert len(body) == size

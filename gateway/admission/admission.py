@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -26,13 +25,6 @@ TIDY = 0.5
 BATCH = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An admitted request: the ``headers`` that tell its sender what is left."""
-
-    headers: Headers
-
-
 class Admission:
     """Each process takes requests from the fleet's limits ahead of their use, as a *lease*, and one on credit
     where it has none: so a request waits only where more come at once than one would expect.
@@ -50,8 +42,20 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission {len(self._leases)} leases>"
 
-    async def admit(self, subject: str, limits: TenantLimits) -> Standing:
-        """Takes one request of ``subject``, any text, from its limits. Raises RateLimited."""
+    def at_once(self, subject: str, limits: TenantLimits) -> Headers | None:
+        """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken."""
+        now = time.monotonic()
+        lease = self._leases.get(subject)
+        if lease is None or lease.limits is not limits or not lease.take(now):
+            return None
+        self._leases.move_to_end(subject)
+        if lease.task is None and lease.low(now):
+            self._renew(subject, lease)
+        return _told(lease, standing(lease.rules, *lease.left(now)))
+
+    async def admit(self, subject: str, limits: TenantLimits) -> Headers:
+        """Takes one request of ``subject``, any text, from its limits; the headers that tell its sender what is
+        left. Raises RateLimited."""
         now = time.monotonic()
         lease = self._leases.get(subject)
         if lease is None or lease.limits is not limits:
@@ -64,7 +68,7 @@ class Admission:
         if lease.task is None and lease.low(now):
             self._renew(subject, lease)
         if granted:
-            return Standing(_told(lease, standing(lease.rules, *lease.left(now))))
+            return _told(lease, standing(lease.rules, *lease.left(now)))
         waits = lease.waits(now)
         headers = _told(lease, refusal(lease.rules, *waits))
         raise RateLimited("Too many requests.", retry_after=max(waits), headers=headers)

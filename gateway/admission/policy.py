@@ -27,13 +27,14 @@ def policy(rules: Rules) -> bytes:
 
 def standing(rules: Rules, left: int, day_left: int, midnight: float) -> bytes:
     """``RateLimit`` of an admitted request: what is left, and for how long (§4.1)."""
-    rate = day = b""
+    rate = b""
     if rules.interval:
-        left = min(max(0, left), rules.burst)
+        left = 0 if left < 0 else rules.burst if left > rules.burst else left
         rate = b'"rate";r=%d;t=%d' % (left, _seconds((left or 1) * rules.interval))
-    if rules.most:
-        day = b'"day";r=%d;t=%d' % (max(0, day_left), _seconds(midnight))
-    return b"%s, %s" % (rate, day) if rate and day else rate or day
+        if not rules.most:
+            return rate
+    day = b'"day";r=%d;t=%d' % (max(0, day_left), _seconds(midnight)) if rules.most else b""
+    return b"%s, %s" % (rate, day) if rate else day
 
 
 def refusal(rules: Rules, rate_wait: float, day_wait: float) -> bytes:
@@ -48,4 +49,4 @@ def refusal(rules: Rules, rate_wait: float, day_wait: float) -> bytes:
 
 
 def _seconds(seconds: float) -> int:
-    return max(1, math.ceil(seconds - MICRO))
+    return math.ceil(seconds - MICRO) if seconds > 1 else 1

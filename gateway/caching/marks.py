@@ -104,6 +104,7 @@ def _softly(entry: Entry, since: float) -> Entry | None:
 
 class Marks:
     """The marks in force. ``follow`` keeps them current: by message, and once a second by their version.
+    ``revision`` is another number after each change.
 
     A Redis that forgets or evicts them takes them from nobody who knows them, but processes that start later do
     not learn of them: what is purged hard must not depend on a Redis that evicts what has a TTL.
@@ -116,6 +117,7 @@ class Marks:
         self._life_ms = int(life * 1000)
         self._soft: dict[str, float] = {}
         self._hard: dict[str, float] = {}
+        self.revision = 0
         self._version: Any = None
         self._reading: asyncio.Future[None] | None = None
 
@@ -190,6 +192,7 @@ class Marks:
 
     def _forget(self, horizon: float) -> None:
         """Nothing stored is as old as this; Redis forgets such marks too."""
+        self.revision += 1
         for marks in (self._soft, self._hard):
             for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
                 del marks[subject]
@@ -197,6 +200,7 @@ class Marks:
     def _note(self, name: str, stamp: int) -> None:
         kind, _, subject = name.partition(":")
         marks = self._hard if kind == "h" else self._soft
+        self.revision += 1
         marks[subject] = max(marks.get(subject, 0.0), stamp * MICRO)
 
 

@@ -33,6 +33,10 @@ class NearCache:
         self._records.move_to_end(key)
         return record
 
+    def peek(self, key: str) -> Record:
+        """The entries, and nothing else."""
+        return self._records.get(key, ())
+
     def put(self, entry: Entry) -> None:
         """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
         there = self._records.get(entry.key, ())

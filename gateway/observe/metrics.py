@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
+from gateway.observe.histogram import BOUNDS
 from gateway.upstream.flight import Band
 
 if TYPE_CHECKING:
     from gateway.caching.store import Store
-    from gateway.observe.outcome import Outcome
+    from gateway.observe.tally import Tally
     from gateway.redis_client import Client
     from gateway.upstream.queue import Queue
 
@@ -23,8 +26,12 @@ SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MOST_TENANTS = 200
 OTHER = "other"
 """The label of all tenants beyond those."""
-ANSWERING = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Bounds in seconds for what may be a hit or wait for the service."""
+ANSWERING = (
+    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
+)
+"""Bounds in seconds for what may be a hit or wait for the service; all of them are bounds of tallies too."""
+PLACES = [bisect_left(ANSWERING, bound) for bound in (*BOUNDS, float("inf"))]
+"""For each bucket of a tally that of these bounds."""
 ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Bounds in seconds for the service's own time."""
 WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -62,6 +69,18 @@ class Total:
             self._last = value
 
 
+class Histogram(prometheus_client.Histogram):
+    """One that takes many observations at once."""
+
+    def add(self, counts: list[int], seconds: float) -> None:
+        """As many observations as ``counts`` says by bucket, which took so many seconds in all."""
+        self._raise_if_not_observable()  # type: ignore[no-untyped-call]
+        self._sum.inc(seconds)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
 class Metrics:
     """One instance's counters, gauges and histograms. Labels are bounded: never paths, item ids or keys."""
 
@@ -70,8 +89,6 @@ class Metrics:
         if SHARED_FOLDER not in os.environ:
             ProcessCollector(registry=self.registry)
         self._tenants = TenantNames()
-        self._requests: dict[tuple[str, str, int, str], Counter] = {}
-        self._durations: dict[str, Histogram] = {}
         self._of_requests()
         self._of_the_upstream()
         self._of_the_cache()
@@ -82,16 +99,16 @@ class Metrics:
 
     # What is counted as it happens
 
-    def request(self, family: str, outcome: Outcome, status: int, tenant: str, seconds: float) -> None:
-        """One answered request."""
-        label = self._tenants.label(tenant)
-        series = (family, outcome.value, status, label)
-        counter = self._requests.get(series)
-        if counter is None:
-            counter = self._requests[series] = self.requests.labels(family, outcome.value, str(status), label)
-            self._durations[outcome.value] = self.request_duration.labels(outcome.value)
-        counter.inc()
-        self._durations[outcome.value].observe(seconds)
+    def answered(self, tally: Tally) -> None:
+        """Answered requests of one kind."""
+        family, outcome, status, tenant, _, cache = tally.kind
+        self.requests.labels(family, outcome.value, str(status), self._tenants.label(tenant)).inc(tally.count)
+        counts = [0] * (len(ANSWERING) + 1)
+        for place, count in zip(PLACES, tally.buckets, strict=True):
+            counts[place] += count
+        self.request_duration.labels(outcome.value).add(counts, tally.seconds)
+        if cache:
+            self.hits.labels(cache).inc(tally.count)
 
     def upstream_call(self, result: str, tenant: str, seconds: float) -> None:
         """One request written to the service, what came of it, and how long that took."""
@@ -165,8 +182,12 @@ class Metrics:
         self.closings = Total(self._counter("gate_closings", "Times that this instance saw the gate close."))
 
     def _of_the_cache(self) -> None:
-        hits = self._counter("cache_hits", "Requests answered by what was stored, by where it was.", ["cache"])
-        self.near_hits, self.shared_hits = hits.labels("near"), hits.labels("shared")
+        self.hits = self._counter("cache_hits", "Requests answered by what was stored, and where.", ["cache"])
+        for cache in ("near", "shared"):
+            self.hits.labels(cache)
+        self.prepared = Total(
+            self._counter("prepared_answers", "Hits that were given like an earlier one, in the fast lane.")
+        )
         self.near_bytes = self._gauge("near_cache_bytes", "Bytes in the near cache.")
         self.near_entries = self._gauge("near_cache_entries", "Records in the near cache.")
         self.evictions = Total(

@@ -18,6 +18,9 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
+SPARED = frozenset({Outcome.HIT, Outcome.STALE})
+"""What was answered from the cache."""
+
 CACHE = b"stats-gateway"
 
 

@@ -15,6 +15,7 @@ from gateway.errors import CacheUnavailable
 from gateway.observe.histogram import BOUNDS, NAMES, SIZE, quantile
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Latency, Minute
+from gateway.observe.tally import Tally
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 2.0
@@ -38,7 +39,7 @@ PLACES = {field: place for place, field in enumerate(FIELDS)}
 TOTALS = {outcome: 1 + place for place, outcome in enumerate(Outcome)}
 FIRST = {outcome: 1 + len(Outcome) + place * SIZE for place, outcome in enumerate(Outcome)}
 """Where each outcome's buckets begin."""
-Tally = list[int]
+Counts = list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,25 @@ class Pulse:
     """Counts in memory, and adds to Redis every two seconds: a request costs one addition, and waits for nothing.
 
     It may be lost, and a flush whose reply is lost is sent again, so that its counts may then be there twice.
-    What Redis has not taken is kept for an hour. ``now`` is the fleet's time.
+    What Redis has not taken is kept for an hour. ``now`` is the fleet's time; ``gather`` brings in what is
+    counted elsewhere.
     """
 
-    def __init__(self, client: Client, prefix: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Client,
+        prefix: str,
+        now: Callable[[], float] = time.time,
+        gather: Callable[[], None] = lambda: None,
+    ) -> None:
         self._client = client
         self._prefix = f"{prefix}:{{pulse}}"
         self._now = now
-        self._counts: Tally = [0] * len(FIELDS)
+        self.gather = gather
+        self._counts: Counts = [0] * len(FIELDS)
         self._minute = int(now() // MINUTE)
-        self._untold: dict[int, Tally] = {}
-        self._told: dict[int, Tally] = {}
+        self._untold: dict[int, Counts] = {}
+        self._told: dict[int, Counts] = {}
         self._turn = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -74,6 +83,12 @@ class Pulse:
     def request(self, outcome: Outcome, seconds: float) -> None:
         """One request, answered after so many seconds."""
         self._counts[FIRST[outcome] + bisect_left(BOUNDS, seconds)] += 1
+
+    def answered(self, tally: Tally) -> None:
+        """Answered requests of one kind."""
+        first = FIRST[tally.kind.outcome]
+        for place, count in enumerate(tally.buckets, first):
+            self._counts[place] += count
 
     def call(self) -> None:
         """One upstream call."""
@@ -99,6 +114,7 @@ class Pulse:
 
     def _settle(self) -> None:
         """What was counted since the last time belongs to the minute in which that was."""
+        self.gather()
         counts, self._counts = self._counts, [0] * len(FIELDS)
         for outcome, first in FIRST.items():
             counts[TOTALS[outcome]] = sum(counts[first : first + SIZE])
@@ -154,17 +170,17 @@ def pause(now: float) -> float:
     return min(FLUSH_SECONDS, max(MINUTE - now % MINUTE, SHORTEST_SECONDS))
 
 
-def _sum(some: Tally | None, more: Tally | None) -> Tally:
+def _sum(some: Counts | None, more: Counts | None) -> Counts:
     if some is None or more is None:
         return some or more or [0] * len(FIELDS)
     return [one + other for one, other in zip(some, more, strict=True)]
 
 
-def _counted(tally: Tally) -> list[tuple[int, int]]:
+def _counted(tally: Counts) -> list[tuple[int, int]]:
     return [(place, count) for place, count in enumerate(tally) if count]
 
 
-def _tally(found: Mapping[bytes, bytes]) -> Tally:
+def _tally(found: Mapping[bytes, bytes]) -> Counts:
     """A minute's hash; what is none of ours in it is ignored."""
     tally = [0] * len(FIELDS)
     for field, text in found.items():
@@ -174,13 +190,13 @@ def _tally(found: Mapping[bytes, bytes]) -> Tally:
     return tally
 
 
-def _minute(minute: int, tally: Tally) -> Minute:
+def _minute(minute: int, tally: Counts) -> Minute:
     outcomes = {str(outcome): tally[place] for outcome, place in TOTALS.items() if tally[place]}
     at = datetime.fromtimestamp(minute * MINUTE, UTC)
     return Minute(at, sum(outcomes.values()), outcomes, tally[0])
 
 
-def _latency(tally: Tally) -> dict[str, Latency]:
+def _latency(tally: Counts) -> dict[str, Latency]:
     buckets = {outcome: tally[first : first + SIZE] for outcome, first in FIRST.items()}
     return {
         str(outcome): Latency(sum(counts), *(quantile(counts, share) for share in (0.5, 0.95, 0.99)))

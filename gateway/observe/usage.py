@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from gateway.errors import CacheUnavailable, InvalidInput
+from gateway.observe.outcome import SPARED, Outcome
 from gateway.observe.overview import Today
+from gateway.observe.tally import Tally
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
@@ -47,13 +49,15 @@ class Row:
 class Usage:
     """Counts in memory, and adds to Redis every few seconds: no request waits for it, and none pays for it.
 
-    A flush whose reply is lost is sent again, so that its counts may then be there twice.
+    A flush whose reply is lost is sent again, so that its counts may then be there twice. ``gather`` brings in
+    what is counted elsewhere.
     """
 
-    def __init__(self, client: Client, prefix: str, days: int) -> None:
+    def __init__(self, client: Client, prefix: str, days: int, gather: Callable[[], None] = lambda: None) -> None:
         self._client = client
         self._prefix = f"{prefix}:{{usage}}"
         self._days = days
+        self.gather = gather
         self._counts: Counts = {}
         self._used: dict[str, int] = {}
         self._told: tuple[date, list[int]] | None = None
@@ -62,11 +66,19 @@ class Usage:
     def __repr__(self) -> str:
         return f"<Usage {len(self._counts)} counters to tell>"
 
-    def request(self, tenant: str, key_id: str | None, *, hit: bool, collapsed: bool = False) -> None:
-        """One request of a tenant, by its key if any; ``hit``: it was answered from the cache; ``collapsed``: by
-        another's upstream call."""
+    def answered(self, tally: Tally) -> None:
+        """Answered requests of one kind."""
+        _, outcome, _, tenant, key_id, _ = tally.kind
+        collapsed = outcome is Outcome.COLLAPSED
+        self.request(tenant, key_id, hit=outcome in SPARED, collapsed=collapsed, count=tally.count)
+
+    def request(
+        self, tenant: str, key_id: str | None, *, hit: bool, collapsed: bool = False, count: int = 1
+    ) -> None:
+        """So many requests of a tenant, by its key if any; ``hit``: they were answered from the cache;
+        ``collapsed``: by another's upstream call."""
         now = int(time.time())
-        self._count(now // DAY, tenant, 1, hit, 0, hit or collapsed)
+        self._count(now // DAY, tenant, count, count * hit, 0, count * (hit or collapsed))
         if key_id is not None:
             self._use(key_id, now)
 
@@ -86,6 +98,7 @@ class Usage:
     async def flush(self) -> None:
         """Adds what was counted to what Redis has, in one round trip; keeps it where Redis does not answer."""
         async with self._turn:
+            self.gather()
             if not self._counts and not self._used:
                 return
             counts, used = self._counts, self._used
@@ -118,6 +131,7 @@ class Usage:
             with suppress(CacheUnavailable), redis_errors(self._client):
                 self._told = day, await shielded(self._total(day))
             told = self._told[1] if self._told is not None and self._told[0] == day else NONE
+            self.gather()
             untold = _by_day(self._counts).get((day - EPOCH).days, NONE)
             return Today(*map(sum, zip(told, untold, strict=True)))
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.tenants import keys
 from gateway.tenants.tenant import Key, Tenant
+
+_serials = count(1)
 
 
 class Holder(NamedTuple):
@@ -28,10 +31,11 @@ class Difference(NamedTuple):
 class Directory:
     """All tenants by id, the enabled ones by the keys they hold, and the web ``origins`` of all of those.
 
-    Never changes: a registry that changes makes another directory, so that a request sees one state.
+    Never changes: a registry that changes makes another directory, so that a request sees one state. No two of a
+    process have the same ``serial``.
     """
 
-    __slots__ = ("_holders", "origins", "tenants")
+    __slots__ = ("_holders", "origins", "serial", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
         self._fill({tenant.id: tenant for tenant in tenants}, {})
@@ -41,6 +45,7 @@ class Directory:
     def _fill(self, tenants: dict[str, Tenant], holders: dict[str, Holder]) -> None:
         self.tenants: Mapping[str, Tenant] = MappingProxyType(tenants)
         self._holders = holders
+        self.serial = next(_serials)
         self.origins = frozenset(
             origin for tenant in tenants.values() if tenant.enabled for origin in tenant.origins
         )

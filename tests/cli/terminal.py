@@ -7,24 +7,26 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tests.cli.command import clean_environment
 
 ON_A_TERMINAL = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and so would its children
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execv(sys.executable, [sys.executable, "-m", "gateway", *sys.argv[1:]])
 """
 
 
 def read_until(terminal: int, ending: bytes) -> bytes:
-    """What a terminal shows, until it shows ``ending`` or its process ends; at most 60 s of silence."""
-    shown = b""
+    """What a terminal shows, until it shows ``ending`` or its process ends; for at most a minute."""
+    shown, deadline = b"", time.monotonic() + 60
     while ending not in shown:
-        ready, _, _ = select.select([terminal], [], [], 60)
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
         assert ready, shown
         try:
             shown += os.read(terminal, 4_096)
@@ -49,6 +51,14 @@ class Terminal:
 
     def type(self, text: bytes) -> None:
         os.write(self.end, text)
+
+    def interrupt(self) -> None:
+        """Types Ctrl-C until it is heard: between a prompt and the reading of its answer, Python does not."""
+        for _ in range(60):
+            self.type(b"\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=0.5)
+                return
 
     def ended(self) -> int:
         """Reads to the end; the exit code."""

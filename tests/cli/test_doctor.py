@@ -113,6 +113,6 @@ def test_told_to_look_a_terminal_is_still_asked_before_calls(stage: Stage, setti
 def test_ctrl_c_at_the_question_ends_it(settings: dict[str, Any]) -> None:
     with on_a_terminal("doctor", **settings) as terminal:
         terminal.read_until(b"[y/N]: ")
-        terminal.type(b"\x03")
+        terminal.interrupt()
         assert terminal.ended() == 130
     assert b"Traceback" not in terminal.showed

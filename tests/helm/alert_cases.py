@@ -149,15 +149,15 @@ CASES = [
     Case(
         "StatsGatewayHitsSlow",
         "one hit in twenty",
-        histogram(ANSWERING, 'outcome="hit",instance="a"', "0.1", "0.25", 0.95),
+        histogram(ANSWERING, 'outcome="hit",instance="a"', "0.1", "0.2", 0.95),
         fires=(15,),
         quiet=(5,),
     ),
     Case(
         "StatsGatewayHitsSlow",
         "misses may be slow",
-        histogram(ANSWERING, 'outcome="hit",instance="a"', "0.1", "0.25", 1)
-        | histogram(ANSWERING, 'outcome="miss",instance="a"', "0.1", "0.25", 0.1),
+        histogram(ANSWERING, 'outcome="hit",instance="a"', "0.1", "0.2", 1)
+        | histogram(ANSWERING, 'outcome="miss",instance="a"', "0.1", "0.2", 0.1),
         quiet=(60,),
     ),
     Case(

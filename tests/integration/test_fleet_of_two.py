@@ -51,9 +51,11 @@ def caches(stage: Stage, target: str, key: str) -> list[str]:
 
 
 def warm(stage: Stage, target: str, key: str) -> None:
-    """Until the answer is in both near caches."""
+    """Until the answer is in both near caches, and in both fast lanes."""
     assert statuses(stage, target, key) == {200}
-    assert all("; hit" in status for status in caches(stage, target, key))
+    for _ in range(4):
+        assert all("; hit" in status for status in caches(stage, target, key))
+    assert all(gateway.metric("stats_gateway_prepared_answers_total") > 0 for gateway in stage.gateways)
 
 
 async def purge(stage: Stage, subject: Subject, *, hard: bool) -> None:

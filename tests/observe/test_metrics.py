@@ -11,10 +11,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.observe.metrics import MOST_TENANTS, Metrics, TenantNames
-from gateway.observe.outcome import Outcome
 from tests.integration.crowd import Client
-from tests.integration.stage import Stage, get, staged
-from tests.observe.exposition import series, used
+from tests.integration.stage import Stage, get, staged, until
+from tests.observe.exposition import answered, series, used
 from tests.promtool import promtool
 from tests.redis_server import RedisServer
 
@@ -38,7 +37,7 @@ def stage(shared_redis: RedisServer) -> Iterator[Stage]:
 
 def test_the_first_tenants_keep_their_names_and_the_others_share_one(metrics: Metrics) -> None:
     for number in range(MOST_TENANTS * 2):
-        metrics.request("totals", Outcome.HIT, 200, f"tenant-{number}", 0.001)
+        answered(metrics, f"tenant-{number}")
         metrics.upstream_call("2xx", f"tenant-{number}", 0.001)
     counted = [labels for name, labels in series(metrics.render().decode()) if name.endswith("requests_total")]
     assert len(counted) == MOST_TENANTS + 1
@@ -115,7 +114,7 @@ def test_two_workers_are_told_of_together_and_as_promtool_likes_it(stage: Stage)
     gateway = stage.serve(workers=2)
     for number in range(8):
         get(f"{gateway.url}/total/views/article/{number}", headers={"X-API-Key": stage.keys["reports"]})
-    assert gateway.metric("stats_gateway_requests_total") == 8
+    until(lambda: gateway.metric("stats_gateway_requests_total") == 8)  # the other worker tells once a second
     assert gateway.metric("stats_gateway_build_info") == 1
     assert gateway.metric("stats_gateway_fleet_processes") >= 2
     text = get(f"http://127.0.0.1:{gateway.admin_port}/metrics").content

@@ -1,0 +1,226 @@
+"""Lane: the fast lane for requests that were answered from the near cache a moment ago."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, MutableMapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gateway.admission.admission import Admission
+from gateway.answer import Answer
+from gateway.caching.entry import Entry
+from gateway.caching.marks import Marks
+from gateway.caching.near import NearCache
+from gateway.callers import Callers
+from gateway.clock import Clock
+from gateway.errors import Headers
+from gateway.exchange import READS, Exchange, fresh_id
+from gateway.lifecycle import Lifecycle
+from gateway.observe.outcome import Outcome
+from gateway.observe.stages import clock
+from gateway.prepared import Epoch, Prepared
+from gateway.profile import Profile
+from gateway.teller import Teller, kind_of
+
+if TYPE_CHECKING:
+    from gateway.upstream.breaker import Breaker
+
+HEAD = "gateway.head"
+"""Where a protocol leaves a request's head in its ASGI scope: the bytes by which it looked for it here already."""
+LONGEST_HEAD = 4_096
+ONCE = 16_384
+"""Requests that were seen once, as hashes: only what comes again is worth preparing."""
+
+Message = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a hit rests on besides what is near: who may ask, what was purged, refused, and used up."""
+
+    profile: Profile
+    callers: Callers
+    admission: Admission
+    marks: Marks
+    near: NearCache
+    breaker: Breaker
+    clock: Clock
+    teller: Teller
+    lifecycle: Lifecycle
+
+
+class Lane:
+    """A request that is the same to the byte as an earlier one gets the same answer, for as long as everything
+    that the answer rested on is as it was: the record, its freshness, the registry, the key, purges, the
+    credential's standing. Limits, counting, and sampled lines of the log are as for any request.
+
+    Whatever is not so goes the way of a request, which teaches the lane anew; so does the first repetition of
+    one that is not known. ``max_bytes`` bounds what is kept, the oldest leaving first; 0 keeps nothing. ``given``
+    counts its answers.
+    """
+
+    def __init__(self, facts: Facts, max_bytes: int) -> None:
+        # A request that may be traced needs a trace, which is not to be had here.
+        self.max_bytes = 0 if facts.teller.tracing is not None else max_bytes
+        self.bytes = 0
+        self.given = 0
+        self._facts = facts
+        self._prepared: dict[Hashable, Prepared] = {}
+        self._once: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"<Lane {len(self._prepared)} answers, {self.bytes}/{self.max_bytes} bytes>"
+
+    def epoch(self) -> Epoch:
+        """The present state of tenants and purges."""
+        return Epoch(self._facts.profile.revision, self._facts.marks.revision)
+
+    def answer(self, head: bytes, peer: str) -> bytes | None:
+        """The whole answer to a request by its head as it was received, without a body, from the address
+        ``peer``; None: the request has to go its way. Only for connections that stay open."""
+        began = clock()
+        prepared = self._prepared.get(head)
+        if prepared is None:
+            return None
+        limits = self._admitted(head, prepared, peer)
+        if limits is None:
+            return None
+        request_id = prepared.request_id or fresh_id()
+        if limits:
+            (_, policy), (_, limit) = limits
+            own = b"x-request-id: %s\r\nratelimit-policy: %s\r\nratelimit: %s\r\n" % (request_id, policy, limit)
+        else:
+            own = b"x-request-id: %s\r\n" % request_id
+        self._count(prepared, request_id, clock() - began)
+        return prepared.head + own + prepared.tail
+
+    def messages(self, scope: Mapping[str, Any]) -> tuple[Message, Message] | None:
+        """The same as ASGI messages, for a scope whose head nobody has looked for here."""
+        if not self._prepared or HEAD in scope:
+            return None
+        began = clock()
+        key = key_of(scope)
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            return None
+        limits = self._admitted(key, prepared, (scope.get("client") or ("",))[0])
+        if limits is None:
+            return None
+        request_id = prepared.request_id or fresh_id()
+        headers = [*prepared.headers, (b"x-request-id", request_id), *limits, *prepared.last]
+        self._count(prepared, request_id, clock() - began)
+        start = {"type": "http.response.start", "status": prepared.status, "headers": headers}
+        return start, {"type": "http.response.body", "body": prepared.body}
+
+    def learn(self, scope: Mapping[str, Any], epoch: Epoch, exchange: Exchange, answer: Answer) -> None:
+        """Prepares the answer to a request that comes again, if it is one that can be given again.
+
+        ``epoch`` is of before the request was answered, so that what changed meanwhile counts as changed.
+        """
+        grounds = exchange.grounds
+        if grounds is None or not self.max_bytes or answer.outcome is not Outcome.HIT:
+            return
+        key = key_of(scope)
+        size = len(key) if isinstance(key, bytes) else sum(len(n) + len(v) for n, v in exchange.headers)
+        if size > LONGEST_HEAD or not self._came_before(key):
+            return
+        if exchange.method in READS and self._repeatable(exchange, answer):
+            self._keep(key, self._prepare(epoch, exchange, answer), size)
+
+    def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Headers | None:
+        """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
+        facts, now = self._facts, self._facts.clock.now()
+        if not self._stands(prepared, now):
+            self._drop(key)
+            return None
+        if facts.lifecycle.draining:
+            return None
+        subject = facts.callers.subject(prepared.tenant, peer)
+        if subject is None:
+            return None
+        if now >= prepared.tick:
+            facts.near.get(prepared.grounds.key.entry)  # it is in use
+            prepared.render(now)
+        return facts.admission.at_once(subject, prepared.tenant.limits) if subject else []
+
+    def _stands(self, prepared: Prepared, now: float) -> bool:
+        facts, grounds, epoch = self._facts, prepared.grounds, prepared.epoch
+        return (
+            now < prepared.until
+            and epoch.callers == facts.profile.revision
+            and epoch.purges == facts.marks.revision
+            and facts.near.peek(grounds.key.entry) is grounds.entries
+            and facts.near.peek(grounds.key.error) is grounds.errors
+            and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
+        )
+
+    def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
+        self.given += 1
+        prepared.tally.add(seconds)
+        if not self._facts.teller.passes():
+            self._facts.teller.given_again(prepared.line, request_id, seconds)
+
+    def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
+        """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""
+        grounds = exchange.grounds
+        assert grounds is not None
+        whole = answer.status in (grounds.entry.status, 304)
+        return whole and any(name == b"date" for name, _ in answer.headers)
+
+    def _prepare(self, epoch: Epoch, exchange: Exchange, answer: Answer) -> Prepared:
+        facts, grounds, tenant = self._facts, exchange.grounds, exchange.tenant
+        assert grounds is not None
+        key = None if exchange.key_id is None else tenant.keys[exchange.key_id]
+        until = math.inf if key is None or key.expires is None else key.expires.timestamp()
+        times = partial(_times, facts.profile, grounds.entry, tenant.anonymous)
+        return Prepared(
+            grounds,
+            epoch,
+            tenant,
+            until,
+            answer,
+            times,
+            exchange.id if exchange.header(b"x-request-id") == exchange.id else None,
+            exchange.told_origin,
+            facts.teller.tallies.of(kind_of(exchange, answer)),
+            facts.teller.line(exchange, answer),
+            head=exchange.method == "HEAD",
+        )
+
+    def _came_before(self, key: Hashable) -> bool:
+        digest = hash(key)
+        if digest in self._once or key in self._prepared:
+            self._once.discard(digest)
+            return True
+        if len(self._once) >= ONCE:
+            self._once.clear()
+        self._once.add(digest)
+        return False
+
+    def _keep(self, key: Hashable, prepared: Prepared, size: int) -> None:
+        self._drop(key)
+        prepared.size += size
+        self._prepared[key] = prepared
+        self.bytes += prepared.size
+        while self.bytes > self.max_bytes:
+            self._drop(next(iter(self._prepared)))
+
+    def _drop(self, key: Hashable) -> None:
+        prepared = self._prepared.pop(key, None)
+        if prepared is not None:
+            self.bytes -= prepared.size
+
+
+def key_of(scope: Mapping[str, Any]) -> Hashable:
+    """By what a request is known: its head as received, else all of it that an ASGI server hands on."""
+    if HEAD in scope:
+        head: bytes = scope[HEAD]
+        return head
+    target = scope.get("raw_path") or scope["path"]
+    return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
+
+
+def _times(profile: Profile, entry: Entry, public: bool, now: float) -> dict[bytes, bytes]:
+    return profile.times(entry, now, public)

@@ -1,0 +1,124 @@
+"""Prepared: one answer from the near cache as it was given, ready to be given again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from gateway.answer import BODILESS, Answer
+from gateway.caching.entry import Entry
+from gateway.caching.keys import CacheKey
+from gateway.caching.near import Record
+from gateway.errors import Headers
+from gateway.observe.tally import Tally
+
+if TYPE_CHECKING:
+    from gateway.tenants.tenant import Tenant
+
+OVERHEAD = 3_000
+"""Approximate bytes that a prepared answer costs beside its request's head, its body and its headers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What was near when it answered: the records under both keys, and the entry of theirs that did.
+
+    ``scope`` is the credential's whose refusal would withhold it, None where there is none.
+    """
+
+    key: CacheKey
+    entries: Record
+    errors: Record
+    entry: Entry
+    scope: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """The revisions of who may ask, and of what was purged, under which a request was answered."""
+
+    callers: int
+    purges: int
+
+
+class Prepared:
+    """An answer, with what it rested on, and what of it depends on the time.
+
+    ``render`` brings it up to the time; that holds until ``tick``, when its age or what is left of its lifetime
+    is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
+    Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
+    id, unless the client gave one (``request_id``), and its limits. ``line`` is what the log tells of it.
+    """
+
+    __slots__ = (
+        *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
+        *("line", "request_id", "size", "status", "tail", "tally", "tenant", "tick", "until"),
+    )
+
+    def __init__(
+        self,
+        grounds: Grounds,
+        epoch: Epoch,
+        tenant: Tenant,
+        until: float,
+        answer: Answer,
+        times: Callable[[float], dict[bytes, bytes]],
+        request_id: bytes | None,
+        told: Headers,
+        tally: Tally,
+        line: dict[str, Any],
+        *,
+        head: bool,
+    ) -> None:
+        self.grounds = grounds
+        self.epoch = epoch
+        self.tenant = tenant
+        self.until = min(until, grounds.entry.fresh_until)
+        self.status = answer.status
+        self.body = b"" if head else answer.body
+        self.request_id = request_id
+        self.tally = tally
+        self.line = line
+        self.last = list(told)
+        if answer.status not in BODILESS:
+            self.last.append((b"content-length", b"%d" % len(answer.body)))
+        self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
+        self.size = OVERHEAD + len(self.tail) + 2 * sum(len(name) + len(value) for name, value in answer.headers)
+        self._times = times
+        # Of headers with one name the last is the gateway's own.
+        last = {name: place for place, (name, _) in enumerate(answer.headers)}
+        self._places = {name: last[name] for name in times(grounds.entry.born) if name in last}
+        self.headers = list(answer.headers)
+        constant = [(name, value.replace(b"%", b"%%")) for name, value in answer.headers]
+        for name, place in self._places.items():
+            constant[place] = (name, b"%s")
+        self._template = status_line(answer.status) + lines(constant)
+        self._names = sorted(self._places, key=self._places.__getitem__)
+        self.head = b""
+        self.tick = 0.0
+
+    def render(self, now: float) -> None:
+        """Brings the headers that change with the time up to ``now``."""
+        times = self._times(now)
+        self.head = self._template % tuple([times[name] for name in self._names])
+        self.headers = list(self.headers)
+        for name, place in self._places.items():
+            self.headers[place] = (name, times[name])
+        entry = self.grounds.entry
+        self.tick = min(entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now))
+
+
+def lines(headers: Headers) -> bytes:
+    """Headers as they are written (RFC 9112 §5)."""
+    return b"".join([b"%s: %s\r\n" % pair for pair in headers])
+
+
+def status_line(status: int) -> bytes:
+    """The first line of an answer (RFC 9112 §4); a status that nobody registered has no phrase."""
+    try:
+        phrase = HTTPStatus(status).phrase.encode()
+    except ValueError:
+        phrase = b""
+    return b"HTTP/1.1 %d %s\r\n" % (status, phrase)

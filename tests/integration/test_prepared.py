@@ -1,0 +1,230 @@
+"""Prepared answers in one gateway: whatever they rest on, once that has changed, they are not given again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+
+import httpx2 as httpx
+import pytest
+
+from gateway.caching.marks import Subject
+from gateway.lane import LONGEST_HEAD, ONCE, Lane
+from gateway.tenants.tenant import Pair
+from tests.integration.house import FakeClock, House, housed
+from tests.integration.stage import Stage, staged
+
+NOW = datetime(2031, 5, 20, 12, tzinfo=UTC).timestamp()
+TARGET = "/lboro/timeline/month/views/article/23?start_date=2014-01-01&end_date=2014-03-31"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged("--no-examples") as stage:
+        yield stage
+
+
+@pytest.fixture
+async def key(stage: Stage) -> AsyncIterator[str]:
+    registry = stage.registry()
+    registry.add("reports", "reports", Pair("lboro", "lboro", "sandbox-lboro"))
+    yield registry.add_key("reports")
+    registry.remove("reports")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(NOW)
+
+
+@pytest.fixture
+async def house(stage: Stage, key: str, clock: FakeClock) -> AsyncIterator[House]:
+    async with housed(stage, clock, log_hits=0, allow_anonymous=True) as house:
+        yield house
+
+
+def lane(house: House) -> Lane:
+    return house.app.lane
+
+
+async def prepared(house: House, key: str, target: str = TARGET, **headers: str) -> httpx.Response:
+    """An answer that came by the lane: one that is not is taught to it first."""
+    for _ in range(4):
+        answer = await house.get(target, key, **headers)
+    before = lane(house).given
+    answer = await house.get(target, key, **headers)
+    assert lane(house).given == before + 1
+    return answer
+
+
+async def goes_its_way(house: House, key: str, target: str = TARGET, **headers: str) -> httpx.Response:
+    """An answer that did not."""
+    before = lane(house).given
+    answer = await house.get(target, key, **headers)
+    assert lane(house).given == before
+    return answer
+
+
+async def test_the_same_request_gets_the_same_answer_but_for_its_id(house: House, key: str) -> None:
+    one, other = await prepared(house, key), await prepared(house, key)
+    assert one.status_code == other.status_code == 200
+    assert one.content == other.content
+    assert [line for line in one.headers.raw if line[0] != b"x-request-id"] == [
+        line for line in other.headers.raw if line[0] != b"x-request-id"
+    ]
+    assert one.headers["x-request-id"] != other.headers["x-request-id"]
+    assert one.headers["cache-status"].startswith("stats-gateway; hit; ttl=")
+
+
+async def test_a_request_id_of_the_clients_own_comes_back(house: House, key: str) -> None:
+    assert (await prepared(house, key, x_request_id="mine")).headers["x-request-id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "headers", [{"accept-encoding": "gzip"}, {"if-none-match": "*"}, {"accept-language": "de"}]
+)
+async def test_whatever_headers_it_has(house: House, key: str, headers: dict[str, str]) -> None:
+    answer = await prepared(house, key, **headers)
+    assert answer.status_code == (304 if "if-none-match" in headers else 200)
+    assert answer.headers["cache-status"].startswith("stats-gateway; hit")
+
+
+async def test_a_head_too(house: House, key: str) -> None:
+    whole = await prepared(house, key)
+    for _ in range(3):
+        head = await house.client.head(TARGET, headers={"X-API-Key": key})
+    assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
+
+
+@pytest.mark.parametrize("wish", ["no-cache", "max-age=999", "only-if-cached", "min-fresh=1"])
+async def test_a_wish_is_thought_about_each_time(house: House, key: str, wish: str) -> None:
+    await prepared(house, key)
+    for _ in range(5):
+        await goes_its_way(house, key, cache_control=wish)
+
+
+async def test_a_part_is_cut_each_time(house: House, key: str) -> None:
+    for _ in range(5):
+        assert (await goes_its_way(house, key, range="bytes=0-1")).status_code in (200, 206)
+
+
+async def test_age_and_what_is_left_go_with_the_time(house: House, key: str, clock: FakeClock) -> None:
+    first = await prepared(house, key)
+    clock.time += 61.0
+    later = await prepared(house, key)
+    assert int(later.headers["age"]) == int(first.headers["age"]) + 61
+    assert later.headers["cache-control"] == first.headers["cache-control"]
+    ttl = [int(each.headers["cache-status"].rpartition("=")[2]) for each in (first, later)]
+    assert ttl[0] - ttl[1] == 61
+
+
+async def test_a_stale_entry_goes_its_way(house: House, key: str, clock: FakeClock) -> None:
+    answer = await prepared(house, key)
+    clock.time += int(answer.headers["cache-status"].rpartition("=")[2]) + 1
+    answer = await goes_its_way(house, key)
+    assert "detail=refreshing" in answer.headers["cache-status"]
+
+
+async def test_a_revoked_key_opens_nothing(house: House, stage: Stage, key: str) -> None:
+    await prepared(house, key)
+    stage.registry().revoke_key(key.split("_")[1])
+    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    assert (await goes_its_way(house, key)).status_code == 401
+
+
+async def test_an_expired_key_opens_nothing(house: House, stage: Stage, clock: FakeClock) -> None:
+    registry = stage.registry()
+    key = registry.add_key("reports", expires=datetime.fromtimestamp(NOW + 60, UTC))
+    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    await prepared(house, key)
+    clock.time += 61
+    assert (await goes_its_way(house, key)).status_code == 401
+
+
+@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+async def test_what_was_purged_is_not_given_again(house: House, key: str, hard: bool, clock: FakeClock) -> None:
+    await prepared(house, key)
+    await house.app.public.proxy.marks.purge(Subject.institution("lboro"), hard=hard)
+    before = lane(house).given
+    await house.get(TARGET, key)
+    assert lane(house).given == before
+
+
+async def test_another_record_is_another_answer(house: House, key: str) -> None:
+    await prepared(house, key)
+    house.app.public.proxy.store.near.clear()
+    await goes_its_way(house, key)
+    await prepared(house, key)
+
+
+async def test_a_refused_credential_withholds_it(house: House, key: str) -> None:
+    await prepared(house, key)
+    breaker = house.app.public.proxy.queue.breaker
+    (tenant,) = house.app.public.proxy.profile._registry.directory.tenants.values()  # type: ignore[attr-defined]
+    credential = tenant.credential_for("lboro")
+    assert credential is not None
+    breaker.heard(credential.fingerprint, 30.0)
+    assert (await goes_its_way(house, key)).status_code == 403
+
+
+async def test_while_draining_answers_close_their_connections(house: House, key: str) -> None:
+    await prepared(house, key)
+    house.app.lifecycle.drain()
+    assert (await goes_its_way(house, key)).headers["connection"] == "close"
+
+
+async def test_limits_hold(house: House, stage: Stage, key: str) -> None:
+    stage.registry().change("reports", limits={"requests_per_second": 0.001, "burst": 12})
+    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    statuses, left = [], []
+    for _ in range(20):
+        answer = await house.get(TARGET, key)
+        statuses.append(answer.status_code)
+        left.append(answer.headers["ratelimit"])
+    assert lane(house).given > 0
+    assert 12 <= statuses.count(200) <= 13
+    assert len(set(left[:12])) == 12
+    assert set(statuses[13:]) == {429}
+
+
+async def test_anonymous_callers_are_held_apart_by_address(house: House) -> None:
+    target = "/total/views/article/23"
+    for _ in range(3):
+        await house.client.get(target)
+    transports = [httpx.ASGITransport(app=house.app.public, client=(f"192.0.2.{n}", 1)) for n in (1, 2)]
+    clients = [httpx.AsyncClient(transport=each, base_url="http://gateway.test") for each in transports]
+    before = lane(house).given
+    for _ in range(200):
+        if (await clients[0].get(target)).status_code == 429:
+            break
+    else:
+        pytest.fail("there is no limit")
+    assert lane(house).given > before
+    assert (await clients[1].get(target)).status_code == 200
+
+
+async def test_what_comes_once_is_not_kept(house: House, key: str) -> None:
+    await prepared(house, key)
+    kept = lane(house).bytes
+    for number in range(50):
+        await house.get(TARGET, key, traceparent=f"00-{number:032x}-0000000000000001-01")
+    assert lane(house).bytes == kept
+    assert len(lane(house)._once) <= ONCE
+
+
+async def test_what_is_kept_is_bounded(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, log_hits=0, prepared_max_bytes=20_000) as house:
+        for number in range(40):
+            for _ in range(4):
+                await house.get(TARGET, key, user_agent=f"one of many {number}")
+            assert lane(house).bytes <= 20_000
+        assert 0 < len(lane(house)._prepared) < 10
+        for _ in range(4):
+            await goes_its_way(house, key, user_agent="x" * (LONGEST_HEAD + 1))
+
+
+async def test_it_can_be_turned_off(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, prepared_max_bytes=0) as house:
+        for _ in range(5):
+            await goes_its_way(house, key)
+        assert lane(house).bytes == 0
