@@ -159,8 +159,8 @@ class Lane:
     def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
         self.given += 1
         prepared.tally.add(seconds)
-        if not self._facts.teller.passes():
-            self._facts.teller.given_again(prepared.line, request_id, seconds)
+        if stands_for := self._facts.teller.hit():
+            self._facts.teller.given_again(prepared.line, request_id, seconds, stands_for)
 
     def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
         """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""
