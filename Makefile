@@ -64,8 +64,9 @@ bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)
 	BUILDAH_FORMAT=docker $(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
 
-chart: .venv/dev  ## the Helm chart: the schema of its settings made anew, then all its tests
+chart: .venv/dev  ## the Helm chart: the schema of its settings and the page of its values made anew, then all its tests
 	$(BIN)/python -m tests.helm.settings_schema
+	$(BIN)/python -m tests.helm.values_page
 	$(BIN)/pytest -n $(JOBS) tests/helm $(ARGS)
 	@$(BIN)/python -m tests.helm.figures
 
