@@ -10,7 +10,12 @@ ENGINE ?= docker
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
+<<<<<<< HEAD
 .PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale shielding simulate drill soak screenshots image chart
+=======
+.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale simulate drill soak
+.PHONY: screenshots image chart container failover
+>>>>>>> 81919dd4410c54af887feb97cee5bdbfa2ea15d8
 .PHONY: lock clean
 
 help:  ## what can be made
@@ -72,9 +77,20 @@ performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (ab
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)
 	BUILDAH_FORMAT=docker $(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
 
-chart: .venv/dev  ## the Helm chart: the schema of its settings made anew, then all its tests
+chart: .venv/dev  ## the Helm chart: the schema of its settings and the page of its values made anew, then all its tests
 	$(BIN)/python -m tests.helm.settings_schema
+	$(BIN)/python -m tests.helm.values_page
 	$(BIN)/pytest -n $(JOBS) tests/helm $(ARGS)
+	@$(BIN)/python -m tests.helm.figures
+
+container: .venv/dev  ## the image without an engine: hadolint, its own install commands, run read-only by nobody
+	$(BIN)/hadolint --version
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/pytest -p no:randomly tests/container $(ARGS)
+
+failover: .venv/dev  ## Redis behind Sentinel, in a Cluster, by TLS and ACL, and a rolling update, with their figures
+	$(BIN)/pytest -p no:randomly -s tests/test_redis_secured.py tests/test_redis_cluster.py \
+	  tests/integration/test_scale_out.py tests/integration/test_rolling.py $(ARGS)
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms
 	$(BIN)/pip install --quiet uv

@@ -42,7 +42,8 @@ class Asker(asyncio.Protocol):
 
     def ask(self, request: bytes) -> None:
         self._begun = time.perf_counter()
-        self._transport.write(request)
+        if not self._transport.is_closing():
+            self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self._received += data

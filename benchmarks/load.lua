@@ -17,8 +17,8 @@ end
 function done(summary, latency)
     local errors = summary.errors
     io.write(string.format(
-        'RESULT {"requests": %d, "microseconds": %d, "p50": %d, "p99": %d, "refused": %d, "broken": %d}\n',
-        summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+        'RESULT {"requests": %d, "seconds": %f, "p50": %d, "p99": %d, "refused": %d, "broken": %d}\n',
+        summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
         errors.status, errors.connect + errors.read + errors.write + errors.timeout
     ))
 end

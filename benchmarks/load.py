@@ -1,8 +1,8 @@
-"""Load: as much as a contender takes (wrk), a steady rate of it (h2load), and each target once.
+"""Load: as much as a contender takes (wrk), a steady rate of it (``steady.c``), and each target once.
 
 wrk asks again as soon as it is answered, which tells what a contender can do and nothing about how soon it
-answers: that is for a rate below it, and h2load keeps one. Its connections begin one after another and its period
-is no whole number of milliseconds, so that requests do not come in bursts.
+answers: that is for a rate below it. Debian has no generator that keeps one: h2load's clients, once they were held
+up together, go on asking together, and its p50 is then that of its own bursts. So there is a small one of ours.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.integration.load import Connection
 
 CONNECTIONS = 32
 SCRIPT = Path(__file__).parent / "load.lua"
-PER_CLIENT = 97.0
-"""Requests a second of one of h2load's clients, at most: it looks at its clock a hundred times a second."""
-RAMP_SECONDS = 0.5
+SOURCE = Path(__file__).parent / "steady.c"
+STEADY_CONNECTIONS = 64
+WARMING_SECONDS = 0.3
 SPENT = 0.03
 """A core that was idle for less than this share had more to do than it could."""
 LIMITED = "the load generator was the limit"
@@ -71,7 +71,7 @@ class Client:
 
 def lacks() -> str:
     """What is missing for making load."""
-    return lacking("wrk", "wrk") or lacking("h2load", "nghttp2-client")
+    return lacking("wrk", "wrk") or lacking("cc", "gcc libc6-dev")
 
 
 def saturating(client: Client, seconds: float, connections: int = CONNECTIONS) -> Load:
@@ -83,35 +83,31 @@ def saturating(client: Client, seconds: float, connections: int = CONNECTIONS) -
     found = json.loads(said.partition("RESULT ")[2].splitlines()[0])
     if found["refused"] or found["broken"]:
         raise LoadFailed(f"{found['refused']} answers were no 200, {found['broken']} requests failed")
-    return Load(
-        found["requests"] / found["microseconds"] * 1e6, found["p50"], found["p99"], watch.idle, watch.busy
-    )
+    return Load(found["requests"] / found["seconds"], found["p50"], found["p99"], watch.idle, watch.busy)
 
 
-def steady(client: Client, rate: float, seconds: float) -> Load:
-    """``rate`` requests a second. Raises LoadFailed."""
-    clients = max(1, math.ceil(rate / PER_CLIENT))
-    each = max(1, round(rate * (seconds + RAMP_SECONDS) / clients))
+def compiled(folder: Path) -> Path:
+    """The program that makes a steady load, compiled into the folder. Raises LoadFailed."""
+    program = folder / "steady"
+    _run(["cc", "-O2", "-o", str(program), str(SOURCE), "-lm"])
+    return program
+
+
+def steady(program: Path, client: Client, rate: float, seconds: float) -> Load:
+    """``rate`` requests a second, by what ``compiled`` made. Raises LoadFailed."""
     with tempfile.TemporaryDirectory() as folder, Watch(client.core) as watch:
-        log = Path(folder) / "log"
-        words = ["h2load", "--h1", "-t1", "-m1", f"-c{clients}", f"-n{clients * each}", "-r1", "--rate-period=1ms"]
-        words += [f"--rps={rate / clients:.3f}", "-H", f"X-API-Key: {client.key}", "-B", client.url]
-        _run([*words, "-i", str(_file(folder, client.targets)), f"--log-file={log}"])
-        rows = [[int(each) for each in line.split()[:3]] for line in log.read_text().splitlines()]
-    if wrong := [row for row in rows if row[1] != 200]:
-        raise LoadFailed(f"{len(wrong)} answers were no 200")
-    return _of_log(rows, clients, watch)
+        targets = str(_file(folder, client.targets))
+        words = [client.port, client.key, targets, STEADY_CONNECTIONS, rate, WARMING_SECONDS, seconds]
+        found = _found(_run([str(program), *map(str, words)]))
+    return Load(found["requests"] / found["seconds"], found["p50"], found["p99"], watch.idle, watch.busy)
 
 
-def _of_log(rows: list[list[int]], clients: int, watch: Watch) -> Load:
-    """Without the beginning, when not all clients ask yet, and the end, when some have done."""
-    begun, ended = min(row[0] for row in rows), max(row[0] for row in rows)
-    ramp = clients * 1_000 + 100_000
-    within = [row for row in rows if begun + ramp <= row[0] <= ended - ramp] or rows
-    times = sorted(row[2] for row in within)
-    lasted = max(row[0] for row in within) - min(row[0] for row in within)
-    rate = len(within) / max(1, lasted) * 1e6
-    return Load(rate, quantile(times, 0.5), quantile(times, 0.99), watch.idle, watch.busy)
+def _found(said: str) -> dict[str, float]:
+    """A generator's line of JSON. Raises LoadFailed where not all went well."""
+    found: dict[str, float] = json.loads(said[said.index("{") :].splitlines()[0])
+    if found["refused"] or found["broken"]:
+        raise LoadFailed(f"{found['refused']:.0f} answers were no 200, {found['broken']:.0f} requests failed")
+    return found
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:

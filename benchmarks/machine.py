@@ -18,14 +18,14 @@ from benchmarks.contenders.contender import located
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "httpx2", "redis", "hiredis", "granian")
 NUMBER = re.compile(r"\d+(?:\.\d+)+")
-PROGRAMS = {"redis-server": "--version", "wrk": "-v", "h2load": "--version"}
+PROGRAMS = {"redis-server": "--version", "wrk": "-v"}
 
 
 def facts() -> dict[str, str]:
     """The machine and what is installed, by name."""
     told = {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": _cores(),
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
     }
@@ -38,11 +38,25 @@ def facts() -> dict[str, str]:
 
 
 def cores() -> tuple[int | None, int | None]:
-    """The contender's core, and the one for all else; none where there is no pinning, or only one core."""
+    """The contender's core, and the one for all else; none where there is no pinning, or only one core.
+
+    Two that are no threads of one core, where there are such.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return None, None
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
+    first, *others = sorted(os.sched_getaffinity(0))
+    if not others:
+        return None, None
+    apart = [core for core in others if core not in siblings(first)]
+    return first, (apart or others)[0]
+
+
+def siblings(core: int) -> set[int]:
+    """The threads of the core that one belongs to, itself too."""
+    path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    told = path.read_text().strip() if path.exists() else str(core)
+    bounds = [part.partition("-") for part in told.split(",")]
+    return {each for first, _, last in bounds for each in range(int(first), int(last or first) + 1)}
 
 
 @contextmanager
@@ -98,6 +112,13 @@ def _children() -> float:
     """Seconds of the CPU that programs have had which this process waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def _cores() -> str:
+    """How many, and whether the two that are used share one core."""
+    one, other = cores()
+    shared = one is not None and other in siblings(one)
+    return f"{os.cpu_count()}" + (", of which the contender and its load get two threads of one core" * shared)
 
 
 def _processor() -> str:

@@ -119,25 +119,30 @@ def main() -> int:
     )
     parser.add_argument("--page", action="store_true", help="run none: only write the page")
     given = parser.parse_args()
-    runs = kept(DATA)
+    wanted = [given.only] if given.only else BENCHMARKS
     try:
         if given.files:
-            found = [read(path) for path in given.files]
+            write(read(path) for path in given.files)
         elif given.page:
-            found = []
+            write([])
         else:
-            found = [measured(name) for name in ([given.only] if given.only else BENCHMARKS)]
+            for name in wanted:
+                write([measured(name)])
     except KeyboardInterrupt:
         return 130
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
     except (OSError, msgspec.MsgspecError) as error:
         parser.error(str(error))
-    runs |= {run.benchmark: run for run in found}
-    keep(DATA, runs)
-    PAGE.write_text(page(runs.values()))
     print(f"wrote {PAGE.name} from {DATA.name}")
     return 0
+
+
+def write(found: Iterable[Results]) -> None:
+    """Puts them in place of what was kept of the same benchmarks, and makes the page anew."""
+    runs = kept(DATA) | {run.benchmark: run for run in found}
+    keep(DATA, runs)
+    PAGE.write_text(page(runs.values()))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from benchmarks.shield.origin import origin
 from benchmarks.shield.replay import Lane, Replay, Tally
 from benchmarks.shield.tables import CONTENDERS as TITLES
 from benchmarks.shield.tables import VARIANTS, Outcome, Replayed, explained, ratios, reload_table, tables
-from benchmarks.shield.traffic import Day, requests, tenants
+from benchmarks.shield.traffic import BOUNDS, Day, requests, tenants
 
 FACTOR = 171.0
 """Then lifetimes of 10 and 15 minutes are 3.5 and 5.3 s, close to what whole seconds can say: what nginx is to
@@ -38,6 +38,8 @@ keep for 3 s it keeps for 3.5 s on average."""
 LATENCY = 0.3
 """Of the origin, in seconds of the day."""
 STARTUP_SECONDS = 25.0
+SHORTEST = 3.0
+"""Seconds that the shortest lifetime should have on the wall's clock."""
 RELOADS = (60.0, 120.0, 300.0)
 SMOKE, SMOKE_FACTOR = (36_000.0, 36_240.0), 40.0
 """Four minutes of the day in six seconds; nothing expires in that time."""
@@ -182,6 +184,8 @@ def main(words: Sequence[str]) -> None:
     plan = planned(given, [name for name in given.contenders if name not in skipped])
     if not plan.contenders:
         sys.exit("nothing is left to replay the day through")
+    if (shortest := min(BOUNDS.values()) / plan.factor) < SHORTEST:
+        print(f"Lifetimes of {shortest:.1f} s are too short for nginx, which counts whole ones.", file=sys.stderr)
     ends = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
     print(
         f"{len(plan.days)} × {given.requests:,} requests a day, {plan.factor:g} times as fast: about "

@@ -33,6 +33,7 @@ LONGEST_HEAD = 4_096
 ONCE = 16_384
 """Requests that were seen once, as hashes: only what comes again is worth preparing."""
 
+NO_LIMITS: Headers = []
 Message = MutableMapping[str, Any]
 
 
@@ -131,36 +132,39 @@ class Lane:
 
     def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Headers | None:
         """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
-        facts, now = self._facts, self._facts.clock.now()
+        facts = self._facts
+        now = facts.clock.now()
         if not self._stands(prepared, now):
             self._drop(key)
             return None
         if facts.lifecycle.draining:
             return None
-        subject = facts.callers.subject(prepared.tenant, peer)
+        subject = prepared.subject
         if subject is None:
-            return None
+            subject = facts.callers.subject(prepared.tenant, peer)
         if now >= prepared.tick:
             facts.near.get(prepared.grounds.key.entry)  # it is in use
             prepared.render(now)
-        return facts.admission.at_once(subject, prepared.tenant.limits) if subject else []
+        if subject:
+            return facts.admission.at_once(subject, prepared.tenant.limits)
+        return None if subject is None else NO_LIMITS
 
     def _stands(self, prepared: Prepared, now: float) -> bool:
-        facts, grounds, epoch = self._facts, prepared.grounds, prepared.epoch
+        facts, grounds, near = self._facts, prepared.grounds, self._facts.near
         return (
             now < prepared.until
-            and epoch.callers == facts.profile.revision
-            and epoch.purges == facts.marks.revision
-            and facts.near.peek(grounds.key.entry) is grounds.entries
-            and facts.near.peek(grounds.key.error) is grounds.errors
+            and prepared.epoch.callers == facts.profile.revision
+            and prepared.epoch.purges == facts.marks.revision
+            and near.peek(grounds.key.entry) is grounds.entries
+            and near.peek(grounds.key.error) is grounds.errors
             and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
         )
 
     def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
         self.given += 1
         prepared.tally.add(seconds)
-        if not self._facts.teller.passes():
-            self._facts.teller.given_again(prepared.line, request_id, seconds)
+        if stands_for := self._facts.teller.hit():
+            self._facts.teller.given_again(prepared.line, request_id, seconds, stands_for)
 
     def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
         """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""
@@ -179,6 +183,7 @@ class Lane:
             grounds,
             epoch,
             tenant,
+            None if tenant.anonymous else facts.callers.subject(tenant, exchange.peer),
             until,
             answer,
             times,

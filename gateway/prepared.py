@@ -49,12 +49,13 @@ class Prepared:
     ``render`` brings it up to the time; that holds until ``tick``, when its age or what is left of its lifetime
     is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
     Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
-    id, unless the client gave one (``request_id``), and its limits. ``line`` is what the log tells of it.
+    id, unless the client gave one (``request_id``), and the limits of its ``subject``, which is nobody (empty)
+    where there are none, and None where the client's address decides. ``line`` is what the log tells of it.
     """
 
     __slots__ = (
         *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
-        *("line", "request_id", "size", "status", "tail", "tally", "tenant", "tick", "until"),
+        *("line", "request_id", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -62,6 +63,7 @@ class Prepared:
         grounds: Grounds,
         epoch: Epoch,
         tenant: Tenant,
+        subject: str | None,
         until: float,
         answer: Answer,
         times: Callable[[float], dict[bytes, bytes]],
@@ -75,6 +77,7 @@ class Prepared:
         self.grounds = grounds
         self.epoch = epoch
         self.tenant = tenant
+        self.subject = subject
         self.until = min(until, grounds.entry.fresh_until)
         self.status = answer.status
         self.body = b"" if head else answer.body

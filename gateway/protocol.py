@@ -163,18 +163,20 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _is_idle(self) -> bool:
         """Whether what comes next is the head of a request that can be answered there and then."""
-        return not (
-            self._answering
-            or self._head
-            or self._content is not None
-            or self._refused
-            or self.flow.write_paused
-            or self.transport.is_closing()
+        cycle = self.cycle
+        return (
+            not self._head
+            and self._content is None
+            and (cycle is None or cycle.response_complete)  # type: ignore[redundant-expr]
+            and not self._refused
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
         )
 
     def _give(self, answer: bytes) -> None:
         """Writes a whole answer. An idle connection's timer is left alone: it looks when it was last used."""
-        self._stop_patience()
+        if self._patience is not None:
+            self._stop_patience()
         self.transport.write(answer)
         self.server_state.total_requests += 1
         self._last = self.loop.time()

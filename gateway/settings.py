@@ -201,7 +201,12 @@ class Settings(BaseSettings):
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Telling
-    log_hits: float = Field(0.01, ge=0, le=1, description="share of plain hits that the log has a line of")
+    log_hits: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of plain hits that the log has a line of; below 1 at most ten a second",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
     otlp_endpoint: str = Field(

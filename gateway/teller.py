@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 SECRET = re.compile(r"sgw_[A-Za-z0-9_]+")
 LONGEST_PATH = 200
+LINE_SECONDS = 0.1
+"""Between two lines about hits: one costs as much as many hits do."""
 
 log = structlog.get_logger("gateway")
 
 
 class Teller:
-    """``hit_sample`` is the share of plain hits that the log has a line of, evenly spread; all else has one each.
+    """``hit_sample`` is the share of plain hits that the log has a line of, evenly spread; below 1 there are at
+    most ten such lines a second, and each says for how many hits it stands. All else has a line each.
 
     Paths are logged of known queries alone: what an unknown one holds, nobody knows.
     """
@@ -36,9 +40,9 @@ class Teller:
         self.metrics = metrics
         self.tallies = tallies
         self.tracing = tracing
-        self._hit_sample = hit_sample
-        self._hits = 0.0
-        self._owed = 0
+        self._every = 1 / hit_sample if hit_sample else math.inf
+        self._hits = 0  # since the last line
+        self._line_at = 0.0  # the next one, at the earliest
 
     def began(self, exchange: Exchange) -> None:
         """A request has come in."""
@@ -54,20 +58,18 @@ class Teller:
             self.metrics.joined.inc()
         if outcome is not Outcome.HIT:
             self._log(exchange, answer, kind.family, ended)
-        elif self._owed or not self.passes():
-            self._owed -= 1
-            self._log(exchange, answer, kind.family, ended, sampled=self._hit_sample)
+        elif stands_for := self.hit():
+            self._log(exchange, answer, kind.family, ended, hits=stands_for)
         if self.tracing is not None:
             self._trace(exchange, answer, kind.family)
 
-    def passes(self) -> bool:
-        """Whether a hit may pass without a line of the log; where not, the next that is told of gets one."""
-        self._hits += self._hit_sample
-        if self._hits < 1:
-            return True
-        self._hits -= 1
-        self._owed += 1
-        return False
+    def hit(self) -> int:
+        """Counts a plain hit; for how many the line stands that it should have, 0 where it should have none."""
+        self._hits += 1
+        if self._hits < self._every or (self._every > 1 and clock() < self._line_at):
+            return 0
+        stands_for, self._hits, self._line_at = self._hits, 0, clock() + LINE_SECONDS
+        return stands_for
 
     def abandoned(self, exchange: Exchange) -> None:
         """A request's client left before there was an answer."""
@@ -80,11 +82,10 @@ class Teller:
         """What all lines of the log have in common that tell of this request, given again."""
         return self._facts(exchange, answer, kind_of(exchange, answer).family)
 
-    def given_again(self, line: dict[str, Any], request_id: bytes, seconds: float) -> None:
-        """A hit was given again, and its turn to have a line has come."""
-        self._owed -= 1
+    def given_again(self, line: dict[str, Any], request_id: bytes, seconds: float, hits: int) -> None:
+        """The line of a hit that was given again; it stands for so many."""
         stages, again = {"look_up": round(seconds, 6)}, {"request_id": request_id.decode()}
-        log.info("request", **line | again, seconds=round(seconds, 6), stages=stages, sampled=self._hit_sample)
+        log.info("request", **line | again, seconds=round(seconds, 6), stages=stages, hits=hits)
 
     def _facts(self, exchange: Exchange, answer: Answer, family: str) -> dict[str, Any]:
         facts: dict[str, Any] = _who(exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 from gateway.settings import Settings
 from gateway.tenants.opening import open_registry
 from gateway.tenants.tenant import Pair
+from tests.documents.pages import ROOT
 from tests.integration.stage import Stage, get, staged
 from tests.redis_fleet import Watched, until, watched_redis
 from tests.redis_server import RedisServer, free_port
@@ -20,10 +22,9 @@ from tests.upstream.origin import certificate
 
 pytestmark = pytest.mark.serial
 
-USER = (
-    "on >pw-of-the-gateway ~sgw:* &sgw:* -@all "
-    "+@read +@write +@scripting +@pubsub +@connection +@transaction +time +info +dbsize"
-)
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+(TOLD,) = re.findall(r"`(on >… [^`]+)`", OPERATIONS)
+USER = " ".join(TOLD.split()).replace("…", "pw-of-the-gateway")
 """What docs/operations.md tells to give the gateway's user."""
 
 

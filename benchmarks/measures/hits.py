@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.load import fill, saturating, steady
+from benchmarks.load import compiled, fill, saturating, steady
 from benchmarks.origin import origin
 from benchmarks.results import Column, Table
 from benchmarks.rig import Rig, Samples, dashboard_targets
@@ -14,7 +14,8 @@ THROUGHPUT = (
 )
 LATENCY = (
     "How soon a hit is answered at half of the rate that the row's contender has just reached, in the same round: "
-    "h2load at a steady rate, a hundred requests a second at most from each connection."
+    "an open loop on 64 connections, with arrivals as independent as people's (`benchmarks/steady.c`). A time "
+    "counts from the moment at which its request was due."
 )
 
 
@@ -22,6 +23,7 @@ def measure(rig: Rig) -> list[Table]:
     """Both tables. Raises LoadFailed where an answer was no 200."""
     throughput, latency = Samples(), Samples()
     targets = dashboard_targets(rig.targets)
+    program = compiled(rig.folder)
     with origin(rig.folder) as service:
         for turn, contender in rig.turns(rig.contenders):
             with rig.started(contender, service) as running:
@@ -32,7 +34,7 @@ def measure(rig: Rig) -> list[Table]:
                 spent = running.cpu
                 full = saturating(client, rig.seconds)
                 spent = running.cpu - spent
-                half = steady(client, full.per_second / 2, rig.seconds)
+                half = steady(program, client, full.per_second / 2, rig.seconds)
                 found = {
                     "per_second": full.per_second,
                     "cpu": spent / (full.per_second * rig.seconds) * 1e6,

@@ -246,8 +246,8 @@ class Replay:
                     pool.close()
 
     async def _warm_up(self) -> None:
-        """Asks each replica what nobody else asks, so that what only the first ever costs is paid: the connections,
-        too, which a balancer keeps."""
+        """Asks each replica what nobody else asks, so that what only the first requests ever cost is paid, such as
+        the connections that a balancer keeps."""
         for lane, pools in zip(self._lanes, self._pools, strict=True):
             for pool in pools:
                 for _ in range(CONNECTIONS):

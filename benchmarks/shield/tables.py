@@ -117,11 +117,11 @@ def explained(factor: float) -> str:
         "*Worst second*: the most calls in a second of the day; *over 30 s*: answers that took longer than that "
         f"of the day. On the wall's clock these are {1_000 / factor:.0f} and {30_000 / factor:.0f} ms, so that "
         "the machine's own hiccups count in both; so does the processor's time that a storm takes, since hundreds "
-        f"of requests of {STORM_SECONDS:g} s come within {1_000 * STORM_SECONDS / factor:.0f} ms; and pacing "
-        f"waits for more than it need, since the budget's guard against jitter is {100 / factor:.1f} ms there. *Stale served*: older than the bound by more than "
-        f"half a second of the wall's clock, {_duration(0.5 * factor)} of the day, since nginx counts whole "
-        "seconds, and was given those whose average is nearest the bound; *oldest*: by how much at most. *From "
-        "cache*: made before it was asked for."
+        f"of requests in {STORM_SECONDS:g} s come within {1_000 * STORM_SECONDS / factor:.0f} ms; and pacing makes "
+        f"wait for longer, since the budget's guard against jitter is {100 / factor:.1f} ms there. *Stale served*: "
+        "older than the bound by more than half a second of the wall's clock, "
+        f"{_duration(0.5 * factor)} of the day, since nginx counts whole seconds, and was given those whose "
+        "average is nearest the bound; *oldest*: by how much at most. *From cache*: made before it was asked for."
     )
 
 

@@ -44,8 +44,7 @@ class Admission:
 
     def at_once(self, subject: str, limits: TenantLimits) -> Headers | None:
         """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken."""
-        now = time.monotonic()
-        lease = self._leases.get(subject)
+        lease, now = self._leases.get(subject), time.monotonic()
         if lease is None or lease.limits is not limits or not lease.take(now):
             return None
         self._leases.move_to_end(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2 as httpx
@@ -39,22 +41,34 @@ def demo(
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        with staged(port) as (base, keys):
+        with staged(port) as stage:
             if once:
-                raise typer.Exit(0 if run_tour(base, keys) else 1)
-            print_tour(base, keys)
+                raise typer.Exit(0 if run_tour(stage.base, stage.keys) else 1)
+            print_tour(stage)
             signal.pause()
     except KeyboardInterrupt:
         print("\nThe demo has ended.")
 
 
-def print_tour(base: str, keys: dict[str, str]) -> None:
-    """The tour as lines to paste."""
-    print(f"\nThe gateway listens on {base}, in front of a sandbox of the statistics service.")
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The gateway's base URL, the keys of the tenants, the console's URL and the token that opens it."""
+
+    base: str
+    keys: dict[str, str]
+    console: str
+    token: str
+
+
+def print_tour(stage: Stage) -> None:
+    """The tour as lines to paste, and where the console is."""
+    print(f"\nThe gateway listens on {stage.base}, in front of a sandbox of the statistics service.")
     print("Paste these lines into another terminal, one after another:\n")
     for number, step in enumerate(STEPS, 1):
-        print(f"{number}. {step.title}\n\n   {curl_line(step, base, keys)}\n")
-    print("Look at Cache-Status, Age and Cache-Control in the answers. Ctrl-C ends the demo.", flush=True)
+        print(f"{number}. {step.title}\n\n   {curl_line(step, stage.base, stage.keys)}\n")
+    print("Look at Cache-Status, Age and Cache-Control in the answers.\n")
+    print(f"The console shows what you did: {stage.console}/\nSign in with this token:        {stage.token}\n")
+    print("Ctrl-C ends the demo.", flush=True)
 
 
 def run_tour(base: str, keys: dict[str, str]) -> bool:
@@ -83,23 +97,26 @@ def print_step(number: int, step: Step, answer: httpx.Response, missed: list[str
 
 
 @contextmanager
-def staged(port: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """The sandbox and the gateway as processes of their own; the gateway's base URL and the tenants' keys."""
+def staged(port: int) -> Iterator[Stage]:
+    """The sandbox and the gateway as processes of their own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stats-gateway-demo-")))
         environment = clean_environment(folder)
-        sandbox_port, gateway_port = free_port(9100), free_port(port)
+        sandbox_port, gateway_port, admin_port = free_port(9100), free_port(port), free_port(8081)
         print("Starting the sandbox service, two tenants and the gateway …", flush=True)
         sandbox = ["sandbox", "--port", str(sandbox_port)]
         stack.enter_context(process(sandbox, environment, folder / "sandbox.log"))
         await_answer(f"http://127.0.0.1:{sandbox_port}/-/calls", folder / "sandbox.log")
         keys = {tenant: make_tenant(tenant, place, environment) for tenant, place in INSTITUTIONS.items()}
+        token = secrets.token_hex(16)
         environment["STATS_GATEWAY_UPSTREAM"] = f"http://127.0.0.1:{sandbox_port}"
-        serve = ["serve", "--port", str(gateway_port), "--admin-port", "0", "--drain-seconds", "0"]
+        environment["STATS_GATEWAY_ADMIN_TOKEN"] = token
+        ports = ["--port", str(gateway_port), "--admin-port", str(admin_port)]
+        serve = ["serve", *ports, "--drain-seconds", "0"]
         stack.enter_context(process(serve, environment, folder / "gateway.log"))
         base = f"http://127.0.0.1:{gateway_port}"
         await_answer(f"{base}/-/health/ready", folder / "gateway.log")
-        yield base, keys
+        yield Stage(base, keys, f"http://127.0.0.1:{admin_port}", token)
 
 
 def clean_environment(folder: Path) -> dict[str, str]:

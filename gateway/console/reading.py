@@ -25,8 +25,8 @@ th, td { padding: .1rem 1rem .1rem 0; vertical-align: top; } td { overflow-wrap:
 """
 
 
-def page(described: dict[str, Any]) -> str:
-    """The page: every operation in a line, which opens to what it takes and answers."""
+def page(described: dict[str, Any], back: str = "") -> str:
+    """The page: ``back`` (HTML), then every operation in a line, which opens to what it takes and answers."""
     info, components = described["info"], described["components"]
     operations = "".join(
         _operation(method, path, operation, components.get("schemas", {}))
@@ -40,7 +40,7 @@ def page(described: dict[str, Any]) -> str:
     ]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(info["title"])}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style><main>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style>{back}<main>'
         f"<h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>"
         f"<p>{escape(info['description'])}</p><h2>Authorisation</h2><ul>{''.join(schemes)}</ul>"
         f"<h2>Operations</h2>{operations}"

@@ -25,13 +25,14 @@ DESCRIPTION = (
     "Tenants, keys and limits, usage, purges, the queue, the gate: with an admin token as Authorization: Bearer. "
     "Every change is written to the log."
 )
+BACK = '<nav><a href="/">← Console</a></nav>'
 
 
 def routes(entrance: Entrance, operations: Sequence[Operation], version: str) -> list[Route]:
     """All of the API's, its description and the page for people."""
     guard = entrance.guard
     described = document("stats-gateway administration", version, DESCRIPTION, operations)
-    html = page(described)
+    html = page(described, BACK)
 
     async def told(_: Request) -> Response:
         return JSONResponse(described)

@@ -70,6 +70,8 @@ class Breaker:
 
         While it is held by hand, nobody knows how long that takes: some time, and no probe.
         """
+        if not self._until and not self._held:
+            return None  # the usual case, for each hit
         return HELD if fingerprint in self._held else self._paused_for(fingerprint)
 
     def _paused_for(self, fingerprint: str) -> float | None:

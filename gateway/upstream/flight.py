@@ -60,8 +60,9 @@ class Flight:
 
     ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
     answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
-    without Redis or waits to, ``asked`` that its slot for that has come, ``probe`` that it does so through a
-    half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its submissions.
+    without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
+    so through a half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its
+    submissions.
     """
 
     id: str
@@ -73,7 +74,7 @@ class Flight:
     waiters: int = 0
     refused: bool = False
     alone: bool = False
-    asked: bool = False
+    slot: float | None = None
     probe: bool = False
     promoted: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))

@@ -12,6 +12,7 @@ from gateway.upstream.gate import Gate, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.pacing import Budget, LocalBudget
 from gateway.upstream.signs import NOTHING
+from gateway.upstream.slot import LeadLost
 from gateway.upstream.waiting import signalled
 
 WORTH_ASKING = 0.1
@@ -26,10 +27,13 @@ class Local:
     ) -> None:
         self._flights = flights
         self._budget = LocalBudget(budget)
+        self._paced = budget.interval is not None
+        self._guard = budget.guard
         self._rules = rules
         self._gate = gate
         self._heart = heart
         self._lone = asyncio.Lock()
+        self._pen = asyncio.Lock()
         self._judged = asyncio.Event()
 
     @property
@@ -48,20 +52,39 @@ class Local:
         async with self._lone:
             if not await self._slot():
                 return False
-            flight.asked, flight.probe = True, self._gate.enter()
+            flight.slot, flight.probe = time.monotonic(), self._gate.enter()
             return True
 
     async def fly(self, flight: Flight) -> Result:
-        """Asks the service at once: the flight has its slot already."""
+        """Asks the service: the flight has its slot already. Raises LeadLost."""
         sign = NOTHING
         try:
-            result = await flight.work(_at_once)
+            result = await flight.work(lambda: self._confirm(flight))
             sign = result.sign
             return result
         finally:
             self._gate.judge(time.monotonic(), sign, probe=flight.probe)
             flight.probe = False
             self._judged.set()
+
+    async def _confirm(self, flight: Flight) -> None:
+        """Waits until the request may be written, which a handshake or a stall may have brought too near another.
+
+        Raises LeadLost where it comes later than its slot and Redis is back by then: it goes through the queue.
+        """
+        if not self._paced:
+            return
+        async with self._pen:
+            while True:
+                if self._late(flight) and await self._heart.beat():
+                    raise LeadLost
+                wait = self._budget.write(time.monotonic(), self._heart.fleet)
+                if wait == 0:
+                    return
+                await asyncio.sleep(wait)
+
+    def _late(self, flight: Flight) -> bool:
+        return flight.slot is None or time.monotonic() - flight.slot > self._guard
 
     async def _slot(self) -> bool:
         wait = self._budget.reserve(time.monotonic(), self._heart.fleet)
@@ -74,7 +97,3 @@ class Local:
             if not self._heart.degraded:
                 break
         return not (waited and await self._heart.beat())
-
-
-async def _at_once() -> None:
-    """Nothing is left to be confirmed."""

@@ -45,16 +45,32 @@ class Budget:
 
 
 class LocalBudget:
-    """A process's own share while Redis is gone: the rate divided by the fleet, burst 1, starting empty."""
+    """A process's own share while Redis is gone: the rate divided by the fleet, burst 1, starting empty.
+
+    ``now`` is monotonic, ``fleet`` the number of processes that share the rate.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self._spacing = budget.spacing
         self._next: float | None = None
+        self._written: float | None = None
 
     def reserve(self, now: float, fleet: int) -> float:
-        """Takes the next slot; answers the seconds to wait for it. ``now`` is monotonic."""
+        """Takes the next slot; answers the seconds to wait for it."""
         share = self._spacing * max(1, fleet)
         # What was asked through Redis until a moment ago is not known here: idle time earns nothing.
         at = now + share if self._next is None or self._next < now else self._next
         self._next = at + share
         return at - now
+
+    def write(self, now: float, fleet: int) -> float:
+        """Writes now where the last one was written long enough ago; else answers the seconds until it was.
+
+        A slot that is used late moves: those taken from now on keep their distance from its request.
+        """
+        share = self._spacing * max(1, fleet)
+        if self._written is not None and self._written + share > now:
+            return self._written + share - now
+        self._written = now
+        self._next = now + share if self._next is None else max(self._next, now + share)
+        return 0.0

@@ -68,14 +68,19 @@ class Pilot:
         try:
             while True:
                 try:
-                    return await self._queue_up(flight)
+                    return await self._attempt(flight)
                 except LeadLost:
                     flight.claim = None
-                except CacheUnavailable:
-                    if await self._local_turn(flight):
-                        return await self._alone(flight)
         except GatewayError as error:
             return Landing(flight.exact, error=error)
+
+    async def _attempt(self, flight: Flight) -> Landing:
+        while True:
+            try:
+                return await self._queue_up(flight)
+            except CacheUnavailable:
+                if await self._local_turn(flight):
+                    return await self._alone(flight)
 
     async def _queue_up(self, flight: Flight) -> Landing:
         looked = False
@@ -195,19 +200,27 @@ class Pilot:
             raise self._full(self._rules.max_queued)
         if await self._local.turn(flight):
             return True
-        if flight.claim is not None:
-            flight.claim = None
-            self._background.spawn(self._recover(flight))
-        flight.alone = False
+        self._rejoin(flight)
         return False
 
     async def _alone(self, flight: Flight) -> Landing:
         """A local flight. Redis is told of its landing all the same: others may wait for it there."""
         self._tell_dispatch(flight)
-        result = self._judged(await self._local.fly(flight))
+        try:
+            result = self._judged(await self._local.fly(flight))
+        except LeadLost:
+            self._rejoin(flight)
+            raise
         token = flight.token if flight.claim is None else flight.claim.token
         self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))
         return result.landing
+
+    def _rejoin(self, flight: Flight) -> None:
+        """Redis is back before a local flight asked: it goes through the queue after all."""
+        if flight.claim is not None:
+            flight.claim = None
+            self._background.spawn(self._recover(flight))
+        flight.alone, flight.slot = False, None
 
     async def _recover(self, flight: Flight) -> None:
         try:

@@ -184,7 +184,7 @@ class Queue:
     def census_here(self) -> Census:
         """What this process knows of that on its own."""
         flights = self._flights.values()
-        waiting = [flight.band for flight in flights if flight.claim is None and not flight.asked]
+        waiting = [flight.band for flight in flights if flight.claim is None and flight.slot is None]
         gate = gate_alone(self.gate_closed_for, held=self.gate.held)
         return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
 

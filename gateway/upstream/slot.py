@@ -11,7 +11,7 @@ from gateway.upstream.pacing import Budget
 
 
 class LeadLost(Exception):
-    """The leader took so long to write that the fleet gave its flight to another."""
+    """The leader took so long to write that the fleet gave its flight to another, or that Redis is back."""
 
 
 class Slot:

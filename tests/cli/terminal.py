@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -18,8 +18,9 @@ ON_A_TERMINAL = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and so would its children
 os.close(os.open(os.ttyname(0), os.O_RDWR))
-os.execv(sys.executable, [sys.executable, "-m", "gateway", *sys.argv[1:]])
+os.execvp(sys.argv[1], sys.argv[1:])
 """
+GATEWAY = (sys.executable, "-m", "gateway")
 
 
 def read_until(terminal: int, ending: bytes) -> bytes:
@@ -67,11 +68,11 @@ class Terminal:
 
 
 @contextmanager
-def on_a_terminal(*words: str, **settings: str) -> Iterator[Terminal]:
+def on_a_terminal(*words: str, program: Sequence[str] = GATEWAY, **settings: str) -> Iterator[Terminal]:
     """Starts a command on a terminal of its own, and ends it with the block."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, *words],
+        [sys.executable, "-c", ON_A_TERMINAL, *program, *words],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import clean_environment, command
-from tests.cli.terminal import ON_A_TERMINAL, read_until
+from tests.cli.terminal import GATEWAY, ON_A_TERMINAL, read_until
 from tests.integration.stage import Process, Stage, await_answer, get, spawned, staged, until
 from tests.redis_server import RedisServer, free_port
 
@@ -79,7 +79,7 @@ def on_a_terminal(*words: str, **settings: str) -> Iterator[Terminal]:
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         environment.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, *words],
+        [sys.executable, "-c", ON_A_TERMINAL, *GATEWAY, *words],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -59,6 +59,8 @@ def image(both: list[Stage]) -> Stage:
 
 def test_hadolint_has_nothing_to_say() -> None:
     if HADOLINT is None:
+        if os.environ.get("CI"):
+            pytest.fail("hadolint is missing")
         pytest.skip("hadolint is missing: it ships for Linux and macOS")
     done = subprocess.run([HADOLINT, "Dockerfile"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

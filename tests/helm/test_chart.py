@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import gateway
-from tests.helm import chart
+from tests.helm import chart, values_page
 from tests.helm.chart import CASES, CHART, NAMESPACE, RELEASE, Manifest, helm, manifests, one, rendered, values_of
 from tests.helm.kubernetes import NEWEST, faults
 from tests.helm.settings_schema import SCHEMA, settings_schema
@@ -141,6 +141,13 @@ def test_every_value_is_there_known_and_documented() -> None:
         for path, each in known.items()
         if "properties" in each and each.get("additionalProperties") is not False
     ] == []
+
+
+def test_the_page_of_values_is_made_from_the_schema_and_their_defaults() -> None:
+    text = values_page.PAGE.read_text()
+    assert text == values_page.page(), "run: make chart"
+    known = leaves(json.loads(SCHEMA.read_text()))
+    assert [path for path in known if path != "global" and f"`{path}`" not in text] == []
 
 
 def test_every_value_has_a_comment() -> None:

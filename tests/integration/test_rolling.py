@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.balancer import balancing
 from tests.integration.load import Load
-from tests.integration.stage import Process, Stage, get, staged
+from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.serial
@@ -51,7 +51,7 @@ def test_an_older_version_takes_a_newer_ones_records_for_misses_and_the_other_wa
     ]  # fmt: skip
     assert len({body for _, body in told}) == 1
     assert stage.calls()["total"] == 2
-    assert {each.metric("stats_gateway_fleet_processes") for each in (older, newer)} == {2}
+    until(lambda: {each.metric("stats_gateway_fleet_processes") for each in (older, newer)} == {2})
     assert {each.metric("stats_gateway_undecodable_records_total") for each in (older, newer)} == {0}
 
 

@@ -1,11 +1,12 @@
 """Sentinel and Cluster, real ones, under load: a master dies, slots move, and nobody who had an entry notices.
 
-Each prints its figures with ``-s``.
+What it may cost is what docs/operations.md says. Each prints its figures with ``-s``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.documents.pages import ROOT
 from tests.integration.load import Load
 from tests.integration.stage import Process, Stage, get, staged
 from tests.integration.test_degraded import HOT, fresh_target, until_it_says
@@ -27,6 +29,21 @@ AROUND = 1.0
 """Seconds of load before something happens, and after it is over."""
 PATIENCE = 20.0
 RATE, BURST = 10.0, 2
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+SHARED = [f"/total/views/article/{number}" for number in range(101, 113)]
+"""What one gateway asked for before, so that the other finds it in Redis alone."""
+
+
+def at_most(what: str) -> int:
+    """The number in the documented row of this name."""
+    (found,) = re.findall(rf"^\| {re.escape(what)} \| (?:\D*)(\d+)", PAGE, re.MULTILINE)
+    return int(found)
+
+
+FAILED = at_most("failed requests for answers that are stored")
+EXTRA_NEAR = at_most("calls more for an answer that the process asked has near")
+EXTRA_SHARED = at_most("calls more for an answer that only Redis has")
+EXTRA_A_SECOND = at_most("calls in any second")
 
 
 @dataclass
@@ -53,10 +70,12 @@ class Fleet:
             return False
 
     @asynccontextmanager
-    async def loaded(self, gateways: list[Process], name: str, miss: float = 0.1) -> AsyncIterator[list[Load]]:
+    async def loaded(
+        self, gateways: list[Process], name: str, miss: float = 0.1, targets: list[str] = HOT
+    ) -> AsyncIterator[list[Load]]:
         key = self.stage.keys["reports"]
         loads = [
-            Load(gateway.port, key, HOT, partial(fresh_target, f"{name}-{at}"), 40.0, 10, miss)
+            Load(gateway.port, key, targets, partial(fresh_target, f"{name}-{at}"), 40.0, 10, miss)
             for at, gateway in enumerate(gateways)
         ]
         async with AsyncExitStack() as stack:
@@ -64,9 +83,16 @@ class Fleet:
                 await stack.enter_async_context(load.running())
             yield loads
 
-    def hot_calls(self) -> int:
+    def calls(self, targets: list[str]) -> list[int]:
+        """How often the service was asked for each."""
         calls = self.stage.calls()["by_path"]
-        return sum(calls.get(path, 0) for path in HOT)
+        return [calls.get(path, 0) for path in targets]
+
+    async def ask(self, gateway: Process, targets: list[str]) -> None:
+        headers = {"X-API-Key": self.stage.keys["reports"]}
+        for target in targets:
+            answer = await asyncio.to_thread(get, gateway.url + target, headers=headers)
+            assert answer.status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -95,24 +121,27 @@ def cluster(shared_redis: RedisServer) -> Iterator[ClusterOfServers]:
 
 
 async def drill(name: str, fleet: Fleet, url: str, happens: Callable[[], Any]) -> None:
-    """Load before, while and after; what every gateway has had is not asked for again."""
+    """Load before, while and after; from the moment it happens, also for what is new to one gateway."""
     gateways = await asyncio.to_thread(fleet.serve, url)
     for gateway in gateways:
-        for target in HOT:
-            headers = {"X-API-Key": fleet.stage.keys["reports"]}
-            assert (await asyncio.to_thread(get, gateway.url + target, headers=headers)).status_code == 200
+        await fleet.ask(gateway, HOT)
+    await fleet.ask(gateways[0], SHARED)
     async with fleet.loaded(gateways, name) as loads:
         await asyncio.sleep(AROUND)
-        await asyncio.to_thread(happens)
-        back = max([await until_it_says(gateway, "ok", PATIENCE) for gateway in gateways])
-        await asyncio.sleep(AROUND)
-    answers = [answer for load in loads for answer in load.answers]
-    calls = fleet.hot_calls()
+        async with fleet.loaded(gateways[1:], name, 0.0, SHARED) as others:
+            await asyncio.to_thread(happens)
+            back = max([await until_it_says(gateway, "ok", PATIENCE) for gateway in gateways])
+            await asyncio.sleep(AROUND)
+    answers = [answer for load in (*loads, *others) for answer in load.answers]
+    hot, shared = fleet.calls(HOT), fleet.calls(SHARED)
+    failures = [answer for load in (*loads, *others) for answer in load.failures]
     slowest = max(answer.seconds for answer in answers)
-    print(f"\n{name}: {len(answers)} requests at {GATEWAYS} gateways, {calls} calls for {len(HOT)} hot targets, "
+    print(f"\n{name}: {len(answers)} requests at {GATEWAYS} gateways, {len(failures)} failed, "
+          f"{sum(hot)} calls for {len(HOT)} that were near, {sum(shared)} for {len(SHARED)} only in Redis, "
           f"slowest {slowest:.2f} s, ok {back:.2f} s after it was over", flush=True)  # fmt: skip
-    assert [answer for load in loads for answer in load.failures] == [], gateways[0].output[-3_000:]
-    assert calls == len(HOT)
+    assert len(failures) <= FAILED, (failures, gateways[0].output[-3_000:])
+    assert max(hot) <= 1 + EXTRA_NEAR
+    assert max(shared) <= 1 + EXTRA_SHARED * len(gateways[1:])
     assert not any("Traceback" in gateway.output for gateway in gateways)
 
 
@@ -178,5 +207,5 @@ async def test_the_budget_holds_through_a_failover(fleet: Fleet, watched: Watche
         flush=True,
     )
     assert len(arrivals) > RATE
-    assert busiest <= RATE + BURST + GATEWAYS
+    assert busiest <= RATE + BURST + EXTRA_A_SECOND * GATEWAYS
     assert {answer.status for load in loads for answer in load.failures} <= {503}

@@ -15,12 +15,14 @@ from structlog.testing import capture_logs
 
 from gateway.errors import GateClosed
 from gateway.upstream.census import Depth, GateCensus, GateState
-from gateway.upstream.flight import Band
+from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.payer import Payer
 from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign, Verdict
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
-from tests.upstream.test_queue import until
+from tests.upstream.test_queue import LONG, entry_of, nothing, until
 
 LONGER = Sign(Kind.BLOCKED, 1.5)
 """Than a process on its own would wait for its share of the budget."""
@@ -101,6 +103,29 @@ async def test_jobs_that_were_queued_go_on_alone_and_behind_the_gate(
     assert len(fleet.service.calls) == 4
     assert fleet.service.most == 1
     assert max(before) <= BRISK.shortest
+
+
+async def test_a_local_flight_that_stalls_until_redis_is_back_goes_through_the_queue(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    port, stall, led = free_port(), asyncio.Event(), []
+
+    async def stalled(confirm: Confirm) -> Result:
+        await stall.wait()
+        await confirm()
+        led.append(one._flights["a"].claim is not None)
+        return Result(Landing("x", entry_of("a")))
+
+    async with fleet_on(port, prefix) as fleet:
+        (one,) = await fleet.grow(1, Budget(0.05, 1))
+        task = asyncio.create_task(one.land("a", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
+        await until(lambda: "a" in one._flights and one._flights["a"].slot is not None)
+        assert one.census_here().running_total == 1
+        with redis_server(port=port):
+            await until(lambda: not one.degraded)
+            stall.set()
+            assert (await task)[0].entry is not None
+    assert led == [True]
 
 
 async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:

@@ -162,6 +162,43 @@ def test_a_local_share_begins_empty_and_earns_nothing_while_idle() -> None:
     assert local.reserve(now=500.0, fleet=2) == pytest.approx(2 * spacing)
 
 
+def test_a_local_slot_that_is_used_late_moves_and_those_after_it_too() -> None:
+    local = LocalBudget(Budget(1.0, 1))
+    spacing = Budget(1.0, 1).spacing
+    first = 100 + local.reserve(now=100.0, fleet=1)
+    assert local.write(now=first + 0.7, fleet=1) == 0
+    second = first + local.reserve(now=first, fleet=1)
+    assert second == pytest.approx(first + 0.7 + spacing)
+    assert local.write(now=second - 0.5, fleet=1) == pytest.approx(0.5)
+    assert local.write(now=second, fleet=1) == 0
+    assert local.write(now=second, fleet=3) == pytest.approx(3 * spacing)
+
+
+async def test_without_redis_too_leaders_that_stall_together_write_apart(prefix: str) -> None:
+    origin, stall = Origin(), asyncio.Event()
+    origin.gate.set()
+
+    async def stalled(confirm: Confirm) -> Result:
+        await stall.wait()
+        return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
+
+    dead = redis.asyncio.Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
+    queue = Queue(dead, prefix, Budget(0.05, 1), QUICK)
+    await queue.start()
+    flights = [
+        asyncio.create_task(queue.land(f"job{i}", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
+        for i in range(4)
+    ]
+    await until(lambda: queue.flights == 4 and all(flight.slot for flight in queue._flights.values()))
+    assert origin.calls == []
+    stall.set()
+    await asyncio.gather(*flights)
+    await queue.stop(grace=0)
+    await dead.aclose()
+    assert len(origin.calls) == 4
+    assert min(gaps(origin)) >= 0.05
+
+
 async def test_while_redis_is_gone_slots_are_taken_one_at_a_time(prefix: str) -> None:
     origin = Origin()
     origin.gate.set()

@@ -212,4 +212,6 @@ def test_styles_and_scripts_are_the_consoles_own_and_loaded_anew_only_where_they
 def test_the_api_page_is_still_there_and_linked(visit: Visit) -> None:
     visitor = visit()
     assert "/docs" in visitor.page("/tenants").links
-    assert "/api/purge/preview" in visitor.get("/docs").text
+    page = visitor.get("/docs").text
+    assert "/api/purge/preview" in page
+    assert '<nav><a href="/">' in page, "and leads back"

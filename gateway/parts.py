@@ -1,0 +1,136 @@
+"""Parts: what has a life of its own in a gateway, and is started and stopped with its public app."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.applications import Starlette
+
+from gateway.admission.admission import Admission
+from gateway.caching.marks import Marks
+from gateway.caching.store import Store
+from gateway.console.sessions import Sessions
+from gateway.errors import ConfigurationError
+from gateway.lane import Lane
+from gateway.lifecycle import Lifecycle
+from gateway.memory import Sweeper
+from gateway.observe.metrics import Metrics
+from gateway.observe.pulse import Pulse
+from gateway.observe.tally import Tallies
+from gateway.observe.usage import Usage
+from gateway.redis_client import MEMORY, Client
+from gateway.settings import Settings
+from gateway.tenants.directory import Difference, Directory
+from gateway.tenants.registry import Registry
+from gateway.upstream.client import UpstreamClient
+from gateway.upstream.queue import Queue
+
+if TYPE_CHECKING:
+    from gateway.observe.tracing import Tracing
+
+SHOW_SECONDS = 1.0
+STUBBORN = 5
+NAMED = 20
+"""Tenants that one line of the log names."""
+
+log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What has a life of its own, and is started and stopped with the app."""
+
+    settings: Settings
+    redis: Client
+    registry: Registry
+    admission: Admission
+    marks: Marks
+    usage: Usage
+    pulse: Pulse
+    queue: Queue
+    client: UpstreamClient
+    store: Store
+    metrics: Metrics
+    tallies: Tallies
+    lane: Lane
+    tracing: Tracing | None
+    lifecycle: Lifecycle
+    sessions: Sessions
+    notes: list[str]
+
+    @asynccontextmanager
+    async def running(self, _: Starlette) -> AsyncIterator[None]:
+        """The public app's lifespan: flights finish and connections close when it ends."""
+        for note in self.notes:
+            log.warning("registry", note=note)
+        watchers = [asyncio.create_task(each) for each in self._watchers()]
+        await self.queue.start()
+        self.lifecycle.started()
+        try:
+            yield
+        finally:
+            await self.queue.stop(grace=self.settings.upstream_timeout)
+            await _ended(watchers)
+            await self.admission.stop()
+            await self.client.aclose()
+            await self.redis.aclose()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
+
+    def show(self) -> None:
+        """Brings counters and gauges up to date."""
+        self.tallies.gather()
+        self.metrics.show(self.queue, self.store, self.redis)
+        self.metrics.prepared.reached(self.lane.given)
+
+    async def _shows(self) -> None:
+        """Other workers are scraped through a shared directory, without being asked."""
+        while True:
+            self.show()
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(SHOW_SECONDS)
+            self.metrics.passed(asyncio.get_running_loop().time() - began, degraded=self.queue.degraded)
+
+    def _watchers(self) -> list[Any]:
+        loops: list[Any] = [
+            self.registry.watch(_registry_changed, _registry_broken),
+            self.admission.run(),
+            self.marks.follow(),
+            self.usage.run(),
+            self.sessions.run(),
+            self.pulse.run(),
+            self._shows(),
+        ]
+        if self.settings.profile == "generic" or self.settings.pass_methods:
+            loops.append(self.store.follow())
+        if self.settings.redis_url.get_secret_value() == MEMORY:
+            sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
+            loops.append(sweeper.run())
+        return loops
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels until it is heard: a client library may swallow a cancellation."""
+    for _ in range(STUBBORN):
+        for task in tasks:
+            task.cancel()
+        if not (await asyncio.wait(tasks, timeout=1.0))[1]:
+            return
+
+
+def _registry_changed(directory: Directory, difference: Difference) -> None:
+    """Who was added, changed and removed, by whatever means; of many the first, and how many in all."""
+    told: dict[str, Any] = {}
+    for how, ids in difference._asdict().items():
+        if ids:
+            told |= {how: len(ids), f"{how}_ids": ids[:NAMED]}
+    log.info("registry_reloaded", tenants=len(directory.tenants), **told)
+
+
+def _registry_broken(error: ConfigurationError) -> None:
+    log.error("registry_broken", reason=error.message, consequence="the last good state stays in force")
