@@ -10,12 +10,12 @@ ENGINE ?= docker
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check audit format bench bench-registry reference scale simulate drill soak screenshots image chart
-.PHONY: container failover
+.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale simulate drill soak
+.PHONY: screenshots image chart container failover
 .PHONY: lock clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: .venv/runtime  ## the sandbox service and the gateway in front of it, with a guided tour (ARGS=--once: run it and exit)
 	@$(BIN)/stats-gateway demo $(ARGS)
@@ -58,8 +58,14 @@ scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream cal
 simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and budget (ARGS="--budgets 2,10")
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
-bench: .venv/dev  ## what recognising, deciding and a hit cost on this machine
-	$(BIN)/python benchmarks/hotpath.py $(ARGS)
+bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about ten minutes; ARGS=--help, ARGS=--smoke)
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this machine
+	$(BIN)/python -m benchmarks.hotpath $(ARGS)
+
+performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (about a quarter of an hour)
+	@$(BIN)/python -m benchmarks.report $(ARGS)
 
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)
 	BUILDAH_FORMAT=docker $(ENGINE) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .

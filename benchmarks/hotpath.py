@@ -1,6 +1,6 @@
 """What the steps of a hit cost on this machine, in microseconds: medians of several rounds, in one process.
 
-Run with ``make bench``. Figures are for comparison within one run; machines differ and are noisy.
+Run with ``make bench-hotpath``. Figures are for comparison within one run; machines differ and are noisy.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def cumulated(count: int, exponent: float) -> array[float]:
 
 def simulate(world: World, budget: Budget) -> Day:
     """One day, from an empty cache."""
-    dice = random.Random(world.seed)  # noqa: S311 (reproducible, not secret)
+    dice = random.Random(world.seed)
     lifetimes, rules, day = Lifetimes(), QueueRules(), Day()
     lives = {"closed": lifetimes.closed, "open": lifetimes.open, "totals": lifetimes.totals}
     popular, busy = cumulated(world.queries, 0.9), cumulated(world.tenants, 1.0)

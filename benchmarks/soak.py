@@ -248,7 +248,7 @@ async def run(soak: Soak, minutes: float) -> Load:
     for hot in soak.known:
         assert (await warm.get(hot)).status == 200
     warm.close()
-    fresh = partial(target, f"r{random.randrange(10**9)}")  # noqa: S311 (a name)
+    fresh = partial(target, f"r{random.randrange(10**9)}")
     load = Load(soak.gateway.port, soak.stage.keys["reports"], soak.known, fresh, miss=FRESH)
     async with load.running():
         loops = [asyncio.create_task(each) for each in (soak.chaos(), soak.judge(load), soak.sample())]

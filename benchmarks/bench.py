@@ -1,0 +1,193 @@
+"""The gateway beside nginx, Varnish and bare ASGI apps, all on this machine, one core each.
+
+Everything is started on loopback and ended again. Contenders take turns, in several rounds, on one core; the load
+and all that is not measured run on another, whose idle share is told with each row. Figures are medians, with the
+least and the most; ratios are taken round by round. Progress goes to standard error, tables to standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks import load
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.process import DidNotStart
+from benchmarks.contenders.setup import with_tenants
+from benchmarks.goals import GOALS
+from benchmarks.machine import cores, facts, kept_to
+from benchmarks.measures import hits, memory, misses, stampede, startup
+from benchmarks.results import Results, Table, as_text, cells, made_by, ratio_cells
+from benchmarks.rig import ALL, Rig
+
+MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
+    "hits": hits.measure,
+    "misses": misses.measure,
+    "stampede": stampede.measure,
+    "memory": memory.measure,
+    "startup": startup.measure,
+}
+ABOUT = """\
+Each contender is one process (with its children) on a core of its own; the load, Redis and the origin run on
+another, whose idle share each row tells. They take turns, A B C A B C, and each begins anew every time. Whoever
+asks has an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual sample of
+hits, and a tenant's limit that is counted and never reached; only the budget is unlimited. nginx and Varnish count
+no limits and keep no log, in their favour.
+"""
+SMOKE = {"rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20}
+"""Just enough to see that everything runs."""
+SMOKE_RIG: dict[str, Any] = {"targets": 50, "warming": 0.0, "stall": 0.3}
+
+
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Reads comma-separated names out of those."""
+
+    def read(text: str) -> list[str]:
+        given = [word.strip() for word in text.split(",") if word.strip()]
+        if unknown := [word for word in given if word not in known]:
+            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(known)}")
+        return given
+
+    return read
+
+
+def numbers(text: str) -> list[int]:
+    """Reads comma-separated numbers from 1 on."""
+    try:
+        given = [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers") from None
+    if min(given) < 1:
+        raise argparse.ArgumentTypeError("numbers begin at 1")
+    return given
+
+
+def positive(kind: type[Any]) -> Callable[[str], Any]:
+    """Reads one number above zero."""
+
+    def read(text: str) -> Any:
+        try:
+            number = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not 0 < number < 10**9:
+            raise argparse.ArgumentTypeError("must be above 0")
+        return number
+
+    return read
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What can be chosen."""
+    parser = argparse.ArgumentParser(
+        usage='make bench [ARGS="options"]',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="contenders:\n" + "\n".join(f"  {each.name:16} {each.about}" for each in ALL),
+    )
+    add = parser.add_argument
+    every = [each.name for each in ALL]
+    add(
+        "--only",
+        type=names(list(MEASURES)),
+        default=list(MEASURES),
+        metavar="NAMES",
+        help=f"measurements, comma-separated, out of {', '.join(MEASURES)} (all)",
+    )
+    add("--contenders", type=names(every), default=every, metavar="NAMES", help="out of those below (all)")
+    add("--rounds", type=positive(int), default=3, metavar="N", help="how often each has its turn (3)")
+    add("--seconds", type=positive(float), default=4.0, metavar="S", help="how long each load lasts (4)")
+    add("--entries", type=positive(int), default=10_000, metavar="N", help="entries for measuring memory (10000)")
+    add("--crowds", type=numbers, default=[1_000, 10_000], metavar="N,N", help="stampedes' sizes (1000,10000)")
+    add("--misses", type=positive(int), default=400, metavar="N", help="misses of a round (400)")
+    add("--smoke", action="store_true", help="one short round of everything, to see that it runs")
+    add("--json", type=Path, metavar="FILE", help="write the results there too")  # fmt: skip
+    return parser
+
+
+def available(wanted: Sequence[str], say: Callable[[str], None]) -> tuple[list[Contender], dict[str, str]]:
+    """Those of them that can run here, and why others cannot."""
+    chosen = [each for each in ALL if each.name in wanted]
+    skipped = {each.name: missing for each in chosen if (missing := each.missing())}
+    for name, reason in skipped.items():
+        say(f"{name} is skipped: {reason}")
+    return [each for each in chosen if each.name not in skipped], skipped
+
+
+def bench(given: argparse.Namespace) -> Results:
+    """Runs it. Raises LoadFailed or DidNotStart."""
+    with ExitStack() as stack:
+        core, load_core = cores()
+        stack.enter_context(kept_to(load_core))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        [holder] = with_tenants(folder, {"reports": ["lboro"]})
+        rig = Rig(
+            folder, holder, [], core, load_core,
+            given.rounds, given.seconds, given.entries, given.crowds, given.misses,
+            **(SMOKE_RIG if given.smoke else {}),
+        )  # fmt: skip
+        rig.contenders, skipped = available(given.contenders, rig.say)
+        if core is None:
+            rig.say("there is one core only: contenders share it with their load, and ratios mean little")
+        tables = [table for name in MEASURES if name in given.only for table in MEASURES[name](rig)]
+    return Results(
+        "bench",
+        "Hits, misses, stampedes",
+        ABOUT,
+        made_by("bench", sys.argv[1:]),
+        datetime.now(UTC).isoformat(timespec="minutes"),
+        facts(),
+        {each.name: f"{each.about} ({each.version()})" for each in rig.contenders},
+        tables,
+        [ratio for goal in GOALS if (ratio := goal.ratio(tables))],
+        skipped,
+    )
+
+
+def show(results: Results) -> None:
+    """Prints all tables."""
+    for table in results.tables:
+        print(f"{table.title}\n\n{as_text(cells(table))}")
+        for row in table.rows:
+            if row.note:
+                print(f"  {row.contender} {row.case}: {row.note}")
+        print()
+    if results.ratios:
+        print(f"Ratios\n\n{as_text(ratio_cells(results.ratios))}")
+
+
+def end(*_: object) -> NoReturn:
+    """SIGTERM ends as Ctrl-C does: what was started is ended first."""
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    parser = arguments()
+    given = parser.parse_args()
+    if given.smoke:
+        vars(given).update(SMOKE)
+    if "hits" in given.only and (missing := load.lacks()):
+        parser.error(missing)
+    signal.signal(signal.SIGTERM, end)
+    try:
+        results = bench(given)
+    except KeyboardInterrupt:
+        return 130
+    except (load.LoadFailed, DidNotStart) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    show(results)
+    if given.json:
+        results.write(given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Rig: what all measurements share: who takes part, for how long, on which cores, and what has been found."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.contenders.asgi import Served
+from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.gateway import Gateway
+from benchmarks.contenders.nginx import Nginx
+from benchmarks.contenders.process import Running
+from benchmarks.contenders.setup import Holder, Setup
+from benchmarks.contenders.varnish import Varnish
+from benchmarks.load import Client
+from benchmarks.origin import OriginProcess
+from benchmarks.results import Column, Row, Table
+
+NGINX, SORTED, VARNISH = Nginx(), Nginx(sorts=True), Varnish()
+GATEWAY = Gateway(about="stats-gateway serve: hits through the fast lane")
+NO_LANE = Gateway("gateway-no-lane", "stats-gateway serve, fast_lane off", {"fast_lane": False})
+SHARED = Gateway(
+    "gateway-shared", "stats-gateway serve without near cache: each hit asks Redis", {"near_max_bytes": 0}
+)
+ASGI = Served("asgi-uvicorn", "the gateway's ASGI app alone under uvicorn", "gateway")
+GRANIAN = Served("asgi-granian", "the gateway's ASGI app alone under granian", "gateway", "granian")
+BARE = Served("bare-uvicorn", "an ASGI app that answers constant bytes, under uvicorn", "bare")
+BARE_REDIS = Served("bare-redis", "the same, with one Redis GET for each answer", "with_redis")
+
+ALL: tuple[Contender, ...] = (
+    NGINX, SORTED, VARNISH, BARE, BARE_REDIS, GATEWAY, NO_LANE, ASGI, GRANIAN, SHARED,
+)  # fmt: skip
+
+
+@dataclass
+class Rig:
+    """``core`` is the contender's, ``load_core`` everybody else's; ``rounds`` of ``seconds`` each.
+
+    Hits are for so many ``targets``, after ``warming`` seconds of load; memory is for so many ``entries``;
+    stampedes are ``crowds`` of so many, whom the origin lets wait for ``stall`` seconds.
+    """
+
+    folder: Path
+    holder: Holder
+    contenders: Sequence[Contender]
+    core: int | None
+    load_core: int | None
+    rounds: int = 3
+    seconds: float = 4.0
+    entries: int = 10_000
+    crowds: Sequence[int] = (1_000, 10_000)
+    misses: int = 400
+    targets: int = 400
+    warming: float = 1.0
+    stall: float = 1.0
+    begun: float = field(default_factory=time.monotonic)
+
+    def among(self, *wanted: Contender) -> list[Contender]:
+        """Those of them that take part."""
+        return [each for each in wanted if each in self.contenders]
+
+    def turns(self, contenders: Iterable[Contender]) -> Iterator[tuple[int, Contender]]:
+        """A B C A B C: what else the machine does falls upon all alike."""
+        taking_part = list(contenders)
+        for turn in range(self.rounds):
+            for contender in taking_part:
+                yield turn, contender
+
+    @contextmanager
+    def started(self, contender: Contender, origin: OriginProcess, **settings: object) -> Iterator[Running]:
+        """The contender in front of that origin, on its core; the origin starts counting anew."""
+        setup = Setup(self.folder, origin.port, [self.holder], self.core, settings=settings)
+        with contender.started(setup) as running:
+            origin.reset()
+            yield running
+
+    def client(self, running: Running, targets: Sequence[str]) -> Client:
+        """The holder, asking that contender for those targets."""
+        return Client(running.port, self.holder.key, targets, self.load_core)
+
+    def say(self, text: str) -> None:
+        """A line of progress, beside the results and not among them."""
+        print(f"{time.monotonic() - self.begun:6.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+class Samples:
+    """Figures as they come, by contender and case; in the end the rows of a table."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], dict[str, list[float]]] = {}
+        self._notes: dict[tuple[str, str], str] = {}
+
+    def add(self, contender: Contender, figures: Mapping[str, float], case: str = "", note: str = "") -> None:
+        """One round's figures, by column."""
+        columns = self._found.setdefault((contender.name, case), {})
+        for column, figure in figures.items():
+            columns.setdefault(column, []).append(figure)
+        if note:
+            self._notes[contender.name, case] = note
+
+    def table(self, name: str, title: str, about: str, columns: list[Column]) -> Table:
+        """All of them."""
+        rows = [
+            Row(contender, samples, case, self._notes.get((contender, case), ""))
+            for (contender, case), samples in self._found.items()
+        ]
+        return Table(name, title, about, columns, rows)
+
+
+def dashboard_targets(count: int, first: int = 0) -> list[str]:
+    """Closed windows that need a pair, and totals that need none, in turns: what a dashboard asks for."""
+    return [
+        f"/lboro/timeline/day/views/article/{number}?start_date=2014-01-01&end_date=2014-01-31"
+        if number % 2
+        else f"/total/views/article/{number}"
+        for number in range(first, first + count)
+    ]

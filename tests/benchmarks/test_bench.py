@@ -1,0 +1,160 @@
+"""``make bench`` runs, counts right, tells what is wrong, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.goals import GOALS
+from benchmarks.load import lacks
+from benchmarks.results import Results, Table, read
+from benchmarks.rig import ALL
+from tests.integration.stage import until
+
+COMMAND = [sys.executable, "-m", "benchmarks.bench"]
+CROWD, MISSES, ENTRIES, TARGETS = 100, 20, 200, 50
+EACH_KIND = "nginx,varnish,bare-redis,gateway,gateway-shared,asgi-granian"
+
+
+def needs_load() -> None:
+    """Skips where nothing makes load; fails in CI."""
+    if missing := lacks():
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+def smoke(tmp_path: Path, *words: str) -> Results:
+    """One short round of what is named."""
+    path = tmp_path / "results.json"
+    done = subprocess.run(
+        [*COMMAND, "--smoke", "--json", str(path), *words],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = read(path)
+    if os.environ.get("CI"):
+        assert not found.skipped
+    for table in found.tables:
+        assert table.title in done.stdout
+    return found
+
+
+def calls(table: Table) -> dict[str, list[float]]:
+    return {row.contender: row.samples["calls"] for row in table.rows}
+
+
+@pytest.mark.serial
+def test_each_contender_answers_hits_without_asking_again(tmp_path: Path) -> None:
+    needs_load()
+    found = smoke(tmp_path, "--only", "hits", "--contenders", EACH_KIND)
+    throughput, latency = found.tables
+    wanted = {each.name: [0.0 if each.name.startswith("bare") else float(TARGETS)] for each in ALL}
+    assert calls(throughput) == {name: wanted[name] for name in found.versions}
+    assert {row.contender for row in latency.rows} == set(found.versions)
+    for row in throughput.rows:
+        assert row.samples["per_second"][0] > 0
+        assert row.samples["cpu"][0] > 0
+    for row in latency.rows:
+        assert 0 < row.samples["p50"][0] <= row.samples["p99"][0]
+    if not found.skipped:
+        reached = {
+            goal.name
+            for goal in GOALS
+            if goal.table in ("throughput", "latency")
+            and {goal.over.name, goal.under.name if goal.under else ""} <= set(EACH_KIND.split(","))
+        }
+        assert {ratio.name for ratio in found.ratios} == reached
+        assert len(reached) > 4
+
+
+@pytest.mark.serial
+def test_a_miss_and_a_stampede_cost_one_call(tmp_path: Path) -> None:
+    found = smoke(tmp_path, "--only", "misses,stampede", "--contenders", "nginx,varnish,gateway")
+    misses, stampede = found.tables
+    assert all(made == [float(MISSES)] for made in calls(misses).values())
+    assert all(made == [1.0] for made in calls(stampede).values())
+    assert all(row.samples["unserved"] == [0.0] for row in stampede.rows)
+    assert all(row.case == f"{CROWD} at once" for row in stampede.rows)
+
+
+@pytest.mark.serial
+def test_entries_take_memory_and_starting_takes_time(tmp_path: Path) -> None:
+    found = smoke(tmp_path, "--only", "memory,startup", "--contenders", "nginx,varnish,gateway")
+    memory, startup = found.tables
+    assert all(made == [float(ENTRIES)] for made in calls(memory).values())
+    assert memory.samples("gateway", "redis")[0] > 0
+    assert all(row.samples["ready"][0] > 0 for row in startup.rows)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_end_ends_everything_that_was_started(number: int, tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [*COMMAND, "--only", "stampede", "--contenders", "gateway", "--crowds", "50"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        until(lambda: len(of(tmp_path)) >= 2)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    until(lambda: not of(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def of(folder: Path) -> list[str]:
+    """The processes whose environment or command names this folder, but for the benchmark itself."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            told = (process / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in words + told and "benchmarks.bench" not in words:
+            found.append(words)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--only", "hits,nothing"], "'nothing' is not one of hits, misses"),
+        (["--contenders", "apache"], "'apache' is not one of nginx"),
+        (["--rounds", "0"], "must be above 0"),
+        (["--crowds", "10,x"], "'10,x' is no list of numbers"),
+        (["--seconds", "soon"], "'soon' is no number"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(words: list[str], said: str) -> None:
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_contender_that_is_not_installed_is_skipped_with_a_line() -> None:
+    done = subprocess.run(
+        [*COMMAND, "--smoke", "--only", "startup", "--contenders", "nginx,bare-uvicorn"],
+        env={**os.environ, "PATH": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "nginx is skipped: nginx is not installed (apt-get install nginx)" in done.stderr
+    assert "bare-uvicorn" in done.stdout
+    assert "nginx" not in done.stdout
+
+
+def test_help_names_every_contender() -> None:
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=False)
+    assert all(each.name in done.stdout and each.about in done.stdout for each in ALL)
