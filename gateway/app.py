@@ -9,7 +9,6 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -77,8 +76,6 @@ if TYPE_CHECKING:
 MANAGEMENT = b"/-/"
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
-
-log = structlog.get_logger("gateway")
 
 
 class Gateway(Starlette):
