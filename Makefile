@@ -10,12 +10,8 @@ ENGINE ?= docker
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-<<<<<<< HEAD
-.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale shielding simulate drill soak screenshots image chart
-=======
-.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale simulate drill soak
+.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale shielding simulate drill soak
 .PHONY: screenshots image chart container failover
->>>>>>> 81919dd4410c54af887feb97cee5bdbfa2ea15d8
 .PHONY: lock clean
 
 help:  ## what can be made

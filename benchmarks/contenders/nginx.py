@@ -95,7 +95,7 @@ class Nginx:
 
 def whole(seconds: float) -> int:
     """The whole seconds that are nearest on average: nginx keeps for up to a second longer than it is told."""
-    return max(1, round(seconds - 0.5))
+    return max(1, int(seconds))
 
 
 def basic(pair: Pair) -> str:
