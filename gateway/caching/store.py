@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
+from gateway.caching.lookups import LookUps
 from gateway.caching.marks import LONGEST_LIFE
 from gateway.caching.near import NearCache, Record
 from gateway.errors import CacheUnavailable
-from gateway.redis_client import Client, redis_errors, shielded
+from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script
 
 PUT = Script.load("gateway.caching", "put.lua")
@@ -38,6 +38,7 @@ class Store:
         self.near = near
         self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
+        self._look_ups = LookUps(client)
 
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
@@ -45,12 +46,8 @@ class Store:
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
-        with redis_errors(self.client):
-            entries, errors = await shielded(self._mget(key.entry, key.error))
-            return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
-
-    async def _mget(self, *keys: str) -> list[Any]:
-        return list(await self.client.mget(*keys))
+        entries, errors = await self._look_ups.values(key.entry, key.error)
+        return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
 
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it."""
