@@ -15,16 +15,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmarks import load
+from benchmarks.command import end, names, numbers, positive, show
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.process import DidNotStart
 from benchmarks.contenders.setup import with_tenants
 from benchmarks.goals import GOALS
 from benchmarks.machine import cores, facts, kept_to
 from benchmarks.measures import hits, memory, misses, stampede, startup
-from benchmarks.results import Results, Table, as_text, cells, made_by, ratio_cells
+from benchmarks.results import Results, Table, made_by
 from benchmarks.rig import ALL, Rig
 
 MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
@@ -44,44 +45,6 @@ no limits and keep no log, in their favour.
 SMOKE = {"rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20}
 """Just enough to see that everything runs."""
 SMOKE_RIG: dict[str, Any] = {"targets": 50, "warming": 0.0, "stall": 0.3}
-
-
-def names(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Reads comma-separated names out of those."""
-
-    def read(text: str) -> list[str]:
-        given = [word.strip() for word in text.split(",") if word.strip()]
-        if unknown := [word for word in given if word not in known]:
-            raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(known)}")
-        return given
-
-    return read
-
-
-def numbers(text: str) -> list[int]:
-    """Reads comma-separated numbers from 1 on."""
-    try:
-        given = [int(word) for word in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers") from None
-    if min(given) < 1:
-        raise argparse.ArgumentTypeError("numbers begin at 1")
-    return given
-
-
-def positive(kind: type[Any]) -> Callable[[str], Any]:
-    """Reads one number above zero."""
-
-    def read(text: str) -> Any:
-        try:
-            number = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-        if not 0 < number < 10**9:
-            raise argparse.ArgumentTypeError("must be above 0")
-        return number
-
-    return read
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -149,23 +112,6 @@ def bench(given: argparse.Namespace) -> Results:
         [ratio for goal in GOALS if (ratio := goal.ratio(tables))],
         skipped,
     )
-
-
-def show(results: Results) -> None:
-    """Prints all tables."""
-    for table in results.tables:
-        print(f"{table.title}\n\n{as_text(cells(table))}")
-        for row in table.rows:
-            if row.note:
-                print(f"  {row.contender} {row.case}: {row.note}")
-        print()
-    if results.ratios:
-        print(f"Ratios\n\n{as_text(ratio_cells(results.ratios))}")
-
-
-def end(*_: object) -> NoReturn:
-    """SIGTERM ends as Ctrl-C does: what was started is ended first."""
-    raise KeyboardInterrupt
 
 
 def main() -> int:

@@ -9,7 +9,9 @@ more with each question spelt in one way, and once more without closed windows: 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import math
+import signal
 import sys
 import tempfile
 import time
@@ -22,8 +24,10 @@ from pathlib import Path
 
 import uvloop
 
+from benchmarks.command import end, names, numbers, positive, show
+from benchmarks.contenders.process import DidNotStart
 from benchmarks.machine import Watch, facts
-from benchmarks.results import Results, as_text, cells, made_by, ratio_cells
+from benchmarks.results import Results, made_by
 from benchmarks.shield.lanes import CONTENDERS, Stand
 from benchmarks.shield.model import calls
 from benchmarks.shield.origin import origin
@@ -71,7 +75,7 @@ def replayed(variant: str, day: Day, plan: Plan) -> Replayed:
         lanes = [stand.lane(*lane, port) for lane, port in zip(wanted, source.ports, strict=True)]
         replay = Replay(asked, askers, lanes, plan.factor, day.end - day.begin, _progress)
         with Watch(None) as watch:
-            uvloop.run(replay.run())
+            _run(replay)
         called = [[(at - replay.begun) * plan.factor for at in moments] for moments in source.calls()]
     outcomes = [
         _outcome(lane, tally, [moment for moment in moments if moment >= 0], plan.factor)
@@ -79,6 +83,24 @@ def replayed(variant: str, day: Day, plan: Plan) -> Replayed:
     ]
     ideal = {caches: calls(asked, askers, caches) for caches in plan.replicas}
     return Replayed(variant, day.seed, plan.factor, outcomes, ideal, watch.idle, replay.late)
+
+
+def _run(replay: Replay) -> None:
+    """To its end. Raises KeyboardInterrupt where it is told to end, which an event loop's callbacks would swallow."""
+
+    async def run() -> bool:
+        task, loop = asyncio.create_task(replay.run()), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+        return task.cancelled()
+
+    interrupted = uvloop.run(run())
+    signal.signal(signal.SIGTERM, end)  # the loop took it away
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _outcome(lane: Lane, tally: Tally, moments: Sequence[float], factor: float) -> Outcome:
@@ -99,7 +121,7 @@ def _outcome(lane: Lane, tally: Tally, moments: Sequence[float], factor: float) 
     )
 
 
-def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], words: Sequence[str]) -> Results:
+def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str]) -> Results:
     """What the days came to so far."""
     replicas, first = max(plan.replicas), plan.days[0][1]
     by_reload = {}
@@ -110,7 +132,7 @@ def results(days: Sequence[Replayed], plan: Plan, skipped: dict[str, str], words
         "shielding",
         "Upstream calls saved",
         explained(plan.factor),
-        made_by("shielding", words),
+        made_by("shielding", sys.argv[1:]),
         datetime.now(UTC).isoformat(timespec="minutes"),
         facts(),
         {TITLES[name]: CONTENDERS[name].version() for name in plan.contenders},
@@ -131,82 +153,73 @@ def planned(given: argparse.Namespace, contenders: list[str]) -> Plan:
     return Plan(days, contenders, given.replicas, given.factor)
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
+def arguments() -> argparse.ArgumentParser:
+    """What can be chosen."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.shielding", description="Upstream calls saved on a day of dashboards."
+        usage='make shielding [ARGS="options"]',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seeds", type=_at_least_one, default=3, help="how many days, from seed 1 on")
-    parser.add_argument("--factor", type=float, default=FACTOR, help="by what the day's clock is divided")
-    parser.add_argument("--requests", type=_at_least_one, default=Day.requests, help="in a day")
-    parser.add_argument(
-        "--contenders", type=_names, default=list(CONTENDERS), help=f"of {','.join(CONTENDERS)}, comma-separated"
-    )
-    parser.add_argument("--replicas", type=_numbers, default=[1, 4], help="how many of each, comma-separated")
-    parser.add_argument("--short", action="store_true", help="one seed, and no variants: some ten minutes")
-    parser.add_argument("--smoke", action="store_true", help="a few seconds, which only show that it runs")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="where the results go too")
-    given = parser.parse_args(words)
-    if given.factor <= 0:
-        parser.error("--factor must be more than 0")
-    if given.smoke:
-        given.short, given.factor = True, SMOKE_FACTOR
-    if given.short:
-        given.seeds = 1
-    return given
+    add, every = parser.add_argument, list(CONTENDERS)
+    known = ", ".join(every)
+    add("--seeds", type=positive(int), default=3, metavar="N", help="how many days, from seed 1 on (3)")
+    add("--factor", type=positive(float), default=FACTOR, metavar="N", help=f"divides the clock ({FACTOR:g})")
+    add("--requests", type=positive(int), default=Day.requests, metavar="N", help=f"in a day ({Day.requests})")
+    add("--contenders", type=names(every), default=every, metavar="NAMES", help=f"out of {known} (all)")
+    add("--replicas", type=numbers, default=[1, 4], metavar="N,N", help="how many of each (1,4)")
+    add("--short", action="store_true", help="one day, no variants: some ten minutes")
+    add("--smoke", action="store_true", help="four minutes of a day in six seconds, to see that it runs")
+    add("--json", type=Path, metavar="FILE", help="write the results there too")
+    return parser
 
 
-def _at_least_one(word: str) -> int:
-    if int(word) < 1:
-        raise ValueError
-    return int(word)
-
-
-def _numbers(words: str) -> list[int]:
-    return [_at_least_one(word) for word in words.split(",")]
-
-
-def _names(words: str) -> list[str]:
-    names = words.split(",")
-    if not set(names) <= set(CONTENDERS):
-        raise ValueError
-    return names
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _progress(share: float) -> None:
     print(f"{share:.0%}", end="\n" if share == 1 else " … ", file=sys.stderr, flush=True)
 
 
-def main(words: Sequence[str]) -> None:
-    given = _arguments(words)
+def shielded(given: argparse.Namespace) -> Results:
+    """Runs it. Raises DidNotStart."""
     skipped = {name: lack for name in given.contenders if (lack := CONTENDERS[name].missing())}
     for name, lack in skipped.items():
-        print(f"{name} is skipped: {lack}", file=sys.stderr)
+        _say(f"{name} is skipped: {lack}")
     plan = planned(given, [name for name in given.contenders if name not in skipped])
-    if not plan.contenders:
-        sys.exit("nothing is left to replay the day through")
     if (shortest := min(BOUNDS.values()) / plan.factor) < SHORTEST:
-        print(f"Lifetimes of {shortest:.1f} s are too short for nginx, which counts whole ones.", file=sys.stderr)
+        _say(f"Lifetimes of {shortest:.1f} s are too short for nginx, which counts whole ones.")
     ends = time.strftime("%H:%M", time.localtime(time.time() + plan.seconds))
-    print(
+    _say(
         f"{len(plan.days)} × {given.requests:,} requests a day, {plan.factor:g} times as fast: about "
-        f"{math.ceil(plan.seconds / 60)} min, until {ends}",
-        file=sys.stderr,
+        f"{math.ceil(plan.seconds / 60)} min, until {ends}"
     )
     days: list[Replayed] = []
     for number, (variant, day) in enumerate(plan.days, 1):
-        print(f"{number}/{len(plan.days)} {VARIANTS[variant]}, seed {day.seed}", file=sys.stderr, flush=True)
+        _say(f"{number}/{len(plan.days)} {VARIANTS[variant]}, seed {day.seed}")
         days.append(replayed(variant, day, plan))
         if given.json:  # after each day, so that one who interrupts it has what there was
-            results(days, plan, skipped, words).write(given.json)
-    found = results(days, plan, skipped, words)
-    print(f"\n{found.about}\n")
-    for table in found.tables:
-        print(f"{table.title}\n{as_text(cells(table))}\n{table.about}\n")
-    print(as_text(ratio_cells(found.ratios)))
+            results(days, plan, skipped).write(given.json)
+    return results(days, plan, skipped)
+
+
+def main() -> int:
+    given = arguments().parse_args()
+    if given.smoke:
+        given.factor = SMOKE_FACTOR
+    if given.smoke or given.short:
+        given.seeds, given.short = 1, True
+    signal.signal(signal.SIGTERM, end)
+    try:
+        found = shielded(given)
+    except KeyboardInterrupt:
+        return 130
+    except (DidNotStart, TimeoutError) as error:
+        print(f"shielding: {error}", file=sys.stderr)
+        return 1
+    show(found)
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

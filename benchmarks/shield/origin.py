@@ -45,11 +45,12 @@ class Origin:
 
 @contextmanager
 def origin(lanes: int, latency: float) -> Iterator[Origin]:
-    """An origin with so many ports on loopback, whose answers take ``latency`` seconds."""
+    """An origin with so many ports on loopback, whose answers take ``latency`` seconds. Raises TimeoutError."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_run, args=(theirs, lanes, latency), daemon=True)
     process.start()
+    theirs.close()  # so that we hear of its end
     try:
         yield Origin(ours)
     finally:

@@ -109,7 +109,7 @@ def test_being_told_to_end_ends_everything_that_was_started(number: int, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def of(folder: Path) -> list[str]:
+def of(folder: Path, benchmark: str = "benchmarks.bench") -> list[str]:
     """The processes whose environment or command names this folder, but for the benchmark itself."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -118,7 +118,7 @@ def of(folder: Path) -> list[str]:
             told = (process / "environ").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if str(folder) in words + told and "benchmarks.bench" not in words:
+        if str(folder) in words + told and benchmark not in words:
             found.append(words)
     return found
 

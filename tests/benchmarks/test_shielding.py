@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -18,9 +22,12 @@ from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, 
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.lifetimes import rule_of
 from gateway.catalogue.query import Query
+from tests.benchmarks.test_bench import of
 from tests.benchmarks.test_smoke import run
+from tests.integration.stage import until
 from tests.redis_server import RedisServer
 
+COMMAND = [sys.executable, "-m", "benchmarks.shielding"]
 DAY = Day(1, date(2026, 11, 25), 20_000)
 ASKED = requests(DAY)
 DATES = [date(2026, 1, 1), date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4), date(2028, 2, 29), DAY.today]
@@ -194,3 +201,37 @@ def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tm
         assert row.samples.get("errors", [0]) == [0], row
         assert row.samples.get("hits", [0])[0] <= 100 * (1 - expected / len(asked)), row
     assert "gateway, budget unlimited" in shown
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_end_ends_everything_that_was_started(
+    shared_redis: RedisServer, number: int, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [*COMMAND, "--smoke", "--contenders", "gateway,nginx", "--replicas", "1"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        said = "".join(iter(lambda: running.stderr.read(1), "%"))  # type: ignore[union-attr]
+        assert len(of(tmp_path, "benchmarks.shielding")) >= 3
+        running.send_signal(number)
+        said += running.communicate(timeout=60)[1]
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    until(lambda: not of(tmp_path, "benchmarks.shielding"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--contenders", "apache"], "'apache' is not one of gateway"),
+        (["--seeds", "0"], "must be above 0"),
+        (["--factor", "slow"], "'slow' is no number"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(words: list[str], said: str) -> None:
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
