@@ -28,7 +28,7 @@ from gateway.caching.rules import (
     decide,
     failed,
 )
-from gateway.caching.store import Found, Store
+from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
@@ -238,7 +238,7 @@ class Proxy:
 
     async def _look_up(self, errand: Errand) -> Decision:
         near = self.store.look_near(errand.key)
-        decision = self._decide(errand, near)
+        decision: Decision | None = None if near is NOTHING else self._decide(errand, near)
         if isinstance(decision, Serve):
             errand.exchange.stages.near = True
             if errand.asked.wishes is NO_WISHES:
@@ -249,7 +249,7 @@ class Proxy:
         try:
             shared = await self.store.look_up(errand.key)
         except CacheUnavailable:
-            return decision
+            return decision or self._decide(errand, near)
         return self._decide(errand, Found(shared.entries or near.entries, shared.error or near.error))
 
     async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None) -> Answer:

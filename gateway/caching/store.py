@@ -30,6 +30,9 @@ class Found:
     error: Entry | None = None
 
 
+NOTHING = Found()
+
+
 class Store:
     """The near cache before the shared one; at most one round trip for a look-up."""
 
@@ -42,7 +45,8 @@ class Store:
 
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
-        return Found(self.near.get(key.entry), next(iter(self.near.get(key.error)), None))
+        entries, errors = self.near.get(key.entry), self.near.get(key.error)
+        return Found(entries, errors[0] if errors else None) if entries or errors else NOTHING
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""

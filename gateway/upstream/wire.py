@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -40,6 +41,7 @@ class Wire(httpcore2.AsyncNetworkStream):
         self._deadline = math.inf
         self._answer: Framing | None = None
         self._arrival: asyncio.Task[bytes | None] | None = None
+        self._socket: Any = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Sends the next piece of a request; its first, the head, starts the deadline.
@@ -131,7 +133,20 @@ class Wire(httpcore2.AsyncNetworkStream):
         """
         if info == "surplus":
             return self._surplus()
-        return (info == "is_readable" and self._spoilt()) or self._stream.get_extra_info(info)
+        if info == "is_readable":
+            return self._spoilt() or self._readable()
+        return self._stream.get_extra_info(info)
+
+    def _readable(self) -> bool:
+        """Asked of every idle connection before each call, which through the layers below would cost too much."""
+        if self._socket is None:
+            self._socket = self._stream.get_extra_info("socket")
+        descriptor = -1 if self._socket is None else self._socket.fileno()
+        if descriptor < 0:
+            return True
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class Wires(httpcore2.AsyncNetworkBackend):
