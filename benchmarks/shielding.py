@@ -86,7 +86,7 @@ def replayed(variant: str, day: Day, plan: Plan) -> Replayed:
 
 
 def _run(replay: Replay) -> None:
-    """To its end. Raises KeyboardInterrupt where it is told to end, which an event loop's callbacks would swallow."""
+    """To its end. Raises KeyboardInterrupt where it is told to end, which callbacks of a loop would swallow."""
 
     async def run() -> bool:
         task, loop = asyncio.create_task(replay.run()), asyncio.get_running_loop()
