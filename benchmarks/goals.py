@@ -7,7 +7,19 @@ from dataclasses import dataclass
 
 from benchmarks.contenders.contender import Contender
 from benchmarks.results import Ratio, Table
-from benchmarks.rig import ASGI, BARE, BARE_REDIS, GATEWAY, GRANIAN, NGINX, NO_LANE, SHARED, SORTED, VARNISH
+from benchmarks.rig import (
+    ASGI,
+    BARE,
+    BARE_REDIS,
+    DRESSED,
+    GATEWAY,
+    GRANIAN,
+    NGINX,
+    NO_LANE,
+    SHARED,
+    SORTED,
+    VARNISH,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,8 @@ GOALS = (
     Goal("near hit's CPU: Varnish ÷ fast lane", "throughput", "cpu", VARNISH, GATEWAY),
     Goal("near hits/s: ASGI app ÷ bare app, both under uvicorn", "throughput", "per_second", ASGI, BARE, 0.75),
     Goal("near hit's CPU: bare app ÷ ASGI app, both under uvicorn", "throughput", "cpu", BARE, ASGI),
+    Goal("near hits/s: ASGI app ÷ bare app with as many headers", "throughput", "per_second", ASGI, DRESSED),
+    Goal("near hit's CPU: bare app with as many headers ÷ ASGI app", "throughput", "cpu", DRESSED, ASGI),
     Goal("near hits/s: serve without the lane ÷ bare uvicorn", "throughput", "per_second", NO_LANE, BARE),
     Goal("near hits/s: ASGI app under granian ÷ bare uvicorn", "throughput", "per_second", GRANIAN, BARE),
     Goal("shared hits/s ÷ bare app with one Redis GET", "throughput", "per_second", SHARED, BARE_REDIS, 0.8),

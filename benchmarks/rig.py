@@ -29,10 +29,11 @@ SHARED = Gateway(
 ASGI = Served("asgi-uvicorn", "the gateway's ASGI app alone under uvicorn", "gateway")
 GRANIAN = Served("asgi-granian", "the gateway's ASGI app alone under granian", "gateway", "granian")
 BARE = Served("bare-uvicorn", "an ASGI app that answers constant bytes, under uvicorn", "bare")
-BARE_REDIS = Served("bare-redis", "the same, with one Redis GET for each answer", "with_redis")
+DRESSED = Served("bare-dressed", "the same, with as many headers as the gateway's answers have", "dressed")
+BARE_REDIS = Served("bare-redis", "the bare app, with one Redis GET for each answer", "with_redis")
 
 ALL: tuple[Contender, ...] = (
-    NGINX, SORTED, VARNISH, BARE, BARE_REDIS, GATEWAY, NO_LANE, ASGI, GRANIAN, SHARED,
+    NGINX, SORTED, VARNISH, BARE, DRESSED, BARE_REDIS, GATEWAY, NO_LANE, ASGI, GRANIAN, SHARED,
 )  # fmt: skip
 
 

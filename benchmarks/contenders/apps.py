@@ -13,6 +13,14 @@ REDIS_URL = "BARE_REDIS_URL"
 BODY = body_of("/")
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(BODY))]
 START: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": HEADERS}
+DRESSED: dict[str, Any] = {
+    **START,
+    "headers": [
+        *HEADERS,
+        *((b"x-header-%d" % number, b"as long as those of a hit are") for number in range(12)),
+    ],
+}
+"""As many headers as a hit of the gateway's has: uvicorn looks at each of them."""
 END: dict[str, Any] = {"type": "http.response.body", "body": BODY}
 
 
@@ -20,6 +28,13 @@ async def bare(scope: Any, receive: Any, send: Any) -> None:
     """Answers whatever is asked with the same bytes: the ceiling of any ASGI app on this server."""
     if scope["type"] == "http":
         await send(START)
+        await send(END)
+
+
+async def dressed(scope: Any, receive: Any, send: Any) -> None:
+    """The same, with as many headers as the gateway's answers have."""
+    if scope["type"] == "http":
+        await send(DRESSED)
         await send(END)
 
 

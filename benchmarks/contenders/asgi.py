@@ -16,6 +16,7 @@ from benchmarks.contenders.process import Running, answers, await_ready, spawned
 from benchmarks.contenders.setup import Setup
 from tests.redis_server import free_port
 
+BARE = ("bare", "dressed")
 APPS = "benchmarks.contenders.apps"
 
 
@@ -25,7 +26,7 @@ class Served:
 
     name: str
     about: str
-    app: Literal["bare", "with_redis", "gateway"]
+    app: Literal["bare", "dressed", "with_redis", "gateway"]
     server: Literal["uvicorn", "granian"] = "uvicorn"
 
     def missing(self) -> str:
@@ -33,7 +34,7 @@ class Served:
             version(self.server)
         except PackageNotFoundError:
             return f"{self.server} is not installed (pip install {self.server})"
-        return "" if self.app == "bare" else lacking("redis-server", "redis-server")
+        return "" if self.app in BARE else lacking("redis-server", "redis-server")
 
     def version(self) -> str:
         return version(self.server)
@@ -44,7 +45,7 @@ class Served:
         log = setup.folder / f"{self.name}-{port}.log"
         path = "/-/health/ready" if self.app == "gateway" else "/"
         with (
-            nullcontext("") if self.app == "bare" else redis_of(setup) as url,
+            nullcontext("") if self.app in BARE else redis_of(setup) as url,
             spawned(
                 [sys.executable, "-m", *self._words(port)],
                 log,
@@ -56,7 +57,7 @@ class Served:
             yield Running(process, log, port, ready=ready)
 
     def _words(self, port: int) -> list[str]:
-        factory = [] if self.app == "bare" else ["--factory"]
+        factory = [] if self.app in BARE else ["--factory"]
         words = [self.server, f"{APPS}:{self.app}", *factory, "--host", "127.0.0.1", "--port", str(port)]
         if self.server == "granian":
             return [*words, "--interface", "asgi", "--loop", "uvloop", "--backlog", "2048", "--no-ws"]
