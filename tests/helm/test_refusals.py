@@ -27,6 +27,10 @@ BY_THE_SCHEMA = [
     ("settings: {trusted_proxies: 10.0.0.0/8}", "settings.trusted_proxies: Invalid type. Expected: array"),
     ("settings: {redis_url: 'redis://x'}", "settings: Additional property redis_url is not allowed"),
     (
+        "settings: {redis_sentinel_password: x}",
+        "settings: Additional property redis_sentinel_password is not allowed",
+    ),
+    (
         "settings: {admin_tokens: {me: {digest: secret}}}",
         "settings.admin_tokens.me.digest: Does not match pattern",
     ),
@@ -74,6 +78,7 @@ BY_THE_CHART = [
         "redis: {bundled: {enabled: false}, url: 'redis://x', passwordSecret: {name: elsewhere}}",
         "say in redis.url where it goes",
     ),
+    ("redis: {sentinelPasswordSecret: {name: elsewhere}}", "there are no sentinels"),
     ("secrets: {existingSecret: a, adminToken: a-long-random-token}", "either existingSecret, or encryptionKeys"),
     ("registry: {existingSecret: a, tenants: b}", "either existingSecret or tenants"),
     ("registry: {kind: redis, tenants: b}", "tenants and existingSecret are for kind=file"),
