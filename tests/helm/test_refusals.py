@@ -57,6 +57,12 @@ BY_THE_SCHEMA = [
     ("podSecurity: {runAsUser: 0}", "podSecurity.runAsUser: Must be greater than or equal to 1"),
     ("podSecurity: {privileged: true}", "podSecurity: Additional property privileged is not allowed"),
     ("extraEnv: [{name: STATS_GATEWAY_REDIS_URL, value: x}]", "extraEnv.0.name: Must not validate the schema"),
+    ("extraEnv: [{name: ANSWER, value: 42}]", "extraEnv.0.value: Invalid type. Expected: string, given: integer"),
+    ("commonLabels: {app.kubernetes.io/name: other}", "app.kubernetes.io"),
+    ("podLabels: {app.kubernetes.io/component: other}", "app.kubernetes.io"),
+    ("settings:", "settings is required"),
+    ("replicaCount:", "replicaCount is required"),
+    ("redis: {bundled: }", "redis: bundled is required"),
     ("admin: {service: {type: LoadBalancer}}", "admin: Additional property service is not allowed"),
 ]
 BY_THE_CHART = [
@@ -77,6 +83,14 @@ BY_THE_CHART = [
     (
         "redis: {bundled: {enabled: false}, url: 'redis://x', passwordSecret: {name: elsewhere}}",
         "say in redis.url where it goes",
+    ),
+    (
+        "redis: {bundled: {enabled: false}, url: 'rediss://u:p@h:6380/0'}",
+        "networkPolicy.redis.ports: redis.url names port 6380",
+    ),
+    (
+        "redis: {bundled: {enabled: false}, url: 'redis+cluster://u:p:1@h:6379,[2001:db8::1]:7001'}",
+        "networkPolicy.redis.ports: redis.url names port 7001",
     ),
     ("redis: {sentinelPasswordSecret: {name: elsewhere}}", "there are no sentinels"),
     ("secrets: {existingSecret: a, adminToken: a-long-random-token}", "either existingSecret, or encryptionKeys"),
