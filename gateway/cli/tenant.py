@@ -27,6 +27,7 @@ from gateway.cli.registry import (
     tell,
 )
 from gateway.cli.table import aligned
+from gateway.doctor.finding import counted
 from gateway.errors import ConfigurationError
 from gateway.tenants.tables import Tables, TenantTable, read_tables
 from gateway.tenants.telling import told_tenant
@@ -220,7 +221,7 @@ def export_tenants(registry: RegistryPath = None) -> None:
     for tenant_id, table in tables.items():
         one = {tenant_id: to_builtins(table, builtin_types=(datetime,))}
         print("\n" + tomlkit.dumps({"tenants": one}), end="")
-    tell(f"Exported {len(tables)} tenants.")
+    tell(f"Exported {counted(len(tables), 'tenant')}.")
 
 
 @app.command(
@@ -246,7 +247,7 @@ def import_tenants(
     """
     tables = _tables_from(file)
     open_registry(registry).import_tables(tables, replace=replace)
-    tell(f"Imported {len(tables)} tenants.")
+    tell(f"Imported {counted(len(tables), 'tenant')}.")
 
 
 def _tables_from(file: str) -> Tables:

@@ -84,13 +84,13 @@ def eviction(server: ServerFacts, *, registry: bool, check: str = "redis.evictio
         return problem(
             check,
             f"maxmemory-policy {policy} may evict tenants, and no gateway starts on it",
-            "set maxmemory-policy volatile-lfu, or give the registry a Redis of its own",
+            "set maxmemory-policy volatile-lru, or give the registry a Redis of its own",
         )
     if str(policy).startswith("allkeys"):
         return warning(
             check,
             f"maxmemory-policy {policy} may evict the queue, purge marks and holds before any answer",
-            "set maxmemory-policy volatile-lfu: answers go first then, since they have a TTL",
+            "set maxmemory-policy volatile-lru: answers go first then, since they have a TTL",
         )
     return _room(check, str(policy), memory, registry=registry)
 
@@ -101,14 +101,14 @@ def _room(check: str, policy: str, memory: Info, *, registry: bool) -> Finding:
         return note(
             check,
             f"maxmemory-policy {policy}, but no maxmemory: Redis takes what memory there is",
-            "set maxmemory, with maxmemory-policy volatile-lfu",
+            "set maxmemory, with maxmemory-policy volatile-lru",
         )
     if policy == "noeviction" and check.startswith("redis"):
         used = 100 * int(memory.get("used_memory", 0)) // int(limit)
         return warning(
             check,
             f"maxmemory-policy noeviction: once its memory is full ({used} % is), Redis stores nothing more",
-            "set maxmemory-policy volatile-lfu" + (", which keeps tenants: they have no TTL" if registry else ""),
+            "set maxmemory-policy volatile-lru" + (", which keeps tenants: they have no TTL" if registry else ""),
         )
     return ok(check, f"maxmemory-policy {policy}: what must stay stays")
 

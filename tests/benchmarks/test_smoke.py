@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from benchmarks.simulation import World, simulate
+from benchmarks.simulation import Line, World, simulate
+from gateway.upstream.board import QueueRules
 from gateway.upstream.pacing import Budget
 from tests.redis_server import RedisServer
 
@@ -53,6 +54,34 @@ def test_a_simulated_day_never_exceeds_its_budget_and_an_unlimited_one_makes_nob
     assert poor.outcomes["refused"] > 0
     assert rich.outcomes["refused"] == 0
     assert max(rich.waits) == 0
+
+
+def test_every_query_of_a_simulated_day_is_asked_for() -> None:
+    assert simulate(SMALL, Budget(None, 5)).entries == SMALL.queries
+
+
+def queries(line: Line, until: float = 1e6) -> list[int]:
+    return [job.query for _, job in line.dispatched(until)]
+
+
+def test_the_simulated_queue_is_fair_and_bounded_as_the_gateways_is() -> None:
+    line = Line(Budget(1.0, 1), QueueRules(max_queued=8, max_per_tenant=5))
+    assert line.join(0.0, 0, tenant=1, people=True)
+    assert queries(line, 0.0) == [0]
+    assert [line.join(0.0, query, 1, people=True) for query in range(1, 7)] == [True] * 5 + [False]
+    assert line.join(0.0, 10, tenant=2, people=True)
+    assert queries(line, 3.5) == [1, 10, 2], "one of theirs, one of ours"
+    assert queries(line) == [3, 4, 5]
+
+
+def test_people_go_before_refreshes_in_the_simulated_queue_too() -> None:
+    line = Line(Budget(1.0, 1), QueueRules(max_queued=6))
+    line.join(0.0, 0, 1, people=True)
+    assert queries(line, 0.0) == [0]
+    assert [line.join(0.0, query, 1, people=False) for query in (1, 2, 3, 4)] == [True] * 3 + [False]
+    line.promote(0.0, 3)
+    assert [line.join(0.0, query, 2, people=True) for query in (5, 6, 7, 8, 9, 10)] == [True] * 5 + [False]
+    assert queries(line) == [3, 5, 6, 7, 8, 9]
 
 
 def test_the_simulation_tells_its_figures() -> None:

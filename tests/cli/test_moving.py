@@ -26,6 +26,15 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def test_one_tenant_is_told_of_as_one(tmp_path: Path) -> None:
+    place = ("--registry", str(tmp_path / "tenants.toml"))
+    run("tenant", "add", "plain", *place)
+    exported = run("tenant", "export", *place)
+    assert exported.err == "Exported 1 tenant.\n"
+    imported = run("tenant", "import", "-", "--registry", str(tmp_path / "others.toml"), given=exported.out)
+    assert imported.err == "Imported 1 tenant.\n"
+
+
 def test_an_export_goes_into_redis_and_back(
     path: Path, tmp_path: Path, shared_redis: RedisServer, prefix: str
 ) -> None:

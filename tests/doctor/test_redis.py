@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +15,7 @@ from gateway.doctor.redis_checks import clock, eviction, persistence, redis_find
 from gateway.doctor.redis_facts import Reading, RedisFacts, ServerFacts, ask_redis
 from tests.chaos_redis import chaos_proxy
 from tests.conftest import needs_redis
+from tests.documents.pages import ROOT
 from tests.redis_fleet import CLI, redis_cluster, watched_redis
 from tests.redis_server import RedisServer, redis_server
 
@@ -81,6 +84,16 @@ async def test_the_eviction_policy_is_read_without_config(
     facts = await ask_redis(server.url, "sgw", PATIENCE)
     assert eviction(facts.servers[0], registry=False).state is cache
     assert eviction(facts.servers[0], registry=True).state is registry
+
+
+def test_the_policy_it_names_is_the_one_that_operations_tells_to_set() -> None:
+    (told,) = re.findall(r"Give Redis a `maxmemory` and `([\w-]+)`", (ROOT / "docs" / "operations.md").read_text())
+    limited, unlimited = {"maxmemory": 100}, {"maxmemory": 0}
+    given = [{"maxmemory_policy": "allkeys-lru"} | limited, {"maxmemory_policy": "noeviction"} | limited,
+             {"maxmemory_policy": told} | unlimited]  # fmt: skip
+    for memory, registry in itertools.product(given, (False, True)):
+        todo = eviction(ServerFacts("a:1", {"memory": memory}), registry=registry).advice
+        assert re.findall(r"volatile-\w+", todo) == [told]
 
 
 async def test_a_registry_alone_is_right_with_noeviction_and_a_limit(server: RedisServer) -> None:

@@ -44,6 +44,14 @@ def test_commands_and_their_options_are_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", NAMES)
+def test_addresses_with_a_query_are_quoted(page: Path) -> None:
+    """zsh takes a bare ``?`` for a pattern, and refuses the line where no file is like it."""
+    for line in lines_to_type(page.read_text()):
+        if line.startswith("curl "):
+            assert not re.search(r"(?<![\"'\w])https?://\S*\?", line), line
+
+
+@pytest.mark.parametrize("page", NAMES)
 def test_make_targets_are_there(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in lines_to_type(page.read_text()):

@@ -15,7 +15,7 @@ CHART = Path(__file__).parents[2] / "helm" / "stats-gateway"
 SCHEMA = CHART / "values.schema.json"
 OWNED = {
     *("host", "port", "admin_host", "admin_port", "upstream"),
-    *("admin_token", "encryption_keys", "redis_url", "registry"),
+    *("admin_token", "encryption_keys", "redis_url", "redis_sentinel_password", "registry"),
 }
 """What the chart sets itself, from other values."""
 KEPT = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern")

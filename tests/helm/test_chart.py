@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 import gateway
+from gateway.settings import Settings
 from tests.helm import chart, values_page
 from tests.helm.chart import CASES, CHART, NAMESPACE, RELEASE, Manifest, helm, manifests, one, rendered, values_of
 from tests.helm.kubernetes import NEWEST, faults
@@ -104,6 +105,13 @@ def test_the_chart_is_of_the_gateways_version() -> None:
 def test_the_settings_in_the_schema_are_the_gateways() -> None:
     made = json.loads(SCHEMA.read_text())["properties"]["settings"]
     assert made == settings_schema(), "run: make chart"
+
+
+def test_no_setting_that_is_a_secret_is_among_those_of_the_configmap() -> None:
+    fields = Settings.model_json_schema()["properties"]
+    secrets = {name for name, field in fields.items() if field.get("writeOnly")}
+    assert {"admin_token", "redis_url", "redis_sentinel_password"} <= secrets
+    assert secrets & set(settings_schema()["properties"]) == set()
 
 
 def leaves(schema: dict[str, Any], path: str = "") -> dict[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ GIVEN = {
     ("cache", "url"): "rediss://:hush@cache.example.org:6380/3",
     ("tenants-redis", "url"): "redis://tenants.example.org",
     ("redis-auth", "pw"): "hush",
+    ("sentinels", "pw"): "hush-hush",
     ("keys", "encryption-keys"): "C" * 42 + "A=",
     ("keys", "admin-token"): "another-long-token",
 }
@@ -115,6 +116,10 @@ def test_where_redis_and_the_registry_are(
     assert settings.redis_url.get_secret_value() == redis_url
     expected = registry or "/etc/stats-gateway/tenants/tenants.toml"
     assert settings.registry.get_secret_value() == expected
+
+
+def test_the_sentinels_password_comes_from_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_of("sentinel", monkeypatch).redis_sentinel_password.get_secret_value() == "hush-hush"
 
 
 def test_lists_and_tables_arrive_as_they_were_meant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,10 @@ BY_THE_SCHEMA = [
     ("settings: {trusted_proxies: 10.0.0.0/8}", "settings.trusted_proxies: Invalid type. Expected: array"),
     ("settings: {redis_url: 'redis://x'}", "settings: Additional property redis_url is not allowed"),
     (
+        "settings: {redis_sentinel_password: x}",
+        "settings: Additional property redis_sentinel_password is not allowed",
+    ),
+    (
         "settings: {admin_tokens: {me: {digest: secret}}}",
         "settings.admin_tokens.me.digest: Does not match pattern",
     ),
@@ -53,6 +57,12 @@ BY_THE_SCHEMA = [
     ("podSecurity: {runAsUser: 0}", "podSecurity.runAsUser: Must be greater than or equal to 1"),
     ("podSecurity: {privileged: true}", "podSecurity: Additional property privileged is not allowed"),
     ("extraEnv: [{name: STATS_GATEWAY_REDIS_URL, value: x}]", "extraEnv.0.name: Must not validate the schema"),
+    ("extraEnv: [{name: ANSWER, value: 42}]", "extraEnv.0.value: Invalid type. Expected: string, given: integer"),
+    ("commonLabels: {app.kubernetes.io/name: other}", "app.kubernetes.io"),
+    ("podLabels: {app.kubernetes.io/component: other}", "app.kubernetes.io"),
+    ("settings:", "settings is required"),
+    ("replicaCount:", "replicaCount is required"),
+    ("redis: {bundled: }", "redis: bundled is required"),
     ("admin: {service: {type: LoadBalancer}}", "admin: Additional property service is not allowed"),
 ]
 BY_THE_CHART = [
@@ -74,6 +84,15 @@ BY_THE_CHART = [
         "redis: {bundled: {enabled: false}, url: 'redis://x', passwordSecret: {name: elsewhere}}",
         "say in redis.url where it goes",
     ),
+    (
+        "redis: {bundled: {enabled: false}, url: 'rediss://u:p@h:6380/0'}",
+        "networkPolicy.redis.ports: redis.url names port 6380",
+    ),
+    (
+        "redis: {bundled: {enabled: false}, url: 'redis+cluster://u:p:1@h:6379,[2001:db8::1]:7001'}",
+        "networkPolicy.redis.ports: redis.url names port 7001",
+    ),
+    ("redis: {sentinelPasswordSecret: {name: elsewhere}}", "there are no sentinels"),
     ("secrets: {existingSecret: a, adminToken: a-long-random-token}", "either existingSecret, or encryptionKeys"),
     ("registry: {existingSecret: a, tenants: b}", "either existingSecret or tenants"),
     ("registry: {kind: redis, tenants: b}", "tenants and existingSecret are for kind=file"),

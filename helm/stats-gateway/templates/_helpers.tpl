@@ -155,6 +155,19 @@ capabilities: {drop: [ALL]}
 {{- if and $v.redis.passwordSecret.name (not (contains "$(REDIS_PASSWORD)" $v.redis.url)) -}}
 {{- fail "\n\nredis.passwordSecret.name: say in redis.url where it goes, as redis://:$(REDIS_PASSWORD)@host:6379/0" -}}
 {{- end -}}
+{{- if and $v.networkPolicy.enabled (eq $redis "url") -}}
+{{- $open := list -}}
+{{- range $v.networkPolicy.redis.ports }}{{ $open = append $open (int64 .) }}{{ end -}}
+{{- range splitList "," (regexReplaceAll "^[a-z+]+://(.*@)?([^/?]*).*$" $v.redis.url "${2}") -}}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" -}}
+{{- if and $port (not (has (int64 $port) $open)) -}}
+{{- fail (printf "\n\nnetworkPolicy.redis.ports: redis.url names port %s, and the policy would let nobody out to it" $port) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.redis.sentinelPasswordSecret.name (not (or (contains "+sentinel://" $v.redis.url) $v.redis.existingSecret.name $v.registry.redisSecret.name)) -}}
+{{- fail "\n\nredis.sentinelPasswordSecret.name: there are no sentinels; redis.url would begin with redis+sentinel:// or rediss+sentinel://" -}}
+{{- end -}}
 {{- if and $v.secrets.existingSecret (or $v.secrets.encryptionKeys $v.secrets.adminToken) -}}
 {{- fail "\n\nsecrets: either existingSecret, or encryptionKeys and adminToken" -}}
 {{- end -}}
