@@ -94,7 +94,7 @@ class Prepared:
         last = {name: place for place, (name, _) in enumerate(answer.headers)}
         self._places = {name: last[name] for name in times(grounds.entry.born) if name in last}
         self.headers = list(answer.headers)
-        constant = [(name, value.replace(b"%", b"%%")) for name, value in answer.headers]
+        constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in answer.headers]
         for name, place in self._places.items():
             constant[place] = (name, b"%s")
         self._template = status_line(answer.status) + lines(constant)

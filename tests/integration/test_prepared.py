@@ -228,3 +228,8 @@ async def test_it_can_be_turned_off(stage: Stage, key: str, clock: FakeClock) ->
         for _ in range(5):
             await goes_its_way(house, key)
         assert lane(house).bytes == 0
+
+
+async def test_an_answer_whose_headers_have_odd_names_is_the_same_too(house: House, stage: Stage, key: str) -> None:
+    stage.plan(body='{"totals": 1}', headers={"x-100%d%s": "50%"})
+    assert (await prepared(house, key, "/total/views/article/4711")).headers["x-100%d%s"] == "50%"
