@@ -78,7 +78,7 @@ class Prepared:
         self.epoch = epoch
         self.tenant = tenant
         self.subject = subject
-        self.until = min(until, grounds.entry.fresh_until)
+        self.until = min(until, grounds.entry.fresh_until, grounds.entry.drop_at)
         self.status = answer.status
         self.body = b"" if head else answer.body
         self.request_id = request_id

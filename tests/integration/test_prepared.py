@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
+from msgspec import structs
 
 from gateway.caching.marks import Subject
 from gateway.lane import LONGEST_HEAD, ONCE, Lane
@@ -233,3 +234,24 @@ async def test_it_can_be_turned_off(stage: Stage, key: str, clock: FakeClock) ->
 async def test_an_answer_whose_headers_have_odd_names_is_the_same_too(house: House, stage: Stage, key: str) -> None:
     stage.plan(body='{"totals": 1}', headers={"x-100%d%s": "50%"})
     assert (await prepared(house, key, "/total/views/article/4711")).headers["x-100%d%s"] == "50%"
+
+
+async def test_what_its_tenant_would_keep_longer_than_it_is_there_goes_its_way(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    stage.registry().change("reports", lifetimes={"empty": 7_200.0})
+    async with housed(stage, clock, log_hits=0, lifetime_empty=600.0, stale_if_error=0.1) as house:
+        await prepared(house, key)
+        clock.time += 1_201
+        assert "hit" not in (await goes_its_way(house, key)).headers["cache-status"]
+
+
+async def test_an_error_that_came_since_is_the_answer(house: House, key: str, clock: FakeClock) -> None:
+    await prepared(house, key)
+    near = house.app.public.proxy.store.near
+    (grounds,) = {each.grounds.key: each.grounds for each in lane(house)._prepared.values()}.values()
+    entry = grounds.entry
+    error = structs.replace(entry, key=grounds.key.error, status=404, dispatched=entry.dispatched + 1)
+    near.put(error)
+    assert (await goes_its_way(house, key)).status_code == 404
+    assert (await prepared(house, key)).status_code == 404
