@@ -142,8 +142,9 @@ class Lane:
         subject = prepared.subject
         if subject is None:
             subject = facts.callers.subject(prepared.tenant, peer)
-        if now >= prepared.tick:
+        if not prepared.since <= now < prepared.tick:
             facts.near.get(prepared.grounds.key.entry)  # it is in use
+            facts.near.get(prepared.grounds.key.error)
             prepared.render(now)
         if subject:
             return facts.admission.at_once(subject, prepared.tenant.limits)

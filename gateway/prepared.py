@@ -46,8 +46,8 @@ class Epoch:
 class Prepared:
     """An answer, with what it rested on, and what of it depends on the time.
 
-    ``render`` brings it up to the time; that holds until ``tick``, when its age or what is left of its lifetime
-    is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
+    ``render`` brings it up to the time; that holds from ``since`` until ``tick``, when its age or what is left of
+    its lifetime is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
     Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
     id, unless the client gave one (``request_id``), and the limits of its ``subject``, which is nobody (empty)
     where there are none, and None where the client's address decides. ``line`` is what the log tells of it.
@@ -55,7 +55,7 @@ class Prepared:
 
     __slots__ = (
         *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
-        *("line", "request_id", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
+        *("line", "request_id", "since", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -100,7 +100,7 @@ class Prepared:
         self._template = status_line(answer.status) + lines(constant)
         self._names = sorted(self._places, key=self._places.__getitem__)
         self.head = b""
-        self.tick = 0.0
+        self.since = self.tick = 0.0
 
     def render(self, now: float) -> None:
         """Brings the headers that change with the time up to ``now``."""
@@ -110,6 +110,7 @@ class Prepared:
         for name, place in self._places.items():
             self.headers[place] = (name, times[name])
         entry = self.grounds.entry
+        self.since = now
         self.tick = min(entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now))
 
 

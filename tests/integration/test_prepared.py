@@ -255,3 +255,25 @@ async def test_an_error_that_came_since_is_the_answer(house: House, key: str, cl
     near.put(error)
     assert (await goes_its_way(house, key)).status_code == 404
     assert (await prepared(house, key)).status_code == 404
+
+
+async def test_a_clock_that_is_put_back_shows(house: House, key: str, clock: FakeClock) -> None:
+    first = await prepared(house, key)
+    clock.time -= 20
+    earlier = await prepared(house, key)
+    assert int(earlier.headers["age"]) == int(first.headers["age"]) - 20
+
+
+async def test_what_it_gives_again_is_in_use(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, log_hits=0, near_max_bytes=12_000) as house:
+        wrong = "/timeline/fortnight/views/article/23"
+        for target in (TARGET, wrong):
+            await prepared(house, key, target)
+        for number in range(20):
+            clock.time += 1
+            before = lane(house).given
+            for target in (TARGET, wrong):
+                await house.get(target, key)
+            assert lane(house).given == before + 2
+            await house.get(f"/total/views/article/{number}", key)
+        assert house.app.public.proxy.store.near.evicted
