@@ -156,8 +156,8 @@ class Lane:
             now < prepared.until
             and prepared.epoch.callers == facts.profile.revision
             and prepared.epoch.purges == facts.marks.revision
-            and near.peek(grounds.key.entry) is grounds.entries
-            and near.peek(grounds.key.error) is grounds.errors
+            and near.serial(grounds.key.entry) == grounds.records[0]
+            and near.serial(grounds.key.error) == grounds.records[1]
             and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
         )
 
@@ -179,7 +179,7 @@ class Lane:
         assert grounds is not None
         key = None if exchange.key_id is None else tenant.keys[exchange.key_id]
         until = math.inf if key is None or key.expires is None else key.expires.timestamp()
-        times = partial(_times, facts.profile, grounds.entry, tenant.anonymous)
+        times = partial(_times, facts.profile, tenant.anonymous)
         return Prepared(
             grounds,
             epoch,
@@ -208,6 +208,8 @@ class Lane:
     def _keep(self, key: Hashable, prepared: Prepared, size: int) -> None:
         self._drop(key)
         prepared.size += size
+        if prepared.size > self.max_bytes:
+            return
         self._prepared[key] = prepared
         self.bytes += prepared.size
         while self.bytes > self.max_bytes:
@@ -228,5 +230,5 @@ def key_of(scope: Mapping[str, Any]) -> Hashable:
     return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
 
 
-def _times(profile: Profile, entry: Entry, public: bool, now: float) -> dict[bytes, bytes]:
+def _times(profile: Profile, public: bool, entry: Entry, now: float) -> dict[bytes, bytes]:
     return profile.times(entry, now, public)

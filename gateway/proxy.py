@@ -243,8 +243,9 @@ class Proxy:
             errand.exchange.stages.near = True
             if errand.asked.wishes is NO_WISHES:
                 scope = errand.access.scope if self._is_guarded(errand) else None
-                errors = self.store.near.peek(errand.key.error)
-                errand.exchange.grounds = Grounds(errand.key, near.entries, errors, decision.entry, scope)
+                serial = self.store.near.serial
+                records = serial(errand.key.entry), serial(errand.key.error)
+                errand.exchange.grounds = Grounds(errand.key, records, decision.entry, scope)
             return decision
         try:
             shared = await self.store.look_up(errand.key)

@@ -231,7 +231,9 @@ async def test_it_can_be_turned_off(stage: Stage, key: str, clock: FakeClock) ->
         assert lane(house).bytes == 0
 
 
-async def test_an_answer_whose_headers_have_odd_names_is_the_same_too(house: House, stage: Stage, key: str) -> None:
+async def test_an_answer_whose_headers_have_odd_names_is_the_same_too(
+    house: House, stage: Stage, key: str
+) -> None:
     stage.plan(body='{"totals": 1}', headers={"x-100%d%s": "50%"})
     assert (await prepared(house, key, "/total/views/article/4711")).headers["x-100%d%s"] == "50%"
 
@@ -251,7 +253,7 @@ async def test_an_error_that_came_since_is_the_answer(house: House, key: str, cl
     near = house.app.public.proxy.store.near
     (grounds,) = {each.grounds.key: each.grounds for each in lane(house)._prepared.values()}.values()
     entry = grounds.entry
-    error = structs.replace(entry, key=grounds.key.error, status=404, dispatched=entry.dispatched + 1)
+    error = structs.replace(entry, key=grounds.key.error, body=b"{}", status=404, dispatched=entry.dispatched + 1)
     near.put(error)
     assert (await goes_its_way(house, key)).status_code == 404
     assert (await prepared(house, key)).status_code == 404
@@ -277,3 +279,30 @@ async def test_what_it_gives_again_is_in_use(stage: Stage, key: str, clock: Fake
             assert lane(house).given == before + 2
             await house.get(f"/total/views/article/{number}", key)
         assert house.app.public.proxy.store.near.evicted
+
+
+async def test_entries_that_left_the_near_cache_are_not_kept_beyond_the_bound(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    most = 60_000
+    async with housed(stage, clock, log_hits=0, near_max_bytes=60_000, prepared_max_bytes=most) as house:
+        for number in range(30):
+            stage.plan(body=f'{{"totals": {number}, "note": "{"x" * 20_000}"}}')
+            for _ in range(4):
+                await house.get(f"/total/views/article/{number}", key, if_none_match="*")
+        kept = lane(house)._prepared.values()
+        assert len(kept) > 2
+        assert sum(each.grounds.entry.size + len(each.body) + len(each.tail) for each in kept) <= most
+
+
+async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    async with housed(stage, clock, log_hits=0, prepared_max_bytes=50_000) as house:
+        await prepared(house, key)
+        stage.plan(body=f'{{"totals": 1, "note": "{"x" * 60_000}"}}')
+        for _ in range(5):
+            await goes_its_way(house, key, "/total/views/article/23", accept_encoding="identity")
+        before = lane(house).given
+        await house.get(TARGET, key)
+        assert lane(house).given == before + 1
