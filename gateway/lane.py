@@ -33,6 +33,9 @@ LONGEST_HEAD = 4_096
 ONCE = 16_384
 """Requests that were seen once, as hashes: only what comes again is worth preparing."""
 
+HEADER = 130
+"""Approximate bytes that a header costs beside its own, where it is kept as a pair."""
+
 NO_LIMITS: Headers = []
 Message = MutableMapping[str, Any]
 
@@ -124,11 +127,12 @@ class Lane:
         if grounds is None or not self.max_bytes or answer.outcome is not Outcome.HIT:
             return
         key = key_of(scope)
-        size = len(key) if isinstance(key, bytes) else sum(len(n) + len(v) for n, v in exchange.headers)
+        size = len(key) if isinstance(key, bytes) else _size(exchange)
         if size > LONGEST_HEAD or not self._came_before(key):
             return
         if exchange.method in READS and self._repeatable(exchange, answer):
-            self._keep(key, self._prepare(epoch, exchange, answer), size)
+            each = 0 if isinstance(key, bytes) else HEADER
+            self._keep(key, self._prepare(epoch, exchange, answer), size + each * len(exchange.headers))
 
     def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Headers | None:
         """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
@@ -228,6 +232,12 @@ def key_of(scope: Mapping[str, Any]) -> Hashable:
         return head
     target = scope.get("raw_path") or scope["path"]
     return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
+
+
+def _size(exchange: Exchange) -> int:
+    """Bytes of a request's head, as far as it is known."""
+    headers = sum(len(name) + len(value) for name, value in exchange.headers)
+    return len(exchange.path) + len(exchange.query_string) + headers
 
 
 def _times(profile: Profile, public: bool, entry: Entry, now: float) -> dict[bytes, bytes]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Hashable, Iterator
 from datetime import UTC, datetime
 
 import httpx2 as httpx
@@ -306,3 +307,15 @@ async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
         before = lane(house).given
         await house.get(TARGET, key)
         assert lane(house).given == before + 1
+
+
+async def test_a_request_of_many_small_headers_counts_as_what_it_takes(house: House, key: str) -> None:
+    await prepared(house, key, **{f"a_{number}": "bc" for number in range(400)})
+    (name,) = lane(house)._prepared
+    assert memory_of(name) <= lane(house).bytes
+
+
+def memory_of(value: Hashable) -> int:
+    """Bytes of a value, and of all that it is made of."""
+    parts = value if isinstance(value, tuple) else ()
+    return sys.getsizeof(value) + sum(memory_of(part) for part in parts)
