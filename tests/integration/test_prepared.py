@@ -309,6 +309,15 @@ async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
         assert lane(house).given == before + 1
 
 
+async def test_what_was_given_is_told_to_the_last(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, log_hits=0) as house:
+        metrics = house.app.public.proxy.teller.metrics
+        await prepared(house, key)
+        given = lane(house).given
+    assert b"\nstats_gateway_prepared_answers_total %.1f\n" % given in metrics.render()
+    assert b'\nstats_gateway_cache_hits_total{cache="near"} ' in metrics.render()
+
+
 async def test_a_request_of_many_small_headers_counts_as_what_it_takes(house: House, key: str) -> None:
     await prepared(house, key, **{f"a_{number}": "bc" for number in range(400)})
     (name,) = lane(house)._prepared
