@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Hashable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -316,6 +317,27 @@ async def test_what_was_given_is_told_to_the_last(stage: Stage, key: str, clock:
         given = lane(house).given
     assert b"\nstats_gateway_prepared_answers_total %.1f\n" % given in metrics.render()
     assert b'\nstats_gateway_cache_hits_total{cache="near"} ' in metrics.render()
+
+
+async def test_headers_that_can_be_read_only_once_tell_requests_apart_all_the_same(house: House, key: str) -> None:
+    async def once(scope: Any, receive: Any, send: Any) -> None:
+        await house.app.public({**scope, "headers": iter(scope["headers"])}, receive, send)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=once), base_url="http://gateway.test"
+    ) as client:
+        statuses = [(await client.get(TARGET, headers={"X-API-Key": key})).status_code for _ in range(3)]
+        nobody = {"type": "http", "method": "GET", "raw_path": TARGET.partition("?")[0].encode(), "headers": []}
+        nobody |= {"path": TARGET.partition("?")[0], "query_string": TARGET.partition("?")[2].encode()}
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        await house.app.public(nobody, None, send)
+        statuses.append((await client.get(TARGET, headers={"X-API-Key": key})).status_code)
+    assert statuses == [200] * 4
+    assert told[0]["status"] == 401
 
 
 async def test_a_request_of_many_small_headers_counts_as_what_it_takes(house: House, key: str) -> None:
