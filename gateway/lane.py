@@ -33,6 +33,9 @@ LONGEST_HEAD = 4_096
 ONCE = 16_384
 """Requests that were seen once, as hashes: only what comes again is worth preparing."""
 
+HEADER = 130
+"""Approximate bytes that a header costs beside its own, where it is kept as a pair."""
+
 NO_LIMITS: Headers = []
 Message = MutableMapping[str, Any]
 
@@ -124,11 +127,12 @@ class Lane:
         if grounds is None or not self.max_bytes or answer.outcome is not Outcome.HIT:
             return
         key = key_of(scope)
-        size = len(key) if isinstance(key, bytes) else sum(len(n) + len(v) for n, v in exchange.headers)
+        size = len(key) if isinstance(key, bytes) else _size(exchange)
         if size > LONGEST_HEAD or not self._came_before(key):
             return
         if exchange.method in READS and self._repeatable(exchange, answer):
-            self._keep(key, self._prepare(epoch, exchange, answer), size)
+            each = 0 if isinstance(key, bytes) else HEADER
+            self._keep(key, self._prepare(epoch, exchange, answer), size + each * len(exchange.headers))
 
     def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Headers | None:
         """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
@@ -142,8 +146,9 @@ class Lane:
         subject = prepared.subject
         if subject is None:
             subject = facts.callers.subject(prepared.tenant, peer)
-        if now >= prepared.tick:
+        if not prepared.since <= now < prepared.tick:
             facts.near.get(prepared.grounds.key.entry)  # it is in use
+            facts.near.get(prepared.grounds.key.error)
             prepared.render(now)
         if subject:
             return facts.admission.at_once(subject, prepared.tenant.limits)
@@ -155,8 +160,8 @@ class Lane:
             now < prepared.until
             and prepared.epoch.callers == facts.profile.revision
             and prepared.epoch.purges == facts.marks.revision
-            and near.peek(grounds.key.entry) is grounds.entries
-            and near.peek(grounds.key.error) is grounds.errors
+            and near.serial(grounds.key.entry) == grounds.records[0]
+            and near.serial(grounds.key.error) == grounds.records[1]
             and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
         )
 
@@ -178,7 +183,7 @@ class Lane:
         assert grounds is not None
         key = None if exchange.key_id is None else tenant.keys[exchange.key_id]
         until = math.inf if key is None or key.expires is None else key.expires.timestamp()
-        times = partial(_times, facts.profile, grounds.entry, tenant.anonymous)
+        times = partial(_times, facts.profile, tenant.anonymous)
         return Prepared(
             grounds,
             epoch,
@@ -207,6 +212,8 @@ class Lane:
     def _keep(self, key: Hashable, prepared: Prepared, size: int) -> None:
         self._drop(key)
         prepared.size += size
+        if prepared.size > self.max_bytes:
+            return
         self._prepared[key] = prepared
         self.bytes += prepared.size
         while self.bytes > self.max_bytes:
@@ -227,5 +234,11 @@ def key_of(scope: Mapping[str, Any]) -> Hashable:
     return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
 
 
-def _times(profile: Profile, entry: Entry, public: bool, now: float) -> dict[bytes, bytes]:
+def _size(exchange: Exchange) -> int:
+    """Bytes of a request's head, as far as it is known."""
+    headers = sum(len(name) + len(value) for name, value in exchange.headers)
+    return len(exchange.path) + len(exchange.query_string) + headers
+
+
+def _times(profile: Profile, public: bool, entry: Entry, now: float) -> dict[bytes, bytes]:
     return profile.times(entry, now, public)

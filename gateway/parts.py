@@ -76,6 +76,7 @@ class Parts:
         finally:
             await self.queue.stop(grace=self.settings.upstream_timeout)
             await _ended(watchers)
+            self.show()  # other workers' metrics go on telling what this one did
             await self.admission.stop()
             await self.client.aclose()
             await self.redis.aclose()

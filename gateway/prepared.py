@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
 
 from gateway.answer import BODILESS, Answer
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
-from gateway.caching.near import Record
 from gateway.errors import Headers
 from gateway.observe.tally import Tally
 
@@ -23,14 +24,13 @@ OVERHEAD = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What was near when it answered: the records under both keys, and the entry of theirs that did.
+    """What was near when it answered: the records under both keys, by their serials, and the entry that did.
 
     ``scope`` is the credential's whose refusal would withhold it, None where there is none.
     """
 
     key: CacheKey
-    entries: Record
-    errors: Record
+    records: tuple[int, int]
     entry: Entry
     scope: str | None
 
@@ -46,8 +46,8 @@ class Epoch:
 class Prepared:
     """An answer, with what it rested on, and what of it depends on the time.
 
-    ``render`` brings it up to the time; that holds until ``tick``, when its age or what is left of its lifetime
-    is another whole number of seconds. ``until`` is when it stops being a fresh answer to a valid key.
+    ``render`` brings it up to the time; that holds from ``since`` until ``tick``, when its age or what is left of
+    its lifetime is another whole number of seconds. ``until`` is when it ends as a fresh answer to a valid key.
     Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
     id, unless the client gave one (``request_id``), and the limits of its ``subject``, which is nobody (empty)
     where there are none, and None where the client's address decides. ``line`` is what the log tells of it.
@@ -55,7 +55,7 @@ class Prepared:
 
     __slots__ = (
         *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
-        *("line", "request_id", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
+        *("line", "request_id", "since", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -66,7 +66,7 @@ class Prepared:
         subject: str | None,
         until: float,
         answer: Answer,
-        times: Callable[[float], dict[bytes, bytes]],
+        times: Callable[[Entry, float], dict[bytes, bytes]],
         request_id: bytes | None,
         told: Headers,
         tally: Tally,
@@ -74,11 +74,12 @@ class Prepared:
         *,
         head: bool,
     ) -> None:
-        self.grounds = grounds
+        # Its body may be large, and what left the near cache is not to live on here.
+        self.grounds = replace(grounds, entry=structs.replace(grounds.entry, body=b""))
         self.epoch = epoch
         self.tenant = tenant
         self.subject = subject
-        self.until = min(until, grounds.entry.fresh_until)
+        self.until = min(until, grounds.entry.fresh_until, grounds.entry.drop_at)
         self.status = answer.status
         self.body = b"" if head else answer.body
         self.request_id = request_id
@@ -88,28 +89,30 @@ class Prepared:
         if answer.status not in BODILESS:
             self.last.append((b"content-length", b"%d" % len(answer.body)))
         self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
-        self.size = OVERHEAD + len(self.tail) + 2 * sum(len(name) + len(value) for name, value in answer.headers)
+        twice = sum(len(name) + len(value) for name, value in answer.headers)
+        self.size = OVERHEAD + len(self.tail) + len(self.body) + 2 * twice
         self._times = times
         # Of headers with one name the last is the gateway's own.
         last = {name: place for place, (name, _) in enumerate(answer.headers)}
-        self._places = {name: last[name] for name in times(grounds.entry.born) if name in last}
+        self._places = {name: last[name] for name in times(grounds.entry, grounds.entry.born) if name in last}
         self.headers = list(answer.headers)
-        constant = [(name, value.replace(b"%", b"%%")) for name, value in answer.headers]
+        constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in answer.headers]
         for name, place in self._places.items():
             constant[place] = (name, b"%s")
         self._template = status_line(answer.status) + lines(constant)
         self._names = sorted(self._places, key=self._places.__getitem__)
         self.head = b""
-        self.tick = 0.0
+        self.since = self.tick = 0.0
 
     def render(self, now: float) -> None:
         """Brings the headers that change with the time up to ``now``."""
-        times = self._times(now)
+        times = self._times(self.grounds.entry, now)
         self.head = self._template % tuple([times[name] for name in self._names])
         self.headers = list(self.headers)
         for name, place in self._places.items():
             self.headers[place] = (name, times[name])
         entry = self.grounds.entry
+        self.since = now
         self.tick = min(entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now))
 
 

@@ -135,6 +135,8 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, whatever happens on its way; at once, if it is answered like an earlier one."""
+        if not isinstance(scope["headers"], list | tuple):
+            scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once here
         ready = self.lane.messages(scope)
         if ready is not None:
             for message in ready:
@@ -243,8 +245,9 @@ class Proxy:
             errand.exchange.stages.near = True
             if errand.asked.wishes is NO_WISHES:
                 scope = errand.access.scope if self._is_guarded(errand) else None
-                errors = self.store.near.peek(errand.key.error)
-                errand.exchange.grounds = Grounds(errand.key, near.entries, errors, decision.entry, scope)
+                serial = self.store.near.serial
+                records = serial(errand.key.entry), serial(errand.key.error)
+                errand.exchange.grounds = Grounds(errand.key, records, decision.entry, scope)
             return decision
         try:
             shared = await self.store.look_up(errand.key)

@@ -18,6 +18,8 @@ class NearCache:
         self.bytes = 0
         self.evicted = 0
         self._records: OrderedDict[str, Record] = OrderedDict()
+        self._serials: dict[str, int] = {}
+        self._kept = 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -33,9 +35,9 @@ class NearCache:
         self._records.move_to_end(key)
         return record
 
-    def peek(self, key: str) -> Record:
-        """The entries, and nothing else."""
-        return self._records.get(key, ())
+    def serial(self, key: str) -> int:
+        """Which of all records ever kept is there, 0 where none is: who remembers it keeps no entry alive."""
+        return self._serials.get(key, 0)
 
     def put(self, entry: Entry) -> None:
         """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
@@ -49,19 +51,22 @@ class NearCache:
     def drop(self, key: str) -> None:
         """Forgets a record, if it is there."""
         self.bytes -= _size(self._records.pop(key, ()))
+        self._serials.pop(key, None)
 
     def clear(self) -> None:
         """Forgets everything."""
         self._records.clear()
+        self._serials.clear()
         self.bytes = 0
 
     def _keep(self, key: str, record: Record) -> None:
         self.drop(key)
         self._records[key] = record
+        self._kept += 1
+        self._serials[key] = self._kept
         self.bytes += _size(record)
         while self.bytes > self.max_bytes:
-            _, oldest = self._records.popitem(last=False)
-            self.bytes -= _size(oldest)
+            self.drop(next(iter(self._records)))
             self.evicted += 1
 
 

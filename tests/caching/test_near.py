@@ -41,3 +41,20 @@ def test_replacing_and_dropping_keep_the_count() -> None:
     near.drop("a")
     near.drop("a")
     assert near.bytes == 0
+
+
+def test_each_record_that_is_kept_has_a_serial_of_its_own() -> None:
+    near = NearCache(entry("a").size * 2)
+    assert near.serial("a") == 0
+    near.put(entry("a"))
+    first = near.serial("a")
+    near.put(entry("a"))
+    assert 0 < first < near.serial("a")
+    near.put(entry("b"))
+    near.put(entry("c"))
+    assert near.serial("a") == 0
+    assert near.serial("c") > near.serial("b") > 0
+    near.drop("b")
+    assert near.serial("b") == 0
+    near.clear()
+    assert near.serial("c") == 0

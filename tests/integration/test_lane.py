@@ -17,7 +17,7 @@ import pytest
 
 from tests.integration.stage import Process, Stage, staged
 from tests.redis_server import RedisServer
-from tests.wire import Wire
+from tests.wire import Wire, get, shown
 
 CLOSED = b"?start_date=2014-01-01&end_date=2014-12-31"
 TARGETS = [
@@ -265,3 +265,81 @@ def test_every_tenth_hit_has_its_line_whichever_way_it_went(pair: Pair) -> None:
     told = {"tenant": "reports", "family": "timeline", "outcome": "hit", "status": 200, "cache": "near"}
     assert all(line.items() >= (told | {"path": TARGETS[0].partition(b"?")[0].decode()}).items() for line in lines)
     assert all(line["stages"] and line["seconds"] < 10 for line in lines)
+
+
+def known(pair: Pair, target: bytes = TARGETS[0]) -> bytes:
+    """A head that the lane knows."""
+    head = b"GET %s HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % (target, pair.keys[0])
+    before = pair.given()
+    for _ in range(4):
+        everything(pair.addresses()[0], [b"GET"], head)
+    assert pair.given() > before
+    return head
+
+
+def pause() -> None:
+    """What was sent before arrives by itself."""
+    time.sleep(0.1)
+
+
+def test_what_looks_like_a_known_request_is_none_inside_another_head(pair: Pair) -> None:
+    head = known(pair)
+    with Wire(pair.addresses()[0]) as wire:
+        wire.send(b"GET /total/views/article/1 HTTP/1.1\r\nHost: gateway\r\nX-Rest: ")
+        pause()
+        answer = wire.send(head).answer()
+        assert (answer.status, answer.code) == (400, "GatewayBadRequest")  # it has two Hosts
+
+
+def test_a_known_request_waits_for_the_answer_before_it(pair: Pair) -> None:
+    head = known(pair)
+    with Wire(pair.addresses()[0]) as wire:
+        pair.stage.close_gate()
+        try:
+            wire.send(b"GET /total/downloads/article/777 HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % pair.keys[0])
+            pause()
+            wire.send(head)
+            pause()
+        finally:
+            pair.stage.open_gate()
+        first, second = wire.answer(), wire.answer()
+    assert list(shown(first)) == ["totals"]
+    assert list(shown(second)) == ["timeline"]
+
+
+def test_nothing_is_answered_after_a_refusal(pair: Pair) -> None:
+    head = known(pair)
+    with Wire(pair.addresses()[0]) as wire:
+        assert wire.send(b"GET / HTTP/1.1\r\n\r\n").answer().status == 400
+        before = pair.given()
+        wire.send(head)
+        assert wire.ended()
+        assert pair.given() == before
+
+
+def test_what_looks_like_a_known_request_is_none_inside_a_body(pair: Pair) -> None:
+    gateway = pair.stage.serve(pass_methods="POST", request_max_bytes=10_000)
+    head = b"GET %s HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % (TARGETS[0], pair.keys[0])
+    with Wire(("127.0.0.1", gateway.port)) as wire:
+        for _ in range(4):
+            wire.send(head).answer()
+        assert gateway.metric("stats_gateway_prepared_answers_total")
+        post = b"POST %s HTTP/1.1\r\nHost: gateway\r\nX-API-Key: wrong\r\nContent-Length: %d\r\n\r\n"
+        assert wire.send(post % (TARGETS[0], len(head))).answer().status == 401
+        wire.send(head)  # this is the body
+        pause()
+        assert wire.send(get("/-/health/live")).answer().body == b'{"status":"ok"}'
+
+
+def test_who_never_reads_is_not_answered_without_end(pair: Pair) -> None:
+    pair.stage.plan(body=json.dumps({"totals": 1, "note": "x" * 200_000}))
+    head = known(pair, b"/total/views/article/888")
+    before = pair.given()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        deaf.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        deaf.connect(pair.addresses()[0])
+        for _ in range(100):
+            deaf.sendall(head)
+            time.sleep(0.02)
+        assert 0 < pair.given() - before < 60

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Hashable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx2 as httpx
 import pytest
+from msgspec import structs
 
 from gateway.caching.marks import Subject
 from gateway.lane import LONGEST_HEAD, ONCE, Lane
@@ -228,3 +231,122 @@ async def test_it_can_be_turned_off(stage: Stage, key: str, clock: FakeClock) ->
         for _ in range(5):
             await goes_its_way(house, key)
         assert lane(house).bytes == 0
+
+
+async def test_an_answer_whose_headers_have_odd_names_is_the_same_too(
+    house: House, stage: Stage, key: str
+) -> None:
+    stage.plan(body='{"totals": 1}', headers={"x-100%d%s": "50%"})
+    assert (await prepared(house, key, "/total/views/article/4711")).headers["x-100%d%s"] == "50%"
+
+
+async def test_what_its_tenant_would_keep_longer_than_it_is_there_goes_its_way(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    stage.registry().change("reports", lifetimes={"empty": 7_200.0})
+    async with housed(stage, clock, log_hits=0, lifetime_empty=600.0, stale_if_error=0.1) as house:
+        await prepared(house, key)
+        clock.time += 1_201
+        assert "hit" not in (await goes_its_way(house, key)).headers["cache-status"]
+
+
+async def test_an_error_that_came_since_is_the_answer(house: House, key: str, clock: FakeClock) -> None:
+    await prepared(house, key)
+    near = house.app.public.proxy.store.near
+    (grounds,) = {each.grounds.key: each.grounds for each in lane(house)._prepared.values()}.values()
+    entry = grounds.entry
+    error = structs.replace(entry, key=grounds.key.error, body=b"{}", status=404, dispatched=entry.dispatched + 1)
+    near.put(error)
+    assert (await goes_its_way(house, key)).status_code == 404
+    assert (await prepared(house, key)).status_code == 404
+
+
+async def test_a_clock_that_is_put_back_shows(house: House, key: str, clock: FakeClock) -> None:
+    first = await prepared(house, key)
+    clock.time -= 20
+    earlier = await prepared(house, key)
+    assert int(earlier.headers["age"]) == int(first.headers["age"]) - 20
+
+
+async def test_what_it_gives_again_is_in_use(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, log_hits=0, near_max_bytes=12_000) as house:
+        wrong = "/timeline/fortnight/views/article/23"
+        for target in (TARGET, wrong):
+            await prepared(house, key, target)
+        for number in range(20):
+            clock.time += 1
+            before = lane(house).given
+            for target in (TARGET, wrong):
+                await house.get(target, key)
+            assert lane(house).given == before + 2
+            await house.get(f"/total/views/article/{number}", key)
+        assert house.app.public.proxy.store.near.evicted
+
+
+async def test_entries_that_left_the_near_cache_are_not_kept_beyond_the_bound(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    most = 60_000
+    async with housed(stage, clock, log_hits=0, near_max_bytes=60_000, prepared_max_bytes=most) as house:
+        for number in range(30):
+            stage.plan(body=f'{{"totals": {number}, "note": "{"x" * 20_000}"}}')
+            for _ in range(4):
+                await house.get(f"/total/views/article/{number}", key, if_none_match="*")
+        kept = lane(house)._prepared.values()
+        assert len(kept) > 2
+        assert sum(each.grounds.entry.size + len(each.body) + len(each.tail) for each in kept) <= most
+
+
+async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
+    stage: Stage, key: str, clock: FakeClock
+) -> None:
+    async with housed(stage, clock, log_hits=0, prepared_max_bytes=50_000) as house:
+        await prepared(house, key)
+        stage.plan(body=f'{{"totals": 1, "note": "{"x" * 60_000}"}}')
+        for _ in range(5):
+            await goes_its_way(house, key, "/total/views/article/23", accept_encoding="identity")
+        before = lane(house).given
+        await house.get(TARGET, key)
+        assert lane(house).given == before + 1
+
+
+async def test_what_was_given_is_told_to_the_last(stage: Stage, key: str, clock: FakeClock) -> None:
+    async with housed(stage, clock, log_hits=0) as house:
+        metrics = house.app.public.proxy.teller.metrics
+        await prepared(house, key)
+        given = lane(house).given
+    assert b"\nstats_gateway_prepared_answers_total %.1f\n" % given in metrics.render()
+    assert b'\nstats_gateway_cache_hits_total{cache="near"} ' in metrics.render()
+
+
+async def test_headers_that_can_be_read_only_once_tell_requests_apart_all_the_same(house: House, key: str) -> None:
+    async def once(scope: Any, receive: Any, send: Any) -> None:
+        await house.app.public({**scope, "headers": iter(scope["headers"])}, receive, send)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=once), base_url="http://gateway.test"
+    ) as client:
+        statuses = [(await client.get(TARGET, headers={"X-API-Key": key})).status_code for _ in range(3)]
+        nobody = {"type": "http", "method": "GET", "raw_path": TARGET.partition("?")[0].encode(), "headers": []}
+        nobody |= {"path": TARGET.partition("?")[0], "query_string": TARGET.partition("?")[2].encode()}
+        told: list[Any] = []
+
+        async def send(message: Any) -> None:
+            told.append(message)
+
+        await house.app.public(nobody, None, send)
+        statuses.append((await client.get(TARGET, headers={"X-API-Key": key})).status_code)
+    assert statuses == [200] * 4
+    assert told[0]["status"] == 401
+
+
+async def test_a_request_of_many_small_headers_counts_as_what_it_takes(house: House, key: str) -> None:
+    await prepared(house, key, **{f"a_{number}": "bc" for number in range(400)})
+    (name,) = lane(house)._prepared
+    assert memory_of(name) <= lane(house).bytes
+
+
+def memory_of(value: Hashable) -> int:
+    """Bytes of a value, and of all that it is made of."""
+    parts = value if isinstance(value, tuple) else ()
+    return sys.getsizeof(value) + sum(memory_of(part) for part in parts)
