@@ -55,10 +55,10 @@ class Terminal:
 
     def interrupt(self) -> None:
         """Types Ctrl-C until it is heard: between a prompt and the reading of its answer, Python does not."""
-        for _ in range(60):
+        for _ in range(6):
             self.type(b"\x03")
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(timeout=0.5)
+                self.process.wait(timeout=10)
                 return
 
     def ended(self) -> int:

@@ -175,11 +175,19 @@ async def test_a_failure_says_in_all_three_why(stage: Stage, collector: Collecto
 
 async def test_plain_hits_are_sampled_and_everything_else_is_not(stage: Stage) -> None:
     gateway = stage.serve(log_hits="0.25")
-    for number in range(9):
+    for number in range(5):
         await asked(stage, gateway, f"r{number}").ask()
-    assert [line["outcome"] for line in lines(gateway)] == ["miss", "hit", "hit"]
-    assert {line.get("sampled") for line in lines(gateway)} == {None, 0.25}
+    assert [(line["outcome"], line.get("hits")) for line in lines(gateway)] == [("miss", None), ("hit", 4)]
     assert {line["cache"] for line in lines(gateway) if line["outcome"] == "hit"} == {"near"}
+
+
+async def test_every_hit_has_a_line_where_that_is_wished(stage: Stage) -> None:
+    gateway = stage.serve(log_hits="1")
+    for number in range(9):
+        await asked(stage, gateway, f"all{number}").ask()
+    told = [(line["request_id"], line["hits"]) for line in lines(gateway) if line["outcome"] == "hit"]
+    assert told == [(f"all{number}", 1) for number in range(10 - len(told) - 1, 9)]
+    assert len(told) >= 8
 
 
 async def test_no_key_in_a_path_reaches_the_log(stage: Stage) -> None:

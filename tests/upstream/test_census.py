@@ -180,12 +180,12 @@ async def test_credentials_that_are_refused_or_held_are_told_once_each(fleet: Fl
 
 
 async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
-    now = time.time() * SECOND
     many = MOST_LISTED + 30
     for i in range(many):
         await fleet.queue(fleet.one, f"job{i}", f"tenant{i:03}")
     await fleet.queue(fleet.one, "last", f"tenant{many - 1:03}")
     names = [f"x{i:03}" for i in range(many)]
+    now = time.time() * SECOND
     for key in ("running", "live", "refused"):
         await fleet.client.zadd(fleet.key(key), {name: now - i for i, name in enumerate(names)})
     await fleet.client.hset(fleet.key("onhold"), mapping={f"h{i}": str(int(now)) for i in range(10)})
