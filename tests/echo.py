@@ -89,10 +89,10 @@ class Edge:
 
 
 @contextmanager
-def edge(limits: Limits = LIMITS, keep_alive: int = 60) -> Iterator[Edge]:
+def edge(limits: Limits = LIMITS, keep_alive: int = 60, lane: Any = None) -> Iterator[Edge]:
     """A server with these limits, on an event loop in a thread."""
     app, lifecycle, started = Echo(), Lifecycle(), threading.Event()
-    protocol = protocol_class(limits, lifecycle)
+    protocol = protocol_class(limits, lifecycle, lane)
     config = uvicorn.Config(
         app, http=protocol, ws="none", interface="asgi3", lifespan="off", log_config=None, access_log=False,
         date_header=False,

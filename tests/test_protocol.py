@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -235,6 +236,26 @@ def test_an_idle_connection_is_closed_after_the_keep_alive(quick: Edge) -> None:
     with Wire(quick.address) as wire:
         assert wire.send(get()).answer().status == 200
         assert wire.ended()
+
+
+class Knowing:
+    """A lane that knows one request."""
+
+    def answer(self, head: bytes, peer: str) -> bytes | None:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown" if head == get("/known") else None
+
+
+@pytest.mark.parametrize("before", [(), ("/",)])
+def test_a_connection_that_is_answered_at_once_is_idle_from_then_on(before: tuple[str, ...]) -> None:
+    with edge(keep_alive=1, lane=Knowing()) as running, Wire(running.address) as wire:
+        for target in before:
+            assert wire.send(get(target)).answer().status == 200
+        for _ in range(4):
+            assert wire.send(get("/known")).answer().body == b"known"
+            threading.Event().wait(0.6)
+        began = time.monotonic()
+        assert wire.ended()
+        assert time.monotonic() - began < 2
 
 
 def test_waiting_for_an_answer_is_not_a_late_head() -> None:

@@ -343,3 +343,16 @@ def test_who_never_reads_is_not_answered_without_end(pair: Pair) -> None:
             deaf.sendall(head)
             time.sleep(0.02)
         assert 0 < pair.given() - before < 60
+
+
+def test_a_connection_whose_first_request_is_known_outlives_the_time_for_a_head(pair: Pair) -> None:
+    gateway = pair.stage.serve(head_timeout=0.5)
+    head = b"GET %s HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % (TARGETS[0], pair.keys[0])
+    for _ in range(4):
+        everything(("127.0.0.1", gateway.port), [b"GET"], head)
+    with Wire(("127.0.0.1", gateway.port)) as wire:
+        before = gateway.metric("stats_gateway_prepared_answers_total")
+        assert wire.send(head).answer().status == 200
+        assert gateway.metric("stats_gateway_prepared_answers_total") > before
+        time.sleep(1.0)
+        assert wire.send(head).answer().status == 200
