@@ -64,7 +64,7 @@ bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about
 bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python -m benchmarks.hotpath $(ARGS)
 
-shielding: .venv/dev  ## upstream calls of a day of dashboards, beside nginx and Varnish (45 minutes; ARGS=--short: ten)
+shielding: .venv/dev  ## upstream calls of a day of dashboards, beside nginx and Varnish (45 minutes; ARGS=--short: twelve)
 	@$(BIN)/python -m benchmarks.shielding $(ARGS)
 
 performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (about an hour)

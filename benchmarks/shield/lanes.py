@@ -14,6 +14,7 @@ from benchmarks.contenders.nginx import Nginx
 from benchmarks.contenders.setup import Holder, Lifetimes, Setup
 from benchmarks.contenders.varnish import Varnish
 from benchmarks.shield.replay import Lane
+from benchmarks.shield.tables import PACED
 from benchmarks.shield.traffic import BOUNDS, Kind, Tenant
 from gateway.settings import load_settings
 from gateway.tenants.opening import open_registry
@@ -21,8 +22,8 @@ from gateway.tenants.tenant import Pair
 from tests.redis_server import RedisServer, redis_server
 
 CONTENDERS: dict[str, Contender] = {
+    "gateway-unpaced": Gateway("gateway-unpaced"),
     "gateway": Gateway(),
-    "gateway-unpaced": Gateway("gateway-unpaced", settings={"budget": "unlimited"}),
     "nginx": Nginx(sorts=True),
     "varnish": Varnish(),
 }
@@ -57,7 +58,7 @@ class Stand:
             "stale_if_error": LIFETIMES.closed / self.factor,
             "refresh_floor": 60.0 / self.factor,
         }
-        if contender == "gateway":
+        if contender == PACED:
             settings["budget"] = f"{self.factor:g}/s"
         lifetimes = LIFETIMES.divided(self.factor)
         setup = Setup(

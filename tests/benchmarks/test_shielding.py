@@ -28,6 +28,7 @@ from tests.integration.stage import until
 from tests.redis_server import RedisServer
 
 COMMAND = [sys.executable, "-m", "benchmarks.shielding"]
+GATEWAY = CONTENDERS["gateway-unpaced"]
 DAY = Day(1, date(2026, 11, 25), 20_000)
 ASKED = requests(DAY)
 DATES = [date(2026, 1, 1), date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4), date(2028, 2, 29), DAY.today]
@@ -144,34 +145,37 @@ def outcome(contender: str, replicas: int, called: int, **more: Any) -> Outcome:
 
 def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
     days = [
-        day(seed, outcome("gateway", 4, 10 * seed), outcome("nginx", 4, 60), outcome("varnish", 4, 50))
+        day(seed, outcome("gateway-unpaced", 4, 10 * seed), outcome("nginx", 4, 60), outcome("varnish", 4, 50))
         for seed in (1, 2)
     ]
     (ratio,) = ratios(days)
-    assert ratio.name.startswith("Upstream calls of a day: gateway ÷")
+    assert ratio.name.startswith("Upstream calls of a day: gateway, budget unlimited ÷")
     assert ratio.samples == [0.2, 0.4]
     assert (ratio.goal, ratio.met) == (0.333, True)
-    assert ratios([day(1, outcome("gateway", 4, 10), outcome("nginx", 1, 60))]) == []
-    (one,) = ratios([day(1, outcome("gateway", 1, 10), outcome("nginx", 1, 40))])
+    assert ratios([day(1, outcome("gateway-unpaced", 4, 10), outcome("nginx", 1, 60))]) == []
+    (one,) = ratios([day(1, outcome("gateway-unpaced", 1, 10), outcome("nginx", 1, 40))])
     assert (one.samples, one.goal) == ([0.25], None)
 
 
 def test_each_variant_has_a_table_and_each_lane_a_row() -> None:
-    first = day(1, outcome("gateway", 1, 1_234, stale=2), outcome("nginx", 4, 2_468, errors={"503": 1, "429": 2}))
-    other = day(1, outcome("gateway", 1, 99), variant="no-closed")
+    first = day(
+        1, outcome("gateway-unpaced", 1, 1_234, stale=2), outcome("nginx", 4, 2_468, errors={"503": 1, "429": 2})
+    )
+    other = day(1, outcome("gateway-unpaced", 1, 99), variant="no-closed")
     whole, opened = tables([first, other, first])
-    assert whole.samples("gateway", "calls", "1 replica") == [1_234, 1_234]
+    assert whole.samples(GATEWAY, "calls", "1 replica") == [1_234, 1_234]
     assert whole.samples("nginx", "errors", "4 replicas") == [3, 3]
-    assert whole.samples("gateway", "hits", "1 replica") == [80, 80]
+    assert whole.samples(GATEWAY, "hits", "1 replica") == [80, 80]
     assert whole.samples(IDEAL, "calls", "4") == [30, 30]
-    assert opened.samples("gateway", "calls", "1 replica") == [99]
-    assert "open 15 min" in explained(171)
+    assert opened.samples(GATEWAY, "calls", "1 replica") == [99]
+    assert "open 15 min" in explained()
+    assert "171 times as fast" in whole.about
     assert "void" not in whole.about
     assert "1,234" in as_text(cells(whole))
 
 
 def test_a_table_tells_what_voids_it() -> None:
-    (table,) = tables([day(1, outcome("gateway", 1, 1_234, wrong=3))])
+    (table,) = tables([day(1, outcome("gateway-unpaced", 1, 1_234, wrong=3))])
     assert "3 answers were of another question or another credential: this run is void." in table.about
 
 
@@ -182,25 +186,24 @@ def test_a_table_tells_what_voids_it() -> None:
 def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: Path) -> None:
     """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
     file = tmp_path / "result.json"
-    lanes = ("--contenders", "gateway-unpaced,nginx,varnish", "--replicas", "1,2")
-    shown = run("shielding", "--smoke", *lanes, "--json", str(file))
+    shown = run("shielding", "--smoke", "--replicas", "2", "--json", str(file))
     found = read(file)
     asked = requests(Day(1, datetime.now(UTC).date(), begin=36_000, end=36_240))
     assert len(asked) > 100
-    table = found.tables[0]
-    assert "void" not in table.about
-    replayed = [title for name, title in CONTENDERS.items() if name not in {"gateway", *found.skipped}]
-    assert {row.contender for row in table.rows} == {IDEAL, *replayed}
-    for row in table.rows:
-        caches = int(row.case.split()[0])
-        expected = {
-            IDEAL: calls(asked, tenants(), caches),
-            CONTENDERS["gateway-unpaced"]: calls(asked, tenants(), 1),
-        }.get(row.contender, calls(asked, tenants(), caches, spelling))
-        assert row.samples["calls"] == [expected], row
-        assert row.samples.get("errors", [0]) == [0], row
-        assert row.samples.get("hits", [0])[0] <= 100 * (1 - expected / len(asked)), row
-    assert "gateway, budget unlimited" in shown
+    shared, apart, spelt = (calls(asked, tenants(), *options) for options in ((1,), (2,), (2, spelling)))
+    expected = {"gateway": shared, "gateway-unpaced": shared, "nginx": spelt, "varnish": spelt}
+    told = {CONTENDERS[name]: count for name, count in expected.items() if name not in found.skipped}
+    day, paced, _ = found.tables
+    assert {row.contender for row in day.rows} == {IDEAL, *told} - {CONTENDERS["gateway"]}
+    assert {row.contender for row in paced.rows} == {IDEAL, *told}
+    for table in (day, paced):
+        assert "void" not in table.about
+        for row in table.rows:
+            called = told.get(row.contender, apart)
+            assert row.samples["calls"] == [called], row
+            assert row.samples.get("errors", [0]) == [0], row
+            assert row.samples.get("hits", [0])[0] <= 100 * (1 - called / len(asked)), row
+    assert GATEWAY in shown
 
 
 @pytest.mark.serial
@@ -209,7 +212,7 @@ def test_being_told_to_end_ends_everything_that_was_started(
     shared_redis: RedisServer, number: int, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    words = [*COMMAND, "--smoke", "--contenders", "gateway,nginx", "--replicas", "1"]
+    words = [*COMMAND, "--smoke", "--contenders", "gateway-unpaced,nginx", "--replicas", "1"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         said = "".join(iter(lambda: running.stderr.read(1), "%"))  # type: ignore[union-attr]
