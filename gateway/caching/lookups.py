@@ -1,9 +1,10 @@
-"""LookUps: reads of records, those of one turn of the event loop in one command."""
+"""LookUps: reads of records, several in one command where they come close together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from gateway.errors import CacheUnavailable
@@ -12,13 +13,16 @@ from gateway.redis_cluster import ClusterClient
 
 MOST = 8
 """Look-ups of one command: so many of the largest answers fit into the longest reply."""
+AT_ONCE = 3
+"""Commands under way while which fewer than that many wait for company: the busier, the more share a command."""
 
 Keys = tuple[str, ...]
 Waiting = dict[Keys, list[asyncio.Future[list[Any]]]]
 
 
 class LookUps:
-    """Whoever asks gets what Redis had after they asked: nobody joins a command that is under way.
+    """Those of one turn of the event loop share a command, and so do those that come while others are under way.
+    Whoever asks gets what Redis had after they asked: nobody joins a command that was sent.
 
     What one reads in a cluster lies in one slot, what several read does not, and is asked for apart.
     """
@@ -43,13 +47,18 @@ class LookUps:
         return await found
 
     def _send(self) -> None:
-        waiting, self._waiting = self._waiting, {}
         apart = isinstance(self._client, ClusterClient)
-        for group in [{keys: found} for keys, found in waiting.items()] if apart else [waiting]:
-            if group:
-                task = asyncio.create_task(self._ask(group))
-                self._asking.add(task)
-                task.add_done_callback(self._asking.discard)
+        while self._waiting and (apart or len(self._asking) < AT_ONCE or len(self._waiting) >= MOST):
+            group = dict(islice(self._waiting.items(), 1 if apart else MOST))
+            for keys in group:
+                del self._waiting[keys]
+            task = asyncio.create_task(self._ask(group))
+            self._asking.add(task)
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        self._send()
 
     async def _ask(self, waiting: Mapping[Keys, list[asyncio.Future[list[Any]]]]) -> None:
         try:

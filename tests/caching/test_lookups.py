@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.caching.lookups import MOST, LookUps
+from gateway.caching.lookups import AT_ONCE, MOST, LookUps
 from gateway.errors import CacheUnavailable
 from tests.conftest import needs_redis
 from tests.redis_server import RedisServer, redis_server
@@ -55,6 +55,17 @@ async def test_no_command_reads_too_much(own: Any) -> None:
     look_ups = LookUps(own)
     await asyncio.gather(*(look_ups.values(f"{number}") for number in range(3 * MOST)))
     assert await commands(own) == 3
+
+
+async def test_those_that_come_while_commands_are_under_way_gather(own: Any) -> None:
+    look_ups = LookUps(own)
+    asked = []
+    for number in range(AT_ONCE + MOST):
+        asked.append(asyncio.ensure_future(look_ups.values(f"{number}")))
+        for _ in range(2):
+            await asyncio.sleep(0)  # a turn of its own for each
+    await asyncio.gather(*asked)
+    assert AT_ONCE < await commands(own) <= AT_ONCE + 3
 
 
 async def test_nobody_joins_a_command_that_is_under_way(own: Any) -> None:
