@@ -15,7 +15,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lifecycle import Lifecycle
 from gateway.limits import READING, Limits
-from gateway.listener import Listener, admin_config, bind, public_config
+from gateway.listener import Listener, admin_config, bind, is_tried, public_config
 from gateway.settings import Settings
 from tests.wire import Address, Wire, ask, get
 
@@ -98,3 +98,15 @@ def test_the_admin_listener_takes_its_apis_methods_and_small_bodies_only() -> No
         answer = ask(address, b"PROPFIND /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
         assert answer.status == 405
         assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n").status == 413
+
+
+@pytest.mark.parametrize(
+    ("version", "tried"),
+    [("0.50.0", True), ("0.54.9", True), ("0.49.1", False), ("0.55.0", False), ("1.0", False), ("unknown", False)],
+)
+def test_the_fast_lane_is_closed_on_a_server_that_it_was_not_tried_with(version: str, tried: bool) -> None:
+    assert is_tried(version) is tried
+
+
+def test_the_installed_server_is_one_that_it_was_tried_with() -> None:
+    assert is_tried()
