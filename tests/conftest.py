@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,6 +17,10 @@ from tests.redis_server import BINARY, HINT, RedisServer, redis_server
 settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", parent=settings.get_profile("gateway"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "gateway")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a test run in the background; all that it starts would ignore Ctrl-C too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def needs_redis() -> None:

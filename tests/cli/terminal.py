@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from tests.cli.command import clean_environment
 
 ON_A_TERMINAL = """
-import os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background ignores it, and so would its children
+import os, sys
 os.close(os.open(os.ttyname(0), os.O_RDWR))
 os.execvp(sys.argv[1], sys.argv[1:])
 """
