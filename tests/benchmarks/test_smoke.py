@@ -37,7 +37,7 @@ def test_scale_counts_what_each_outcome_costs(shared_redis: RedisServer) -> None
         "miss": 40, "hit, shared": 0, "hit, near": 0, "crowd": 5,
     }  # fmt: skip
     assert rows["miss"]["commands_each"] == pytest.approx(4, abs=1)
-    assert rows["hit, shared"]["commands_each"] == pytest.approx(1, abs=0.3)
+    assert 1 / 8 <= rows["hit, shared"]["commands_each"] <= 1.3, "look-ups share commands, up to eight of them one"
     assert 100 < told["entry_bytes"] < 5_000
 
 

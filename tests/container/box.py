@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -100,9 +100,13 @@ class Box:
                 stdout=output,
                 stderr=output,
             )
+            contained = Contained(outer, log)
             try:
-                yield Contained(outer, log)
+                yield contained
             finally:
+                # It would outlive what started it, whose --kill-child a change of user undoes.
+                with suppress(OSError, IndexError):
+                    contained.send("SIGKILL")
                 outer.kill()
                 outer.wait()
 
