@@ -100,6 +100,8 @@ class Exchange(asyncio.Protocol):
             self._transport.abort()
 
     def _answer(self, head: str) -> None:
+        if self._transport.is_closing():
+            return
         first, *lines = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         said = {"made": time.monotonic(), "asked": first.split()[1], "as": _username(headers.get("authorization"))}
