@@ -79,18 +79,27 @@ CODED_SHARE = 4
 
 
 class Gateway(Starlette):
-    """The public app: everything outside ``/-/`` goes straight to the proxy, past router and middleware."""
+    """The public app: what is answered like an earlier request is answered at once, and everything else outside
+    ``/-/`` goes straight to the proxy, past router and middleware."""
 
+    lane: Lane
     proxy: Proxy
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI 3."""
-        if scope["type"] == "http" and not (scope.get("raw_path") or scope["path"].encode()).startswith(
-            MANAGEMENT
-        ):
-            await self.proxy(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        if not isinstance(scope["headers"], list | tuple):
+            scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
+        ready = self.lane.messages(scope)
+        if ready is not None:
+            for message in ready:
+                await send(message)
+        elif (scope.get("raw_path") or scope["path"].encode()).startswith(MANAGEMENT):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.proxy(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,9 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     profile = _profile(settings, registry)
     callers = _callers(settings, profile, admission, clock)
     teller = Teller(metrics, tallies, tracing, hit_sample=settings.log_hits)
-    facts = Facts(profile, callers, admission, marks, store.near, queue.breaker, clock, teller, lifecycle)
+    facts = Facts(
+        profile, registry, callers, admission, marks, store.near, queue.breaker, clock, teller, lifecycle
+    )
     lane = Lane(facts, settings.prepared_max_bytes)
     errands = Errands(client, store, judge, clock, call, watched=not generic)
     parts = Parts(
@@ -169,6 +180,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         notes,
     )
     public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
+    public.lane = lane
     public.proxy = Proxy(
         _rules(settings),
         profile,

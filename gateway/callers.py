@@ -57,7 +57,7 @@ class Callers:
         if subject is None:
             subject = f"{tenant.id}:{self._subject(exchange)}"
         if subject:
-            exchange.told += await self._admission.admit(subject, tenant.limits)
+            exchange.told += (await self._admission.admit(subject, tenant.limits)).headers
 
     def subject(self, tenant: Tenant, peer: str) -> str | None:
         """Who is held to a tenant's limits when a request comes from the address ``peer``: nobody (empty) where

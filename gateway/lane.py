@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.admission import Admission
+from gateway.admission.policy import NOTHING_TOLD, Told
 from gateway.answer import Answer
 from gateway.caching.entry import Entry
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.callers import Callers
 from gateway.clock import Clock
-from gateway.errors import Headers
 from gateway.exchange import READS, Exchange, fresh_id
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
@@ -23,6 +23,7 @@ from gateway.observe.stages import clock
 from gateway.prepared import Epoch, Prepared
 from gateway.profile import Profile
 from gateway.teller import Teller, kind_of
+from gateway.tenants.registry import Registry
 
 if TYPE_CHECKING:
     from gateway.upstream.breaker import Breaker
@@ -33,10 +34,10 @@ LONGEST_HEAD = 4_096
 ONCE = 16_384
 """Requests that were seen once, as hashes: only what comes again is worth preparing."""
 
+CRLF = b"\r\n"
 HEADER = 130
 """Approximate bytes that a header costs beside its own, where it is kept as a pair."""
 
-NO_LIMITS: Headers = []
 Message = MutableMapping[str, Any]
 
 
@@ -45,6 +46,7 @@ class Facts:
     """All that a hit rests on besides what is near: who may ask, what was purged, refused, and used up."""
 
     profile: Profile
+    registry: Registry
     callers: Callers
     admission: Admission
     marks: Marks
@@ -79,7 +81,7 @@ class Lane:
 
     def epoch(self) -> Epoch:
         """The present state of tenants and purges."""
-        return Epoch(self._facts.profile.revision, self._facts.marks.revision)
+        return Epoch(self._facts.registry.directory.serial, self._facts.marks.revision)
 
     def answer(self, head: bytes, peer: str) -> bytes | None:
         """The whole answer to a request by its head as it was received, without a body, from the address
@@ -88,17 +90,12 @@ class Lane:
         prepared = self._prepared.get(head)
         if prepared is None:
             return None
-        limits = self._admitted(head, prepared, peer)
-        if limits is None:
+        told = self._admitted(head, prepared, peer)
+        if told is None:
             return None
         request_id = prepared.request_id or fresh_id()
-        if limits:
-            (_, policy), (_, limit) = limits
-            own = b"x-request-id: %s\r\nratelimit-policy: %s\r\nratelimit: %s\r\n" % (request_id, policy, limit)
-        else:
-            own = b"x-request-id: %s\r\n" % request_id
         self._count(prepared, request_id, clock() - began)
-        return prepared.head + own + prepared.tail
+        return b"".join((prepared.head, request_id, CRLF, told.lines, prepared.tail))
 
     def messages(self, scope: Mapping[str, Any]) -> tuple[Message, Message] | None:
         """The same as ASGI messages, for a scope whose head nobody has looked for here."""
@@ -109,11 +106,11 @@ class Lane:
         prepared = self._prepared.get(key)
         if prepared is None:
             return None
-        limits = self._admitted(key, prepared, (scope.get("client") or ("",))[0])
-        if limits is None:
+        told = self._admitted(key, prepared, (scope.get("client") or ("",))[0])
+        if told is None:
             return None
         request_id = prepared.request_id or fresh_id()
-        headers = [*prepared.headers, (b"x-request-id", request_id), *limits, *prepared.last]
+        headers = [*prepared.headers, (b"x-request-id", request_id), *told.headers, *prepared.last]
         self._count(prepared, request_id, clock() - began)
         start = {"type": "http.response.start", "status": prepared.status, "headers": headers}
         return start, {"type": "http.response.body", "body": prepared.body}
@@ -134,11 +131,10 @@ class Lane:
             each = 0 if isinstance(key, bytes) else HEADER
             self._keep(key, self._prepare(epoch, exchange, answer), size + each * len(exchange.headers))
 
-    def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Headers | None:
+    def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Told | None:
         """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
         facts = self._facts
-        now = facts.clock.now()
-        if not self._stands(prepared, now):
+        if not self._stands(prepared) or not self._is_now(prepared, facts.clock.now()):
             self._drop(key)
             return None
         if facts.lifecycle.draining:
@@ -146,24 +142,32 @@ class Lane:
         subject = prepared.subject
         if subject is None:
             subject = facts.callers.subject(prepared.tenant, peer)
-        if not prepared.since <= now < prepared.tick:
-            facts.near.get(prepared.grounds.key.entry)  # it is in use
-            facts.near.get(prepared.grounds.key.error)
-            prepared.render(now)
         if subject:
             return facts.admission.at_once(subject, prepared.tenant.limits)
-        return None if subject is None else NO_LIMITS
+        return None if subject is None else NOTHING_TOLD
 
-    def _stands(self, prepared: Prepared, now: float) -> bool:
-        facts, grounds, near = self._facts, prepared.grounds, self._facts.near
+    def _stands(self, prepared: Prepared) -> bool:
+        """Whether all that it rested on is as it was."""
+        facts, epoch, grounds, serial = self._facts, prepared.epoch, prepared.grounds, self._facts.near.serial
         return (
-            now < prepared.until
-            and prepared.epoch.callers == facts.profile.revision
-            and prepared.epoch.purges == facts.marks.revision
-            and near.serial(grounds.key.entry) == grounds.records[0]
-            and near.serial(grounds.key.error) == grounds.records[1]
+            epoch.callers == facts.registry.directory.serial
+            and epoch.purges == facts.marks.revision
+            and serial(grounds.key.entry) == grounds.records[0]
+            and serial(grounds.key.error) == grounds.records[1]
             and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
         )
+
+    def _is_now(self, prepared: Prepared, now: float) -> bool:
+        """Whether it has not ended; brings it up to the time."""
+        if prepared.since <= now < prepared.tick:
+            return True
+        if now >= prepared.until:
+            return False
+        near, key = self._facts.near, prepared.grounds.key
+        near.get(key.entry)  # it is in use
+        near.get(key.error)
+        prepared.render(now)
+        return True
 
     def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
         self.given += 1

@@ -14,10 +14,14 @@ class Phase(Enum):
 
 
 class Lifecycle:
-    """Read by the readiness route and by the proxy; moved on by the app's lifespan and by signals."""
+    """Read by the readiness route and by the proxy; moved on by the app's lifespan and by signals.
+
+    ``draining`` says whether answers should ask for the connection to be closed.
+    """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
+        self.draining = False  # the phase once more, since each request looks at it
 
     def __repr__(self) -> str:
         return f"<Lifecycle {self.phase.value}>"
@@ -27,11 +31,6 @@ class Lifecycle:
         """Whether a load balancer should send requests here."""
         return self.phase is Phase.RUNNING
 
-    @property
-    def draining(self) -> bool:
-        """Whether answers should ask for the connection to be closed."""
-        return self.phase is Phase.DRAINING
-
     def started(self) -> None:
         """All parts run."""
         if self.phase is Phase.STARTING:
@@ -39,4 +38,4 @@ class Lifecycle:
 
     def drain(self) -> None:
         """The end has been asked for."""
-        self.phase = Phase.DRAINING
+        self.phase, self.draining = Phase.DRAINING, True

@@ -30,7 +30,7 @@ class Grounds:
     """
 
     key: CacheKey
-    records: tuple[int, int]
+    records: tuple[int | None, int | None]
     entry: Entry
     scope: str | None
 
@@ -48,9 +48,10 @@ class Prepared:
 
     ``render`` brings it up to the time; that holds from ``since`` until ``tick``, when its age or what is left of
     its lifetime is another whole number of seconds. ``until`` is when it ends as a fresh answer to a valid key.
-    Between ``head`` and ``tail``, or ``headers`` and ``last``, stands what each answer has of its own: its request
-    id, unless the client gave one (``request_id``), and the limits of its ``subject``, which is nobody (empty)
-    where there are none, and None where the client's address decides. ``line`` is what the log tells of it.
+    Between ``head``, which ends in the name of the request id's header, and ``tail``, or ``headers`` and ``last``,
+    stands what each answer has of its own: that id, unless the client gave one (``request_id``), and the limits of
+    its ``subject``, which is nobody (empty) where there are none, and None where the client's address decides.
+    ``line`` is what the log tells of it.
     """
 
     __slots__ = (
@@ -99,7 +100,7 @@ class Prepared:
         constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in answer.headers]
         for name, place in self._places.items():
             constant[place] = (name, b"%s")
-        self._template = status_line(answer.status) + lines(constant)
+        self._template = b"%s%sx-request-id: " % (status_line(answer.status), lines(constant))
         self._names = sorted(self._places, key=self._places.__getitem__)
         self.head = b""
         self.since = self.tick = 0.0
@@ -113,7 +114,8 @@ class Prepared:
             self.headers[place] = (name, times[name])
         entry = self.grounds.entry
         self.since = now
-        self.tick = min(entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now))
+        older, less = entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now)
+        self.tick = min(older, less, self.until)
 
 
 def lines(headers: Headers) -> bytes:

@@ -34,10 +34,6 @@ class Profile(Protocol):
     answer: Callable[..., Answer]
     times: Callable[..., dict[bytes, bytes]]
 
-    @property
-    def revision(self) -> int:
-        """Another number whenever who may ask, or whose pages, has changed."""
-
     def identify(self, headers: Headers, now: float) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
 
@@ -65,11 +61,6 @@ class StatisticsProfile:
         self._anonymous = anonymous
         self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
 
-    @property
-    def revision(self) -> int:
-        """That of the registry's directory."""
-        return self._registry.directory.serial
-
     def identify(self, headers: Headers, now: float) -> Caller:
         """The tenant whose key the request holds."""
         return identify(headers, self._registry.directory, self._anonymous, now)
@@ -94,7 +85,6 @@ class GenericProfile:
     """Any one HTTP origin, for everyone: a plain shared cache."""
 
     shares_unstored = False
-    revision = 0
     answer = staticmethod(generic_answer)
     times = staticmethod(generic_times)
 

@@ -134,14 +134,7 @@ class Proxy:
         self.lane = lane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, whatever happens on its way; at once, if it is answered like an earlier one."""
-        if not isinstance(scope["headers"], list | tuple):
-            scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once here
-        ready = self.lane.messages(scope)
-        if ready is not None:
-            for message in ready:
-                await send(message)
-            return
+        """Answers one request, whatever happens on its way."""
         epoch = self.lane.epoch()
         exchange = Exchange.of(scope, receive)
         answer = await self.answered(exchange)

@@ -12,8 +12,8 @@ from typing import Any
 from gateway.admission.grant import DAY, MICRO, Grant, Rules, Seen
 from gateway.admission.lease import PATIENCE, Demand, Lease
 from gateway.admission.local import LocalLimits
-from gateway.admission.policy import policy, refusal, standing
-from gateway.errors import CacheUnavailable, Headers, RateLimited
+from gateway.admission.policy import Told, policy, refusal, told
+from gateway.errors import CacheUnavailable, RateLimited
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.tenants.tenant import TenantLimits
@@ -42,7 +42,7 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission {len(self._leases)} leases>"
 
-    def at_once(self, subject: str, limits: TenantLimits) -> Headers | None:
+    def at_once(self, subject: str, limits: TenantLimits) -> Told | None:
         """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken."""
         lease, now = self._leases.get(subject), time.monotonic()
         if lease is None or lease.limits is not limits or not lease.take(now):
@@ -50,11 +50,11 @@ class Admission:
         self._leases.move_to_end(subject)
         if lease.task is None and lease.low(now):
             self._renew(subject, lease)
-        return _told(lease, standing(lease.rules, *lease.left(now)))
+        return lease.told(now)
 
-    async def admit(self, subject: str, limits: TenantLimits) -> Headers:
-        """Takes one request of ``subject``, any text, from its limits; the headers that tell its sender what is
-        left. Raises RateLimited."""
+    async def admit(self, subject: str, limits: TenantLimits) -> Told:
+        """Takes one request of ``subject``, any text, from its limits; what its sender is told of what is left.
+        Raises RateLimited."""
         now = time.monotonic()
         lease = self._leases.get(subject)
         if lease is None or lease.limits is not limits:
@@ -67,10 +67,10 @@ class Admission:
         if lease.task is None and lease.low(now):
             self._renew(subject, lease)
         if granted:
-            return _told(lease, standing(lease.rules, *lease.left(now)))
+            return lease.told(now)
         waits = lease.waits(now)
-        headers = _told(lease, refusal(lease.rules, *waits))
-        raise RateLimited("Too many requests.", retry_after=max(waits), headers=headers)
+        refused = told(lease.policy, refusal(lease.rules, *waits))
+        raise RateLimited("Too many requests.", retry_after=max(waits), headers=list(refused.headers))
 
     async def run(self) -> None:
         """Gives back what is not used, and reports what is owed, until cancelled."""
@@ -167,7 +167,3 @@ class Admission:
         limits = (round(rules.interval / MICRO), rules.burst, rules.most, demand.wanted)
         told = (report.owed - back, report.spent - back, seen.born, seen.tat, seen.day, seen.count)
         return Invocation(ADMIT, f"{self._prefix}:limit:{{{name}}}", (*limits, *told))
-
-
-def _told(lease: Lease, limit: bytes) -> Headers:
-    return [(b"ratelimit-policy", lease.policy), (b"ratelimit", limit)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.admission.grant import Grant, Rules
 from gateway.admission.local import LocalLimits, Report
+from gateway.admission.policy import Told, standing
 from gateway.tenants.tenant import TenantLimits
 
 AHEAD_SECONDS = 0.5
@@ -72,7 +73,8 @@ class Lease:
             self.local.charge(now)
         else:
             return False
-        self._count(now)
+        self.used += 1
+        self.last = now
         return True
 
     def take_alone(self, now: float) -> bool:
@@ -155,11 +157,11 @@ class Lease:
         share = self.local.share_waits(now)
         return max(known[0], share[0]), max(known[1], share[1])
 
-    def left(self, now: float) -> tuple[int, int, float]:
-        """What is left of burst and day, and seconds to midnight UTC: as last told, and what came back since."""
+    def told(self, now: float) -> Told:
+        """What is left of burst and day, and seconds to midnight UTC: as last heard, and what came back since."""
         left, day_left, midnight = self.local.left(now)
         tokens = self.tokens
-        return left + tokens, day_left + tokens, midnight
+        return standing(self.policy, self.rules, left + tokens, day_left + tokens, midnight)
 
     def _keep_to_share(self, now: float, seconds: float) -> None:
         self.alone_until = now + seconds

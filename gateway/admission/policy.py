@@ -8,10 +8,24 @@ caller has one partition, its own.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 from gateway.admission.grant import MICRO, Rules
 
 DAY = 86_400
+REMEMBERED = 4_096
+"""Pairs of fields that need not be written anew: what is left of a rate is one of few numbers."""
+
+
+class Told(NamedTuple):
+    """What one answer tells of a limit: its two fields, as headers and as the lines of a response."""
+
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    lines: bytes = b""
+
+
+NOTHING_TOLD = Told()
 
 
 def policy(rules: Rules) -> bytes:
@@ -25,16 +39,19 @@ def policy(rules: Rules) -> bytes:
     return b", ".join(items)
 
 
-def standing(rules: Rules, left: int, day_left: int, midnight: float) -> bytes:
-    """``RateLimit`` of an admitted request: what is left, and for how long (§4.1)."""
-    rate = b""
-    if rules.interval:
-        left = 0 if left < 0 else rules.burst if left > rules.burst else left
-        rate = b'"rate";r=%d;t=%d' % (left, _seconds((left or 1) * rules.interval))
-        if not rules.most:
-            return rate
-    day = b'"day";r=%d;t=%d' % (max(0, day_left), _seconds(midnight)) if rules.most else b""
-    return b"%s, %s" % (rate, day) if rate else day
+def told(policy: bytes, limit: bytes) -> Told:
+    """Both fields."""
+    lines = b"ratelimit-policy: %s\r\nratelimit: %s\r\n" % (policy, limit)
+    return Told(((b"ratelimit-policy", policy), (b"ratelimit", limit)), lines)
+
+
+def standing(policy: bytes, rules: Rules, left: int, day_left: int, midnight: float) -> Told:
+    """Of an admitted request: what is left, and for how long (§4.1)."""
+    left = 0 if left < 0 else rules.burst if left > rules.burst else left
+    if not rules.most:
+        return _rate_alone(policy, rules.interval, left)
+    day = b'"day";r=%d;t=%d' % (max(0, day_left), _seconds(midnight))
+    return told(policy, b"%s, %s" % (_rate(rules.interval, left), day) if rules.interval else day)
 
 
 def refusal(rules: Rules, rate_wait: float, day_wait: float) -> bytes:
@@ -46,6 +63,15 @@ def refusal(rules: Rules, rate_wait: float, day_wait: float) -> bytes:
     if rules.most and (day_wait > 0 or not items):
         items.append(b'"day";r=0;t=%d' % _seconds(day_wait))
     return b", ".join(items)
+
+
+@lru_cache(REMEMBERED)
+def _rate_alone(policy: bytes, interval: float, left: int) -> Told:
+    return told(policy, _rate(interval, left))
+
+
+def _rate(interval: float, left: int) -> bytes:
+    return b'"rate";r=%d;t=%d' % (left, _seconds((left or 1) * interval))
 
 
 def _seconds(seconds: float) -> int:

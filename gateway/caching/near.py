@@ -20,6 +20,8 @@ class NearCache:
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._serials: dict[str, int] = {}
         self._kept = 0
+        self.serial = self._serials.get
+        """Which of all records ever kept is there, None where none is: who remembers it keeps no entry alive."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -34,10 +36,6 @@ class NearCache:
             return ()
         self._records.move_to_end(key)
         return record
-
-    def serial(self, key: str) -> int:
-        """Which of all records ever kept is there, 0 where none is: who remembers it keeps no entry alive."""
-        return self._serials.get(key, 0)
 
     def put(self, entry: Entry) -> None:
         """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""

@@ -11,6 +11,7 @@ import redis.asyncio
 
 from gateway.admission.admission import Admission
 from gateway.admission.lease import PATIENCE, Lease
+from gateway.admission.policy import Told
 from gateway.errors import RateLimited
 from gateway.tenants.tenant import TenantLimits
 from tests.chaos_redis import chaos_proxy
@@ -144,7 +145,7 @@ async def test_what_came_back_meanwhile_is_told_with_the_first_answer(
     lease.refused_until = 0.0
     lease.tokens = lease.local.owed = 0
     standing = await admission.admit("reports", limits)
-    assert dict(standing)[b"ratelimit"] == b'"rate";r=4;t=1'
+    assert dict(standing.headers)[b"ratelimit"] == b'"rate";r=4;t=1'
 
 
 async def test_what_was_granted_while_redis_was_slow_is_charged(
@@ -192,8 +193,8 @@ async def test_nobody_is_left_waiting_where_redis_never_answers(shared_redis: Re
             for _ in range(2):
                 asked = [admission.admit("reports", limits) for _ in range(30)]
                 replies = await asyncio.gather(*asked, return_exceptions=True)
-                assert all(isinstance(reply, list | RateLimited) for reply in replies)
-                admitted += sum(isinstance(reply, list) for reply in replies)
+                assert all(isinstance(reply, Told | RateLimited) for reply in replies)
+                admitted += sum(isinstance(reply, Told) for reply in replies)
         assert admitted in (5, 6)
         lease = admission._leases["reports"]
         assert not lease.waiting
@@ -274,8 +275,8 @@ async def test_a_redis_that_forgot_is_told_what_was_heard_last(
     assert await admitted(admission, limits, 20) == 20
     await redis_client.delete(*[key async for key in redis_client.scan_iter(f"{prefix}:*")])
     assert await admitted(admission, limits, 30) in (10, 11)
-    standing = admission._leases["reports"].left(time.monotonic())
-    assert standing[:2] == (0, 70)
+    told = admission._leases["reports"].told(time.monotonic())
+    assert b'r=0;t=100, "day";r=70;' in told.lines
 
 
 async def test_what_was_granted_without_redis_is_told_when_it_is_back(
@@ -303,7 +304,7 @@ async def test_every_answer_tells_of_every_limit_and_a_refusal_of_the_one_that_r
     admission = admission_of(redis_client, prefix)
     limits = TenantLimits(requests_per_second=0.01, burst=2, requests_per_day=50)
     for left in (1, 0):
-        told = dict(await admission.admit("reports", limits))
+        told = dict((await admission.admit("reports", limits)).headers)
         assert told[b"ratelimit-policy"] == b'"rate";q=2;w=200, "day";q=50;w=86400'
         assert told[b"ratelimit"].startswith(b'"rate";r=%d;t=100, "day";r=%d;t=' % (left, 48 + left))
     await settled(admission._leases["reports"])

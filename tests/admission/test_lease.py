@@ -51,7 +51,7 @@ def test_a_lease_of_a_day_is_half_a_processs_part_of_what_is_left() -> None:
     demand = lease.demand(0.0, 2)
     assert demand.wanted == 250
     lease.receive(demand, account.apply(demand, 0.0), 0.0)
-    assert lease.left(0.0)[1] == 1_000
+    assert b'"day";r=1000;' in lease.told(0.0).lines
     lease.tokens, lease.used = 0, 10_000
     assert lease.demand(1.0, 2).wanted == 187
 
@@ -71,7 +71,7 @@ def test_who_was_refused_for_long_asks_again_now_and_then_but_has_no_credit() ->
     lease.used = 10_000
     demand = lease.demand(RECHECK, 2)
     lease.receive(demand, account.apply(demand, RECHECK), RECHECK)
-    assert lease.left(RECHECK)[1] == 4
+    assert b'"day";r=4;' in lease.told(RECHECK).lines
     assert lease.take(RECHECK)
 
 

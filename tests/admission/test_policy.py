@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admission.grant import Rules
-from gateway.admission.policy import policy, refusal, standing
+from gateway.admission.policy import policy, refusal
+from gateway.admission.policy import standing as standing_of
 from gateway.tenants.tenant import TenantLimits
 
 ITEM = re.compile(rb'"(?P<name>rate|day)"(?P<parameters>(;[a-z]+=[0-9]{1,15})+)')
@@ -29,6 +30,15 @@ def parsed(field: bytes) -> dict[str, dict[str, int]]:
 
 def rules_of(rate: float | None = None, burst: int | None = None, day: int | None = None) -> Rules:
     return Rules.of(TenantLimits(requests_per_second=rate, burst=burst, requests_per_day=day))
+
+
+def standing(rules: Rules, left: int, day_left: int, midnight: float) -> bytes:
+    """The field of an admitted request, which its lines agree with."""
+    told = standing_of(policy(rules), rules, left, day_left, midnight)
+    assert told.lines == b"".join(b"%s: %s\r\n" % pair for pair in told.headers)
+    assert [name for name, _ in told.headers] == [b"ratelimit-policy", b"ratelimit"]
+    assert told.headers[0][1] == policy(rules)
+    return told.headers[1][1]
 
 
 def test_a_policy_is_its_quota_and_window() -> None:
