@@ -17,6 +17,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.circuit import Circuit
+from gateway.redis_commands import PooledClient
 from gateway.redis_place import Address, RedisPlace
 from gateway.redis_pool import Pool, now
 
@@ -65,7 +66,7 @@ class Nodes:
         client = self._clients.get(address)
         if client is None:
             pool = self._pools[address] = Pool(self._place, address, self._limit, self._max_connections)
-            client = self._clients[address] = Redis.from_pool(pool)
+            client = self._clients[address] = PooledClient.from_pool(pool)
         return client
 
     async def of(self, slot: int) -> tuple[Address, Redis]:

@@ -13,7 +13,15 @@ from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
+from redis.connection import HiredisRespSerializer
+from redis.exceptions import (
+    AskError,
+    InvalidResponse,
+    MaxConnectionsError,
+    NoScriptError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.circuit import Circuit
@@ -25,6 +33,7 @@ POOL_SHARE = 0.5
 """The part of a command's time that it may wait for a connection: what is left is a fair chance for Redis."""
 
 
+PACKER = HiredisRespSerializer()
 EXPECTED = (NoScriptError, AskError, TryAgainError)
 """Error replies that belong to the way things go: a script not seen yet, a slot that moved or moves."""
 
@@ -83,14 +92,39 @@ class Watched(AbstractConnection):
         try:
             async with asyncio.timeout_at(self.deadline if timeout is None else None):
                 return await super().read_response(disable_decoding, timeout, **options)
-        except ResponseError as error:
-            self.pool.circuit.errors += not isinstance(error, EXPECTED)
-            if "READONLY" in f"{type(error).__name__} {error}".upper():
-                self.pool.circuit.demoted(now())
+        except Exception as error:
+            self._failed(error)
             raise
-        except Exception:
+
+    def pack_command(self, *command: Any) -> list[bytes]:
+        """A command's bytes, made in C."""
+        return PACKER.pack(*command)  # type: ignore[no-any-return]
+
+    async def ask(self, *command: Any) -> Any:
+        """The reply to a command, by its deadline. Raises redis-py's errors, TimeoutError."""
+        packed = self.pack_command(*command)
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                await super().send_packed_command(packed, check_health=False)
+                return await super().read_response()
+        except Exception as error:
+            self._failed(error)
+            raise
+
+    async def is_idle(self) -> bool:
+        """Whether it is connected, and nothing is there to be read."""
+        try:
+            return self.is_connected and not await self.can_read()
+        except RedisConnectionError:
+            return False
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, ResponseError):
             self.pool.lost(self.epoch)
-            raise
+            return
+        self.pool.circuit.errors += not isinstance(error, EXPECTED)
+        if "READONLY" in f"{type(error).__name__} {error}".upper():
+            self.pool.circuit.demoted(now())
 
 
 class PlainConnection(Watched, Connection):
@@ -132,7 +166,7 @@ class Pool(BlockingConnectionPool):
         connection.pool, connection.epoch, connection.deadline = self, -1, 0.0
         return connection
 
-    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+    async def get_connection(self, *_: Any, **__: Any) -> Watched:
         """A connection that is ready. Raises CircuitOpen at once while Redis is silent."""
         self._admit()
         return await self._connection()
@@ -166,7 +200,10 @@ class Pool(BlockingConnectionPool):
 
     async def _connection(self, *, trial: bool = False) -> Watched:
         deadline = now() + self.limit
-        connection = await super().get_connection()  # type: ignore[no-untyped-call]
+        try:
+            connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        except MaxConnectionsError:
+            connection = await super().get_connection()  # type: ignore[no-untyped-call]
         assert isinstance(connection, Watched)
         try:
             if not trial:
@@ -182,12 +219,13 @@ class Pool(BlockingConnectionPool):
         if connection.epoch != self.circuit.epoch:
             await connection.disconnect(nowait=True)
             connection.epoch = self.circuit.epoch
-        try:
-            async with asyncio.timeout_at(deadline):
-                await super().ensure_connection(connection)
-        except Exception:
-            self.lost(connection.epoch)
-            raise
+        if not await connection.is_idle():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await super().ensure_connection(connection)
+            except Exception:
+                self.lost(connection.epoch)
+                raise
         connection.deadline = deadline
 
     async def _try_until_back(self) -> None:

@@ -255,3 +255,25 @@ async def test_scripts_meet_nonsense(proxy: ChaosProxy, kind: str) -> None:
             assert kind in ("wrong-type", "wrong-shape", "not-text", "two-for-one", "unhashable", "pushes")
         proxy.behave()
         await comes_back(client)
+
+
+async def test_a_command_on_a_connection_that_was_closed_meanwhile_makes_it_anew(
+    server: RedisServer, proxy: ChaosProxy
+) -> None:
+    async with connected(proxy.url) as (client, pool):
+        await ask(client)
+        connection = await pool.get_connection()
+        await connection.disconnect()
+        assert not await connection.is_idle()
+        await pool.release(connection)
+        await ask(client)
+        assert (proxy.connections, pool.circuit.opened) == (2, 0)
+
+
+async def test_replies_come_in_the_form_that_the_library_gives_them(server: RedisServer) -> None:
+    async with connected(server.url) as (client, _):
+        await client.hset("h", mapping={"a": 1, "b": "é"})
+        assert await client.hgetall("h") == {b"a": b"1", b"b": "é".encode()}
+        assert (await client.info("server"))["tcp_port"] == server.port
+        assert await client.scan(match="h") == (0, [b"h"])
+        assert await client.get("nothing") is None
