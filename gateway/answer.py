@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gateway.caching.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
@@ -23,8 +24,7 @@ BODILESS = frozenset({204, 304})
 """Statuses whose answers have no content, and no length of one (RFC 9110 §8.6)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A whole answer, and how it came about. ``key`` names the stored entry that it was made of, if any."""
 
     status: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from gateway.answer import Answer
 from gateway.caching.conditional import METADATA, copy_of, not_modified, unmodified

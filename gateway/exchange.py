@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, MutableMapping
-from dataclasses import dataclass, field
 from functools import partial
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from gateway.call import Asker
 from gateway.catalogue.query import Query
@@ -32,8 +33,7 @@ class ClientGone(Exception):
     """The client disconnected; there is nobody to answer."""
 
 
-@dataclass(slots=True, eq=False)
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One request: what it brought, and what was found out about it.
 
     ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
@@ -52,13 +52,13 @@ class Exchange:
     tenant: Tenant = ANONYMOUS
     key_id: str | None = None
     query: Query | None = None
-    stages: Stages = field(default_factory=Stages)
+    stages: Stages = msgspec.field(default_factory=Stages)
     flight: str = ""
     joined: bool = False
     joined_trace: str = ""
     span: Any = None
-    told: Headers = field(default_factory=list)
-    told_origin: Headers = field(default_factory=list)
+    told: Headers = msgspec.field(default_factory=list)
+    told_origin: Headers = msgspec.field(default_factory=list)
     grounds: Grounds | None = None
 
     @classmethod

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
+import msgspec
 from msgspec import structs
 
 from gateway.cache_control import joined, names_of, response_control
@@ -20,8 +21,7 @@ from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What was asked: the query, where its answers live, and the client's headers that went upstream.
 
     ``private_scope`` says that it was asked with a credential of ours, ``no_store`` that its client wished so.

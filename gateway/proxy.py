@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+import msgspec
 import structlog
 
 from gateway.answer import Answer, Send, refusal_of
@@ -78,8 +79,7 @@ class ProxyRules:
     authorities: frozenset[bytes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
+class Errand(msgspec.Struct, frozen=True):
     """A request that goes on to the service: its question, from which scope, and as whose.
 
     ``marked`` is what was purged of its answers. A purge also begins new flights: whoever asks after it never

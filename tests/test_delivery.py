@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import replace
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from gateway.answer import Answer
 from gateway.caching.dates import format_date

@@ -6,41 +6,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import msgspec
+
 from gateway.cache_control import NO_WISHES, Lines, Wishes, joined
 from gateway.caching.entry import SOLE, VARIANT, Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(msgspec.Struct, frozen=True):
     """Answer with this entry or error record: fresh, or as stale as the client allows (RFC 9111 §5.2.1.2)."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class ServeAndRefresh:
+class ServeAndRefresh(msgspec.Struct, frozen=True):
     """Answer with this stale entry, and let one background flight refresh it (RFC 5861 §3)."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """Ask the service; ``fallback`` may stand in for a failure (RFC 5861 §4)."""
 
     fallback: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Revalidate:
+class Revalidate(msgspec.Struct, frozen=True):
     """Ask the service whether one of these ``entries`` still holds (RFC 9111 §4.3.1); else as Fetch."""
 
     entries: tuple[Entry, ...]
     fallback: Entry | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Answer 504: only what is stored was asked for, and nothing stored may be used (RFC 9111 §5.2.1.7)."""
 
 
@@ -54,8 +51,7 @@ class Rules:
     refresh_floor: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a request brings to the decision: its wishes, and the headers on which a variant depends."""
 
     wishes: Wishes = NO_WISHES

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
@@ -22,8 +23,7 @@ MARKED_MS = 120_000
 RETRY_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What a look-up found: the entries of a record, newest first, and an error record."""
 
     entries: Record = ()

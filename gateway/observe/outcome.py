@@ -17,6 +17,8 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
 
+    __hash__ = str.__hash__  # each answer is counted and looked up by its outcome; Enum's own is not in C
+
 
 SPARED = frozenset({Outcome.HIT, Outcome.STALE})
 """What was answered from the cache."""

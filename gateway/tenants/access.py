@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gateway.caching.keys import PUBLIC
 from gateway.catalogue.query import Query
@@ -10,8 +10,7 @@ from gateway.errors import Forbidden, Unauthenticated
 from gateway.tenants.tenant import Credential, Tenant
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(msgspec.Struct, frozen=True):
     """A scope, and the credential that goes upstream with it: none in the public scope."""
 
     scope: str
