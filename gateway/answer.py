@@ -115,11 +115,13 @@ def _transform(entry: Entry) -> bytes:
     The word alone counts, wherever it stands: to be too careful with a body costs little, to parse on each hit
     a lot.
     """
-    kept = any(name == b"cache-control" and b"no-transform" in value.lower() for name, value in entry.headers)
-    return b", no-transform" if kept else b""
+    given = [value for name, value in entry.headers if name == b"cache-control"]
+    return b", no-transform" if given and b"no-transform" in b",".join(given).lower() else b""
 
 
 def _vary(entry: Entry) -> tuple[bytes, bytes]:
+    if not entry.vary:
+        return VARY
     more = [name for name in entry.vary if name not in KEYED]
     return (b"vary", b", ".join([VARY[1], *more])) if more else VARY
 

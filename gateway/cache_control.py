@@ -123,8 +123,8 @@ def wishes_of(headers: Lines) -> Wishes:
     """
     value = joined(headers, b"cache-control")
     if not value:
-        pragma = any(name == b"pragma" and b"no-cache" in words(given) for name, given in headers)
-        return Wishes(no_cache=True) if pragma else NO_WISHES
+        pragma = joined(headers, b"pragma")
+        return Wishes(no_cache=True) if pragma and b"no-cache" in words(pragma) else NO_WISHES
     given, _ = _read(value)
     max_stale = _seconds(given.get(b"max-stale"))
     if b"max-stale" in given and given[b"max-stale"] is None:

@@ -32,7 +32,7 @@ class Dated:
         async def dated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
-                if not any(name.lower() == b"date" for name, _ in headers):
+                if b"date" not in [name.lower() for name, _ in headers]:
                     message = {**message, "headers": [(b"date", http_date()), *headers]}
             await send(message)
 

@@ -65,8 +65,8 @@ class Exchange(msgspec.Struct, eq=False):
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
         """The exchange of an ASGI HTTP scope."""
         headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
-        given = next((value for name, value in headers if name == b"x-request-id"), b"")
-        request_id = given if REQUEST_ID.fullmatch(given) else fresh_id()
+        given = [value for name, value in headers if name == b"x-request-id"]
+        request_id = given[0] if given and REQUEST_ID.fullmatch(given[0]) else fresh_id()
         path = scope.get("raw_path") or scope["path"].encode()
         peer = (scope.get("client") or ("",))[0]
         exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
@@ -96,7 +96,7 @@ class Exchange(msgspec.Struct, eq=False):
         if not allowed:
             served = None if passed is None else {method.encode() for method in passed}
             raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow_value(served))
-        if self.method in READS and any(_announces_body(name, value) for name, value in self.headers):
+        if self.method in READS and _announces_body(self.headers):
             raise BadRequest("A GET or HEAD request must not have a body.")
 
     async def body(self, most: int) -> bytes:
@@ -140,5 +140,8 @@ fresh_id = partial(next, _ids())
 """A request id: 16 hexadecimal digits, which need not be hard to guess."""
 
 
-def _announces_body(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b"")
+def _announces_body(headers: Headers) -> bool:
+    for name, value in headers:
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b""):
+            return True
+    return False

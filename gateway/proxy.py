@@ -205,6 +205,8 @@ class Proxy:
 
     def _cross_origin(self, exchange: Exchange) -> Answer | None:
         """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
+        if exchange.method in READS:
+            return None
         asked = preflight(exchange.method, exchange.headers, self.profile.origins_of(None))
         if asked is None:
             return None
@@ -246,7 +248,9 @@ class Proxy:
             shared = await self.store.look_up(errand.key)
         except CacheUnavailable:
             return decision or self._decide(errand, near)
-        return self._decide(errand, Found(shared.entries or near.entries, shared.error or near.error))
+        if near is not NOTHING:
+            shared = Found(shared.entries or near.entries, shared.error or near.error)
+        return self._decide(errand, shared)
 
     async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None) -> Answer:
         """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
@@ -348,8 +352,9 @@ class Proxy:
         return self._answer(landing.entry, Outcome.BYPASS, exchange, detail="method")
 
     def _decide(self, errand: Errand, found: Found) -> Decision:
-        entries, errors = self._counting(errand, found.entries), found.error and (found.error,)
-        error = next(iter(self._counting(errand, errors or ())), None)
+        entries, error = self._counting(errand, found.entries), found.error
+        if error is not None:
+            error = next(iter(self._counting(errand, (error,))), None)
         return decide(errand.asked, entries, error, now=self.clock.now(), rules=self.rules.rules)
 
     def _counting(self, errand: Errand, entries: Sequence[Entry]) -> Sequence[Entry]:

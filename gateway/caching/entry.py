@@ -83,7 +83,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def size(self) -> int:
         """Approximate bytes in memory."""
-        return len(self.body) + 400 + sum(len(n) + len(v) + 120 for n, v in self.headers)
+        return len(self.body) + 400 + sum([len(n) + len(v) + 120 for n, v in self.headers])
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header, empty where there is none."""

@@ -84,7 +84,7 @@ def _parted(values: list[Any], waiting: Mapping[Keys, Any]) -> dict[Keys, list[A
     if len(values) != sum(map(len, waiting)):
         raise ValueError("a reply of another length")
     rest = iter(values)
-    return {keys: [next(rest) for _ in keys] for keys in waiting}
+    return {keys: list(islice(rest, len(keys))) for keys in waiting}
 
 
 def _open(waiting: Mapping[Keys, list[asyncio.Future[list[Any]]]]) -> list[asyncio.Future[list[Any]]]:

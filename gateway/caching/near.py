@@ -39,10 +39,11 @@ class NearCache:
 
     def put(self, entry: Entry) -> None:
         """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
+        if entry.size > self.max_bytes:
+            return
         there = self._records.get(entry.key, ())
-        others = tuple(each for each in there if each.variant != entry.variant)
-        newer = any(each.variant == entry.variant and each.dispatched > entry.dispatched for each in there)
-        if newer or entry.size > self.max_bytes:
+        others = [each for each in there if each.variant != entry.variant]
+        if any(each.variant == entry.variant and each.dispatched > entry.dispatched for each in there):
             return
         self._keep(entry.key, (entry, *others[: VARIANTS - 1]))
 

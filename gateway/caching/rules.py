@@ -64,7 +64,7 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     A fresh error record answers unless the entry was fetched after it. An entry too old for anything counts
     as absent. A wish for fresher data is granted from the ``refresh_floor`` on (RFC 9111 §5.2.1).
     """
-    usable = tuple(entry for entry in entries if entry.drop_at > now)
+    usable = tuple([entry for entry in entries if entry.drop_at > now])
     entry = select(usable, asked.headers)
     wishes = asked.wishes
     if error is not None and error.fresh_until > now and (entry is None or entry.dispatched <= error.dispatched):

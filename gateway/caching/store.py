@@ -51,7 +51,8 @@ class Store:
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
         entries, errors = await self._look_ups.values(key.entry, key.error)
-        return Found(self._read(entries, key.entry), next(iter(self._read(errors, key.error)), None))
+        found, error = self._read(entries, key.entry), self._read(errors, key.error)
+        return Found(found, error[0] if error else None)
 
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it."""

@@ -23,6 +23,14 @@ class Outcome(StrEnum):
 SPARED = frozenset({Outcome.HIT, Outcome.STALE})
 """What was answered from the cache."""
 
+FORWARDED = {
+    Outcome.MISS: b"; fwd=uri-miss",
+    Outcome.COLLAPSED: b"; fwd=uri-miss; collapsed",
+    Outcome.REVALIDATED: b"; fwd=stale; fwd-status=304",
+    Outcome.BYPASS: b"; fwd=bypass",
+}
+"""Why and how the service was asked, as ``Cache-Status`` tells it."""
+
 CACHE = b"stats-gateway"
 
 
@@ -31,20 +39,9 @@ def cache_status(outcome: Outcome, *, ttl: float = 0, stored: bool = False, deta
 
     ``detail`` is a token-like reason of the gateway's own, never text from a client.
     """
-    parts = [CACHE]
-    match outcome:
-        case Outcome.HIT | Outcome.STALE:
-            parts += [b"hit", b"ttl=%d" % int(ttl)]
-        case Outcome.MISS:
-            parts += [b"fwd=uri-miss"]
-        case Outcome.COLLAPSED:
-            parts += [b"fwd=uri-miss", b"collapsed"]
-        case Outcome.REVALIDATED:
-            parts += [b"fwd=stale", b"fwd-status=304"]
-        case Outcome.BYPASS:
-            parts += [b"fwd=bypass"]
+    value = b"%s; hit; ttl=%d" % (CACHE, int(ttl)) if outcome in SPARED else CACHE + FORWARDED.get(outcome, b"")
     if stored:
-        parts.append(b"stored")
+        value += b"; stored"
     if detail:
-        parts.append(b"detail=" + detail.encode("ascii"))
-    return b"; ".join(parts)
+        value += b"; detail=" + detail.encode("ascii")
+    return value

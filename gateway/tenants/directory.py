@@ -85,12 +85,12 @@ class Directory:
 
         None for one that is no key, unknown, revoked, expired or a disabled tenant's.
         """
-        parsed = keys.parse(key)
-        if parsed is None:
+        presented = keys.identity(key)
+        if presented is None:
             return None
-        key_id, secret = parsed
+        key_id, digest = presented
         held = self._holders.get(key_id)
-        if held is None or not keys.matches(held.key.digest, secret):
+        if held is None or not keys.matches(held.key.digest, digest):
             return None
         return held if held.key.live(now) else None
 

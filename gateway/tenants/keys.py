@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 import string
+from functools import lru_cache
 from typing import NamedTuple
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -16,6 +17,10 @@ SECRET_LENGTH = 43
 
 KEY_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 KEY = re.compile(rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH))
+
+
+HOT = 1_024
+"""Keys whose digest is remembered: the same few come with every request."""
 
 
 class Minted(NamedTuple):
@@ -40,15 +45,22 @@ def parse(text: bytes | str) -> tuple[str, str] | None:
     return None if found is None else (found[1].decode(), found[2].decode())
 
 
+@lru_cache(HOT)
+def identity(text: bytes) -> tuple[str, bytes] | None:
+    """The id of a presented key and the digest of its secret, or None for anything that is not exactly a key."""
+    parsed = parse(text)
+    return None if parsed is None else (parsed[0], digest_of(parsed[1]))
+
+
 def digest_of(secret: str) -> bytes:
     """What is stored of a secret: the SHA-256 of its text. Slow hashing guards guessable secrets; 32 random
     bytes are not."""
     return hashlib.sha256(secret.encode()).digest()
 
 
-def matches(digest: bytes, secret: str) -> bool:
-    """Whether a secret is the one that was digested, in a time that does not tell how close it came."""
-    return hmac.compare_digest(digest, digest_of(secret))
+def matches(digest: bytes, other: bytes) -> bool:
+    """Whether two digests are the same, in a time that does not tell how close they came."""
+    return hmac.compare_digest(digest, other)
 
 
 def _base62(data: bytes) -> str:
