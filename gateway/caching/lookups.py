@@ -29,6 +29,7 @@ class LookUps:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._apart = isinstance(client, ClusterClient)
         self._waiting: Waiting = {}
         self._asking: set[asyncio.Task[None]] = set()
 
@@ -47,9 +48,9 @@ class LookUps:
         return await found
 
     def _send(self) -> None:
-        apart = isinstance(self._client, ClusterClient)
-        while self._waiting and (apart or len(self._asking) < AT_ONCE or len(self._waiting) >= MOST):
-            group = dict(islice(self._waiting.items(), 1 if apart else MOST))
+        most = 1 if self._apart else MOST
+        while self._waiting and (len(self._asking) < AT_ONCE or len(self._waiting) >= most):
+            group = dict(islice(self._waiting.items(), most))
             for keys in group:
                 del self._waiting[keys]
             task = asyncio.create_task(self._ask(group))
