@@ -86,8 +86,7 @@ def _whole(answer: Answer) -> Answer:
         return answer
     headers = [line for line in answer.headers if line[0] != b"accept-ranges"]
     headers.append(ACCEPT_RANGES)
-    # replace() costs more than all the rest, and every whole answer pays for it.
-    return Answer(answer.status, headers, answer.body, answer.outcome, answer.detail, answer.key)
+    return replace(answer, headers=headers)
 
 
 def _partial(answer: Answer, part: Part, asked: Headers) -> Answer:

@@ -1,7 +1,6 @@
 """Commands: a client of one Redis that sends them on the connections of redis_pool.py.
 
-redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost as much
-again as the command itself.
+redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost each look-up.
 """
 
 from __future__ import annotations
