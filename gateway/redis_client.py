@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from gateway.errors import CacheUnavailable, GatewayError
 from gateway.redis_cluster import ClusterClient
+from gateway.redis_direct import Direct
 from gateway.redis_place import RedisPlace
 from gateway.redis_pool import Pool
 from gateway.redis_sentinel import SentinelPool
@@ -50,9 +51,9 @@ def client_at(place: RedisPlace, limit: float, connections: int, sentinel_passwo
         case "cluster":
             return ClusterClient(place, limit, connections)
         case "sentinel":
-            return Redis.from_pool(SentinelPool(place, limit, connections, sentinel_password))
+            return Direct.from_pool(SentinelPool(place, limit, connections, sentinel_password))
         case "one":
-            return Redis.from_pool(Pool(place, place.hosts[0], limit, connections))
+            return Direct.from_pool(Pool(place, place.hosts[0], limit, connections))
         case _:
             assert_never(place.kind)
 

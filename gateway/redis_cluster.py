@@ -17,6 +17,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.circuit import Circuit
+from gateway.redis_direct import Direct, DirectPipeline
 from gateway.redis_place import Address, RedisPlace
 from gateway.redis_pool import Pool, now
 
@@ -65,7 +66,7 @@ class Nodes:
         client = self._clients.get(address)
         if client is None:
             pool = self._pools[address] = Pool(self._place, address, self._limit, self._max_connections)
-            client = self._clients[address] = Redis.from_pool(pool)
+            client = self._clients[address] = Direct.from_pool(pool)
         return client
 
     async def of(self, slot: int) -> tuple[Address, Redis]:
@@ -148,7 +149,7 @@ class Nodes:
             await self._clients.pop(address).aclose()
 
 
-class ClusterClient(Redis):
+class ClusterClient(Direct):
     """As a client of one Redis, for commands with one key, or several with one hash tag."""
 
     def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
@@ -183,7 +184,7 @@ class ClusterClient(Redis):
         await self.nodes.aclose()
 
 
-class SlotPipeline(Pipeline):
+class SlotPipeline(DirectPipeline):
     """Goes to the node of its first command's slot. A slot that moves fails it; whoever sent it sends it again."""
 
     def __init__(self, nodes: Nodes, callbacks: Any) -> None:

@@ -9,10 +9,11 @@ import socket
 from typing import Any
 
 from redis._parsers import _AsyncHiredisParser
-from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -60,12 +61,24 @@ class Watched(AbstractConnection):
     host: str
     port: int
 
+    async def is_clean(self) -> bool:
+        """Whether it is connected, and holds nothing that nobody asked for."""
+        try:
+            return self.is_connected and not await self.can_read()
+        except (RedisConnectionError, OSError):
+            return False
+
     async def connect(self) -> None:
         """Bounded also where the library connects again on its own, as it does for a subscription."""
         self.deadline = now() + self.pool.limit
         async with asyncio.timeout_at(self.deadline):
             self.host, self.port = await self.pool.locate()
             await super().connect()  # type: ignore[no-untyped-call]
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """A command as its bytes."""
+        packed: list[bytes] = SERIALIZER.pack(*args)
+        return packed
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Writes a command."""
@@ -105,7 +118,7 @@ class SecureConnection(Watched, SSLConnection):
     __slots__ = ()
 
 
-class Pool(BlockingConnectionPool):
+class Pool(ConnectionPool):
     """Connections to one Redis at an ``address``, and the circuit that decides whether it is asked.
 
     A command takes at most ``limit`` seconds from asking for a connection to its reply, connecting included.
@@ -113,16 +126,17 @@ class Pool(BlockingConnectionPool):
 
     def __init__(self, place: RedisPlace, address: Address, limit: float, max_connections: int) -> None:
         super().__init__(
-            max_connections,
-            limit * POOL_SHARE,
             SecureConnection if place.secure else PlainConnection,
+            max_connections,
             **OPTIONS,
             socket_connect_timeout=limit,
             **place.options,
         )
         self.address = address
         self.limit = limit
+        self.timeout = limit * POOL_SHARE
         self.circuit = Circuit()
+        self._free = asyncio.Semaphore(max_connections)
         self._trials: asyncio.Task[None] | None = None
 
     def make_connection(self) -> AbstractConnection:
@@ -136,6 +150,14 @@ class Pool(BlockingConnectionPool):
         """A connection that is ready. Raises CircuitOpen at once while Redis is silent."""
         self._admit()
         return await self._connection()
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Takes a connection back, for whoever has waited longest."""
+        self._in_use_connections.remove(connection)
+        if connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await connection.disconnect(nowait=True)
+        self._available_connections.append(connection)
+        self._free.release()
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Left to ``get_connection``, which knows how much of the time waiting for the pool has taken."""
@@ -166,8 +188,7 @@ class Pool(BlockingConnectionPool):
 
     async def _connection(self, *, trial: bool = False) -> Watched:
         deadline = now() + self.limit
-        connection = await super().get_connection()  # type: ignore[no-untyped-call]
-        assert isinstance(connection, Watched)
+        connection = await self._taken()
         try:
             if not trial:
                 self._admit()  # it may have been lost while we waited for others to return theirs
@@ -178,17 +199,34 @@ class Pool(BlockingConnectionPool):
             raise
         return connection
 
+    async def _taken(self) -> Watched:
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await self._free.acquire()
+            except TimeoutError as error:
+                raise RedisConnectionError("no connection became free") from error
+        else:
+            await self._free.acquire()
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        assert isinstance(connection, Watched)
+        return connection
+
     async def _made_ready(self, connection: Watched, deadline: float) -> None:
         if connection.epoch != self.circuit.epoch:
             await connection.disconnect(nowait=True)
             connection.epoch = self.circuit.epoch
+        if not await connection.is_clean():
+            await self._made_clean(connection, deadline)
+        connection.deadline = deadline
+
+    async def _made_clean(self, connection: Watched, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 await super().ensure_connection(connection)
         except Exception:
             self.lost(connection.epoch)
             raise
-        connection.deadline = deadline
 
     async def _try_until_back(self) -> None:
         """One trial at a time; the first at once, since it may have been but one connection that broke."""
@@ -219,6 +257,8 @@ def now() -> float:
     """The event loop's clock, in seconds."""
     return asyncio.get_running_loop().time()
 
+
+SERIALIZER = HiredisRespSerializer()
 
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """Seconds, seconds, times: a subscription, which only listens, learns that its server vanished."""
