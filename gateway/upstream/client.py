@@ -122,7 +122,7 @@ class UpstreamClient:
             ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
             max_connections=max_connections,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=Wires(network or httpcore2.AnyIOBackend(), timeouts.total),
+            network_backend=network or Wires(timeouts.total),
         )
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:

@@ -22,6 +22,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.upstream.client import failure_of
+from gateway.upstream.wire import Wires
 from tests.redis_server import free_port
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, certificate, serving
 
@@ -231,7 +232,7 @@ async def test_waiting_for_a_connection_lasts_no_longer_than_the_pool_timeout() 
         await asyncio.wait({running})
 
 
-class Recorder(httpcore2.AnyIOBackend):
+class Recorder(httpcore2.AsyncNetworkBackend):
     """Real sockets whose timeouts are noted down."""
 
     def __init__(self) -> None:
@@ -246,7 +247,7 @@ class Recorder(httpcore2.AnyIOBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         self.seen["connect"] = timeout
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = await Wires(PATIENT.total).connect_tcp(host, port, timeout, local_address, socket_options)
         return RecordedStream(stream, self.seen)
 
 
