@@ -8,12 +8,12 @@ import secrets
 import socket
 from typing import Any
 
+import hiredis
 from redis._parsers import _AsyncHiredisParser
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
 from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -76,9 +76,8 @@ class Watched(AbstractConnection):
             await super().connect()  # type: ignore[no-untyped-call]
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """A command as its bytes."""
-        packed: list[bytes] = SERIALIZER.pack(*args)
-        return packed
+        """A command as its bytes. Its name may be several words."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Writes a command."""
@@ -257,8 +256,6 @@ def now() -> float:
     """The event loop's clock, in seconds."""
     return asyncio.get_running_loop().time()
 
-
-SERIALIZER = HiredisRespSerializer()
 
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
 """Seconds, seconds, times: a subscription, which only listens, learns that its server vanished."""

@@ -34,6 +34,8 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
             ],
         )
     )
+    # No line shows them, and each record would look them up.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(LEVELS[level])
