@@ -16,6 +16,9 @@ import httpcore2
 
 from gateway.upstream.framing import Framing
 
+MOST_AHEAD = 4 * 1024 * 1024
+"""Bytes that may have arrived and are not read yet."""
+
 
 class NothingWritten(httpcore2.ReadError):
     """A kept connection was found ended before the next request's first byte was written."""
@@ -39,6 +42,7 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._deadline = math.inf
         self._answer: Framing | None = None
         self._arrived = bytearray()
+        self._paused = False
         self._ended = False
         self._broken = False
         self._reader: asyncio.Future[None] | None = None
@@ -92,6 +96,9 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         return data
 
     async def _arrival(self, seconds: float) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
         loop = asyncio.get_running_loop()
         self._reader = loop.create_future()
         timer = loop.call_later(seconds, self._wake)
@@ -113,7 +120,8 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             await asyncio.sleep(0)  # what else has come by now, comes in
 
     def _spoilt(self) -> bool:
-        return self._ended or bool(self._arrived) or self._surplus()
+        # Where reading is paused, the layers below may hold what nobody sees.
+        return self._ended or self._paused or bool(self._arrived) or self._surplus()
 
     def _surplus(self) -> bool:
         return self._answer is not None and self._answer.complete and (bool(self._arrived) or self._answer.surplus)
@@ -174,7 +182,9 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived: whoever reads takes them in the same turn, else nobody asked for them."""
         self._arrived += data
-        if self._answer is None or self._answer.complete:
+        unasked = self._answer is None or self._answer.complete
+        if not self._paused and (unasked or len(self._arrived) > MOST_AHEAD):
+            self._paused = True
             self._transport.pause_reading()
         self._wake()
 

@@ -232,6 +232,23 @@ async def test_waiting_for_a_connection_lasts_no_longer_than_the_pool_timeout() 
         await asyncio.wait({running})
 
 
+async def test_what_nobody_reads_yet_is_not_taken_without_end() -> None:
+    """An answer that comes while the request is still being written, and is longer than what may wait."""
+    taken = asyncio.Event()
+
+    async def talk(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for _ in range(64):
+            await peer.say(bytes(1 << 20))
+        taken.set()
+
+    async with serving(talk) as origin, calling(origin.url, replace(PATIENT, write=1)) as client:
+        with pytest.raises(UpstreamTimeout):
+            await ask(client, method=b"POST", content=bytes(64 << 20))
+        assert not taken.is_set()
+
+
 class Recorder(httpcore2.AsyncNetworkBackend):
     """Real sockets whose timeouts are noted down."""
 
