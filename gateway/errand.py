@@ -81,8 +81,14 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             entry, stored = self.judge.judge(question, response, self.jitter())
-            landing = Landing(question.key.exact, entry, stored=stored, revalidated=revalidated)
-            landing = replace(landing, flown=call.seconds, trace=call.trace)
+            landing = Landing(
+                question.key.exact,
+                entry,
+                stored=stored,
+                revalidated=revalidated,
+                flown=call.seconds,
+                trace=call.trace,
+            )
             stores = [self.store.put(entry, response.received)] if stored else []
             return self._result(landing, stores, answer, access.credential if question.query.protected else None)
 
@@ -118,8 +124,9 @@ class Errands:
             await confirm()
             call.written()
 
+        traced = replace(request, trace=call.headers) if call.headers else request
         try:
-            answer = await self.client.fetch(replace(request, trace=call.headers), confirmed)
+            answer = await self.client.fetch(traced, confirmed)
         except CacheUnavailable:
             call.dropped("no-slot")
             raise

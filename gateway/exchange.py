@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from functools import partial
 from random import getrandbits
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,17 +112,24 @@ class Exchange(msgspec.Struct, eq=False):
             if not message.get("more_body", False):
                 return content
 
-    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of ``work``, unless the client disconnects first. Raises ClientGone."""
-        task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(self._disconnected())
+    async def while_connected(self, work: Awaitable[T]) -> T:
+        """The result of ``work``, which is cancelled where the client disconnects first. Raises ClientGone."""
+        gone = asyncio.create_task(self._disconnected())
+        ours = asyncio.current_task()
+        assert ours is not None
+
+        def end(_: asyncio.Task[None]) -> None:
+            ours.cancel()
+
+        gone.add_done_callback(end)
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise ClientGone
+            return await work
+        except asyncio.CancelledError:
+            if gone.done() and ours.uncancel() == 0:
+                raise ClientGone from None
+            raise
         finally:
-            task.cancel()
+            gone.remove_done_callback(end)
             gone.cancel()
 
     async def _disconnected(self) -> None:

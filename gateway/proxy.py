@@ -281,7 +281,6 @@ class Proxy:
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
         asker = errand.exchange.asker
         work = self.errands.fetch(errand.question, errand.access, asker, entries)
-        whole = self.errands.fetch(errand.question, errand.access, asker)
         time = asyncio.get_running_loop().time
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
@@ -289,6 +288,7 @@ class Proxy:
         async def join(flight: str) -> tuple[Landing, bool]:
             landing, led = await self._join(errand, flight, work, deadline - time())
             if isinstance(landing.error, ValidatorMismatch):
+                whole = self.errands.fetch(errand.question, errand.access, asker)
                 return await self._join(errand, flight, whole, deadline - time())
             return landing, led
 

@@ -17,7 +17,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError,
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.circuit import Circuit
-from gateway.redis_commands import PooledClient
+from gateway.redis_commands import PooledClient, PooledPipeline
 from gateway.redis_place import Address, RedisPlace
 from gateway.redis_pool import Pool, now
 
@@ -149,7 +149,7 @@ class Nodes:
             await self._clients.pop(address).aclose()
 
 
-class ClusterClient(Redis):
+class ClusterClient(PooledClient):
     """As a client of one Redis, for commands with one key, or several with one hash tag."""
 
     def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
@@ -184,7 +184,7 @@ class ClusterClient(Redis):
         await self.nodes.aclose()
 
 
-class SlotPipeline(Pipeline):
+class SlotPipeline(PooledPipeline):
     """Goes to the node of its first command's slot. A slot that moves fails it; whoever sent it sends it again."""
 
     def __init__(self, nodes: Nodes, callbacks: Any) -> None:

@@ -1,6 +1,7 @@
 """Commands: a client of one Redis that sends them on the connections of redis_pool.py.
 
-redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost each look-up.
+redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost each
+look-up.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import ResponseError
 
 from gateway.redis_pool import Pool
 
 
 class PooledClient(Redis):
-    """``connection_pool`` is a ``Pool``, whose deadlines and circuit hold for every command."""
+    """``connection_pool`` is a ``Pool``, whose deadlines and circuit hold for every command; a subscription, or a
+    transaction, goes redis-py's way."""
 
     connection_pool: Pool
 
@@ -27,3 +31,34 @@ class PooledClient(Redis):
         options.pop("keys", None)  # meant for redis-py's own cache
         callback = self.response_callbacks.get(args[0])
         return reply if callback is None else callback(reply, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """Commands that go together."""
+        kind = Pipeline if transaction else PooledPipeline
+        return kind(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class PooledPipeline(Pipeline):
+    """Commands of one round trip, no transaction, on the connections of a ``Pool``."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """The replies, in order; error replies are among them, unless the first is to be raised."""
+        commands, self.command_stack = self.command_stack, []
+        if not commands:
+            return []
+        pool: Any = self.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
+            replies = [await self._reply(connection, *command) for command in commands]
+        finally:
+            await pool.release(connection)
+        if raise_on_error:
+            self.raise_first_error(commands, replies)
+        return replies
+
+    async def _reply(self, connection: Any, args: Any, options: Any) -> Any:
+        try:
+            return await self.parse_response(connection, args[0], **options)
+        except ResponseError as error:
+            return error

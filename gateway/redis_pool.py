@@ -8,20 +8,13 @@ import secrets
 import socket
 from typing import Any
 
+import hiredis
 from redis._parsers import _AsyncHiredisParser
-from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection
+from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
-from redis.exceptions import (
-    AskError,
-    InvalidResponse,
-    MaxConnectionsError,
-    NoScriptError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.circuit import Circuit
@@ -33,7 +26,6 @@ POOL_SHARE = 0.5
 """The part of a command's time that it may wait for a connection: what is left is a fair chance for Redis."""
 
 
-PACKER = HiredisRespSerializer()
 EXPECTED = (NoScriptError, AskError, TryAgainError)
 """Error replies that belong to the way things go: a script not seen yet, a slot that moved or moves."""
 
@@ -69,12 +61,23 @@ class Watched(AbstractConnection):
     host: str
     port: int
 
+    async def is_clean(self) -> bool:
+        """Whether it is connected, and holds nothing that nobody asked for."""
+        try:
+            return self.is_connected and not await self.can_read()
+        except (RedisConnectionError, OSError):
+            return False
+
     async def connect(self) -> None:
         """Bounded also where the library connects again on its own, as it does for a subscription."""
         self.deadline = now() + self.pool.limit
         async with asyncio.timeout_at(self.deadline):
             self.host, self.port = await self.pool.locate()
             await super().connect()  # type: ignore[no-untyped-call]
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """A command as its bytes. Its name may be several words."""
+        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Writes a command."""
@@ -96,10 +99,6 @@ class Watched(AbstractConnection):
             self._failed(error)
             raise
 
-    def pack_command(self, *command: Any) -> list[bytes]:
-        """A command's bytes, made in C."""
-        return PACKER.pack(*command)  # type: ignore[no-any-return]
-
     async def ask(self, *command: Any) -> Any:
         """The reply to a command, by its deadline. Raises redis-py's errors, TimeoutError."""
         packed = self.pack_command(*command)
@@ -110,13 +109,6 @@ class Watched(AbstractConnection):
         except Exception as error:
             self._failed(error)
             raise
-
-    async def is_idle(self) -> bool:
-        """Whether it is connected, and nothing is there to be read."""
-        try:
-            return self.is_connected and not await self.can_read()
-        except RedisConnectionError:
-            return False
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, ResponseError):
@@ -139,7 +131,7 @@ class SecureConnection(Watched, SSLConnection):
     __slots__ = ()
 
 
-class Pool(BlockingConnectionPool):
+class Pool(ConnectionPool):
     """Connections to one Redis at an ``address``, and the circuit that decides whether it is asked.
 
     A command takes at most ``limit`` seconds from asking for a connection to its reply, connecting included.
@@ -147,16 +139,17 @@ class Pool(BlockingConnectionPool):
 
     def __init__(self, place: RedisPlace, address: Address, limit: float, max_connections: int) -> None:
         super().__init__(
-            max_connections,
-            limit * POOL_SHARE,
             SecureConnection if place.secure else PlainConnection,
+            max_connections,
             **OPTIONS,
             socket_connect_timeout=limit,
             **place.options,
         )
         self.address = address
         self.limit = limit
+        self.timeout = limit * POOL_SHARE
         self.circuit = Circuit()
+        self._free = asyncio.Semaphore(max_connections)
         self._trials: asyncio.Task[None] | None = None
 
     def make_connection(self) -> AbstractConnection:
@@ -170,6 +163,16 @@ class Pool(BlockingConnectionPool):
         """A connection that is ready. Raises CircuitOpen at once while Redis is silent."""
         self._admit()
         return await self._connection()
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Takes a connection back, for whoever has waited longest."""
+        self._in_use_connections.remove(connection)
+        try:
+            if connection.should_reconnect():  # type: ignore[no-untyped-call]
+                await connection.disconnect(nowait=True)
+        finally:
+            self._available_connections.append(connection)
+            self._free.release()
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Left to ``get_connection``, which knows how much of the time waiting for the pool has taken."""
@@ -200,11 +203,7 @@ class Pool(BlockingConnectionPool):
 
     async def _connection(self, *, trial: bool = False) -> Watched:
         deadline = now() + self.limit
-        try:
-            connection = self.get_available_connection()  # type: ignore[no-untyped-call]
-        except MaxConnectionsError:
-            connection = await super().get_connection()  # type: ignore[no-untyped-call]
-        assert isinstance(connection, Watched)
+        connection = await self._taken()
         try:
             if not trial:
                 self._admit()  # it may have been lost while we waited for others to return theirs
@@ -215,18 +214,34 @@ class Pool(BlockingConnectionPool):
             raise
         return connection
 
+    async def _taken(self) -> Watched:
+        if self._free.locked():
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await self._free.acquire()
+            except TimeoutError as error:
+                raise RedisConnectionError("no connection became free") from error
+        else:
+            await self._free.acquire()
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        assert isinstance(connection, Watched)
+        return connection
+
     async def _made_ready(self, connection: Watched, deadline: float) -> None:
         if connection.epoch != self.circuit.epoch:
             await connection.disconnect(nowait=True)
             connection.epoch = self.circuit.epoch
-        if not await connection.is_idle():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await super().ensure_connection(connection)
-            except Exception:
-                self.lost(connection.epoch)
-                raise
+        if not await connection.is_clean():
+            await self._made_clean(connection, deadline)
         connection.deadline = deadline
+
+    async def _made_clean(self, connection: Watched, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await super().ensure_connection(connection)
+        except Exception:
+            self.lost(connection.epoch)
+            raise
 
     async def _try_until_back(self) -> None:
         """One trial at a time; the first at once, since it may have been but one connection that broke."""

@@ -264,7 +264,7 @@ async def test_a_command_on_a_connection_that_was_closed_meanwhile_makes_it_anew
         await ask(client)
         connection = await pool.get_connection()
         await connection.disconnect()
-        assert not await connection.is_idle()
+        assert not await connection.is_clean()
         await pool.release(connection)
         await ask(client)
         assert (proxy.connections, pool.circuit.opened) == (2, 0)

@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+from gateway.observe.lines import Lined
+
 AUDIT = "gateway.audit"
 """The logger of what administrators change: told at any level."""
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -23,15 +25,12 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )
+    rendering: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, renderer]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
@@ -40,14 +39,9 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     # The libraries below log each request's URL, and the upstream's headers at debug.
     for name in ("httpx2", "httpcore2", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
-    logging.getLogger(AUDIT).setLevel(logging.INFO)
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[structlog.stdlib.filter_by_level, *shared, *rendering],
+        logger_factory=Lined(sys.stderr, LEVELS[level], AUDIT),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )

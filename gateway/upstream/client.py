@@ -122,7 +122,7 @@ class UpstreamClient:
             ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
             max_connections=max_connections,
             keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=Wires(network or httpcore2.AnyIOBackend(), timeouts.total),
+            network_backend=network or Wires(timeouts.total),
         )
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
@@ -146,18 +146,24 @@ class UpstreamClient:
             raise failure_of(error) from error
 
     async def _call(self, request: UpstreamRequest, before_write: BeforeWrite | None) -> UpstreamResponse:
-        content = request.content if request.content or request.method in WITH_CONTENT else None
-        async with self._pool.stream(
+        asked = httpcore2.Request(
             request.method,
             self._url(request.target),
-            headers=self._headers(request, content=bool(content)),
-            content=content,
+            headers=self._headers(request),
+            content=request.content,
             extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
-        ) as response:
-            version = response.extensions["http_version"].removeprefix(b"HTTP/")
-            headers = self._policy.incoming(response.headers, self._base, version)
-            body = await self._read(response)
-            sound = not response.extensions["network_stream"].get_extra_info("surplus")
+        )
+        response = await self._pool.handle_async_request(asked)
+        try:
+            return await self._received(response)
+        finally:
+            await response.aclose()
+
+    async def _received(self, response: httpcore2.Response) -> UpstreamResponse:
+        version = response.extensions["http_version"].removeprefix(b"HTTP/")
+        headers = self._policy.incoming(response.headers, self._base, version)
+        body = await self._read(response)
+        sound = not response.extensions["network_stream"].get_extra_info("surplus")
         return UpstreamResponse(response.status, headers, body, sound)
 
     async def aclose(self) -> None:
@@ -167,13 +173,16 @@ class UpstreamClient:
     def __repr__(self) -> str:
         return f"<UpstreamClient {self._base} {self._pool!r}>"
 
-    def _headers(self, request: UpstreamRequest, *, content: bool) -> Headers:
-        given = request.headers
+    def _headers(self, request: UpstreamRequest) -> Headers:
+        given, content = request.headers, request.content
         if request.trace:
             ours = {name for name, _ in request.trace}
             given = [pair for pair in given if pair[0].lower() not in ours]
-        headers = self._policy.outgoing(given, self._base.netloc, request.authorization, content=content)
-        return [*headers, *request.trace]
+        headers = self._policy.outgoing(given, self._base.netloc, request.authorization, content=bool(content))
+        headers += request.trace
+        if content or request.method in WITH_CONTENT:
+            headers.append((b"Content-Length", b"%d" % len(content)))
+        return headers
 
     def _url(self, target: bytes) -> httpcore2.URL:
         base = self._base

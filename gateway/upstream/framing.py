@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import h11
 
 MAX_HEAD = 100 * 1024
 """Size of an answer's head, in bytes; httpcore2's own limit, so that both readers agree."""
+
+END = h11.EndOfMessage()
 
 
 class Framing:
@@ -17,8 +21,8 @@ class Framing:
 
     def __init__(self, method: bytes) -> None:
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        self._parser.send(h11.Request(method=method, target="/", headers=[("Host", "")]))
-        self._parser.send(h11.EndOfMessage())
+        self._parser.send(_request(method))
+        self._parser.send(END)
 
     @property
     def complete(self) -> bool:
@@ -38,3 +42,8 @@ class Framing:
         self._parser.receive_data(data)
         while not self.complete and self._parser.next_event() is not h11.NEED_DATA:
             pass
+
+
+@lru_cache(maxsize=16)
+def _request(method: bytes) -> h11.Request:
+    return h11.Request(method=method, target="/", headers=[("Host", "")])

@@ -177,7 +177,8 @@ class Pilot:
 
     def _judged(self, result: Result) -> Result:
         """The result with its verdict, where that is news to the fleet."""
-        return replace(result, verdict=self._breaker.judge(result.verdict))
+        verdict = self._breaker.judge(result.verdict)
+        return result if verdict is result.verdict else replace(result, verdict=verdict)
 
     def _news(self, id: str, token: str, result: Result) -> list[Invocation]:
         encoded = landings.encode(result.landing)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
+
+from gateway.observe.lines import Lines
 
 SPEAKERS = """
 import logging, structlog
@@ -20,6 +25,7 @@ try:
     1 / 0
 except ZeroDivisionError:
     logging.getLogger("uvicorn.error").exception("it broke")
+    structlog.get_logger("gateway").exception("we broke", key=object)
 """
 
 
@@ -33,13 +39,14 @@ def said(level: str = "info", form: str = "json") -> list[str]:
 
 def test_uvicorns_lines_are_json_like_ours() -> None:
     lines = [json.loads(line) for line in said()]
-    assert [line["event"] for line in lines] == ["ours", "audit", "theirs 2", "it broke"]
+    assert [line["event"] for line in lines] == ["ours", "audit", "theirs 2", "it broke", "we broke"]
     assert all({"event", "level", "timestamp"} <= line.keys() for line in lines)
-    assert "ZeroDivisionError" in lines[-1]["exception"]
+    assert all("ZeroDivisionError" in line["exception"] for line in lines[-2:])
 
 
 @pytest.mark.parametrize(
-    ("level", "events"), [("error", ["audit", "it broke"]), ("warning", ["audit", "theirs 2", "it broke"])]
+    ("level", "events"),
+    [("error", ["audit", "it broke", "we broke"]), ("warning", ["audit", "theirs 2", "it broke", "we broke"])],
 )
 def test_the_audit_is_told_at_any_level(level: str, events: list[str]) -> None:
     assert [json.loads(line)["event"] for line in said(level)] == events
@@ -48,3 +55,12 @@ def test_the_audit_is_told_at_any_level(level: str, events: list[str]) -> None:
 def test_without_a_terminal_auto_is_json_and_pretty_can_be_asked_for() -> None:
     assert all(line.startswith("{") for line in said(form="auto"))
     assert not any(line.startswith("{") for line in said(form="pretty"))
+
+
+def test_a_full_disk_fails_nobody() -> None:
+    full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
+    lines = Lines(full, logging.INFO)
+    lines.info("lost")
+    with suppress(OSError):
+        full.close()
+    lines.info("lost too")

@@ -12,7 +12,8 @@ import uvloop
 
 from gateway.errors import UpstreamDisconnected
 from gateway.upstream.client import BeforeWrite, UpstreamClient, UpstreamResponse
-from tests.upstream.origin import OK, Peer, answering, ask, calling, certificate, serving
+from gateway.upstream.wire import Wire, Wires
+from tests.upstream.origin import OK, PATIENT, Peer, answering, ask, calling, certificate, serving
 
 STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
 ONE_READ = b"HTTP/1.1 200 OK\r\nContent-Length: 65494\r\n\r\n" + bytes(65_494)
@@ -255,10 +256,11 @@ async def test_cancellations() -> None:
     assert turns > 40
 
 
-class Unconnected(httpcore2.AnyIOBackend):
+class Unconnected(Wires):
     """A network on which connecting takes for ever, the first time."""
 
     def __init__(self) -> None:
+        super().__init__(PATIENT.total)
         self.connecting = asyncio.Event()
 
     async def connect_tcp(
@@ -268,7 +270,7 @@ class Unconnected(httpcore2.AnyIOBackend):
         timeout: float | None = None,
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
+    ) -> Wire:
         if not self.connecting.is_set():
             self.connecting.set()
             await asyncio.Event().wait()

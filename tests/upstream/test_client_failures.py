@@ -22,6 +22,7 @@ from gateway.errors import (
     UpstreamUnreachable,
 )
 from gateway.upstream.client import failure_of
+from gateway.upstream.wire import Wires
 from tests.redis_server import free_port
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, certificate, serving
 
@@ -231,7 +232,24 @@ async def test_waiting_for_a_connection_lasts_no_longer_than_the_pool_timeout() 
         await asyncio.wait({running})
 
 
-class Recorder(httpcore2.AnyIOBackend):
+async def test_what_nobody_reads_yet_is_not_taken_without_end() -> None:
+    """An answer that comes while the request is still being written, and is longer than what may wait."""
+    taken = asyncio.Event()
+
+    async def talk(peer: Peer) -> None:
+        await peer.head()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for _ in range(64):
+            await peer.say(bytes(1 << 20))
+        taken.set()
+
+    async with serving(talk) as origin, calling(origin.url, replace(PATIENT, write=1)) as client:
+        with pytest.raises(UpstreamTimeout):
+            await ask(client, method=b"POST", content=bytes(64 << 20))
+        assert not taken.is_set()
+
+
+class Recorder(httpcore2.AsyncNetworkBackend):
     """Real sockets whose timeouts are noted down."""
 
     def __init__(self) -> None:
@@ -246,7 +264,7 @@ class Recorder(httpcore2.AnyIOBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         self.seen["connect"] = timeout
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        stream = await Wires(PATIENT.total).connect_tcp(host, port, timeout, local_address, socket_options)
         return RecordedStream(stream, self.seen)
 
 
