@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import signal
 import socket
@@ -15,14 +16,19 @@ from typing import Any
 import redis
 
 BINARY = shutil.which("redis-server")
+BELOW_EPHEMERAL = range(11_000, 32_768)
+"""Linux gives outgoing connections the ports above these, and others those from 49,152 on (RFC 6335 §6)."""
 HINT = "needs a redis-server on the PATH: apt-get install redis-server, or brew install redis"
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback TCP port that nobody listens on, and that no outgoing connection is given: a server that is
+    started again finds its port free."""
+    while True:
+        port = secrets.choice(BELOW_EPHEMERAL)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
