@@ -79,6 +79,9 @@ class Stage:
     def reset_calls(self) -> None:
         httpx.delete(f"{self.sandbox.url}/-/calls", trust_env=False)
 
+    def reset_plan(self) -> None:
+        httpx.delete(f"{self.sandbox.url}/-/plan", trust_env=False)
+
     def close_gate(self) -> None:
         """The sandbox holds what arrives from now on."""
         httpx.put(f"{self.sandbox.url}/-/gate", trust_env=False)
