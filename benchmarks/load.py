@@ -25,7 +25,8 @@ CONNECTIONS = 32
 SCRIPT = Path(__file__).parent / "load.lua"
 SOURCE = Path(__file__).parent / "steady.c"
 STEADY_CONNECTIONS = 64
-WARMING_SECONDS = 0.3
+WARMING_SECONDS = 1.5
+"""Of a steady rate, not counted: a client's first requests teach the contender what it sends."""
 SPENT = 0.03
 """A core that was idle for less than this share had more to do than it could."""
 LIMITED = "the load generator was the limit"

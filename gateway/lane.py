@@ -148,14 +148,21 @@ class Lane:
 
     def _stands(self, prepared: Prepared) -> bool:
         """Whether all that it rested on is as it was."""
-        facts, epoch, grounds, serial = self._facts, prepared.epoch, prepared.grounds, self._facts.near.serial
+        facts = self._facts
         return (
-            epoch.callers == facts.registry.directory.serial
-            and epoch.purges == facts.marks.revision
-            and serial(grounds.key.entry) == grounds.records[0]
-            and serial(grounds.key.error) == grounds.records[1]
-            and (grounds.scope is None or facts.breaker.refused_for(grounds.scope) is None)
+            prepared.callers == facts.registry.directory.serial
+            and prepared.purges == facts.marks.revision
+            and (prepared.changes == facts.near.changes or self._is_near(prepared))
+            and (prepared.scope is None or facts.breaker.refused_for(prepared.scope) is None)
         )
+
+    def _is_near(self, prepared: Prepared) -> bool:
+        """Whether what is near of its question is as it was: dear to find out, so asked only after a change."""
+        near, key = self._facts.near, prepared.grounds.key
+        if (near.serial(key.entry), near.serial(key.error)) != prepared.grounds.records:
+            return False
+        prepared.changes = near.changes
+        return True
 
     def _is_now(self, prepared: Prepared, now: float) -> bool:
         """Whether it has not ended; brings it up to the time."""

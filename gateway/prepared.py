@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gateway.observe.tally import Tally
 if TYPE_CHECKING:
     from gateway.tenants.tenant import Tenant
 
+SHARED = 2_048
 OVERHEAD = 3_000
 """Approximate bytes that a prepared answer costs beside its request's head, its body and its headers."""
 
@@ -51,12 +53,13 @@ class Prepared:
     Between ``head``, which ends in the name of the request id's header, and ``tail``, or ``headers`` and ``last``,
     stands what each answer has of its own: that id, unless the client gave one (``request_id``), and the limits of
     its ``subject``, which is nobody (empty) where there are none, and None where the client's address decides.
-    ``line`` is what the log tells of it.
+    ``line`` is what the log tells of it; ``changes`` the near cache's, when all was last found there.
     """
 
     __slots__ = (
-        *("_names", "_places", "_template", "_times", "body", "epoch", "grounds", "head", "headers", "last"),
-        *("line", "request_id", "since", "size", "status", "subject", "tail", "tally", "tenant", "tick", "until"),
+        *("_names", "_places", "_template", "_times", "body", "callers", "changes", "grounds", "head", "headers"),
+        *("last", "line", "purges", "request_id", "scope", "since", "size", "status", "subject", "tail", "tally"),
+        *("tenant", "tick", "until"),
     )
 
     def __init__(
@@ -77,7 +80,9 @@ class Prepared:
     ) -> None:
         # Its body may be large, and what left the near cache is not to live on here.
         self.grounds = replace(grounds, entry=structs.replace(grounds.entry, body=b""))
-        self.epoch = epoch
+        self.callers, self.purges = epoch.callers, epoch.purges
+        self.scope = grounds.scope
+        self.changes = 0
         self.tenant = tenant
         self.subject = subject
         self.until = min(until, grounds.entry.fresh_until, grounds.entry.drop_at)
@@ -86,9 +91,9 @@ class Prepared:
         self.request_id = request_id
         self.tally = tally
         self.line = line
-        self.last = list(told)
+        self.last = [shared(*pair) for pair in told]
         if answer.status not in BODILESS:
-            self.last.append((b"content-length", b"%d" % len(answer.body)))
+            self.last.append(shared(b"content-length", b"%d" % len(answer.body)))
         self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
         twice = sum(len(name) + len(value) for name, value in answer.headers)
         self.size = OVERHEAD + len(self.tail) + len(self.body) + 2 * twice
@@ -96,7 +101,7 @@ class Prepared:
         # Of headers with one name the last is the gateway's own.
         last = {name: place for place, (name, _) in enumerate(answer.headers)}
         self._places = {name: last[name] for name in times(grounds.entry, grounds.entry.born) if name in last}
-        self.headers = list(answer.headers)
+        self.headers = [shared(*pair) for pair in answer.headers]
         constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in answer.headers]
         for name, place in self._places.items():
             constant[place] = (name, b"%s")
@@ -111,11 +116,17 @@ class Prepared:
         self.head = self._template % tuple([times[name] for name in self._names])
         self.headers = list(self.headers)
         for name, place in self._places.items():
-            self.headers[place] = (name, times[name])
+            self.headers[place] = shared(name, times[name])
         entry = self.grounds.entry
         self.since = now
         older, less = entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now)
         self.tick = min(older, less, self.until)
+
+
+@lru_cache(SHARED)
+def shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """A header, the same object wherever it occurs: most of an answer's are those of any other."""
+    return (name, value)
 
 
 def lines(headers: Headers) -> bytes:

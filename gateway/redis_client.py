@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, assert_never
 
-import fakeredis
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -40,6 +39,8 @@ def connect(settings: Settings) -> Client:
     """
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
+        import fakeredis  # here, since whoever has a Redis starts sooner without it
+
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
     password = settings.redis_sentinel_password.get_secret_value()
     return client_at(RedisPlace.parse(url), settings.redis_timeout, settings.redis_connections, password)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.load import compiled, fill, saturating, steady
+from benchmarks.load import WARMING_SECONDS, compiled, fill, saturating, steady
 from benchmarks.origin import origin
 from benchmarks.results import Column, Table
 from benchmarks.rig import Rig, Samples, dashboard_targets
@@ -15,7 +15,7 @@ THROUGHPUT = (
 LATENCY = (
     "How soon a hit is answered at half of the rate that the row's contender has just reached, in the same round: "
     "an open loop on 64 connections, with arrivals as independent as people's (`benchmarks/steady.c`). A time "
-    "counts from the moment at which its request was due."
+    f"counts from the moment at which its request was due; the first {WARMING_SECONDS:g} s are not counted."
 )
 
 

@@ -17,6 +17,8 @@ class NearCache:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.evicted = 0
+        self.changes = 0
+        """Counts whatever is kept or leaves: while it stays, so do all records."""
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._serials: dict[str, int] = {}
         self._kept = 0
@@ -49,11 +51,13 @@ class NearCache:
 
     def drop(self, key: str) -> None:
         """Forgets a record, if it is there."""
+        self.changes += 1
         self.bytes -= _size(self._records.pop(key, ()))
         self._serials.pop(key, None)
 
     def clear(self) -> None:
         """Forgets everything."""
+        self.changes += 1
         self._records.clear()
         self._serials.clear()
         self.bytes = 0
