@@ -150,14 +150,32 @@ class Lane:
         """Whether all that it rested on is as it was."""
         facts = self._facts
         return (
-            prepared.callers == facts.registry.directory.serial
-            and prepared.purges == facts.marks.revision
+            (prepared.callers == facts.registry.directory.serial or self._is_held(prepared))
+            and (prepared.purges == facts.marks.revision or self._is_unpurged(prepared))
             and (prepared.changes == facts.near.changes or self._is_near(prepared))
             and (prepared.scope is None or facts.breaker.refused_for(prepared.scope) is None)
         )
 
+    # What takes a while to find out is asked for only after something changed
+
+    def _is_held(self, prepared: Prepared) -> bool:
+        """Whether the key is still the same tenant's, and that as it was."""
+        directory = self._facts.registry.directory
+        if prepared.key_id is None or not directory.has(prepared.tenant, prepared.key_id):
+            return False
+        prepared.callers = directory.serial
+        return True
+
+    def _is_unpurged(self, prepared: Prepared) -> bool:
+        """Whether nothing more was purged of the question's answers."""
+        marks, grounds = self._facts.marks, prepared.grounds
+        if marks.covering(grounds.query) != grounds.marked:
+            return False
+        prepared.purges = marks.revision
+        return True
+
     def _is_near(self, prepared: Prepared) -> bool:
-        """Whether what is near of its question is as it was: dear to find out, so asked only after a change."""
+        """Whether what is near of the question is as it was."""
         near, key = self._facts.near, prepared.grounds.key
         if (near.serial(key.entry), near.serial(key.error)) != prepared.grounds.records:
             return False
@@ -199,6 +217,7 @@ class Lane:
             grounds,
             epoch,
             tenant,
+            exchange.key_id,
             None if tenant.anonymous else facts.callers.subject(tenant, exchange.peer),
             until,
             answer,

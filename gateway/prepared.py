@@ -13,6 +13,8 @@ from msgspec import structs
 from gateway.answer import BODILESS, Answer
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
+from gateway.caching.marks import Marked
+from gateway.catalogue.query import Query
 from gateway.errors import Headers
 from gateway.observe.tally import Tally
 
@@ -26,11 +28,14 @@ OVERHEAD = 3_000
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What was near when it answered: the records under both keys, by their serials, and the entry that did.
+    """What was near when it answered: the records under both keys, by their serials, and the entry that did;
+    and what had been purged of the answers to its ``query``.
 
     ``scope`` is the credential's whose refusal would withhold it, None where there is none.
     """
 
+    query: Query
+    marked: Marked | None
     key: CacheKey
     records: tuple[int | None, int | None]
     entry: Entry
@@ -48,18 +53,21 @@ class Epoch:
 class Prepared:
     """An answer, with what it rested on, and what of it depends on the time.
 
+    ``callers``, ``purges`` and ``changes`` are the revisions, of the registry, of purges and of the near cache, at
+    which all that was last found to be as it was.
+
     ``render`` brings it up to the time; that holds from ``since`` until ``tick``, when its age or what is left of
     its lifetime is another whole number of seconds. ``until`` is when it ends as a fresh answer to a valid key.
     Between ``head``, which ends in the name of the request id's header, and ``tail``, or ``headers`` and ``last``,
     stands what each answer has of its own: that id, unless the client gave one (``request_id``), and the limits of
     its ``subject``, which is nobody (empty) where there are none, and None where the client's address decides.
-    ``line`` is what the log tells of it; ``changes`` the near cache's, when all was last found there.
+    ``line`` is what the log tells of it.
     """
 
     __slots__ = (
         *("_names", "_places", "_template", "_times", "body", "callers", "changes", "grounds", "head", "headers"),
-        *("last", "line", "purges", "request_id", "scope", "since", "size", "status", "subject", "tail", "tally"),
-        *("tenant", "tick", "until"),
+        *("key_id", "last", "line", "purges", "request_id", "scope", "since", "size", "status", "subject", "tail"),
+        *("tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -67,6 +75,7 @@ class Prepared:
         grounds: Grounds,
         epoch: Epoch,
         tenant: Tenant,
+        key_id: str | None,
         subject: str | None,
         until: float,
         answer: Answer,
@@ -84,6 +93,7 @@ class Prepared:
         self.scope = grounds.scope
         self.changes = 0
         self.tenant = tenant
+        self.key_id = key_id
         self.subject = subject
         self.until = min(until, grounds.entry.fresh_until, grounds.entry.drop_at)
         self.status = answer.status

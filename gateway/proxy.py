@@ -242,7 +242,8 @@ class Proxy:
                 scope = errand.access.scope if self._is_guarded(errand) else None
                 serial = self.store.near.serial
                 records = serial(errand.key.entry), serial(errand.key.error)
-                errand.exchange.grounds = Grounds(errand.key, records, decision.entry, scope)
+                query = errand.question.query
+                errand.exchange.grounds = Grounds(query, errand.marked, errand.key, records, decision.entry, scope)
             return decision
         try:
             shared = await self.store.look_up(errand.key)

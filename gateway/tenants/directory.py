@@ -51,8 +51,11 @@ class Directory:
         )
 
     def changed(self, tenants: Iterable[Tenant], removed: Collection[str] = ()) -> Directory:
-        """Another directory: with these tenants in place of any of the same id, and without those removed."""
-        changes = {tenant.id: tenant for tenant in tenants}
+        """Another directory: with these tenants in place of any of the same id, and without those removed.
+
+        A tenant that is as it was stays the same object, by which others know that.
+        """
+        changes = {tenant.id: tenant for tenant in tenants if tenant != self.tenants.get(tenant.id)}
         after, holders = dict(self.tenants), dict(self._holders)
         for tenant_id in (*changes, *removed):
             before = after.get(tenant_id)
@@ -93,6 +96,11 @@ class Directory:
         if held is None or not keys.matches(held.key.digest, digest):
             return None
         return held if held.key.live(now) else None
+
+    def has(self, tenant: Tenant, key_id: str) -> bool:
+        """Whether this very tenant, in which nothing has changed, holds that key."""
+        holder = self._holders.get(key_id)
+        return holder is not None and holder.tenant is tenant
 
 
 def _holders(tenant: Tenant) -> dict[str, Holder]:

@@ -153,6 +153,32 @@ async def test_what_was_purged_is_not_given_again(house: House, key: str, hard: 
     assert lane(house).given == before
 
 
+async def test_what_becomes_of_others_takes_nobodys_answer_away(house: House, stage: Stage, key: str) -> None:
+    await prepared(house, key)
+    registry, marks = stage.registry(), house.app.public.proxy.marks
+    registry.add("others", "others", Pair("monash", "monash", "sandbox-monash"))
+    followed = house.app.public.proxy.profile._registry  # type: ignore[attr-defined]
+    before = lane(house).given
+    for change in (lambda: registry.add_key("others"), lambda: registry.remove("others")):
+        change()
+        assert followed.refresh()
+        await house.get(TARGET, key)
+    await marks.purge(Subject.institution("monash"), hard=True)
+    await house.get(TARGET, key)
+    assert lane(house).given == before + 3
+
+
+@pytest.mark.parametrize("given", [{"enabled": False}, {"limits": {"requests_per_second": 9.0}}], ids=str)
+async def test_a_tenant_that_was_changed_goes_its_way(
+    house: House, stage: Stage, key: str, given: dict[str, Any]
+) -> None:
+    await prepared(house, key)
+    stage.registry().change("reports", **given)
+    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    answer = await goes_its_way(house, key)
+    assert answer.status_code == (200 if "limits" in given else 401)
+
+
 async def test_another_record_is_another_answer(house: House, key: str) -> None:
     await prepared(house, key)
     house.app.public.proxy.store.near.clear()
