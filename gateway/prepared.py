@@ -124,7 +124,6 @@ class Prepared:
         """Brings the headers that change with the time up to ``now``."""
         times = self._times(self.grounds.entry, now)
         self.head = self._template % tuple([times[name] for name in self._names])
-        self.headers = list(self.headers)
         for name, place in self._places.items():
             self.headers[place] = shared(name, times[name])
         entry = self.grounds.entry
