@@ -117,9 +117,11 @@ class Exchange(msgspec.Struct, eq=False):
         gone = asyncio.create_task(self._disconnected())
         ours = asyncio.current_task()
         assert ours is not None
+        over = False  # what is scheduled already is not to be called off
 
         def end(_: asyncio.Task[None]) -> None:
-            ours.cancel()
+            if not over:
+                ours.cancel()
 
         gone.add_done_callback(end)
         try:
@@ -129,6 +131,7 @@ class Exchange(msgspec.Struct, eq=False):
                 raise ClientGone from None
             raise
         finally:
+            over = True
             gone.remove_done_callback(end)
             gone.cancel()
 

@@ -21,7 +21,8 @@ from gateway.observe.tally import Tally
 if TYPE_CHECKING:
     from gateway.tenants.tenant import Tenant
 
-SHARED = 2_048
+SHARED, SHORT = 2_048, 200
+"""Headers that answers share, and the bytes of the longest of their values."""
 OVERHEAD = 3_000
 """Approximate bytes that a prepared answer costs beside its request's head, its body and its headers."""
 
@@ -125,16 +126,20 @@ class Prepared:
         times = self._times(self.grounds.entry, now)
         self.head = self._template % tuple([times[name] for name in self._names])
         for name, place in self._places.items():
-            self.headers[place] = shared(name, times[name])
+            self.headers[place] = (name, times[name])
         entry = self.grounds.entry
         self.since = now
         older, less = entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now)
         self.tick = min(older, less, self.until)
 
 
-@lru_cache(SHARED)
 def shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     """A header, the same object wherever it occurs: most of an answer's are those of any other."""
+    return _shared(name, value) if len(value) <= SHORT else (name, value)
+
+
+@lru_cache(SHARED)
+def _shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:
     return (name, value)
 
 

@@ -51,6 +51,9 @@ class PooledPipeline(Pipeline):
         try:
             await connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
             replies = [await self._reply(connection, *command) for command in commands]
+        except BaseException:
+            await connection.disconnect(nowait=True)  # there may be replies to come
+            raise
         finally:
             await pool.release(connection)
         if raise_on_error:

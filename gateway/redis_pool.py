@@ -223,7 +223,11 @@ class Pool(ConnectionPool):
                 raise RedisConnectionError("no connection became free") from error
         else:
             await self._free.acquire()
-        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        except BaseException:
+            self._free.release()
+            raise
         assert isinstance(connection, Watched)
         return connection
 

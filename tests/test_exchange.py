@@ -54,6 +54,21 @@ async def test_the_result_is_the_works_and_nothing_is_left_behind() -> None:
     assert task.cancelling() == 0
 
 
+async def test_a_client_who_leaves_as_the_work_ends_stops_nothing_that_follows() -> None:
+    client, work = Client(), Work()
+
+    async def request() -> str:
+        done = await client.exchange.while_connected(work())
+        await asyncio.sleep(0.01)
+        return done
+
+    running = asyncio.create_task(request())
+    await work.begun.wait()
+    client.left.set()  # heard, and the work done, in one turn of the loop
+    work.done.set()
+    assert await running == "done"
+
+
 async def test_an_error_of_the_work_is_raised_as_it_is() -> None:
     async def fail() -> None:
         raise ValueError("its own")

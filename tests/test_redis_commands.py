@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -81,3 +82,44 @@ async def test_a_command_cut_off_leaves_its_connection_to_the_next(client: Clien
         command.cancel()
         await asyncio.wait({command})
         assert await client.echo(f"{turns}") == b"%d" % turns
+
+
+async def test_what_follows_a_reply_that_cannot_be_read_is_nobodys_reply() -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := await reader.read(65_536):
+            if b"HGETALL" in asked:
+                writer.write(b":5\r\n")
+                await asyncio.sleep(0.05)
+                writer.write(b"$6\r\nothers\r\n")
+            else:
+                writer.write(b"$4\r\nmine\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = connect(Settings(redis_url=SecretStr(f"redis://127.0.0.1:{port}/0"), redis_connections=LEAST))
+    pool = client.connection_pool
+    assert isinstance(pool, Pool)
+    held = [await pool.get_connection() for _ in range(LEAST - 1)]  # both ask on the one that is left
+    pipe = client.pipeline(transaction=False)
+    pipe.hgetall("a")
+    pipe.echo("b")
+    failing = asyncio.ensure_future(pipe.execute())
+    await asyncio.sleep(0)
+    assert await client.echo("c") == b"mine"
+    with pytest.raises(TypeError):
+        await failing
+    for connection in held:
+        await pool.release(connection)
+    await client.aclose()
+    server.close()
+
+
+async def test_connections_that_cannot_be_made_take_nobodys_place() -> None:
+    url = SecretStr("rediss://127.0.0.1:1/0?ssl_cert_reqs=sometimes")
+    client = connect(Settings(redis_url=url, redis_connections=LEAST))
+    for _ in range(LEAST + 1):
+        with pytest.raises(Exception, match="sometimes"):
+            await client.echo("a")
+    with suppress(Exception):
+        await client.aclose()

@@ -6,6 +6,8 @@ import logging
 from contextlib import suppress
 from typing import TextIO
 
+from structlog.typing import EventDict, Processor
+
 
 class Lines:
     """A logger of whole lines, from a ``level`` (as the standard library counts) up. What its stream does not take
@@ -23,7 +25,7 @@ class Lines:
 
     def write(self, line: str) -> None:
         """Writes one, whole: other threads write too."""
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # to say something is never worth a request
             self._stream.write(line + "\n")
             self._stream.flush()
 
@@ -42,3 +44,15 @@ class Lined:
         """The logger of a name."""
         level = min(self._level, logging.INFO) if name == self._always else self._level
         return Lines(self._stream, level)
+
+
+def rendering(renderer: Processor) -> Processor:
+    """The same, for whatever cannot be rendered too: that is told as Python shows it."""
+
+    def render(logger: object, name: str, event: EventDict) -> str | bytes:
+        try:
+            return renderer(logger, name, event)  # type: ignore[return-value]
+        except Exception:
+            return renderer(logger, name, {"event": "unrenderable", "shown": repr(event)})  # type: ignore[return-value]
+
+    return render

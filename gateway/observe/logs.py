@@ -8,7 +8,7 @@ from typing import Literal
 
 import structlog
 
-from gateway.observe.lines import Lined
+from gateway.observe.lines import Lined, rendering
 
 AUDIT = "gateway.audit"
 """The logger of what administrators change: told at any level."""
@@ -25,12 +25,12 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
     )
-    rendering: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, renderer]
+    last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, rendering(renderer)]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     root = logging.getLogger()
@@ -40,7 +40,7 @@ def configure_logs(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     for name in ("httpx2", "httpcore2", "uvicorn.access", "asyncio"):
         logging.getLogger(name).setLevel(max(LEVELS[level], logging.WARNING))
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, *rendering],
+        processors=[structlog.stdlib.filter_by_level, *shared, *last],
         logger_factory=Lined(sys.stderr, LEVELS[level], AUDIT),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -96,7 +96,7 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         return data
 
     async def _arrival(self, seconds: float) -> None:
-        if self._paused:
+        if self._paused and not self._transport.is_closing():
             self._paused = False
             self._transport.resume_reading()
         loop = asyncio.get_running_loop()
@@ -139,6 +139,7 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     ) -> Wire:
         """The same connection, encrypted from here on. Raises ConnectError, ConnectTimeout."""
         loop = asyncio.get_running_loop()
+        _check(self._transport)
         try:
             with connecting():
                 async with asyncio.timeout(timeout):
@@ -232,11 +233,18 @@ class Wires(httpcore2.AsyncNetworkBackend):
                 # anyio tries a host's addresses side by side (RFC 8305), which uvloop does not.
                 stream = await anyio.connect_tcp(host, port, local_host=local_address)
         transport = stream._transport  # type: ignore[attr-defined]
+        _check(transport)
         wire = Wire(self._total)
         wire.connection_made(transport)
         transport.set_protocol(wire)
         transport.resume_reading()
         return wire
+
+
+def _check(transport: asyncio.BaseTransport) -> None:
+    """Raises ConnectError where the connection ended already: what a transport does then differs by event loop."""
+    if transport.is_closing():
+        raise httpcore2.ConnectError("the connection ended")
 
 
 @contextmanager

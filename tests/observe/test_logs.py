@@ -57,6 +57,24 @@ def test_without_a_terminal_auto_is_json_and_pretty_can_be_asked_for() -> None:
     assert not any(line.startswith("{") for line in said(form="pretty"))
 
 
+def test_what_cannot_be_rendered_is_told_all_the_same() -> None:
+    code = (
+        "import structlog\n"
+        "from gateway.observe.logs import configure_logs\n"
+        "configure_logs('info', 'json')\n"
+        "structlog.get_logger('gateway').info('ours', kept={(1, 2): 3})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    line = json.loads(done.stderr)
+    assert line["event"] == "unrenderable"
+    assert "'ours'" in line["shown"]
+    assert "{(1, 2): 3}" in line["shown"]
+
+
+def test_no_stream_fails_nobody() -> None:
+    Lines(None, logging.INFO).info("lost")  # type: ignore[arg-type]
+
+
 def test_a_full_disk_fails_nobody() -> None:
     full = os.fdopen(os.open("/dev/full", os.O_WRONLY), "w")
     lines = Lines(full, logging.INFO)

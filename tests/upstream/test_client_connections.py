@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import threading
+from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import httpcore2
 import pytest
 import uvloop
 
-from gateway.errors import UpstreamDisconnected
+from gateway.errors import UpstreamDisconnected, UpstreamUnreachable
 from gateway.upstream.client import BeforeWrite, UpstreamClient, UpstreamResponse
 from gateway.upstream.wire import Wire, Wires
 from tests.upstream.origin import OK, PATIENT, Peer, answering, ask, calling, certificate, serving
@@ -74,6 +79,45 @@ async def test_a_second_record_under_tls_is_nobodys_answer(tmp_path: Path) -> No
     async with serving(two_records, tls) as origin, calling(origin.url, ssl_context=trust) as client:
         _, two = await two_callers(client)
     assert two.body == b"22"
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "tls"])
+def test_a_service_that_resets_what_it_accepts_is_a_failure_of_its_own_at_once(
+    encrypted: bool, tmp_path: Path
+) -> None:
+    """Sometimes between two steps of connecting, which uvloop minds."""
+    _, trust = certificate(tmp_path)
+
+    def reset_all(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listening.accept()
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+
+    async def errors(url: str) -> Counter[str]:
+        found: Counter[str] = Counter()
+        async with calling(url, ssl_context=trust) as client:
+            for _ in range(400):
+                try:
+                    await ask(client)
+                except (UpstreamDisconnected, UpstreamUnreachable):
+                    found["well told"] += 1
+                except Exception as error:
+                    found[repr(error)] += 1
+        return found
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        resetting = threading.Thread(target=reset_all, args=(listening,))
+        resetting.start()
+        url = f"{'https' if encrypted else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found = runner.run(errors(url))
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            resetting.join()
+    assert found == {"well told": 400}
 
 
 def test_uvloop_reads_differently_and_keeps_the_same_promise(tmp_path: Path) -> None:
