@@ -94,6 +94,8 @@ async def test_what_follows_a_reply_that_cannot_be_read_is_nobodys_reply() -> No
             else:
                 writer.write(b"$4\r\nmine\r\n")
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(nonsense, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -113,6 +115,7 @@ async def test_what_follows_a_reply_that_cannot_be_read_is_nobodys_reply() -> No
         await pool.release(connection)
     await client.aclose()
     server.close()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=5)
 
 
 async def test_connections_that_cannot_be_made_take_nobodys_place() -> None:
