@@ -117,7 +117,7 @@ class Exchange(msgspec.Struct, eq=False):
         gone = asyncio.create_task(self._disconnected())
         ours = asyncio.current_task()
         assert ours is not None
-        over = False  # what is scheduled already is not to be called off
+        over = False  # a callback that is already scheduled cannot be taken back
 
         def end(_: asyncio.Task[None]) -> None:
             if not over:

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from gateway.caching.marks import Subject
 from gateway.lane import LONGEST_HEAD, ONCE, Lane
+from gateway.prepared import SHORT, shared
 from gateway.tenants.tenant import Pair
 from tests.integration.house import FakeClock, House, housed
 from tests.integration.stage import Stage, staged
@@ -337,6 +338,13 @@ async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
         before = lane(house).given
         await house.get(TARGET, key)
         assert lane(house).given == before + 1
+
+
+@pytest.mark.parametrize(("size", "same"), [(SHORT, True), (SHORT + 1, False)], ids=["short", "long"])
+def test_headers_are_shared_where_that_keeps_little(size: int, same: bool) -> None:
+    one, other = shared(b"etag", b"x" * size), shared(b"etag", b"x" * size)
+    assert one == other
+    assert (one is other) is same
 
 
 async def test_what_was_given_is_told_to_the_last(stage: Stage, key: str, clock: FakeClock) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpcore2
@@ -97,7 +98,7 @@ def test_a_service_that_resets_what_it_accepts_is_a_failure_of_its_own_at_once(
 
     async def errors(url: str) -> Counter[str]:
         found: Counter[str] = Counter()
-        async with calling(url, ssl_context=trust) as client:
+        async with calling(url, replace(PATIENT, connect=1.0), ssl_context=trust) as client:
             for _ in range(400):
                 try:
                     await ask(client)
