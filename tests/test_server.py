@@ -26,7 +26,7 @@ from tests.edge import COMMAND, ROOT
 from tests.wire import Address, Wire, ask, get
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 40.0
 REDIS = "redis://user:hush@127.0.0.1:1/0"
 
 

@@ -118,8 +118,10 @@ class UpstreamClient:
             "write": timeouts.write,
             "pool": timeouts.pool,
         }
+        if ssl_context is None and self._base.scheme == "https":  # to read all authorities takes a while
+            ssl_context = httpx.create_ssl_context(trust_env=False)
         self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context or httpx.create_ssl_context(trust_env=False),
+            ssl_context=ssl_context,
             max_connections=max_connections,
             keepalive_expiry=KEEPALIVE_SECONDS,
             network_backend=network or Wires(timeouts.total),

@@ -20,6 +20,7 @@ from benchmarks.contenders.setup import Lifetimes, Setup, with_tenants
 from benchmarks.contenders.template import dates_before
 from benchmarks.contenders.varnish import Varnish
 from tests.integration.stage import Stage, staged, until
+from tests.loopback import LOOPBACK
 
 CACHES: list[Contender] = [Nginx(), Nginx(sorts=True), Varnish()]
 SORTING: list[Contender] = [Nginx(sorts=True), Varnish()]
@@ -45,7 +46,7 @@ def standing(
 
 
 def get(running: Running, target: str, key: str) -> httpx.Response:
-    return httpx.get(running.url + target, headers={"X-API-Key": key}, timeout=40, trust_env=False)
+    return httpx.get(running.url + target, headers={"X-API-Key": key}, timeout=40, **LOOPBACK)
 
 
 def of(contenders: list[Contender]) -> pytest.MarkDecorator:

@@ -19,6 +19,7 @@ from tests.browser.chromium import BINARY, HINT, chromium
 from tests.browser.visitor import Visitor
 from tests.browser.witness import Witness
 from tests.integration.stage import Process, Stage, staged
+from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer
 
 ADMIN, WATCHER = "hunter2-admin", "hunter2-watching"
@@ -100,6 +101,6 @@ def admin_url(gateway: Process) -> str:
 
 def signed_in(base: str, token: str) -> str:
     """The secret of a new session."""
-    answer = httpx.post(f"{base}/sign-in", data={"token": token}, timeout=40, trust_env=False)
+    answer = httpx.post(f"{base}/sign-in", data={"token": token}, timeout=40, **LOOPBACK)
     assert answer.status_code == 303, answer.text
     return answer.cookies[COOKIE]

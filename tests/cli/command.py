@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.errors import GatewayError
+from tests.forked import Forked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,8 @@ def run(*words: str, given: str = "") -> Done:
 
 def command(*words: str, given: bytes = b"", **settings: str) -> Done:
     """Runs a command as a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *words],
-        input=given,
-        env=clean_environment() | settings,
-        capture_output=True,
-        timeout=60,
-    )
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    with tempfile.TemporaryDirectory() as folder:
+        typed, out, err = (Path(folder) / name for name in ("typed", "out", "err"))
+        typed.write_bytes(given)
+        code = Forked(words, clean_environment() | settings, out, err, typed).wait(timeout=60)
+        return Done(code, out.read_text(), err.read_text())

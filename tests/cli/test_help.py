@@ -116,7 +116,7 @@ def test_bad_usage_is_one_line_that_says_where_to_look(words: str, hint: str) ->
     if hint:
         assert done.out == ""
         assert done.err.count("\n") == 1
-        assert hint.format("python -m gateway") in done.err
+        assert hint.format("stats-gateway") in done.err
 
 
 def test_what_looks_like_markup_stands_as_it_is_written() -> None:

@@ -11,6 +11,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.integration.stage import Stage, get, staged, until
+from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer
 
 TOKEN, WATCHING = "hunter2-admin", "hunter2-watching"
@@ -29,7 +30,7 @@ class House:
 
     def ask(self, method: str, path: str, body: Any = None, token: str = TOKEN, **more: Any) -> httpx.Response:
         headers = ({"Authorization": f"Bearer {token}"} if token else {}) | more.pop("headers", {})
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(**LOOPBACK, timeout=20) as client:
             return client.request(method, self.admin + path, json=body, headers=headers, **more)
 
     def told(self, path: str) -> Any:
@@ -256,7 +257,7 @@ def test_the_public_listener_has_none_of_it(house: House) -> None:
         answer = get(house.gateway.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
         assert (answer.status_code, answer.json()["code"]) == (404, "GatewayNotFound")
         assert "see /-/docs" in answer.json()["message"]
-    with httpx.Client(trust_env=False, timeout=20) as client:
+    with httpx.Client(**LOOPBACK, timeout=20) as client:
         assert "<nav" not in client.get(f"{house.gateway.url}/-/docs").text
         answer = client.delete(f"{house.gateway.url}/-/docs")
         assert (answer.status_code, answer.json()["code"]) == (405, "GatewayMethodNotAllowed")
@@ -267,7 +268,7 @@ def test_a_quiet_log_still_tells_of_changes_and_explain_of_a_disabled_tenant(hou
     quiet = house.stage.serve(log_level="error")
     admin = f"http://127.0.0.1:{quiet.admin_port}"
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    with httpx.Client(base_url=admin, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=admin, headers=headers, **LOOPBACK) as client:
         assert client.post("/api/tenants", json={"id": "asleep", "enabled": False}).status_code == 201
         explain = {"path": "/total/views/article/1", "tenant": "asleep"}
         until(lambda: client.get("/api/explain", params=explain).status_code == 200)

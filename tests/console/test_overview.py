@@ -14,6 +14,7 @@ import pytest
 from gateway import __version__
 from gateway.observe.overview import Overview
 from tests.integration.stage import Process, Stage, get, staged, until
+from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, redis_server
 
 TOKEN = "hunter2-admin"
@@ -98,8 +99,8 @@ def test_what_waits_is_told_and_a_held_gate_and_refused_credentials(stage: Stage
     gateway = stage.gateways[0]
     admin = f"http://127.0.0.1:{gateway.admin_port}"
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    httpx.post(f"{admin}/api/gate/hold", headers=headers, trust_env=False)
-    httpx.post(f"{admin}/api/breakers/{'a' * 64}/hold", headers=headers, trust_env=False)
+    httpx.post(f"{admin}/api/gate/hold", headers=headers, **LOOPBACK)
+    httpx.post(f"{admin}/api/breakers/{'a' * 64}/hold", headers=headers, **LOOPBACK)
     overview = told(gateway)
     assert overview["gate"]["state"] == "held"
     assert overview["gate"]["held_for"] >= 0

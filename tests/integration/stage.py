@@ -21,6 +21,8 @@ from gateway.settings import PREFIX, load_settings
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
+from tests.forked import Forked
+from tests.loopback import LOOPBACK
 from tests.redis_server import free_port
 
 STARTUP_SECONDS = 40.0
@@ -29,14 +31,14 @@ INSTITUTIONS = ("lboro", "monash", "melbourne")
 
 def get(url: str, **options: Any) -> httpx.Response:
     """One GET of the tests' own."""
-    return httpx.get(url, timeout=40, trust_env=False, **options)
+    return httpx.get(url, timeout=40, **LOOPBACK, **options)
 
 
 @dataclass
 class Process:
     """One of the project's commands, running; its output is kept in ``log``."""
 
-    running: subprocess.Popen[bytes]
+    running: subprocess.Popen[bytes] | Forked
     log: Path
     port: int
     admin_port: int = 0
@@ -77,21 +79,21 @@ class Stage:
         return dict(get(f"{self.sandbox.url}/-/calls").json())
 
     def reset_calls(self) -> None:
-        httpx.delete(f"{self.sandbox.url}/-/calls", trust_env=False)
+        httpx.delete(f"{self.sandbox.url}/-/calls", **LOOPBACK)
 
     def reset_plan(self) -> None:
-        httpx.delete(f"{self.sandbox.url}/-/plan", trust_env=False)
+        httpx.delete(f"{self.sandbox.url}/-/plan", **LOOPBACK)
 
     def close_gate(self) -> None:
         """The sandbox holds what arrives from now on."""
-        httpx.put(f"{self.sandbox.url}/-/gate", trust_env=False)
+        httpx.put(f"{self.sandbox.url}/-/gate", **LOOPBACK)
 
     def open_gate(self) -> None:
-        httpx.delete(f"{self.sandbox.url}/-/gate", trust_env=False)
+        httpx.delete(f"{self.sandbox.url}/-/gate", **LOOPBACK)
 
     def plan(self, **answer: Any) -> None:
         """The sandbox's next answers."""
-        httpx.put(f"{self.sandbox.url}/-/plan", json=answer, trust_env=False)
+        httpx.put(f"{self.sandbox.url}/-/plan", json=answer, **LOOPBACK)
 
     def tenant(self, name: str, *institutions: str, password: str = "") -> str:
         """Adds a tenant with the sandbox's pairs (or a wrong password); answers its key."""
@@ -154,24 +156,30 @@ def spawned(
     words: list[str], environment: dict[str, str], log: Path, module: str = "gateway"
 ) -> Iterator[Process]:
     """One of the project's commands in the background; its port is the word after ``--port``."""
+    log.write_bytes(b"")
+    running = Forked(words, environment, log) if module == "gateway" else _started(module, words, environment, log)
+    try:
+        yield Process(running, log, int(words[words.index("--port") + 1]))
+    finally:
+        running.terminate()
+        try:
+            running.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+def _started(module: str, words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", module, *words]
     with log.open("wb") as output:
-        running = subprocess.Popen(
-            [sys.executable, "-m", module, *words],
+        return subprocess.Popen(
+            command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
-        try:
-            yield Process(running, log, int(words[words.index("--port") + 1]))
-        finally:
-            running.terminate()
-            try:
-                running.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait()
 
 
 def await_answer(url: str, process: Process) -> None:
@@ -188,9 +196,9 @@ def await_answer(url: str, process: Process) -> None:
     raise AssertionError(f"{url} did not answer:\n{process.output}")
 
 
-def until(condition: Any, seconds: float = 30.0) -> None:
+def until(condition: Any, seconds: float = 30.0, pause: float = 0.02) -> None:
     """Waits until a condition that only other processes can bring about holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
+        time.sleep(pause)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.house import FakeClock, housed
 from tests.integration.stage import Stage, get, staged
+from tests.loopback import LOOPBACK
 
 PUBLIC = "/total/views/article/23"
 LBORO = "/lboro/timeline/total/views/collection/15?start_date=2014-01-02&end_date=2014-03-05"
@@ -88,7 +89,7 @@ def test_a_tenants_page_may_ask_and_read_and_another_may_not(stage: Stage) -> No
     wanted = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "x-api-key"}
 
     def preflight(origin: str) -> httpx.Response:
-        return httpx.options(gateway.url + LBORO, headers={"Origin": origin, **wanted}, trust_env=False)
+        return httpx.options(gateway.url + LBORO, headers={"Origin": origin, **wanted}, **LOOPBACK)
 
     assert preflight(PAGE).status_code == 204
     assert preflight(PAGE).headers["access-control-allow-origin"] == PAGE

@@ -18,6 +18,7 @@ import pytest
 
 from gateway.caching.dates import format_date
 from tests.integration.stage import Process, await_answer, spawned
+from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, free_port
 from tests.upstream.origin import Peer, serving
 
@@ -58,7 +59,7 @@ class Front:
     asked: list[Asked] = field(default_factory=list)
     answers: Answers = lambda _: reply(FRESH)
     gateways: list[Process] = field(default_factory=list)
-    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False, timeout=20))
+    client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(**LOOPBACK, timeout=20))
 
     async def behave(self, peer: Peer) -> None:
         while True:

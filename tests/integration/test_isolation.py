@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from gateway.tenants.tenant import Pair
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged
+from tests.loopback import LOOPBACK
 
 WINDOW = "start_date=2014-01-01&end_date=2014-02-01"
 PATHS = (
@@ -54,7 +55,7 @@ def from_the_service(stage: Stage, holder: str, place: str, path: str) -> Answer
     institution = place.rstrip("/")
     password = HOLDS[holder].get(institution)
     auth = None if password is None else (institution, password)
-    answer = httpx.get(stage.sandbox.url + path.format(place), auth=auth, trust_env=False, timeout=20)
+    answer = httpx.get(stage.sandbox.url + path.format(place), auth=auth, **LOOPBACK, timeout=20)
     return answer.status_code, answer.content
 
 

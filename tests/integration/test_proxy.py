@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.house import FakeClock, House, housed
 from tests.integration.stage import Stage, staged, until
+from tests.loopback import LOOPBACK
 from tests.redis_server import free_port
 
 TARGET = "/lboro/timeline/day/views/article/5?start_date=2026-03-01&end_date=2026-03-09"
@@ -32,7 +33,7 @@ def stage(sandbox: Stage) -> Iterator[Stage]:
     sandbox.reset_calls()
     yield sandbox
     sandbox.open_gate()
-    httpx.delete(f"{sandbox.sandbox.url}/-/plan", trust_env=False)
+    httpx.delete(f"{sandbox.sandbox.url}/-/plan", **LOOPBACK)
 
 
 def calls(stage: Stage) -> int:
@@ -230,7 +231,7 @@ def test_a_revoked_key_is_refused_while_the_gateway_runs(stage: Stage) -> None:
 
         def status() -> int:
             headers = {"X-API-Key": key}
-            return httpx.get(f"{gateway.url}/total/views/group/5", headers=headers, trust_env=False).status_code
+            return httpx.get(f"{gateway.url}/total/views/group/5", headers=headers, **LOOPBACK).status_code
 
         assert status() == 200
         own.registry().revoke_key(key.split("_")[1])

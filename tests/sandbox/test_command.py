@@ -16,6 +16,7 @@ import httpx2 as httpx
 import pytest
 
 from gateway.sandbox.faults import Fault
+from tests.loopback import LOOPBACK
 from tests.sandbox.asking import PATIENCE, pair_of, seed_of
 
 LISTENING = re.compile(r"sandbox listening on (http://127\.0\.0\.1:[0-9]+) ")
@@ -49,7 +50,7 @@ def running(*words: str) -> Iterator[Running]:
 
 
 def client_of(sandbox: Running) -> httpx.Client:
-    return httpx.Client(base_url=sandbox.url, trust_env=False, timeout=PATIENCE)
+    return httpx.Client(base_url=sandbox.url, **LOOPBACK, timeout=PATIENCE)
 
 
 def await_in_flight(client: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from gateway.console.web.web import CSP
 from tests.console.web.conftest import Visit, admin_url
 from tests.console.web.visitor import TOKEN, WATCHING, Page, Visitor
 from tests.integration.stage import Stage
+from tests.loopback import LOOPBACK
 
 HOSTILE = "\"'><script>alert(1)</script>{{ 7 * 7 }}<img src=x onerror=alert(1)>"
 PASSWORD = "hunter2-lboro"
@@ -23,9 +24,7 @@ def pages(fleet: Stage) -> Iterator[list[str]]:
     """Every page, about a tenant whose every text is hostile."""
     visitor = Visitor(admin_url(fleet.gateways[0]))
     visitor.sign_in()
-    api = httpx.Client(
-        base_url=visitor.client.base_url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False
-    )
+    api = httpx.Client(base_url=visitor.client.base_url, headers={"Authorization": f"Bearer {TOKEN}"}, **LOOPBACK)
     texts = {"name": HOSTILE, "note": HOSTILE, "origins": ["https://pages.example"], "lifetimes": {"open": 90}}
     made = api.post("/api/tenants", json={"id": "hostile", **texts})
     assert made.status_code == 201, made.text

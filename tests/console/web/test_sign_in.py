@@ -13,6 +13,7 @@ from gateway.console.web.sign_in import PER_MINUTE
 from tests.console.web.conftest import Visit, admin_url
 from tests.console.web.visitor import TOKEN, WATCHING, Page, Visitor
 from tests.integration.stage import Stage, get
+from tests.loopback import LOOPBACK
 
 
 def audits(stage: Stage, operation: str) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ def test_without_a_token_the_console_says_how_to_set_one(fleet: Stage) -> None:
         answer = get(admin_url(gateway) + path)
         assert answer.status_code == 503
         assert "STATS_GATEWAY_ADMIN_TOKEN" in answer.text
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(**LOOPBACK) as client:
         assert client.post(admin_url(gateway) + "/sign-in", data={"token": ""}).status_code == 503
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2 as httpx
 
 from gateway.console.entrance import COOKIE
+from tests.loopback import LOOPBACK
 
 TOKEN, WATCHING = "hunter2-admin", "hunter2-watching"
 DIGEST = "sha256:" + hashlib.sha256(WATCHING.encode()).hexdigest()
@@ -74,7 +75,7 @@ class Visitor:
     def __init__(self, base: str) -> None:
         address = ".".join(str(byte) for byte in (10, *secrets.token_bytes(3)))
         self.client = httpx.Client(
-            base_url=base, trust_env=False, timeout=20, headers={"X-Forwarded-For": address, "Accept": "text/html"}
+            base_url=base, **LOOPBACK, timeout=20, headers={"X-Forwarded-For": address, "Accept": "text/html"}
         )
 
     def close(self) -> None:
