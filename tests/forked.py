@@ -12,7 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["gateway.cli", "gateway.app", "gateway.server"])
+# Each child also loads its parent's main module, which may be pytest's.
+FORKS.set_forkserver_preload(["gateway.cli", "gateway.app", "gateway.server", "pytest"])
 
 
 class Forked:

@@ -111,7 +111,7 @@ class Lease:
 
         The latter never more than this process's part of what comes in the time, nor half its part of what is
         left of the day, so that others get theirs. What is given back is given up at once. Where Redis failed,
-        it is only told what is owed.
+        and until all have told it what they granted, it is only told what is owed.
         """
         self.tokens -= returned
         elapsed = max(now - self.since, AHEAD_SECONDS / STEEPEST)
@@ -125,12 +125,13 @@ class Lease:
         self.late_at = now + PATIENCE
         report = self.local.report(now)
         self.local.fleet = fleet
-        wanted = 0 if self.failed else len(self.waiting) + max(0, int(ahead) - self.tokens)
+        tells_only = self.failed or now < self.alone_until
+        wanted = 0 if tells_only else len(self.waiting) + max(0, int(ahead) - self.tokens)
         return Demand(wanted, returned, report)
 
     def receive(self, demand: Demand, grant: Grant, now: float) -> None:
         """Hands out what was granted; where nothing is left, whoever still waits is refused."""
-        self.late_at, self.alone_until = math.inf, 0.0
+        self.late_at = math.inf
         self.tokens += self.local.hear(demand.report, grant, now, first=self.failed)
         wait = max(self.local.waits(now))
         self.refused_until, self.asked_from = now + wait, now + min(wait, RECHECK)

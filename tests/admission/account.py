@@ -15,7 +15,10 @@ GRAIN = 1e-4
 
 @dataclass
 class Account:
-    """One caller's record. ``level`` is the seconds of the rate that are taken at ``at``; there is but one day."""
+    """One caller's record. ``level`` is the seconds of the rate that are taken at ``at``; there is but one day.
+
+    ``told_level`` and ``told_count`` are the most that it was told of earlier records, and that it counts.
+    """
 
     rules: Rules
     day: int = 1
@@ -24,14 +27,23 @@ class Account:
     at: float = 0.0
     count: int = 0
     born: int = 1
+    told_level: float = 0.0
+    told_count: int = 0
 
     def apply(self, demand: Demand, now: float) -> Grant:
         """The answer to a demand."""
         rules, report, back = self.rules, demand.report, demand.returned
         level, count, granted = max(0.0, self.level - (now - self.at)), self.count, demand.wanted
+        told_level = max(0.0, self.told_level - (now - self.at))
         if report.seen.born != self.born:
-            level = max(level, min(report.seen.tat / MICRO - now, rules.burst * rules.interval))
-            count = max(count, report.seen.count) if report.seen.day == self.day else count
+            seen = min(report.seen.tat / MICRO - now, rules.burst * rules.interval)
+            level += max(0.0, seen - told_level)
+            self.told_level = max(told_level, seen)
+            if report.seen.day == self.day:
+                count += max(0, report.seen.count - self.told_count)
+                self.told_count = max(self.told_count, report.seen.count)
+        else:
+            self.told_level = told_level
         count = max(0, count + report.spent - back)
         if rules.interval:
             level = max(0.0, level + (report.owed - back) * rules.interval)
@@ -49,3 +61,4 @@ class Account:
     def forget(self) -> None:
         """As a Redis that was restarted does."""
         self.level, self.count, self.born = 0.0, 0, self.born + 1
+        self.told_level, self.told_count = 0.0, 0

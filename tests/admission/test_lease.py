@@ -113,9 +113,15 @@ def test_a_redis_that_is_back_is_told_first_and_asked_once_all_have_told() -> No
     assert [waiter.result() for waiter in waiters] == [True, False, False]
     assert lease.alone(AGAIN + SETTLE / 2)
     assert not lease.low(AGAIN + SETTLE / 2)
+    lease.used = 10_000
+    told = lease.demand(AGAIN + SETTLE / 2, 2)  # what it granted meanwhile
+    assert (told.wanted, told.report.owed) == (0, 1)
+    lease.receive(told, account.apply(told, AGAIN + SETTLE / 2), AGAIN + SETTLE / 2)
+    assert lease.alone(AGAIN + SETTLE * 0.9)
+    assert not lease.alone(AGAIN + SETTLE)
     lease.waiting = {loop.create_future(): None}
     demand = lease.demand(AGAIN + SETTLE, 2)
-    assert (demand.wanted, demand.report.owed) == (1, 1)
+    assert (demand.wanted, demand.report.owed) == (1, 0)
     loop.close()
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Literal, NamedTuple
 
+import pytest
 import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +50,21 @@ def test_the_script_does_what_its_model_does(
     shared_redis: RedisServer, rate: bool, burst: int, most: int, asked: list[Step]
 ) -> None:
     asyncio.run(the_same(shared_redis.url, Rules(HOUR if rate else 0.0, burst, most), asked))
+
+
+async def test_a_redis_that_forgot_adds_what_each_process_tells(shared_redis: RedisServer, prefix: str) -> None:
+    """The oldest of what they heard is told first, and nothing that is told later makes up for it."""
+    rules = Rules(HOUR, 1_000, 1_000)
+    async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
+        admission = Admission(client, prefix, lambda: 3)
+        ask = partial(admission._ask, "reports", rules)
+        heard = [(await ask(Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(3)]
+        await client.delete(*[name async for name in client.scan_iter(f"{prefix}:*")])
+        told = [await ask(Demand(0, 0, Report(0.0, 7, 7, 7, seen))) for seen in heard]
+        assert [each.seen.count for each in told] == [10 + 7, 20 + 14, 30 + 21]
+        assert told[-1].level == pytest.approx(51 * HOUR, abs=HOUR * BRIEF)
+        again = await ask(Demand(0, 0, Report(0.0, 0, 0, 0, told[0].seen)))
+        assert again.seen.count == 51
 
 
 async def the_same(url: str, rules: Rules, asked: list[Step]) -> None:
