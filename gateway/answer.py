@@ -9,8 +9,10 @@ import msgspec
 
 from gateway.caching.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
-from gateway.observe.outcome import Outcome, cache_status
+from gateway.observe.outcome import HIT_FOR, Outcome, cache_status
 
+Times = Callable[[float], dict[bytes, bytes]]
+"""The headers by which alone two hits of one fresh entry differ, at a time."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 KEYED = (b"x-api-key", b"authorization")
@@ -67,16 +69,25 @@ def statistics_answer(
     return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
 
 
-def statistics_times(entry: Entry, now: float, public: bool) -> dict[bytes, bytes]:
-    """The headers by which a hit differs from one of the same fresh entry at another time."""
-    ttl, age = entry.fresh_until - now, _age(entry, now)
-    return {b"cache-control": _cache_control(entry, age, ttl, public)} | generic_times(entry, now, public)
+def statistics_times(entry: Entry, public: bool) -> Times:
+    """Those of an answer to one of our tenants."""
+    generic, scope, transform = generic_times(entry, public), _scope(public), _transform(entry)
+
+    def at(now: float) -> dict[bytes, bytes]:
+        times = generic(now)
+        times[b"cache-control"] = _max_age(scope, _age(entry, now) + int(entry.fresh_until - now), transform)
+        return times
+
+    return at
 
 
-def generic_times(entry: Entry, now: float, public: bool) -> dict[bytes, bytes]:
-    """The same for an answer that is as its origin gave it."""
-    status = cache_status(Outcome.HIT, ttl=entry.fresh_until - now)
-    return {b"age": b"%d" % _age(entry, now), b"cache-status": status}
+def generic_times(entry: Entry, public: bool) -> Times:
+    """Those of an answer that is as its origin gave it."""
+
+    def at(now: float) -> dict[bytes, bytes]:
+        return {b"age": b"%d" % _age(entry, now), b"cache-status": HIT_FOR % (entry.fresh_until - now)}
+
+    return at
 
 
 def generic_answer(
@@ -101,12 +112,19 @@ def refusal_of(error: GatewayError) -> Answer:
 
 
 def _age(entry: Entry, now: float) -> int:
-    return max(0, int(now - entry.born))
+    return int(now - entry.born) if now > entry.born else 0
 
 
 def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:
-    scope = b"public" if public else b"private"
-    return b"%s, max-age=%d%s" % (scope, age + int(ttl) if ttl > 0 else 0, _transform(entry))
+    return _max_age(_scope(public), age + int(ttl) if ttl > 0 else 0, _transform(entry))
+
+
+def _scope(public: bool) -> bytes:
+    return b"public" if public else b"private"
+
+
+def _max_age(scope: bytes, seconds: int, transform: bytes) -> bytes:
+    return b"%s, max-age=%d%s" % (scope, seconds, transform)
 
 
 def _transform(entry: Entry) -> bytes:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, MutableMapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.admission import Admission
 from gateway.admission.policy import NOTHING_TOLD, Told
 from gateway.answer import Answer
-from gateway.caching.entry import Entry
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.callers import Callers
@@ -20,7 +18,7 @@ from gateway.exchange import READS, Exchange, fresh_id
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
 from gateway.observe.stages import clock
-from gateway.prepared import Epoch, Prepared
+from gateway.prepared import Epoch, Prepared, shared
 from gateway.profile import Profile
 from gateway.teller import Teller, kind_of
 from gateway.tenants.registry import Registry
@@ -39,6 +37,8 @@ HEADER = 130
 """Approximate bytes that a header costs beside its own, where it is kept as a pair."""
 
 Message = MutableMapping[str, Any]
+Parts = tuple[Any, ...]
+"""Method, target, query string and headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,11 @@ class Lane:
         prepared = self._prepared.get(head)
         if prepared is None:
             return None
-        told = self._admitted(head, prepared, peer)
+        told = self._admitted(head, prepared, peer, began)
         if told is None:
             return None
         request_id = prepared.request_id or fresh_id()
-        self._count(prepared, request_id, clock() - began)
+        self._count(prepared, request_id, began)
         return b"".join((prepared.head, request_id, CRLF, told.lines, prepared.tail))
 
     def messages(self, scope: Mapping[str, Any]) -> tuple[Message, Message] | None:
@@ -106,12 +106,12 @@ class Lane:
         prepared = self._prepared.get(key)
         if prepared is None:
             return None
-        told = self._admitted(key, prepared, (scope.get("client") or ("",))[0])
+        told = self._admitted(key, prepared, (scope.get("client") or ("",))[0], began)
         if told is None:
             return None
         request_id = prepared.request_id or fresh_id()
         headers = [*prepared.headers, (b"x-request-id", request_id), *told.headers, *prepared.last]
-        self._count(prepared, request_id, clock() - began)
+        self._count(prepared, request_id, began)
         start = {"type": "http.response.start", "status": prepared.status, "headers": headers}
         return start, {"type": "http.response.body", "body": prepared.body}
 
@@ -128,13 +128,23 @@ class Lane:
         if size > LONGEST_HEAD or not self._came_before(key):
             return
         if exchange.method in READS and self._repeatable(exchange, answer):
-            each = 0 if isinstance(key, bytes) else HEADER
-            self._keep(key, self._prepare(epoch, exchange, answer), size + each * len(exchange.headers))
+            if not isinstance(key, bytes):
+                key = _sharing(key)
+                size += HEADER * len(exchange.headers)
+            self._keep(key, self._prepare(key, epoch, exchange, answer), size)
 
-    def _admitted(self, key: Hashable, prepared: Prepared, peer: str) -> Told | None:
+    def _admitted(self, key: Hashable, prepared: Prepared, peer: str, began: float) -> Told | None:
         """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
         facts = self._facts
-        if not self._stands(prepared) or not self._is_now(prepared, facts.clock.now()):
+        now = facts.clock.now()
+        stands = (
+            (prepared.since <= now < prepared.tick or self._is_brought_up(prepared, now))
+            and (prepared.callers == facts.registry.directory.serial or self._is_held(prepared))
+            and (prepared.purges == facts.marks.revision or self._is_unpurged(prepared))
+            and (prepared.changes == facts.near.changes or self._is_near(prepared))
+            and (prepared.scope is None or facts.breaker.refused_for(prepared.scope) is None)
+        )
+        if not stands:
             self._drop(key)
             return None
         if facts.lifecycle.draining:
@@ -143,20 +153,20 @@ class Lane:
         if subject is None:
             subject = facts.callers.subject(prepared.tenant, peer)
         if subject:
-            return facts.admission.at_once(subject, prepared.tenant.limits)
+            return facts.admission.at_once(subject, prepared.tenant.limits, began)
         return None if subject is None else NOTHING_TOLD
 
-    def _stands(self, prepared: Prepared) -> bool:
-        """Whether all that it rested on is as it was."""
-        facts = self._facts
-        return (
-            (prepared.callers == facts.registry.directory.serial or self._is_held(prepared))
-            and (prepared.purges == facts.marks.revision or self._is_unpurged(prepared))
-            and (prepared.changes == facts.near.changes or self._is_near(prepared))
-            and (prepared.scope is None or facts.breaker.refused_for(prepared.scope) is None)
-        )
-
     # What takes a while to find out is asked for only after something changed
+
+    def _is_brought_up(self, prepared: Prepared, now: float) -> bool:
+        """Whether it has not ended; brings it up to the time."""
+        if now >= prepared.until:
+            return False
+        near, key = self._facts.near, prepared.grounds.key
+        near.get(key.entry)  # it is in use
+        near.get(key.error)
+        prepared.render(now)
+        return True
 
     def _is_held(self, prepared: Prepared) -> bool:
         """Whether the key is still the same tenant's, and that as it was."""
@@ -182,23 +192,13 @@ class Lane:
         prepared.changes = near.changes
         return True
 
-    def _is_now(self, prepared: Prepared, now: float) -> bool:
-        """Whether it has not ended; brings it up to the time."""
-        if prepared.since <= now < prepared.tick:
-            return True
-        if now >= prepared.until:
-            return False
-        near, key = self._facts.near, prepared.grounds.key
-        near.get(key.entry)  # it is in use
-        near.get(key.error)
-        prepared.render(now)
-        return True
-
-    def _count(self, prepared: Prepared, request_id: bytes, seconds: float) -> None:
+    def _count(self, prepared: Prepared, request_id: bytes, began: float) -> None:
+        ended = clock()
         self.given += 1
-        prepared.tally.add(seconds)
-        if stands_for := self._facts.teller.hit():
-            self._facts.teller.given_again(prepared.line, request_id, seconds, stands_for)
+        prepared.tally.add(ended - began)
+        teller = self._facts.teller
+        if stands_for := teller.hit(ended):
+            teller.given_again(prepared.line, request_id, ended - began, stands_for)
 
     def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
         """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""
@@ -207,12 +207,11 @@ class Lane:
         whole = answer.status in (grounds.entry.status, 304)
         return whole and any(name == b"date" for name, _ in answer.headers)
 
-    def _prepare(self, epoch: Epoch, exchange: Exchange, answer: Answer) -> Prepared:
+    def _prepare(self, key: Hashable, epoch: Epoch, exchange: Exchange, answer: Answer) -> Prepared:
         facts, grounds, tenant = self._facts, exchange.grounds, exchange.tenant
         assert grounds is not None
-        key = None if exchange.key_id is None else tenant.keys[exchange.key_id]
-        until = math.inf if key is None or key.expires is None else key.expires.timestamp()
-        times = partial(_times, facts.profile, tenant.anonymous)
+        held = None if exchange.key_id is None else tenant.keys[exchange.key_id]
+        until = math.inf if held is None or held.expires is None else held.expires.timestamp()
         return Prepared(
             grounds,
             epoch,
@@ -221,11 +220,12 @@ class Lane:
             None if tenant.anonymous else facts.callers.subject(tenant, exchange.peer),
             until,
             answer,
-            times,
+            facts.profile.times,
             exchange.id if exchange.header(b"x-request-id") == exchange.id else None,
             exchange.told_origin,
             facts.teller.tallies.of(kind_of(exchange, answer)),
             facts.teller.line(exchange, answer),
+            raw=isinstance(key, bytes),
             head=exchange.method == "HEAD",
         )
 
@@ -255,7 +255,7 @@ class Lane:
             self.bytes -= prepared.size
 
 
-def key_of(scope: Mapping[str, Any]) -> Hashable:
+def key_of(scope: Mapping[str, Any]) -> bytes | Parts:
     """By what a request is known: its head as received, else all of it that an ASGI server hands on."""
     if HEAD in scope:
         head: bytes = scope[HEAD]
@@ -264,11 +264,13 @@ def key_of(scope: Mapping[str, Any]) -> Hashable:
     return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
 
 
+def _sharing(parts: Parts) -> Parts:
+    """The same, of headers that are those of others too: what a request is compared with is mostly at hand."""
+    *line, headers = parts
+    return (*line, tuple(shared(*pair) for pair in headers))
+
+
 def _size(exchange: Exchange) -> int:
     """Bytes of a request's head, as far as it is known."""
     headers = sum(len(name) + len(value) for name, value in exchange.headers)
     return len(exchange.path) + len(exchange.query_string) + headers
-
-
-def _times(profile: Profile, public: bool, entry: Entry, now: float) -> dict[bytes, bytes]:
-    return profile.times(entry, now, public)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from gateway.answer import BODILESS, Answer
+from gateway.answer import BODILESS, Answer, Times
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
 from gateway.caching.marks import Marked
@@ -59,16 +59,17 @@ class Prepared:
 
     ``render`` brings it up to the time; that holds from ``since`` until ``tick``, when its age or what is left of
     its lifetime is another whole number of seconds. ``until`` is when it ends as a fresh answer to a valid key.
-    Between ``head``, which ends in the name of the request id's header, and ``tail``, or ``headers`` and ``last``,
-    stands what each answer has of its own: that id, unless the client gave one (``request_id``), and the limits of
-    its ``subject``, which is nobody (empty) where there are none, and None where the client's address decides.
+    Between ``head``, which ends in the name of the request id's header, and ``tail`` where it is ``raw``, else
+    between ``headers`` and ``last``, stands what each answer has of its own: that id, unless the client gave one
+    (``request_id``), and the limits of its ``subject``, which is nobody (empty) where there are none, and None
+    where the client's address decides.
     ``line`` is what the log tells of it.
     """
 
     __slots__ = (
-        *("_names", "_places", "_template", "_times", "body", "callers", "changes", "grounds", "head", "headers"),
-        *("key_id", "last", "line", "purges", "request_id", "scope", "since", "size", "status", "subject", "tail"),
-        *("tally", "tenant", "tick", "until"),
+        *("_names", "_places", "_raw", "_template", "_times", "body", "callers", "changes", "grounds", "head"),
+        *("headers", "key_id", "last", "line", "purges", "request_id", "scope", "since", "size", "status"),
+        *("subject", "tail", "tally", "tenant", "tick", "until"),
     )
 
     def __init__(
@@ -80,12 +81,13 @@ class Prepared:
         subject: str | None,
         until: float,
         answer: Answer,
-        times: Callable[[Entry, float], dict[bytes, bytes]],
+        times: Callable[..., Times],
         request_id: bytes | None,
         told: Headers,
         tally: Tally,
         line: dict[str, Any],
         *,
+        raw: bool,
         head: bool,
     ) -> None:
         # Its body may be large, and what left the near cache is not to live on here.
@@ -108,10 +110,11 @@ class Prepared:
         self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
         twice = sum(len(name) + len(value) for name, value in answer.headers)
         self.size = OVERHEAD + len(self.tail) + len(self.body) + 2 * twice
-        self._times = times
+        self._raw = raw
+        self._times = times(self.grounds.entry, tenant.anonymous)
         # Of headers with one name the last is the gateway's own.
         last = {name: place for place, (name, _) in enumerate(answer.headers)}
-        self._places = {name: last[name] for name in times(grounds.entry, grounds.entry.born) if name in last}
+        self._places = {name: last[name] for name in self._times(grounds.entry.born) if name in last}
         self.headers = [shared(*pair) for pair in answer.headers]
         constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in answer.headers]
         for name, place in self._places.items():
@@ -123,10 +126,12 @@ class Prepared:
 
     def render(self, now: float) -> None:
         """Brings the headers that change with the time up to ``now``."""
-        times = self._times(self.grounds.entry, now)
-        self.head = self._template % tuple([times[name] for name in self._names])
-        for name, place in self._places.items():
-            self.headers[place] = (name, times[name])
+        times = self._times(now)
+        if self._raw:
+            self.head = self._template % tuple([times[name] for name in self._names])
+        else:
+            for name, place in self._places.items():
+                self.headers[place] = (name, times[name])
         entry = self.grounds.entry
         self.since = now
         older, less = entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now)

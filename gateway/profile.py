@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
-from gateway.answer import Answer, generic_answer, generic_times, statistics_answer, statistics_times
+from gateway.answer import Answer, Times, generic_answer, generic_times, statistics_answer, statistics_times
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.errors import BadTarget, Headers
@@ -26,13 +26,13 @@ EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"ra
 class Profile(Protocol):
     """Who may ask, what is asked, what goes along, and what the answer looks like.
 
-    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``times`` gives the
-    headers by which alone two hits of one fresh entry differ.
+    ``shares_unstored`` says that everyone who joined a flight gets its answer, stored or not; ``times`` says
+    how hits of one fresh entry differ.
     """
 
     shares_unstored: bool
     answer: Callable[..., Answer]
-    times: Callable[..., dict[bytes, bytes]]
+    times: Callable[..., Times]
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""

@@ -65,6 +65,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._ours: frozenset[bytes] = frozenset()
         self._peer = ""
         self._last = -math.inf  # when an answer was last given at once
+        self._quiet = False  # since then nothing has come, and what was written is on its way
         self._held = b""  # received, not yet parsed
         self._head = b""  # parsed of the current head
         self._content: Content | None = None  # until the current request's body has ended
@@ -97,11 +98,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers at once, parses, or holds back what belongs to a later request."""
-        if self.lane is not None and self._is_idle():
-            answer = self.lane.answer(data, self._peer)
+        lane = self.lane
+        if lane is not None and (self._quiet or self._is_idle()):
+            answer = lane.answer(data, self._peer)
             if answer is not None:
                 self._give(answer)
                 return
+        self._quiet = False
         self._unset_keepalive_if_required()
         self._parse(data)
 
@@ -136,6 +139,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         """The client does not keep up with reading."""
+        self._quiet = False
         super().pause_writing()
         self._watch_stall()
 
@@ -177,6 +181,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Writes a whole answer. An idle connection's timer is left alone: it looks when it was last used."""
         if self._patience is not None:
             self._stop_patience()
+        self._quiet = True
         self.transport.write(answer)
         self.server_state.total_requests += 1
         self._last = self.loop.time()

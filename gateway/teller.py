@@ -58,17 +58,17 @@ class Teller:
             self.metrics.joined.inc()
         if outcome is not Outcome.HIT:
             self._log(exchange, answer, kind.family, ended)
-        elif stands_for := self.hit():
+        elif stands_for := self.hit(ended):
             self._log(exchange, answer, kind.family, ended, hits=stands_for)
         if self.tracing is not None:
             self._trace(exchange, answer, kind.family)
 
-    def hit(self) -> int:
+    def hit(self, now: float) -> int:
         """Counts a plain hit; for how many the line stands that it should have, 0 where it should have none."""
         self._hits += 1
-        if self._hits < self._every or (self._every > 1 and clock() < self._line_at):
+        if self._hits < self._every or (self._every > 1 and now < self._line_at):
             return 0
-        stands_for, self._hits, self._line_at = self._hits, 0, clock() + LINE_SECONDS
+        stands_for, self._hits, self._line_at = self._hits, 0, now + LINE_SECONDS
         return stands_for
 
     def abandoned(self, exchange: Exchange) -> None:

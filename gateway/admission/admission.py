@@ -42,9 +42,10 @@ class Admission:
     def __repr__(self) -> str:
         return f"<Admission {len(self._leases)} leases>"
 
-    def at_once(self, subject: str, limits: TenantLimits) -> Told | None:
-        """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken."""
-        lease, now = self._leases.get(subject), time.monotonic()
+    def at_once(self, subject: str, limits: TenantLimits, now: float) -> Told | None:
+        """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken. ``now``
+        is monotonic."""
+        lease = self._leases.get(subject)
         if lease is None or lease.limits is not limits or not lease.take(now):
             return None
         self._leases.move_to_end(subject)

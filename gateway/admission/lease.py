@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.admission.grant import Grant, Rules
 from gateway.admission.local import LocalLimits, Report
-from gateway.admission.policy import Told, standing
+from gateway.admission.policy import NOTHING_TOLD, Told, standing
 from gateway.tenants.tenant import TenantLimits
 
 AHEAD_SECONDS = 0.5
@@ -61,6 +61,8 @@ class Lease:
     last: float = 0.0
     waiting: dict[asyncio.Future[bool], None] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
+    _left: int | None = None
+    _told: Told = NOTHING_TOLD
 
     def take(self, now: float) -> bool:
         """Grants one request from the lease, from this process's share while it is alone, or one on credit while
@@ -120,7 +122,7 @@ class Lease:
         if rules.interval:
             ahead = min(ahead, AHEAD_SECONDS / rules.interval / fleet, max(1, rules.burst / (2 * fleet)))
         if rules.most:
-            ahead = min(ahead, self.local.left(now)[1] / (2 * fleet))
+            ahead = min(ahead, self.local.day_left(now)[0] / (2 * fleet))
         self.used, self.since = 0, now
         self.late_at = now + PATIENCE
         report = self.local.report(now)
@@ -160,9 +162,13 @@ class Lease:
 
     def told(self, now: float) -> Told:
         """What is left of burst and day, and seconds to midnight UTC: as last heard, and what came back since."""
-        left, day_left, midnight = self.local.left(now)
-        tokens = self.tokens
-        return standing(self.policy, self.rules, left + tokens, day_left + tokens, midnight)
+        left = min(self.local.left(now) + self.tokens, self.rules.burst)
+        if self.rules.most:
+            day_left, midnight = self.local.day_left(now)
+            return standing(self.policy, self.rules, left, day_left + self.tokens, midnight)
+        if left != self._left:  # often it is as it was
+            self._left, self._told = left, standing(self.policy, self.rules, left)
+        return self._told
 
     def _keep_to_share(self, now: float, seconds: float) -> None:
         self.alone_until = now + seconds

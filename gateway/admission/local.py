@@ -73,17 +73,19 @@ class LocalLimits:
         level = max(0.0, self._heard - now) + self._undone(now) * rules.interval
         return rules.wait(level, 0, 0.0), rules.wait(0.0, self._count + self._spent, self._midnight - now)
 
-    def left(self, now: float) -> tuple[int, int, float]:
-        """What is left of burst and day as far as is known here, and seconds to midnight UTC."""
-        if now >= self._midnight:
-            self._turn(now)
-        rules = self._rules
-        left = rules.burst
+    def left(self, now: float) -> int:
+        """What is left of the burst as far as is known here."""
+        left = self._rules.burst
         if self._heard > now:
-            left -= math.ceil((self._heard - now) / rules.interval - GRAIN)
+            left -= math.ceil((self._heard - now) / self._rules.interval - GRAIN)
         if self.owed:
             left -= self._undone(now)
-        return left, rules.most - self._count - self._spent, self._midnight - now
+        return left
+
+    def day_left(self, now: float) -> tuple[int, float]:
+        """What is left of the day as far as is known here, and seconds to midnight UTC."""
+        self._turn(now)
+        return self._rules.most - self._count - self._spent, self._midnight - now
 
     def report(self, now: float) -> Report:
         """What Redis is to be told."""

@@ -45,7 +45,7 @@ def told(policy: bytes, limit: bytes) -> Told:
     return Told(((b"ratelimit-policy", policy), (b"ratelimit", limit)), lines)
 
 
-def standing(policy: bytes, rules: Rules, left: int, day_left: int, midnight: float) -> Told:
+def standing(policy: bytes, rules: Rules, left: int, day_left: int = 0, midnight: float = 0.0) -> Told:
     """Of an admitted request: what is left, and for how long (§4.1)."""
     left = 0 if left < 0 else rules.burst if left > rules.burst else left
     if not rules.most:

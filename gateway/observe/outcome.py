@@ -32,6 +32,7 @@ FORWARDED = {
 """Why and how the service was asked, as ``Cache-Status`` tells it."""
 
 CACHE = b"stats-gateway"
+HIT_FOR = CACHE + b"; hit; ttl=%d"
 
 
 def cache_status(outcome: Outcome, *, ttl: float = 0, stored: bool = False, detail: str = "") -> bytes:
@@ -39,7 +40,7 @@ def cache_status(outcome: Outcome, *, ttl: float = 0, stored: bool = False, deta
 
     ``detail`` is a token-like reason of the gateway's own, never text from a client.
     """
-    value = b"%s; hit; ttl=%d" % (CACHE, int(ttl)) if outcome in SPARED else CACHE + FORWARDED.get(outcome, b"")
+    value = HIT_FOR % int(ttl) if outcome in SPARED else CACHE + FORWARDED.get(outcome, b"")
     if stored:
         value += b"; stored"
     if detail:

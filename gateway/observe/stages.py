@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic
 
-clock: Callable[[], float] = perf_counter
+clock: Callable[[], float] = monotonic
 """Seconds of the clock that stages are taken by; only differences mean anything."""
 
 

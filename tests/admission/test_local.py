@@ -40,7 +40,7 @@ def test_a_process_has_its_share_of_what_was_left_when_it_heard() -> None:
     report = local.report(100.0)
     assert local.hear(report, Grant(0, 1.2, 5e4, UNSEEN), 100.0) == 0
     assert taken(local, 100.0, 30) == 2
-    assert local.left(100.0)[0] == 20 - 12 - 2
+    assert local.left(100.0) == 20 - 12 - 2
 
 
 def test_what_was_granted_here_meanwhile_is_paid_from_a_grant() -> None:
@@ -51,7 +51,7 @@ def test_what_was_granted_here_meanwhile_is_paid_from_a_grant() -> None:
     assert local.owed == 1
     assert local.hear(local.report(100.5), Grant(4, 0.7, 5e4, Seen(count=7)), 100.5) == 4
     assert local.owed == 0
-    assert local.left(100.5) == (13, 43, 5e4)
+    assert (local.left(100.5), *local.day_left(100.5)) == (13, 43, 5e4)
 
 
 def test_a_days_rest_is_shared_and_a_new_day_begins_at_midnight() -> None:
@@ -181,7 +181,7 @@ class SharedLimits(RuleBasedStateMachine):
         assert (max(waits) == 0) == self.has_one()
         assert 0 <= waits[0] <= max(0, self.heard + self.own) / UNIT
         assert waits[1] in (0.0, self.midnight / UNIT - now)
-        left, day_left, midnight = self.local.left(now)
+        left, (day_left, midnight) = self.local.left(now), self.local.day_left(now)
         assert self.local.owed == self.untold
         assert midnight == (self.midnight - self.now) / UNIT
         if self.most:
