@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import msgspec
+from starlette.types import Scope, Send
 
 from gateway.caching.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
 from gateway.observe.outcome import HIT_FOR, Outcome, cache_status
+from gateway.whole import give
 
 Times = Callable[[float], dict[bytes, bytes]]
 """The headers by which alone two hits of one fresh entry differ, at a time."""
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 KEYED = (b"x-api-key", b"authorization")
 VARY = (b"vary", b"X-API-Key, Authorization")
@@ -36,13 +36,12 @@ class Answer(msgspec.Struct, frozen=True):
     detail: str = ""
     key: Hashable = None
 
-    async def send(self, send: Send, *, head: bool, extra: Headers) -> None:
-        """Sends it as two ASGI messages; for HEAD without the body, but with its length."""
+    async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
+        """Sends it, with ``extra`` headers; to a HEAD without the body, but with its length."""
         headers = [*self.headers, *extra]
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else self.body})
+        await give(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)
 
 
 def statistics_answer(

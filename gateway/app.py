@@ -69,6 +69,7 @@ from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
+from gateway.whole import give
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -92,10 +93,9 @@ class Gateway(Starlette):
             return
         if not isinstance(scope["headers"], list | tuple):
             scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
-        ready = self.lane.messages(scope)
+        ready = self.lane.ready(scope)
         if ready is not None:
-            for message in ready:
-                await send(message)
+            await give(scope, send, *ready)
         elif (scope.get("raw_path") or scope["path"].encode()).startswith(MANAGEMENT):
             await super().__call__(scope, receive, send)
         else:

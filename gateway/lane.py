@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, MutableMapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.callers import Callers
 from gateway.clock import Clock
+from gateway.errors import Headers
 from gateway.exchange import READS, Exchange, fresh_id
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
@@ -36,7 +37,6 @@ CRLF = b"\r\n"
 HEADER = 130
 """Approximate bytes that a header costs beside its own, where it is kept as a pair."""
 
-Message = MutableMapping[str, Any]
 Parts = tuple[Any, ...]
 """Method, target, query string and headers."""
 
@@ -97,8 +97,8 @@ class Lane:
         self._count(prepared, request_id, began)
         return b"".join((prepared.head, request_id, CRLF, told.lines, prepared.tail))
 
-    def messages(self, scope: Mapping[str, Any]) -> tuple[Message, Message] | None:
-        """The same as ASGI messages, for a scope whose head nobody has looked for here."""
+    def ready(self, scope: Mapping[str, Any]) -> tuple[int, Headers, bytes] | None:
+        """The same as status, headers and body, for an ASGI scope whose head nobody has looked for here."""
         if not self._prepared or HEAD in scope:
             return None
         began = clock()
@@ -112,8 +112,7 @@ class Lane:
         request_id = prepared.request_id or fresh_id()
         headers = [*prepared.headers, (b"x-request-id", request_id), *told.headers, *prepared.last]
         self._count(prepared, request_id, began)
-        start = {"type": "http.response.start", "status": prepared.status, "headers": headers}
-        return start, {"type": "http.response.body", "body": prepared.body}
+        return prepared.status, headers, prepared.body
 
     def learn(self, scope: Mapping[str, Any], epoch: Epoch, exchange: Exchange, answer: Answer) -> None:
         """Prepares the answer to a request that comes again, if it is one that can be given again.

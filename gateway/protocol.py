@@ -3,8 +3,8 @@
 Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden or called here;
 ``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
 ``scope``, ``client``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``,
-``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue`` and ``keep_alive``;
-``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
+``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``, ``keep_alive`` and
+``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
 ``_unset_keepalive_if_required``.
 """
 
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.content import Content, content_of
 from gateway.dated import http_date
@@ -24,6 +25,7 @@ from gateway.errors import (
     BadRequest,
     BadTarget,
     GatewayError,
+    Headers,
     HeadTimeout,
     HeadTooLarge,
     TooManyConnections,
@@ -33,8 +35,10 @@ from gateway.head import check_head, check_request_line, origin_form
 from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
+from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
+CLOSE = (b"connection", b"close")
 
 
 for _status in range(600, 1_000):  # any three digits may come from an origin (RFC 9110 §15)
@@ -120,6 +124,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refusal = error  # the parser does not hand exceptions through
             raise
         super().on_headers_complete()
+        self.scope[WHOLE] = partial(self._take_whole, self.cycle)  # type: ignore[literal-required]
         if self.lifecycle.draining:
             self.cycle.keep_alive = False
         if self._content is not None:
@@ -187,6 +192,22 @@ class GatewayProtocol(HttpToolsProtocol):
         self._last = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._keep_open(self.timeout_keep_alive)
+
+    async def _take_whole(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+        """Writes a whole answer to the current request as the cycle would, but at once; False: it had better."""
+        head = head_of(STATUS_LINE[status], headers)
+        asked_to_close = CLOSE in cycle.scope["headers"]
+        if head is None or asked_to_close or not cycle.keep_alive or CLOSE in headers:
+            return False
+        if self.flow.write_paused and not cycle.disconnected:
+            await self.flow.drain()
+        if not cycle.disconnected:
+            cycle.response_started = cycle.response_complete = True
+            cycle.waiting_for_100_continue = False
+            self.transport.writelines((head, body) if body else (head,))
+            cycle.message_event.set()
+            cycle.on_response()
+        return True
 
     def _keep_open(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)

@@ -10,8 +10,9 @@ from typing import assert_never
 
 import msgspec
 import structlog
+from starlette.types import Send
 
-from gateway.answer import Answer, Send, refusal_of
+from gateway.answer import Answer, refusal_of
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
@@ -142,7 +143,7 @@ class Proxy:
             return
         if self.lifecycle.draining:
             exchange.told.append((b"connection", b"close"))
-        await answer.send(send, head=exchange.method == "HEAD", extra=exchange.told)
+        await answer.send(scope, send, exchange.told)
         self.lane.learn(scope, epoch, exchange, answer)
 
     async def answered(self, exchange: Exchange) -> Answer | None:

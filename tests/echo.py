@@ -17,6 +17,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, bind
 from gateway.protocol import protocol_class
+from gateway.whole import WHOLE, give
 from tests.wire import Address
 
 LIMITS = Limits(connections=100, head_bytes=2_000, head_seconds=10.0, hosts=frozenset({b"stats.example.org"}))
@@ -27,7 +28,8 @@ class Echo:
     """Answers with what it was asked, its body read unless ``X-Do`` says otherwise.
 
     ``X-Do`` holds words: ``wait`` waits to be released, ``ignore`` leaves the body unread, ``big`` is long,
-    ``begin`` starts to answer and then waits for the client to leave.
+    ``begin`` starts to answer and then waits for the client to leave, ``apart`` answers in two messages even where
+    a whole answer is taken, ``spoil`` with a header that would be two.
     """
 
     def __init__(self) -> None:
@@ -57,8 +59,11 @@ class Echo:
         }
         body = b"x" * BIG if b"big" in do else json.dumps(asked).encode()
         headers = [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        if b"spoil" in do:
+            headers.append((b"x-echo", b"a\r\nx-smuggled: b"))
+        if b"apart" in do or b"begin" in do:
+            scope.pop(WHOLE)
+        await give(scope, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
 
 
 async def read(receive: Any) -> bytes | None:

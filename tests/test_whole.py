@@ -1,0 +1,124 @@
+"""Whole answers on connections that take them, beside ASGI's two messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway.lifecycle import Lifecycle
+from gateway.protocol import protocol_class
+from gateway.whole import WHOLE, give, head_of
+from tests.echo import LIMITS, Echo, Edge, edge
+from tests.wire import Wire, get
+
+LINE = b"HTTP/1.1 200 OK\r\n"
+DATE = (b"date", b"Thu, 01 Jan 2026 00:00:00 GMT")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Edge]:
+    with edge() as running:
+        yield running
+
+
+class Recorder(asyncio.Transport):
+    """What is written, in pieces as it is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.pieces.append(bytes(data))
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("words", "pieces"), [("", 1), ("apart", 2)])
+async def test_it_is_written_in_one_piece(words: str, pieces: int) -> None:
+    config = uvicorn.Config(Echo(), http=protocol_class(LIMITS, Lifecycle()), lifespan="off", log_config=None)
+    config.load()
+    protocol: Any = protocol_class(LIMITS, Lifecycle())(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
+    transport = Recorder()
+    protocol.connection_made(transport)
+    protocol.data_received(get("/a", f"X-Do: {words}"))
+    async with asyncio.timeout(5):
+        while not protocol.cycle.response_complete:
+            await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    assert len(transport.pieces) == pieces
+    assert b"".join(transport.pieces).startswith(LINE)
+
+
+@pytest.mark.parametrize("words", ["", "apart"])
+def test_either_way_the_connection_goes_on_and_the_same_is_said(server: Edge, words: str) -> None:
+    with Wire(server.address) as wire:
+        for _ in range(2):
+            answer = wire.send(get("/a?b", f"X-Do: {words}")).answer()
+            assert (answer.status, b'"/a"' in answer.body, answer.closes) == (200, True, False)
+        head = wire.send(get("/a?b", f"X-Do: {words}").replace(b"GET", b"HEAD")).answer(head=True)
+        assert int(head.headers["content-length"]) == len(answer.body) + 1
+        last = wire.send(get("/a?b", f"X-Do: {words}", "Connection: close")).answer()
+        assert last.closes
+        assert wire.ended()
+
+
+def test_a_header_that_would_be_two_is_not_written(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        wire.send(get("/a", "X-Do: spoil"))
+        assert wire.socket.recv(65_536) == b""
+
+
+async def test_where_nobody_takes_it_whole_it_goes_in_two_messages() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def refuse(*given: Any) -> bool:
+        return False
+
+    for scope in ({}, {WHOLE: refuse}):
+        await give(scope, send, 200, [DATE], b"body")
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"] * 2
+    assert sent[:2] == sent[2:] == [
+        {"type": "http.response.start", "status": 200, "headers": [DATE]},
+        {"type": "http.response.body", "body": b"body"},
+    ]  # fmt: skip
+
+
+def test_a_head_has_one_date() -> None:
+    assert head_of(LINE, [DATE]) == LINE + b"date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
+    dated = head_of(LINE, [(b"a", b"b")])
+    assert dated is not None
+    assert dated.startswith(LINE + b"date: ")
+    assert dated.endswith(b" GMT\r\na: b\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *((b"a", b"b" + bad) for bad in (b"\r", b"\n", b"\r\nc: d", b"\n\r", b"\0", b"\x7f", b"\x1f")),
+        *((bad, b"b") for bad in (b"a b", b"a:", b"a\r\n", b"(a)", b"\xe9", b"a\0")),
+    ],
+)
+def test_what_is_no_header_has_no_head(header: tuple[bytes, bytes]) -> None:
+    assert head_of(LINE, [DATE, header]) is None
+    assert head_of(LINE, [header, DATE]) is None
+
+
+def test_any_text_may_be_a_value() -> None:
+    text = bytes(code for code in range(256) if code == 9 or 32 <= code != 127)
+    assert text in (head_of(LINE, [DATE, (b"a", text)]) or b"")
