@@ -10,7 +10,6 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
 
 from gateway.redis_pool import Pool
 
@@ -28,9 +27,7 @@ class PooledClient(Redis):
             reply = await connection.ask(*args)
         finally:
             await self.connection_pool.release(connection)
-        options.pop("keys", None)  # meant for redis-py's own cache
-        callback = self.response_callbacks.get(args[0])
-        return reply if callback is None else callback(reply, **options)
+        return _formed(self.response_callbacks, reply, args, options)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Commands that go together."""
@@ -49,19 +46,17 @@ class PooledPipeline(Pipeline):
         pool: Any = self.connection_pool
         connection = await pool.get_connection()
         try:
-            await connection.send_packed_command(connection.pack_commands([args for args, _ in commands]))
-            replies = [await self._reply(connection, *command) for command in commands]
-        except BaseException:
-            await connection.disconnect(nowait=True)  # there may be replies to come
-            raise
+            replies = await connection.ask_all([args for args, _ in commands])
         finally:
             await pool.release(connection)
         if raise_on_error:
             self.raise_first_error(commands, replies)
-        return replies
+        each = zip(commands, replies, strict=True)
+        return [_formed(self.response_callbacks, reply, *command) for command, reply in each]
 
-    async def _reply(self, connection: Any, args: Any, options: Any) -> Any:
-        try:
-            return await self.parse_response(connection, args[0], **options)
-        except ResponseError as error:
-            return error
+
+def _formed(callbacks: Any, reply: Any, args: Any, options: Any) -> Any:
+    """A reply in redis-py's form."""
+    callback = None if isinstance(reply, Exception) else callbacks.get(args[0])
+    options.pop("keys", None)  # meant for redis-py's own cache
+    return reply if callback is None else callback(reply, **options)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 import socket
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -109,6 +110,27 @@ class Watched(AbstractConnection):
         except Exception as error:
             self._failed(error)
             raise
+
+    async def ask_all(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """The replies to commands that are sent together, error replies among them, by their deadline. Where it
+        raises, redis-py's errors or TimeoutError, the connection is closed."""
+        packed = [self.pack_command(*command)[0] for command in commands]
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                await super().send_packed_command(packed, check_health=False)
+                return [await self._reply() for _ in packed]
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._failed(error)
+            await self.disconnect(nowait=True)  # there may be replies to come
+            raise
+
+    async def _reply(self) -> Any:
+        try:
+            return await super().read_response()
+        except ResponseError as error:
+            self._failed(error)
+            return error
 
     def _failed(self, error: Exception) -> None:
         if not isinstance(error, ResponseError):
