@@ -12,7 +12,7 @@ import msgspec
 from redis import Redis, RedisCluster, Sentinel
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
@@ -95,8 +95,13 @@ class RedisTables:
     def notes(self) -> list[str]:
         """As ``TableStore.notes``. Raises ConfigurationError where Redis may evict what has no TTL."""
         with self._errors():
-            policy = self._client.info("memory").get("maxmemory_policy", "")
-            kept = self._client.info("persistence").get("aof_enabled", 0) or self._snapshots()
+            try:
+                policy = self._client.info("memory").get("maxmemory_policy", "")
+                kept = self._client.info("persistence").get("aof_enabled", 0) or self._snapshots()
+            except NoPermissionError:
+                return [
+                    f"the registry at {self.name} does not say whether it keeps tenants: INFO is not permitted"
+                ]
         if str(policy).startswith("allkeys"):
             raise ConfigurationError(
                 f"{self.name} may evict tenants (maxmemory-policy {policy}); "

@@ -187,6 +187,13 @@ def test_a_redis_with_persistence_is_no_cause_for_a_note(
     assert opened(server).notes() == []
 
 
+def test_a_user_who_may_not_ask_for_that_is_told_so(server: RedisServer) -> None:
+    server.call("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-info")
+    tables = RedisTables(server.url.replace("redis://", "redis://limited:secret@"), "sgw", timeout=5.0)
+    (note,) = tables.notes()
+    assert note.endswith("does not say whether it keeps tenants: INFO is not permitted")
+
+
 def test_no_password_of_the_url_is_ever_shown() -> None:
     tables = RedisTables("redis://user:hunter2-redis@127.0.0.1:1/0", "sgw", timeout=0.2)
     with pytest.raises(RegistryUnavailable) as error:
