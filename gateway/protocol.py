@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.content import Content, content_of
 from gateway.dated import http_date
@@ -39,6 +38,8 @@ from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")
+COPIED = 65_536
+"""Bytes of a body that is rather copied than written apart."""
 
 
 for _status in range(600, 1_000):  # any three digits may come from an origin (RFC 9110 §15)
@@ -124,7 +125,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refusal = error  # the parser does not hand exceptions through
             raise
         super().on_headers_complete()
-        self.scope[WHOLE] = partial(self._take_whole, self.cycle)  # type: ignore[literal-required]
+        self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
         if self.lifecycle.draining:
             self.cycle.keep_alive = False
         if self._content is not None:
@@ -193,20 +194,23 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is None:
             self._keep_open(self.timeout_keep_alive)
 
-    async def _take_whole(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> bool:
+    async def _take_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         """Writes a whole answer to the current request as the cycle would, but at once; False: it had better."""
-        head = head_of(STATUS_LINE[status], headers)
-        asked_to_close = CLOSE in cycle.scope["headers"]
-        if head is None or asked_to_close or not cycle.keep_alive or CLOSE in headers:
-            return False
+        cycle = self.cycle  # there is no other before this one's answer is complete
         if self.flow.write_paused and not cycle.disconnected:
             await self.flow.drain()
-        if not cycle.disconnected:
-            cycle.response_started = cycle.response_complete = True
-            cycle.waiting_for_100_continue = False
-            self.transport.writelines((head, body) if body else (head,))
-            cycle.message_event.set()
-            cycle.on_response()
+        if cycle.disconnected:
+            return True
+        # Meanwhile it may have been told to shut down.
+        closes = not cycle.keep_alive or CLOSE in headers or CLOSE in cycle.scope["headers"]
+        head = None if closes or len(body) > COPIED else head_of(STATUS_LINE[status], headers)
+        if head is None:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(head + body)
+        cycle.message_event.set()
+        cycle.on_response()
         return True
 
     def _keep_open(self, seconds: float) -> None:

@@ -43,7 +43,7 @@ class ChaosProxy:
         self.delay = 0.0
         self.nonsense = ""
         self.connections = 0
-        self._served: set[asyncio.Task[None]] = set()
+        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     @property
     def url(self) -> str:
@@ -58,15 +58,16 @@ class ChaosProxy:
         ready.set()
         await over.wait()
         server.close()
-        for task in self._served:
+        for task, writer in self._served.items():
             task.cancel()
+            writer.transport.abort()  # whoever it is for may not read any more
         await asyncio.gather(*self._served, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._served.add(task)
-        task.add_done_callback(self._served.discard)
+        self._served[task] = writer
+        task.add_done_callback(self._served.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

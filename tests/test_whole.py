@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from uvicorn.server import ServerState
 from gateway.lifecycle import Lifecycle
 from gateway.protocol import protocol_class
 from gateway.whole import WHOLE, give, head_of
-from tests.echo import LIMITS, Echo, Edge, edge
+from tests.echo import BIG, LIMITS, Echo, Edge, edge
 from tests.wire import Wire, get
 
 LINE = b"HTTP/1.1 200 OK\r\n"
@@ -46,20 +48,58 @@ class Recorder(asyncio.Transport):
         pass
 
 
-@pytest.mark.parametrize(("words", "pieces"), [("", 1), ("apart", 2)])
-async def test_it_is_written_in_one_piece(words: str, pieces: int) -> None:
-    config = uvicorn.Config(Echo(), http=protocol_class(LIMITS, Lifecycle()), lifespan="off", log_config=None)
+def connected(transport: Recorder) -> Any:
+    """A connection's protocol, without a server."""
+    kind: Any = protocol_class(LIMITS, Lifecycle())
+    config = uvicorn.Config(Echo(), http=kind, lifespan="off", log_config=None)
     config.load()
-    protocol: Any = protocol_class(LIMITS, Lifecycle())(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
-    transport = Recorder()
+    protocol = kind(config=config, server_state=ServerState(), app_state={})
     protocol.connection_made(transport)
-    protocol.data_received(get("/a", f"X-Do: {words}"))
+    return protocol
+
+
+async def answered(protocol: Any, request: bytes) -> None:
+    protocol.data_received(request)
     async with asyncio.timeout(5):
         while not protocol.cycle.response_complete:
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("words", "pieces"), [("", 1), ("apart", 2)])
+async def test_it_is_written_in_one_piece(words: str, pieces: int) -> None:
+    protocol = connected(transport := Recorder())
+    await answered(protocol, get("/a", f"X-Do: {words}"))
     protocol.connection_lost(None)
     assert len(transport.pieces) == pieces
     assert b"".join(transport.pieces).startswith(LINE)
+
+
+async def test_what_a_request_makes_goes_with_it() -> None:
+    """Without the collector, which seldom runs (``service.py``)."""
+    protocol = connected(Recorder())
+    await answered(protocol, get("/a"))
+    await asyncio.sleep(0)
+    gc.collect()
+    for _ in range(20):
+        await answered(protocol, get("/a"))
+        await asyncio.sleep(0)
+    assert gc.collect() < 20
+    protocol.connection_lost(None)
+
+
+def test_who_shuts_down_while_it_waits_for_a_slow_reader_closes_after_it() -> None:
+    with edge() as server, Wire(server.address) as wire:
+        wire.send(get("/big", "X-Do: big"))
+        assert server.app.arrived.acquire(timeout=5)
+        wire.send(get("/second"))
+        assert server.app.arrived.acquire(timeout=5)
+        stopped = threading.Event()
+        server.call(server.listener.stop)
+        server.call(lambda: server.loop.call_later(1.0, stopped.set))  # it looks ten times a second
+        assert stopped.wait(5)
+        assert len(wire.answer().body) == BIG
+        assert wire.answer().closes
+        assert wire.ended()
 
 
 @pytest.mark.parametrize("words", ["", "apart"])

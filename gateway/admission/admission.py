@@ -82,7 +82,7 @@ class Admission:
                 surplus = lease.surplus(now)
                 if lease.task is None and (surplus or lease.local.owed):
                     await asyncio.wait({self._renew(subject, lease, returned=surplus)})
-                    if lease.alone(time.monotonic()):
+                    if lease.failed:
                         break
 
     async def stop(self) -> None:

@@ -19,10 +19,14 @@ local midnight = (today + 1) * DAY - now
 local tat = math.max(tonumber(record[1]) or 0, now)
 local count = tonumber(record[2]) == today and tonumber(record[3]) or 0
 local before, born = tonumber(record[4]) or 0, record[5] or int(now)
-
-if interval > 0 and before > 0 then tat = now + (tat - now) / before * interval end -- it was changed meanwhile
-local told_tat = math.max(tonumber(record[6]) or tat, now)
+local told_tat = tonumber(record[6]) or tat
 local told_count = tonumber(record[2]) == today and tonumber(record[7]) or count
+
+if interval > 0 and before > 0 then -- it may have been changed meanwhile
+  tat = now + (tat - now) / before * interval
+  told_tat = now + (told_tat - now) / before * interval
+end
+told_tat = math.max(told_tat, now)
 if born ~= ARGV[7] then -- what was told meanwhile comes on top of it
   local seen_tat, seen_count = math.min(tonumber(ARGV[8]), now + burst * interval), tonumber(ARGV[10])
   tat = tat + math.max(0, seen_tat - told_tat)
@@ -43,7 +47,7 @@ if most > 0 then granted = math.max(0, math.min(granted, most - count)) end
 count = count + granted
 if interval > 0 then
   tat = tat + granted * interval
-  ttl = tat - now
+  ttl = math.max(tat, told_tat) - now
 end
 if most > 0 then ttl = math.max(ttl, midnight) end
 local kept = { 'tat', int(tat), 'day', int(today), 'count', int(count), 'interval', int(interval), 'born', born }

@@ -10,9 +10,11 @@ import pytest
 import redis.asyncio
 
 from gateway.admission.admission import Admission
-from gateway.admission.lease import PATIENCE, Lease
+from gateway.admission.lease import PATIENCE, SETTLE, Lease
 from gateway.admission.policy import Told
 from gateway.errors import RateLimited
+from gateway.redis_client import client_at
+from gateway.redis_place import RedisPlace
 from gateway.tenants.tenant import TenantLimits
 from tests.chaos_redis import chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -296,6 +298,22 @@ async def test_what_was_granted_without_redis_is_told_when_it_is_back(
         other = admission_of(client, prefix, fleet=2)
         assert await admitted(other, limits, 30) in (10, 11)
         await client.aclose()
+
+
+async def test_all_callers_are_told_of_while_others_keep_to_their_share(prefix: str) -> None:
+    """Each process has as long for that as the others wait, however many callers it has."""
+    port = free_port()
+    callers = [f"caller-{number}" for number in range(24)]
+    async with client_at(RedisPlace.parse(f"redis://127.0.0.1:{port}"), 1.0, 4, "") as client:
+        admission = admission_of(client, prefix, fleet=2)
+        granted = [await admitted(admission, SLOW, 1, caller) for caller in callers]
+        assert sum(granted) == len(callers)
+        with redis_server(port=port):
+            telling = asyncio.create_task(admission.run())
+            async with asyncio.timeout(SETTLE + 5):
+                while any(lease.local.owed for lease in admission._leases.values()):
+                    await asyncio.sleep(0.02)
+            telling.cancel()
 
 
 async def test_every_answer_tells_of_every_limit_and_a_refusal_of_the_one_that_refused(

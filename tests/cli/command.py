@@ -50,5 +50,9 @@ def command(*words: str, given: bytes = b"", **settings: str) -> Done:
     with tempfile.TemporaryDirectory() as folder:
         typed, out, err = (Path(folder) / name for name in ("typed", "out", "err"))
         typed.write_bytes(given)
-        code = Forked(words, clean_environment() | settings, out, err, typed).wait(timeout=60)
+        running = Forked(words, clean_environment() | settings, out, err, typed)
+        try:
+            code = running.wait(timeout=60)
+        finally:
+            running.kill()
         return Done(code, out.read_text(), err.read_text())
