@@ -67,6 +67,29 @@ async def test_a_redis_that_forgot_adds_what_each_process_tells(shared_redis: Re
         assert again.seen.count == 51
 
 
+async def test_what_was_told_is_counted_by_the_present_rate_and_known_as_long_as_it_counts(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    """Else it would be counted again: where the rate was changed meanwhile, and where all of it was given back."""
+    slow, slower = Rules(HOUR, 1_000, 0), Rules(2 * HOUR, 1_000, 0)
+    async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
+        admission = Admission(client, prefix, lambda: 2)
+        ask = partial(admission._ask, "reports")
+        first, last = [(await ask(slow, Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(2)]
+        (key,) = [name async for name in client.scan_iter(f"{prefix}:*")]
+        await client.delete(key)
+        await ask(slow, Demand(0, 10, Report(0.0, 0, 0, 0, first)))
+        assert await client.pttl(key) > 9 * HOUR * 1_000
+        again = await ask(slow, Demand(0, 0, Report(0.0, 0, 0, 0, first)))
+        assert again.level == pytest.approx(0.0, abs=HOUR * BRIEF)
+        told = await ask(slow, Demand(10, 0, Report(0.0, 0, 0, 0, last)))
+        assert told.level == pytest.approx(20 * HOUR, abs=HOUR * BRIEF)
+        await client.delete(key)
+        await ask(slow, Demand(0, 0, Report(0.0, 0, 0, 0, first)))
+        changed = await ask(slower, Demand(0, 0, Report(0.0, 0, 0, 0, last)))
+        assert changed.level == pytest.approx(20 * HOUR, abs=HOUR * BRIEF)
+
+
 async def the_same(url: str, rules: Rules, asked: list[Step]) -> None:
     key = secrets.token_hex(6)
     async with redis.asyncio.Redis.from_url(url, protocol=2) as client:

@@ -13,6 +13,8 @@ from gateway.cli import app
 from gateway.errors import GatewayError
 from tests.forked import Forked
 
+PATIENCE = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -52,7 +54,7 @@ def command(*words: str, given: bytes = b"", **settings: str) -> Done:
         typed.write_bytes(given)
         running = Forked(words, clean_environment() | settings, out, err, typed)
         try:
-            code = running.wait(timeout=60)
+            code = running.wait(PATIENCE)
         finally:
             running.kill()
         return Done(code, out.read_text(), err.read_text())
