@@ -12,7 +12,7 @@ from enum import IntEnum
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
-from gateway.upstream.signs import NOTHING, Sign, Verdict
+from gateway.upstream.signs import NOTHING, Kind, Sign, Verdict
 
 
 class Band(IntEnum):
@@ -45,6 +45,12 @@ class Result:
     sign: Sign = NOTHING
     verdict: Verdict | None = None
 
+    @property
+    def tellable(self) -> bool:
+        """Whether those who wait here may have the landing before Redis does: it is near, where whoever comes next
+        finds it, and says nothing that holds for other questions."""
+        return self.landing.stored and self.sign.kind is not Kind.BLOCKED and self.verdict is None
+
 
 Confirm = Callable[[], Awaitable[None]]
 Work = Callable[[Confirm], Awaitable[Result]]
@@ -58,7 +64,8 @@ Recheck = Callable[[], Awaitable[Landing | None]]
 class Flight:
     """A flight of this process. Belongs to the process, never to a caller.
 
-    ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
+    ``landing`` is there once it has landed, ``over`` set then and where it ends without. ``waiters`` are the callers
+    who wait now; ``refused`` that one was sent away and promised to find the
     answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
     without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
     so through a half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its
@@ -71,6 +78,8 @@ class Flight:
     band: Band
     work: Work
     recheck: Recheck
+    landing: Landing | None = None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
     refused: bool = False
     alone: bool = False
@@ -82,9 +91,14 @@ class Flight:
     gen: str = ""
     started: float = field(default_factory=time.monotonic)
     signal: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[Landing] = field(init=False)
+    task: asyncio.Task[None] = field(init=False)
 
     @property
     def flies(self) -> bool:
         """Whether this process asks the service for it now."""
         return self.claim is not None or self.alone
+
+    def land(self, landing: Landing) -> None:
+        """Everyone in this process who waits for it gets this."""
+        self.landing = landing
+        self.over.set()

@@ -23,7 +23,7 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, LookAgain, Queued, Running
 from gateway.upstream.signs import NOTHING, Kind
 from gateway.upstream.slot import LeadLost, Slot
-from gateway.upstream.waiting import Background, jittered, signalled
+from gateway.upstream.waiting import Background, given_way, jittered, signalled
 
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
@@ -63,16 +63,19 @@ class Pilot:
         self._background = background
         self._on_dispatch = on_dispatch
 
-    async def fly(self, flight: Flight) -> Landing:
+    async def fly(self, flight: Flight) -> None:
         """From submission to landing; never raises but when cancelled."""
         try:
-            while True:
-                try:
-                    return await self._attempt(flight)
-                except LeadLost:
-                    flight.claim = None
+            flight.land(await self._landing(flight))
         except GatewayError as error:
-            return Landing(flight.exact, error=error)
+            flight.land(Landing(flight.exact, error=error))
+
+    async def _landing(self, flight: Flight) -> Landing:
+        while True:
+            try:
+                return await self._attempt(flight)
+            except LeadLost:
+                flight.claim = None
 
     async def _attempt(self, flight: Flight) -> Landing:
         while True:
@@ -164,7 +167,10 @@ class Pilot:
         flight.claim = claim
         self._tell_dispatch(flight)
         result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
-        # The entry before the news of it: whoever is woken finds it stored.
+        if result.tellable:
+            flight.land(result.landing)
+            await given_way()
+        # The entry before the news of it: whoever is woken elsewhere finds it stored.
         try:
             self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
         except CacheUnavailable:

@@ -22,7 +22,7 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.pilot import OnDispatch, Pilot
 from gateway.upstream.replies import Left, Pulse, Queued
-from gateway.upstream.waiting import Background, jittered, kept_alive
+from gateway.upstream.waiting import Background, jittered, kept_alive, signalled
 
 STUBBORN = 5
 DISPATCH = 2
@@ -153,17 +153,17 @@ class Queue:
         flight = self._join(id, exact, payer, band, work, recheck)
         flight.waiters += 1
         try:
-            done, _ = await asyncio.wait({flight.task}, timeout=timeout)
+            over = await signalled(flight.over, timeout)
         except asyncio.CancelledError:
             if flight.waiters == 1 and not flight.refused:
                 self._background.spawn(self._leave(flight))
             raise
         finally:
             flight.waiters -= 1
-        if flight.task.cancelled():
+        if flight.landing is not None:
+            return flight.landing, started and flight.flies
+        if over:
             raise Overload("The gateway is ending.", retry_after=1)
-        if done:
-            return flight.task.result(), started and flight.flies
         flight.refused = True
         raise DeadlineExceeded(
             "The answer could not be fetched in time; it is on its way.",
@@ -222,7 +222,7 @@ class Queue:
             flight = Flight(id, exact, payer, band, work, recheck)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._pilot.fly(flight))
-            flight.task.add_done_callback(lambda _: self._forget(flight))
+            flight.task.add_done_callback(lambda _: self._ended(flight))
         elif band < flight.band:
             flight.payer = payer
             self._promote(flight, band)
@@ -232,12 +232,16 @@ class Queue:
         flight.band, flight.promoted = band, True
         flight.signal.set()
 
+    def _ended(self, flight: Flight) -> None:
+        self._forget(flight)
+        flight.over.set()
+
     def _forget(self, flight: Flight) -> None:
         if self._flights.get(flight.id) is flight:
             del self._flights[flight.id]
 
     async def _leave(self, flight: Flight) -> None:
-        if flight.claim is not None or not flight.gen or flight.task.done():
+        if flight.claim is not None or not flight.gen or flight.over.is_set():
             return
         try:
             left = await self._board.leave(flight.id, flight.gen)

@@ -31,6 +31,12 @@ async def signalled(signal: asyncio.Event, timeout: float) -> bool:
         return False
 
 
+async def given_way() -> None:
+    """Lets those go first who were just woken: a turn of the event loop for them, one for what they write."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 def jittered(seconds: float) -> float:
     """About so many seconds, so that processes do not move in step."""
     return seconds * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)
