@@ -41,13 +41,18 @@ local function announce(interval, burst)
   return own
 end
 
--- The caller becomes the leader of this job's flight.
+-- The caller becomes the leader of this job's flight; the job is not queued.
+local function lead(id, gen, token, interval, burst)
+  call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
+  call('ZADD', q .. ':running', int(now), id)
+  pass(id, token)
+  return {'claimed', id, gen, token, take(interval, burst), announce(interval, burst), gate_word()}
+end
+
+-- The same for one that is.
 local function dispatch(id, token, interval, burst)
   local job = call('HMGET', job_key(id), 'band', 'start', 'gen')
   dequeue(id)
   if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
-  call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
-  call('ZADD', q .. ':running', int(now), id)
-  pass(id, token)
-  return {'claimed', id, job[3], token, take(interval, burst), announce(interval, burst), gate_word()}
+  return lead(id, job[3], token, interval, burst)
 end

@@ -45,11 +45,12 @@ if ahead >= max then
   forget(victim, gen)
 end
 
-call('HSET', job_key(id), 'cost', ARGV[11])
-enqueue(id, tenant, band)
 local gen = int(now)
-call('HSET', job_key(id), 'gen', gen, 'attempts', 0)
+call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', ARGV[11], 'gen', gen, 'attempts', 0)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)
-if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
+local free = turn_wait(interval, burst) == 0
+if free and ahead == 0 then return lead(id, gen, token, interval, burst) end
+enqueue(id, tenant, band)
+if free and head() == id then return dispatch(id, token, interval, burst) end
 return {'queued', gen, announce(interval, burst), gate_word()}
