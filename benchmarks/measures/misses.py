@@ -13,10 +13,12 @@ from benchmarks.results import Column, Table
 from benchmarks.rig import ASGI, GATEWAY, NGINX, VARNISH, Rig, Samples, dashboard_targets
 
 WARMING = 50
+REST = 0.005
+"""Seconds for what a contender still does once it has answered: the next call would bear it."""
 ABOUT = (
     "One request at a time for {misses} targets that nobody has asked for, each first from the origin and then "
-    "from the contender, by one and the same httpx2 client on the other core; the budget is unlimited, and the "
-    "origin answers at once. *Overhead* is the median of the one less that of the other; the CPU is the "
+    "from the contender, by one and the same httpx2 client on the other core, 5 ms after the answer to the last; "
+    "the budget is unlimited, and the origin answers at once. *Overhead* is the median of the one less that of the other; the CPU is the "
     "contender's own, without Redis."
 )
 
@@ -65,6 +67,7 @@ def _both(rig: Rig, origin_port: int, port: int) -> tuple[list[float], list[floa
 
 
 def _timed(client: httpx.Client, url: str) -> float:
+    time.sleep(REST)
     begun = time.perf_counter()
     answer = client.get(url)
     took = time.perf_counter() - begun

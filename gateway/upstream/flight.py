@@ -38,15 +38,17 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the work of a flight comes back with: the landing, the script calls that store it, and what it says
-    about the gate and about the credential it was asked with."""
+    about the gate and about the credential it was asked with. ``tell`` counts and logs the call, which can wait
+    until nobody waits for its answer."""
 
     landing: Landing
     stores: Sequence[Invocation] = ()
     sign: Sign = NOTHING
     verdict: Verdict | None = None
+    tell: Callable[[], None] = lambda: None
 
     @property
-    def tellable(self) -> bool:
+    def early(self) -> bool:
         """Whether those who wait here may have the landing before Redis does: it is near, where whoever comes next
         finds it, and says nothing that holds for other questions."""
         return self.landing.stored and self.sign.kind is not Kind.BLOCKED and self.verdict is None
@@ -64,12 +66,11 @@ Recheck = Callable[[], Awaitable[Landing | None]]
 class Flight:
     """A flight of this process. Belongs to the process, never to a caller.
 
-    ``landing`` is there once it has landed, ``over`` set then and where it ends without. ``waiters`` are the callers
-    who wait now; ``refused`` that one was sent away and promised to find the
-    answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
-    without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
-    so through a half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its
-    submissions.
+    ``landing`` is there once it has landed, ``over`` set then and where it ends without. ``waiters`` are the
+    callers who wait now; ``refused`` that one was sent away and promised to find the answer when it returns, so
+    that the job keeps its place without callers; ``alone`` that it flies without Redis or waits to, ``slot`` the
+    monotonic time at which its slot for that came, ``probe`` that it does so through a half-open gate;
+    ``promoted`` that somebody joined whose band goes first. ``token`` names its submissions.
     """
 
     id: str

@@ -167,9 +167,10 @@ class Pilot:
         flight.claim = claim
         self._tell_dispatch(flight)
         result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
-        if result.tellable:
+        if result.early:
             flight.land(result.landing)
             await given_way()
+        result.tell()
         # The entry before the news of it: whoever is woken elsewhere finds it stored.
         try:
             self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
@@ -218,6 +219,7 @@ class Pilot:
         except LeadLost:
             self._rejoin(flight)
             raise
+        result.tell()
         token = flight.token if flight.claim is None else flight.claim.token
         self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))
         return result.landing

@@ -149,11 +149,15 @@ class Queue:
         Raises DeadlineExceeded, with the time after which the answer should be there, when ``timeout`` passes
         first; the flight goes on all the same.
         """
-        started = id not in self._flights
+        deadline = time.monotonic() + timeout
+        while (told := self._flights.get(id)) is not None and told.over.is_set():
+            # Its answer is older than this request, and Redis still has its job.
+            await asyncio.wait({told.task})
+        started = told is None
         flight = self._join(id, exact, payer, band, work, recheck)
         flight.waiters += 1
         try:
-            over = await signalled(flight.over, timeout)
+            over = await signalled(flight.over, deadline - time.monotonic())
         except asyncio.CancelledError:
             if flight.waiters == 1 and not flight.refused:
                 self._background.spawn(self._leave(flight))

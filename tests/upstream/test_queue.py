@@ -183,7 +183,9 @@ async def test_a_burst_may_follow_at_once_and_no_more(redis_client: redis.asynci
         tat = int(await redis_client.get(f"{prefix}:{{queue}}:tat") or 0)
         await redis_client.set(f"{prefix}:{{queue}}:tat", tat - 10_000_000)
         await asyncio.gather(*(ask(queue, origin, f"job{i}") for i in range(4)))
-    assert origin.times[2] - origin.times[0] < 1.0  # a slot apart they would take two
+    assert (
+        origin.times[2] - origin.times[0] < 1.5
+    )  # a slot apart they take two, and one that stalled may move by one
     assert origin.times[3] - origin.times[0] >= 0.9
 
 
