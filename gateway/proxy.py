@@ -138,16 +138,26 @@ class Proxy:
         """Answers one request, whatever happens on its way."""
         epoch = self.lane.epoch()
         exchange = Exchange.of(scope, receive)
-        answer = await self.answered(exchange)
+        answer = await self._answer_to(exchange)
         if answer is None:
             return
         if self.lifecycle.draining:
             exchange.told.append((b"connection", b"close"))
-        await answer.send(scope, send, exchange.told)
+        ended = clock()
+        try:
+            await answer.send(scope, send, exchange.told)
+        finally:
+            self.teller.answered(exchange, answer, ended)  # not before: a log's line takes longer than a hit
         self.lane.learn(scope, epoch, exchange, answer)
 
     async def answered(self, exchange: Exchange) -> Answer | None:
         """The answer, whatever happens on its way, counted and logged; None where the client has gone."""
+        answer = await self._answer_to(exchange)
+        if answer is not None:
+            self.teller.answered(exchange, answer, clock())
+        return answer
+
+    async def _answer_to(self, exchange: Exchange) -> Answer | None:
         self.teller.began(exchange)
         try:
             answer = await self.answer(exchange)
@@ -159,7 +169,6 @@ class Proxy:
         except Exception:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
-        self.teller.answered(exchange, answer)
         self._tell_origin(exchange)
         return answer
 

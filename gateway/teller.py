@@ -49,9 +49,8 @@ class Teller:
         if self.tracing is not None:
             exchange.span = self.tracing.request(exchange.method, exchange.headers)
 
-    def answered(self, exchange: Exchange, answer: Answer) -> None:
-        """A request's answer is there."""
-        ended = clock()
+    def answered(self, exchange: Exchange, answer: Answer, ended: float) -> None:
+        """A request's answer was there when it ``ended``, by the clock of its stages."""
         outcome, kind = answer.outcome, kind_of(exchange, answer)
         self.tallies.of(kind).add(ended - exchange.stages.began)
         if exchange.joined:

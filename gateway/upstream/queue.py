@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
@@ -176,7 +177,11 @@ class Queue:
 
     def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck) -> None:
         """Starts a background flight, unless one of this id is under way or the gate is closed."""
-        if id not in self._flights and not self.gate_closed_for:
+        told = self._flights.get(id)
+        if told is not None and told.over.is_set():
+            again = partial(self.refresh, id, exact, payer, work, recheck)
+            told.task.add_done_callback(lambda task: task.cancelled() or again())
+        elif told is None and not self.gate_closed_for:
             self._join(id, exact, payer, Band.REFRESH, work, recheck)
 
     # What operators see and steer; each raises CacheUnavailable

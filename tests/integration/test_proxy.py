@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -212,6 +213,24 @@ async def test_a_well_formed_request_id_is_kept_and_any_other_replaced(stage: St
     assert kept.headers["x-request-id"] == "report-2026.03_1"
     assert made.headers["x-request-id"] != "not a token; at all"
     assert len(made.headers["x-request-id"]) == 16
+
+
+async def test_an_answer_is_counted_once_it_is_out_even_if_nobody_takes_it(stage: Stage) -> None:
+    counted: list[bool] = []
+    async with housed(stage, allow_anonymous=True) as house:
+
+        async def broken(message: Any) -> None:
+            counted.append("stats_gateway_requests_total{" in (await house.admin.get("/metrics")).text)
+            raise OSError("the client has gone")
+
+        async def connected() -> Any:
+            await asyncio.Event().wait()
+
+        request = {"method": "GET", "path": "/total/views/group/5", "query_string": b"", "headers": []}
+        with pytest.raises(OSError, match="gone"):
+            await house.app.public({"type": "http", **request}, connected, broken)
+        assert counted == [False]
+        assert 'requests_total{family="totals",outcome="miss"' in (await house.admin.get("/metrics")).text
 
 
 async def test_without_a_key_public_queries_are_answered_only_where_allowed(stage: Stage) -> None:

@@ -16,7 +16,7 @@ from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from gateway.upstream.signs import Kind, Sign, Verdict
 from tests.redis_server import RedisServer
-from tests.upstream.test_queue import LONG, entry_of, fleet, nothing
+from tests.upstream.test_queue import LONG, entry_of, fleet, nothing, until
 
 STORED = Result(Landing("x", entry_of("a"), stored=True))
 
@@ -110,6 +110,21 @@ async def test_who_asks_after_an_answer_went_out_does_not_get_that(
             assert not (await asyncio.wait({later}, timeout=0.2))[0]
         await asyncio.wait_for(later, LONG)
     assert service.calls == 2
+
+
+async def test_a_refresh_after_an_answer_went_out_is_not_left_out(
+    redis_client: redis.asyncio.Redis, shared_redis: RedisServer, prefix: str
+) -> None:
+    service = Service(STORED)
+    async with fleet(redis_client, prefix, 1) as (queue,):
+        first = service.ask(queue)
+        await service.asked.wait()
+        async with paused(shared_redis):
+            service.answers.set()
+            await asyncio.wait_for(first, LONG)
+            for _ in range(3):
+                queue.refresh("a", "x", Payer("t"), service, nothing)
+        await until(lambda: service.calls == 2 and not queue.flights)
 
 
 async def test_one_who_leaves_while_an_earlier_answer_is_told_of_costs_nothing(
