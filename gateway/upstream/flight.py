@@ -49,8 +49,8 @@ class Result:
 
     @property
     def early(self) -> bool:
-        """Whether those who wait here may have the landing before Redis does: it is near, where whoever comes next
-        finds it, and says nothing that holds for other questions."""
+        """Whether those who wait here need not wait for Redis as well: the landing is near, where whoever comes
+        next finds it, and says nothing that holds for other questions."""
         return self.landing.stored and self.sign.kind is not Kind.BLOCKED and self.verdict is None
 
 

@@ -23,10 +23,12 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, LookAgain, Queued, Running
 from gateway.upstream.signs import NOTHING, Kind
 from gateway.upstream.slot import LeadLost, Slot
-from gateway.upstream.waiting import Background, given_way, jittered, signalled
+from gateway.upstream.waiting import Background, after_turns, jittered, signalled
 
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
+SENT = 2
+"""Turns of the event loop after which a landing is on its way to Redis, ahead of whatever is asked there next."""
 LOST = 2
 RETELL = (0.0, *tuple(0.2 * 2**n for n in range(6)))
 """Seconds between attempts to tell of a landing while Redis does not answer."""
@@ -168,15 +170,14 @@ class Pilot:
         self._tell_dispatch(flight)
         result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
         if result.early:
-            flight.land(result.landing)
-            await given_way()
-        result.tell()
-        # The entry before the news of it: whoever is woken elsewhere finds it stored.
+            after_turns(SENT, flight.land, result.landing)
+        # The entry before the news of it: whoever is woken finds it stored.
         try:
             self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
         except CacheUnavailable:
             self._gate.judge(time.monotonic(), result.sign)
             self._background.spawn(self._land_later(self._news(claim.id, claim.token, _unblocked(result))))
+        result.tell()
         return result.landing
 
     def _tell_dispatch(self, flight: Flight) -> None:

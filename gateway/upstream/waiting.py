@@ -31,10 +31,13 @@ async def signalled(signal: asyncio.Event, timeout: float) -> bool:
         return False
 
 
-async def given_way() -> None:
-    """Lets those go first who were just woken: a turn of the event loop for them, one for what they write."""
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+def after_turns(turns: int, callback: Callable[..., None], *args: Any) -> None:
+    """Calls back after so many turns of the event loop."""
+    loop = asyncio.get_running_loop()
+    if turns > 1:
+        loop.call_soon(after_turns, turns - 1, callback, *args)
+    else:
+        loop.call_soon(callback, *args)
 
 
 def jittered(seconds: float) -> float:

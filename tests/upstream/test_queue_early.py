@@ -9,7 +9,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 
+from gateway.caching.store import PUT
+from gateway.redis_client import connect
+from gateway.scripts import Invocation
+from gateway.settings import Settings
 from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
@@ -72,6 +77,20 @@ async def test_a_stored_answer_does_not_wait_for_redis(
     assert [landing.entry for landing in landings] == [STORED.landing.entry] * 3
     assert service.told == ["caller", "caller", "caller", "call"]
     assert await redis_client.exists(f"{prefix}:{{queue}}:done:a") == 1
+
+
+async def test_whoever_has_an_answer_finds_it_in_redis(shared_redis: RedisServer, prefix: str) -> None:
+    client, other = (connect(Settings(redis_url=SecretStr(shared_redis.url))) for _ in range(2))
+    stored = Invocation(PUT, f"{prefix}:a", (b"frame", 10_000))
+    service = Service(replace(STORED, stores=[stored]))
+    service.answers.set()
+    async with fleet(client, prefix, 1) as (queue,):
+        for _ in range(100):
+            await service.ask(queue)
+            assert await other.exists(f"{prefix}:a", f"{prefix}:{{queue}}:done:a") == 2
+            await until(lambda: not queue.flights)
+            await other.delete(f"{prefix}:a", f"{prefix}:{{queue}}:done:a")
+    await asyncio.gather(client.aclose(), other.aclose())
 
 
 @pytest.mark.parametrize(
