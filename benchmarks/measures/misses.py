@@ -18,8 +18,8 @@ REST = 0.005
 ABOUT = (
     "One request at a time for {misses} targets that nobody has asked for, each first from the origin and then "
     "from the contender, by one and the same httpx2 client on the other core, 5 ms after the answer to the last; "
-    "the budget is unlimited, and the origin answers at once. *Overhead* is the median of the one less that of the other; the CPU is the "
-    "contender's own, without Redis."
+    "the budget is unlimited, and the origin answers at once. *Overhead* is the median of the one less that of "
+    "the other; the CPU is the contender's own, without Redis."
 )
 
 
