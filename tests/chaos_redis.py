@@ -43,7 +43,8 @@ class ChaosProxy:
         self.delay = 0.0
         self.nonsense = ""
         self.connections = 0
-        self._served: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._served: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     @property
     def url(self) -> str:
@@ -58,16 +59,21 @@ class ChaosProxy:
         ready.set()
         await over.wait()
         server.close()
-        for task, writer in self._served.items():
-            task.cancel()
+        while self._served:  # one that is just being accepted counts from the next turn on
+            for task in self._served:
+                task.cancel()
+            await asyncio.wait(self._served)
+            await asyncio.sleep(0)
+        for writer in self._writers:
             writer.transport.abort()  # whoever it is for may not read any more
-        await asyncio.gather(*self._served, return_exceptions=True)
+        await asyncio.sleep(0)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._writers.append(writer)
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._served[task] = writer
-        task.add_done_callback(self._served.pop)
+        self._served.add(task)
+        task.add_done_callback(self._served.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -75,6 +81,7 @@ class ChaosProxy:
         except OSError:
             writer.close()
             return
+        self._writers.append(redis_writer)
         there = asyncio.ensure_future(self._there(reader, redis_writer, writer))
         back = asyncio.ensure_future(self._back(redis_reader, writer))
         try:
