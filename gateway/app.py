@@ -43,6 +43,7 @@ from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
+from gateway.dated import Dated
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
@@ -97,7 +98,7 @@ class Gateway(Starlette):
         if ready is not None:
             await give(scope, send, *ready)
         elif (scope.get("raw_path") or scope["path"].encode()).startswith(MANAGEMENT):
-            await super().__call__(scope, receive, send)
+            await Dated(super().__call__)(scope, receive, send)
         else:
             await self.proxy(scope, receive, send)
 

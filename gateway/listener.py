@@ -102,7 +102,7 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
         Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
     )
     http = protocol_class(limits, lifecycle)
-    return _config(app, http, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
 
 
 def is_tried(version: str = uvicorn.__version__) -> bool:
@@ -116,7 +116,7 @@ def is_tried(version: str = uvicorn.__version__) -> bool:
 
 def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
-        Dated(app),
+        app,
         http=http,
         ws="none",
         interface="asgi3",

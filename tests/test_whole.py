@@ -139,12 +139,18 @@ async def test_where_nobody_takes_it_whole_it_goes_in_two_messages() -> None:
     ]  # fmt: skip
 
 
-def test_a_head_has_one_date() -> None:
-    assert head_of(LINE, [DATE]) == LINE + b"date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
-    dated = head_of(LINE, [(b"a", b"b")])
-    assert dated is not None
-    assert dated.startswith(LINE + b"date: ")
-    assert dated.endswith(b" GMT\r\na: b\r\n\r\n")
+async def test_an_answer_has_one_date() -> None:
+    given: list[Any] = []
+
+    async def take(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        given.append(headers)
+        return True
+
+    for headers in ([DATE], [(b"a", b"b")]):
+        await give({WHOLE: take}, None, 200, headers, b"")  # type: ignore[arg-type]
+    (kept,), ((name, value), other) = given
+    assert kept == DATE
+    assert (name, value[-4:], other) == (b"date", b" GMT", (b"a", b"b"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""ASGI apps for plain servers: the least there is, the same with one Redis GET, and the gateway's own."""
+"""ASGI apps for plain servers: the least there is, and the same with one Redis GET."""
 
 from __future__ import annotations
 
@@ -54,14 +54,3 @@ def with_redis() -> Any:
         await send({"type": "http.response.body", "body": body})
 
     return app
-
-
-def gateway() -> Any:
-    """The gateway's public app alone, as any ASGI server can run it; settings come from the environment."""
-    from gateway.app import create_app
-    from gateway.observe.logs import configure_logs
-    from gateway.settings import load_settings
-
-    settings = load_settings()
-    configure_logs(settings.log_level, settings.log_format)
-    return create_app(settings)

@@ -18,11 +18,13 @@ from tests.redis_server import free_port
 
 BARE = ("bare", "dressed")
 APPS = "benchmarks.contenders.apps"
+GATEWAY = "gateway.asgi:app"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """``app`` is a name in ``apps.py``; whatever it is, the server is told the same."""
+    """``app`` is the gateway's or a name in ``apps.py``; whatever it is, the server is told the same, but that the
+    gateway's answers bring a Date."""
 
     name: str
     about: str
@@ -58,7 +60,9 @@ class Served:
 
     def _words(self, port: int) -> list[str]:
         factory = [] if self.app in BARE else ["--factory"]
-        words = [self.server, f"{APPS}:{self.app}", *factory, "--host", "127.0.0.1", "--port", str(port)]
+        app = GATEWAY if self.app == "gateway" else f"{APPS}:{self.app}"
+        words = [self.server, app, *factory, "--host", "127.0.0.1", "--port", str(port)]
         if self.server == "granian":
             return [*words, "--interface", "asgi", "--loop", "uvloop", "--backlog", "2048", "--no-ws"]
-        return [*words, "--no-access-log", "--log-level", "warning"]
+        dated = ["--no-date-header"] if self.app == "gateway" else []
+        return [*words, *dated, "--no-access-log", "--log-level", "warning"]
