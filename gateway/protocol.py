@@ -69,7 +69,7 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._ours: frozenset[bytes] = frozenset()
         self._peer = ""
-        self._last = -math.inf  # when an answer was last given at once
+        self._last = -math.inf  # when the last answer was complete
         self._quiet = False  # since then nothing has come, and what was written is on its way
         self._held = b""  # received, not yet parsed
         self._head = b""  # parsed of the current head
@@ -110,7 +110,6 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._give(answer)
                 return
         self._quiet = False
-        self._unset_keepalive_if_required()
         self._parse(data)
 
     def on_headers_complete(self) -> None:
@@ -135,11 +134,13 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Goes on with what was held back."""
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._watch_stall()
-        elif self._held:
-            self._unset_keepalive_if_required()
+            return
+        self.flow.resume_reading()
+        self._rest()
+        if self._held:
             held, self._held = self._held, b""
             self._parse(held)
 
@@ -164,6 +165,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Closes an idle connection, even one whose last answer was never read."""
+        self.timeout_keep_alive_task = None
+        if self._head or self._content is not None or self._answering:
+            return  # it rests again once that is answered
         left = self._last + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._keep_open(left)
@@ -184,15 +188,13 @@ class GatewayProtocol(HttpToolsProtocol):
         )
 
     def _give(self, answer: bytes) -> None:
-        """Writes a whole answer. An idle connection's timer is left alone: it looks when it was last used."""
+        """Writes a whole answer."""
         if self._patience is not None:
             self._stop_patience()
         self._quiet = True
         self.transport.write(answer)
         self.server_state.total_requests += 1
-        self._last = self.loop.time()
-        if self.timeout_keep_alive_task is None:
-            self._keep_open(self.timeout_keep_alive)
+        self._rest()
 
     async def _take_whole(self, status: int, headers: Headers, body: bytes) -> bool:
         """Writes a whole answer to the current request as the cycle would, but at once; False: it had better."""
@@ -212,6 +214,12 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle.message_event.set()
         cycle.on_response()
         return True
+
+    def _rest(self) -> None:
+        """Idle from now on. Its timer is left alone, and looks itself since when."""
+        self._last = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._keep_open(self.timeout_keep_alive)
 
     def _keep_open(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -280,7 +288,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps
         if self.cycle.response_complete:
-            self._keep_open(self.timeout_keep_alive)
+            self._rest()
         self.on_message_complete()
 
     def _content_overdue(self) -> None:
