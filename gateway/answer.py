@@ -8,6 +8,7 @@ import msgspec
 from starlette.types import Scope, Send
 
 from gateway.caching.entry import Entry
+from gateway.dated import dated
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
 from gateway.observe.outcome import HIT_FOR, Outcome, cache_status
 from gateway.whole import give
@@ -37,8 +38,8 @@ class Answer(msgspec.Struct, frozen=True):
     key: Hashable = None
 
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
-        """Sends it, with ``extra`` headers; to a HEAD without the body, but with its length."""
-        headers = [*self.headers, *extra]
+        """Sends it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
+        headers = dated([*self.headers, *extra])
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
         await give(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)

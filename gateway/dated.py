@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from gateway.caching.dates import format_date
+from gateway.errors import Headers
 
 
 def http_date() -> bytes:
@@ -20,6 +21,11 @@ def _http_date(second: int) -> bytes:
     return format_date(second)
 
 
+def dated(headers: Headers) -> Headers:
+    """An answer's headers with a Date, its own if it has one. Their names are lower case."""
+    return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date()), *headers]
+
+
 class Dated:
     """An ASGI app whose answers get a Date unless they bring one: a stored answer's is its origin's."""
 
@@ -29,11 +35,11 @@ class Dated:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """ASGI 3."""
 
-        async def dated(message: MutableMapping[str, Any]) -> None:
+        async def send_dated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 if b"date" not in [name.lower() for name, _ in headers]:
                     message = {**message, "headers": [(b"date", http_date()), *headers]}
             await send(message)
 
-        await self.app(scope, receive, dated)
+        await self.app(scope, receive, send_dated)

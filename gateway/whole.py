@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import Scope, Send
 
-from gateway.dated import http_date
 from gateway.errors import Headers
 
 WHOLE = "gateway.whole"
@@ -22,9 +21,7 @@ TEXT = bytes(code for code in range(256) if code in b"\t" or 32 <= code != 127)
 
 
 async def give(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Answers a request, with a Date (RFC 9110 §6.6.1): in one piece where that is taken, else in two messages."""
-    if b"date" not in [name for name, _ in headers]:
-        headers = [(b"date", http_date()), *headers]
+    """Answers a request: in one piece where that is taken, else in two ASGI messages."""
     take: Take | None = scope.get(WHOLE)
     if take is None or not await take(status, headers, body):
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -33,7 +30,7 @@ async def give(scope: Scope, send: Send, status: int, headers: Headers, body: by
 
 def head_of(status_line: bytes, headers: Headers) -> bytes | None:
     """An answer's head; None where a header is none."""
-    names = [name for name, _ in headers]
-    block = b"".join([b"%s: %s\r\n" % pair for pair in headers])
-    well_formed = block.translate(None, TEXT) == CRLF * len(headers) and not b"".join(names).translate(None, TOKEN)
+    block = CRLF.join([*map(b": ".join, headers), b""])
+    names = b"".join([name for name, _ in headers])
+    well_formed = block.translate(None, TEXT) == CRLF * len(headers) and not names.translate(None, TOKEN)
     return status_line + block + CRLF if well_formed else None

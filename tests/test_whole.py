@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from gateway.dated import dated
 from gateway.lifecycle import Lifecycle
 from gateway.protocol import protocol_class
 from gateway.whole import WHOLE, give, head_of
@@ -139,17 +140,14 @@ async def test_where_nobody_takes_it_whole_it_goes_in_two_messages() -> None:
     ]  # fmt: skip
 
 
-async def test_an_answer_has_one_date() -> None:
-    given: list[Any] = []
+def test_a_head_is_its_lines_and_an_empty_one() -> None:
+    assert head_of(LINE, []) == LINE + b"\r\n"
+    assert head_of(LINE, [(b"a", b"b"), (b"c", b"")]) == LINE + b"a: b\r\nc: \r\n\r\n"
 
-    async def take(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        given.append(headers)
-        return True
 
-    for headers in ([DATE], [(b"a", b"b")]):
-        await give({WHOLE: take}, None, 200, headers, b"")  # type: ignore[arg-type]
-    (kept,), ((name, value), other) = given
-    assert kept == DATE
+def test_an_answer_has_one_date() -> None:
+    assert dated([(b"a", b"b"), DATE]) == [(b"a", b"b"), DATE]
+    (name, value), other = dated([(b"a", b"b")])
     assert (name, value[-4:], other) == (b"date", b" GMT", (b"a", b"b"))
 
 
