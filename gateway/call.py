@@ -29,8 +29,7 @@ class Asker:
 
 
 class Call:
-    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once; it is told
-    of apart, when nobody waits for its answer any more.
+    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once.
 
     ``seconds`` is the service's own time, as far as it is known; ``trace`` the call's place in its trace.
     """
@@ -46,8 +45,6 @@ class Call:
         self._flight = flight
         self._span: Any = None if tracing is None else tracing.call(asker.span)
         self._began = clock()
-        self._result = ""
-        self._facts: dict[str, Any] = {}
         self.seconds = 0.0
 
     @property
@@ -67,29 +64,25 @@ class Call:
     def ended(self, result: str, **facts: Any) -> None:
         """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name."""
         self.seconds = clock() - self._began
-        self._result, self._facts = result, facts
-        self._end_span(result)
-
-    def dropped(self, why: str) -> None:
-        """Nothing was asked after all."""
-        self._end_span(why)
-
-    def tell(self) -> None:
-        """Counts the call that has ended, and logs it."""
         asker = self._asker
         self._usage.call(asker.tenant)
         self._pulse.call()
-        self._metrics.upstream_call(self._result, asker.tenant, self.seconds)
+        self._metrics.upstream_call(result, asker.tenant, self.seconds)
         log.info(
             "upstream_call",
             request_id=asker.request_id,
             tenant=asker.tenant,
             flight=self._flight,
-            result=self._result,
-            **self._facts,
+            result=result,
+            **facts,
             seconds=round(self.seconds, 6),
             **({} if self._span is None else {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}),
         )
+        self._end_span(result)
+
+    def dropped(self, why: str) -> None:
+        """Nothing was asked after all."""
+        self._end_span(why)
 
     def _end_span(self, result: str) -> None:
         if self._tracing is not None:

@@ -90,8 +90,7 @@ class Errands:
                 trace=call.trace,
             )
             stores = [self.store.put(entry, response.received)] if stored else []
-            credential = access.credential if question.query.protected else None
-            return self._result(landing, stores, answer, credential, call)
+            return self._result(landing, stores, answer, access.credential if question.query.protected else None)
 
         return work
 
@@ -116,7 +115,7 @@ class Errands:
             if is_unsafe(passage.method.decode()):
                 voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
-            return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None, call)
+            return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
 
         return work
 
@@ -143,20 +142,15 @@ class Errands:
     def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING
         landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
-        return Result(landing, sign=sign, tell=call.tell)
+        return Result(landing, sign=sign)
 
     def _result(
-        self,
-        landing: Landing,
-        stores: list[Invocation],
-        answer: UpstreamResponse,
-        credential: Credential | None,
-        call: Call,
+        self, landing: Landing, stores: list[Invocation], answer: UpstreamResponse, credential: Credential | None
     ) -> Result:
         if not self.watched:
-            return Result(landing, stores, tell=call.tell)
+            return Result(landing, stores)
         sign = sign_of(answer.status, answer.headers, self.clock.now())
-        return Result(landing, stores, sign, _verdict(answer, credential), call.tell)
+        return Result(landing, stores, sign, _verdict(answer, credential))
 
 
 def _confirmation(entries: Sequence[Entry], response: Response) -> Response:

@@ -60,7 +60,7 @@ class Teller:
         elif stands_for := self.hit(ended):
             self._log(exchange, answer, kind.family, ended, hits=stands_for)
         if self.tracing is not None:
-            self._trace(exchange, answer, kind.family)
+            self._trace(exchange, answer, kind.family, ended)
 
     def hit(self, now: float) -> int:
         """Counts a plain hit; for how many the line stands that it should have, 0 where it should have none."""
@@ -75,7 +75,7 @@ class Teller:
         self.metrics.abandoned.inc()
         log.info("request_abandoned", **_who(exchange), stages=exchange.stages.seconds(clock()))
         if self.tracing is not None:
-            self.tracing.answered(exchange.span, exchange.method, exchange.stages, "", {}, failed=False)
+            self.tracing.answered(exchange.span, exchange.method, exchange.stages, "", {}, clock(), failed=False)
 
     def line(self, exchange: Exchange, answer: Answer) -> dict[str, Any]:
         """What all lines of the log have in common that tell of this request, given again."""
@@ -106,7 +106,7 @@ class Teller:
         seconds = round(ended - exchange.stages.began, 6)
         told("request", **facts, seconds=seconds, stages=exchange.stages.seconds(ended), **more)
 
-    def _trace(self, exchange: Exchange, answer: Answer, family: str) -> None:
+    def _trace(self, exchange: Exchange, answer: Answer, family: str, ended: float) -> None:
         assert self.tracing is not None
         attributes: dict[str, str | int] = {
             "http.request.method": exchange.method,
@@ -123,7 +123,7 @@ class Teller:
         joined = exchange.joined_trace if exchange.joined else ""
         failed = answer.outcome is Outcome.FAILED or answer.status >= 500
         name = f"{exchange.method} {family}"
-        self.tracing.answered(exchange.span, name, exchange.stages, joined, attributes, failed=failed)
+        self.tracing.answered(exchange.span, name, exchange.stages, joined, attributes, ended, failed=failed)
 
 
 def kind_of(exchange: Exchange, answer: Answer) -> Kind:

@@ -35,11 +35,15 @@ SILENT = ("half-a-reply", "endless-bulk")
 
 
 class ChaosProxy:
-    """Passes on, until it is told to misbehave; what it did to a connection is not undone."""
+    """Passes on, until it is told to misbehave; what it did to a connection is not undone.
+
+    Commands take ``lag`` seconds to get there, replies ``delay`` seconds to come back.
+    """
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
         self.target = target
+        self.lag = 0.0
         self.delay = 0.0
         self.nonsense = ""
         self.connections = 0
@@ -51,7 +55,7 @@ class ChaosProxy:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def behave(self) -> None:
-        self.delay, self.nonsense = 0.0, ""
+        self.lag, self.delay, self.nonsense = 0.0, 0.0, ""
 
     async def serve(self, ready: threading.Event, over: asyncio.Event) -> None:
         """Serves until it is over."""
@@ -98,7 +102,7 @@ class ChaosProxy:
         with suppress(OSError):
             async for piece in _pieces(reader):
                 if not self.nonsense:
-                    redis_writer.write(piece)
+                    _write(redis_writer, piece, self.lag)
                     continue
                 kind = self.nonsense
                 writer.write(NONSENSE[kind])
@@ -108,14 +112,15 @@ class ChaosProxy:
                     await asyncio.sleep(0.01)
 
     async def _back(self, redis_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
         async for piece in _pieces(redis_reader):
-            if self.nonsense:
-                piece = NONSENSE[self.nonsense]
-            if self.delay:
-                loop.call_later(self.delay, writer.write, piece)
-            else:
-                writer.write(piece)
+            _write(writer, NONSENSE[self.nonsense] if self.nonsense else piece, self.delay)
+
+
+def _write(writer: asyncio.StreamWriter, piece: bytes, seconds: float) -> None:
+    if seconds:
+        asyncio.get_running_loop().call_later(seconds, writer.write, piece)
+    else:
+        writer.write(piece)
 
 
 async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -58,11 +58,13 @@ class Tracing:
         stages: Stages,
         joined: str,
         attributes: Attributes,
+        ended: float,
         *,
         failed: bool,
     ) -> None:
-        """Ends a request's span, and tells its stages. ``joined`` is the place of the call that it joined."""
-        now, ended = time.time_ns(), clock()
+        """Ends a request's span, and tells its stages, which ``ended`` by their clock when its answer was there.
+        ``joined`` is the place of the call that it joined."""
+        now = time.time_ns() - int((clock() - ended) * NANO)
         if span.is_recording():
             span.update_name(name)
             span.set_attributes(dict(attributes))

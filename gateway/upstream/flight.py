@@ -12,7 +12,7 @@ from enum import IntEnum
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
-from gateway.upstream.signs import NOTHING, Kind, Sign, Verdict
+from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 
 class Band(IntEnum):
@@ -38,20 +38,12 @@ class Claim:
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the work of a flight comes back with: the landing, the script calls that store it, and what it says
-    about the gate and about the credential it was asked with. ``tell`` counts and logs the call, which can wait
-    until nobody waits for its answer."""
+    about the gate and about the credential it was asked with."""
 
     landing: Landing
     stores: Sequence[Invocation] = ()
     sign: Sign = NOTHING
     verdict: Verdict | None = None
-    tell: Callable[[], None] = lambda: None
-
-    @property
-    def early(self) -> bool:
-        """Whether those who wait here need not wait for Redis as well: the landing is near, where whoever comes
-        next finds it, and says nothing that holds for other questions."""
-        return self.landing.stored and self.sign.kind is not Kind.BLOCKED and self.verdict is None
 
 
 Confirm = Callable[[], Awaitable[None]]
@@ -66,11 +58,11 @@ Recheck = Callable[[], Awaitable[Landing | None]]
 class Flight:
     """A flight of this process. Belongs to the process, never to a caller.
 
-    ``landing`` is there once it has landed, ``over`` set then and where it ends without. ``waiters`` are the
-    callers who wait now; ``refused`` that one was sent away and promised to find the answer when it returns, so
-    that the job keeps its place without callers; ``alone`` that it flies without Redis or waits to, ``slot`` the
-    monotonic time at which its slot for that came, ``probe`` that it does so through a half-open gate;
-    ``promoted`` that somebody joined whose band goes first. ``token`` names its submissions.
+    ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
+    answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
+    without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
+    so through a half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its
+    submissions.
     """
 
     id: str
@@ -79,8 +71,6 @@ class Flight:
     band: Band
     work: Work
     recheck: Recheck
-    landing: Landing | None = None
-    over: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
     refused: bool = False
     alone: bool = False
@@ -92,14 +82,9 @@ class Flight:
     gen: str = ""
     started: float = field(default_factory=time.monotonic)
     signal: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] = field(init=False)
+    task: asyncio.Task[Landing] = field(init=False)
 
     @property
     def flies(self) -> bool:
         """Whether this process asks the service for it now."""
         return self.claim is not None or self.alone
-
-    def land(self, landing: Landing) -> None:
-        """Everyone in this process who waits for it gets this."""
-        self.landing = landing
-        self.over.set()

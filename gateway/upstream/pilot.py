@@ -23,12 +23,10 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, LookAgain, Queued, Running
 from gateway.upstream.signs import NOTHING, Kind
 from gateway.upstream.slot import LeadLost, Slot
-from gateway.upstream.waiting import Background, after_turns, jittered, signalled
+from gateway.upstream.waiting import Background, jittered, signalled
 
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
-SENT = 2
-"""Turns of the event loop after which a landing is on its way to Redis, ahead of whatever is asked there next."""
 LOST = 2
 RETELL = (0.0, *tuple(0.2 * 2**n for n in range(6)))
 """Seconds between attempts to tell of a landing while Redis does not answer."""
@@ -65,19 +63,16 @@ class Pilot:
         self._background = background
         self._on_dispatch = on_dispatch
 
-    async def fly(self, flight: Flight) -> None:
+    async def fly(self, flight: Flight) -> Landing:
         """From submission to landing; never raises but when cancelled."""
         try:
-            flight.land(await self._landing(flight))
+            while True:
+                try:
+                    return await self._attempt(flight)
+                except LeadLost:
+                    flight.claim = None
         except GatewayError as error:
-            flight.land(Landing(flight.exact, error=error))
-
-    async def _landing(self, flight: Flight) -> Landing:
-        while True:
-            try:
-                return await self._attempt(flight)
-            except LeadLost:
-                flight.claim = None
+            return Landing(flight.exact, error=error)
 
     async def _attempt(self, flight: Flight) -> Landing:
         while True:
@@ -169,15 +164,12 @@ class Pilot:
         flight.claim = claim
         self._tell_dispatch(flight)
         result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
-        if result.early:
-            after_turns(SENT, flight.land, result.landing)
         # The entry before the news of it: whoever is woken finds it stored.
         try:
             self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
         except CacheUnavailable:
             self._gate.judge(time.monotonic(), result.sign)
             self._background.spawn(self._land_later(self._news(claim.id, claim.token, _unblocked(result))))
-        result.tell()
         return result.landing
 
     def _tell_dispatch(self, flight: Flight) -> None:
@@ -220,7 +212,6 @@ class Pilot:
         except LeadLost:
             self._rejoin(flight)
             raise
-        result.tell()
         token = flight.token if flight.claim is None else flight.claim.token
         self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))
         return result.landing

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
@@ -23,7 +22,7 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.pilot import OnDispatch, Pilot
 from gateway.upstream.replies import Left, Pulse, Queued
-from gateway.upstream.waiting import Background, jittered, kept_alive, signalled
+from gateway.upstream.waiting import Background, jittered, kept_alive
 
 STUBBORN = 5
 DISPATCH = 2
@@ -150,25 +149,21 @@ class Queue:
         Raises DeadlineExceeded, with the time after which the answer should be there, when ``timeout`` passes
         first; the flight goes on all the same.
         """
-        deadline = time.monotonic() + timeout
-        while (told := self._flights.get(id)) is not None and told.over.is_set():
-            # Its answer is older than this request, and Redis still has its job.
-            await asyncio.wait({told.task})
-        started = told is None
+        started = id not in self._flights
         flight = self._join(id, exact, payer, band, work, recheck)
         flight.waiters += 1
         try:
-            over = await signalled(flight.over, deadline - time.monotonic())
+            done, _ = await asyncio.wait({flight.task}, timeout=timeout)
         except asyncio.CancelledError:
             if flight.waiters == 1 and not flight.refused:
                 self._background.spawn(self._leave(flight))
             raise
         finally:
             flight.waiters -= 1
-        if flight.landing is not None:
-            return flight.landing, started and flight.flies
-        if over:
+        if flight.task.cancelled():
             raise Overload("The gateway is ending.", retry_after=1)
+        if done:
+            return flight.task.result(), started and flight.flies
         flight.refused = True
         raise DeadlineExceeded(
             "The answer could not be fetched in time; it is on its way.",
@@ -177,11 +172,7 @@ class Queue:
 
     def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck) -> None:
         """Starts a background flight, unless one of this id is under way or the gate is closed."""
-        told = self._flights.get(id)
-        if told is not None and told.over.is_set():
-            again = partial(self.refresh, id, exact, payer, work, recheck)
-            told.task.add_done_callback(lambda task: task.cancelled() or again())
-        elif told is None and not self.gate_closed_for:
+        if id not in self._flights and not self.gate_closed_for:
             self._join(id, exact, payer, Band.REFRESH, work, recheck)
 
     # What operators see and steer; each raises CacheUnavailable
@@ -231,7 +222,7 @@ class Queue:
             flight = Flight(id, exact, payer, band, work, recheck)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._pilot.fly(flight))
-            flight.task.add_done_callback(lambda _: self._ended(flight))
+            flight.task.add_done_callback(lambda _: self._forget(flight))
         elif band < flight.band:
             flight.payer = payer
             self._promote(flight, band)
@@ -241,16 +232,12 @@ class Queue:
         flight.band, flight.promoted = band, True
         flight.signal.set()
 
-    def _ended(self, flight: Flight) -> None:
-        self._forget(flight)
-        flight.over.set()
-
     def _forget(self, flight: Flight) -> None:
         if self._flights.get(flight.id) is flight:
             del self._flights[flight.id]
 
     async def _leave(self, flight: Flight) -> None:
-        if flight.claim is not None or not flight.gen or flight.over.is_set():
+        if flight.claim is not None or not flight.gen or flight.task.done():
             return
         try:
             left = await self._board.leave(flight.id, flight.gen)

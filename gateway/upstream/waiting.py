@@ -31,15 +31,6 @@ async def signalled(signal: asyncio.Event, timeout: float) -> bool:
         return False
 
 
-def after_turns(turns: int, callback: Callable[..., None], *args: Any) -> None:
-    """Calls back after so many turns of the event loop."""
-    loop = asyncio.get_running_loop()
-    if turns > 1:
-        loop.call_soon(after_turns, turns - 1, callback, *args)
-    else:
-        loop.call_soon(callback, *args)
-
-
 def jittered(seconds: float) -> float:
     """About so many seconds, so that processes do not move in step."""
     return seconds * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)

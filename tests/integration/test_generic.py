@@ -7,9 +7,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import httpx2 as httpx
 import pytest
 
 from gateway.caching.dates import format_date
+from tests.chaos_redis import chaos_proxy
 from tests.integration.stage import Process, await_answer, spawned
 from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, free_port
@@ -82,16 +84,20 @@ class Front:
 
 
 @asynccontextmanager
-async def fronted(folder: Path, gateways: int = 1, **settings: object) -> AsyncIterator[Front]:
-    """A front with so many gateways, which have these settings on top of the generic profile."""
+async def fronted(
+    folder: Path, gateways: int = 1, first: Mapping[str, object] | None = None, **settings: object
+) -> AsyncIterator[Front]:
+    """A front with so many gateways, which have these settings on top of the generic profile, and the ``first``
+    has some of its own."""
     front = Front()
     values = {"profile": "generic", "registry": folder / "none.toml", "drain_seconds": 0, "log_level": "warning"}
     async with AsyncExitStack() as stack:
         origin = await stack.enter_async_context(serving(front.behave))
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STATS_GATEWAY_")}
-        for name, value in (values | {"upstream": origin.url} | settings).items():
-            environment[f"STATS_GATEWAY_{name.upper()}"] = str(value)
         for number in range(gateways):
+            for name, value in {**values, "upstream": origin.url, **settings, **(first or {})}.items():
+                environment[f"STATS_GATEWAY_{name.upper()}"] = str(value)
+            first = None
             words = ["serve", "--port", str(free_port()), "--admin-port", str(free_port())]
             gateway = stack.enter_context(spawned(words, environment, folder / f"gateway{number}.log"))
             await asyncio.to_thread(await_answer, f"{gateway.url}/-/health/ready", gateway)
@@ -343,6 +349,21 @@ async def test_rfc9111_4_4_the_whole_fleet_forgets(tmp_path: Path, shared_redis:
             while (await front.ask(at=1)).content != b"new":
                 await asyncio.sleep(0.01)
         assert (await front.ask(at=0)).content == b"new"
+
+
+async def test_rfc9111_4_4_no_answer_from_before_a_change_is_given_elsewhere_after_it(
+    tmp_path: Path, shared_redis: RedisServer, prefix: str
+) -> None:
+    versions = count()
+    with chaos_proxy(shared_redis.port) as proxy:
+        proxy.lag = 0.1  # what the first knows, Redis learns late
+        shared: dict[str, object] = {"redis_url": shared_redis.url, "redis_prefix": prefix, "redis_timeout": 5}
+        async with fronted(tmp_path, 2, {"redis_url": proxy.url}, **shared) as front:
+            front.answers = lambda _: reply(FRESH, body=b"%d" % next(versions))
+            before = await front.ask()
+            changed = await front.ask(method="POST", at=1, content=b"")
+            after = await front.ask(at=1)
+    assert int(before.text) < int(changed.text) < int(after.text)
 
 
 async def test_rfc9110_8_4_a_content_coding_of_the_origin_is_left_alone(front: Front) -> None:
