@@ -360,9 +360,9 @@ async def test_rfc9111_4_4_no_answer_from_before_a_change_is_given_elsewhere_aft
         shared: dict[str, object] = {"redis_url": shared_redis.url, "redis_prefix": prefix, "redis_timeout": 5}
         async with fronted(tmp_path, 2, {"redis_url": proxy.url}, **shared) as front:
             front.answers = lambda _: reply(FRESH, body=b"%d" % next(versions))
-            before = await front.ask()
-            changed = await front.ask(method="POST", at=1, content=b"")
-            after = await front.ask(at=1)
+            before = await front.ask(Host="a")
+            changed = await front.ask(method="POST", at=1, content=b"", Host="a")
+            after = await front.ask(at=1, Host="a")
     assert int(before.text) < int(changed.text) < int(after.text)
 
 
