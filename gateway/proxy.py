@@ -258,7 +258,8 @@ class Proxy:
         try:
             shared = await self.store.look_up(errand.key)
         except CacheUnavailable:
-            return decision or self._decide(errand, near)
+            shared = NOTHING
+        near = self.store.look_near(errand.key)  # once more: it may have landed here while Redis took its time
         if near is not NOTHING:
             shared = Found(shared.entries or near.entries, shared.error or near.error)
         return self._decide(errand, shared)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
+from gateway.redis_pool import Pool
+from tests.integration.house import housed
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer, free_port, redis_server
 
@@ -60,3 +64,30 @@ def test_without_redis_the_budget_still_holds(stage: Stage) -> None:
     stage.reset_calls()
     assert [asked(stage, gateway, number)[0] for number in range(1, 6)] == [200] * 5
     assert stage.calls()["min_gap_seconds"] >= 0.95 / 5
+
+
+async def test_what_landed_here_while_redis_kept_a_look_up_waiting_is_not_asked_for_again(stage: Stage) -> None:
+    target, other = (f"/lboro/timeline/day/views/article/{number}" for number in (71, 72))
+    with redis_server() as server:
+        async with housed(stage, redis_url=SecretStr(server.url), redis_timeout=1.0) as house:
+            pool = house.app.public.proxy.store.client.connection_pool
+            assert isinstance(pool, Pool)
+            stage.reset_calls()
+            stage.close_gate()
+            try:
+                first = asyncio.create_task(house.get(target, stage.keys["reports"]))
+                await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
+                server.pause()
+                lost = asyncio.create_task(house.get(other, stage.keys["reports"]))
+                await asyncio.sleep(0.5)  # so that this look-up outlives the time at which Redis counts as lost
+                late = asyncio.create_task(house.get(target, stage.keys["reports"]))
+                async with asyncio.timeout(20):
+                    while not pool.circuit.is_open:
+                        await asyncio.sleep(0.01)
+            finally:
+                await asyncio.to_thread(stage.open_gate)
+            answers = await asyncio.gather(first, late, lost)
+            assert [answer.status_code for answer in answers] == [200, 200, 200]
+            assert answers[0].content == answers[1].content
+            assert stage.calls()["by_path"][target] == 1
+            server.resume()
