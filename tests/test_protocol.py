@@ -258,6 +258,21 @@ def test_a_connection_that_is_answered_at_once_is_idle_from_then_on(before: tupl
         assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("waits_for", ["answer", "head"])
+def test_a_connection_that_is_in_use_is_not_idle_however_long_ago_its_last_answer(waits_for: str) -> None:
+    """Its timer began with that answer."""
+    asked, late = (get("/wait", "X-Do: wait"), 0) if waits_for == "answer" else (get("/"), 3)
+    with edge(keep_alive=1) as running, Wire(running.address) as wire:
+        assert wire.send(get("/")).answer().status == 200
+        wire.send(asked[: len(asked) - late])
+        threading.Event().wait(1.5)
+        running.call(running.app.released.set)
+        if late:
+            wire.send(asked[-late:])
+        assert wire.answer().status == 200
+        assert wire.ended()
+
+
 def test_waiting_for_an_answer_is_not_a_late_head() -> None:
     with edge(QUICK) as running, Wire(running.address) as wire:
         wire.send(get("/wait", "X-Do: wait"))

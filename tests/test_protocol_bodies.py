@@ -278,6 +278,14 @@ def test_rfc9110_10_1_1_a_final_answer_instead_closes_the_connection(server: Edg
         assert wire.ended()
 
 
+def test_a_connection_whose_body_is_still_to_come_is_not_idle_though_it_was_answered() -> None:
+    with edge(PASSING, keep_alive=1) as running, Wire(running.address) as wire:
+        assert wire.send(head(b"Content-Length: 5", b"X-Do: ignore")).answer().status == 200
+        threading.Event().wait(1.5)
+        assert wire.send(b"hello" + get("/")).answer().status == 200
+        assert wire.ended()
+
+
 QUICK = replace(PASSING, body_seconds=0.2, linger_seconds=0.2)
 
 
