@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,11 @@ from tests.redis_server import RedisServer, free_port
 CLI = shutil.which("redis-cli")
 NODE_TIMEOUT_MS = 1_000
 SERVICE = "stats"
+AT_ONCE = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+"""A replica is filled, and listed by CLUSTER SLOTS, within a second or two instead of ten."""
 
 
-def until(condition: Any, what: str, seconds: float = 30.0) -> None:
+def until(condition: Any, what: str | Callable[[], str], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -29,7 +31,7 @@ def until(condition: Any, what: str, seconds: float = 30.0) -> None:
                 return
         except (redis.RedisError, OSError):
             pass
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
         time.sleep(0.05)
 
 
@@ -101,10 +103,15 @@ class ClusterOfServers:
         """Whether every living node sees all slots served."""
         return all(b"cluster_state:ok" in node.call("CLUSTER", "INFO") for node in self.alive)
 
+    def agree(self) -> None:
+        """Waits until it is healthy; else says what each node saw."""
+        until(self.healthy, lambda: "\n".join(["the cluster never agreed", *map(_last_words, self.nodes)]))
+
     def complete(self) -> bool:
-        """Whether every node knows three masters with a replica each."""
+        """Whether every node knows three masters with a replica each, and the replicas have what those have."""
         shapes = [[len(row) for row in table] for table in self.call_all("CLUSTER", "SLOTS")]
-        return all(shape == [4, 4, 4] for shape in shapes)
+        links = [said.get("master_link_status", "up") for said in self.call_all("INFO", "replication")]
+        return all(shape == [4, 4, 4] for shape in shapes) and set(links) == {"up"}
 
     def move(self, source: RedisServer, target: RedisServer, slots: int) -> str:
         """Moves slots while everybody works, as an operator would; answers what redis-cli said."""
@@ -123,14 +130,8 @@ def redis_cluster() -> Iterator[ClusterOfServers]:
         places = [f"127.0.0.1:{node.port}" for node in nodes]
         redis_cli("--cluster", "create", *places, "--cluster-replicas", "1", "--cluster-yes")
         cluster = ClusterOfServers(nodes)
-        until(cluster.healthy, "the cluster never agreed")
-        until(
-            lambda: all(
-                len(each) == 3 and all(len(row) == 4 for row in each)
-                for each in cluster.call_all("CLUSTER", "SLOTS")
-            ),
-            "not all slots known",
-        )
+        cluster.agree()
+        until(cluster.complete, "not all slots known, or not all replicas filled")
         yield cluster
 
 
@@ -143,7 +144,7 @@ def redis_cli(*words: str) -> str:
 
 def _server(stack: ExitStack, *more: str) -> RedisServer:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    server = RedisServer(free_port(), folder, more=more)
+    server = RedisServer(free_port(), folder, more=(*AT_ONCE, *more))
     stack.callback(server.kill)
     server.start()
     return server
@@ -179,6 +180,16 @@ class Sentinel(RedisServer):
             *(str(self.binary), f"{self.folder}/sentinel.conf", "--sentinel"),
             *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.folder),
         ]
+
+
+def _last_words(node: RedisServer) -> str:
+    """How a node is, what it sees, and the end of its log."""
+    ended = None if node.process is None else node.process.poll()
+    try:
+        sees = node.call("CLUSTER", "NODES")
+    except (redis.RedisError, OSError) as error:
+        sees = error
+    return f"{node.port}: ended with {ended}, sees {sees!r}\n{node.log.read_text()[-2_000:]}"
 
 
 def _pairs(flat: Any) -> dict[bytes, bytes]:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -52,6 +53,11 @@ class RedisServer:
         return f"redis://{auth}127.0.0.1:{self.port}/0"
 
     @property
+    def log(self) -> Path:
+        """What it says, of all its runs."""
+        return Path(self.folder) / "redis.log"
+
+    @property
     def command(self) -> list[str]:
         """How it is started."""
         words = [
@@ -73,7 +79,8 @@ class RedisServer:
     def start(self) -> None:
         """Starts it on its port, and waits until it answers."""
         assert BINARY is not None, HINT
-        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
         _wait_until_it_answers(self.port, self.process)
 
     def stop(self) -> None:

@@ -114,8 +114,10 @@ def watched(shared_redis: RedisServer) -> Iterator[Watched]:
         yield watched
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster(shared_redis: RedisServer) -> Iterator[ClusterOfServers]:
+    """One for each test: in a Redis 7.0 whose slots have just moved, a failover may leave the last of them without
+    an owner in its new master's eyes, until redis-cli mends it."""
     with redis_cluster() as cluster:
         yield cluster
 
@@ -163,7 +165,7 @@ async def test_slots_that_move_take_nobodys_answer_away(fleet: Fleet, cluster: C
 
     def reshard() -> None:
         cluster.move(source, target, 5_400)
-        until(cluster.healthy, "the cluster never agreed")
+        cluster.agree()
 
     await drill("cluster resharding", fleet, cluster.url, reshard)
     assert cluster.owner(f"{fleet.prefix}:{{queue}}") in (source, target)
@@ -177,13 +179,14 @@ async def test_a_node_of_a_cluster_that_dies_is_followed_by_its_replica(
     def failover() -> None:
         owner.kill()
         until(lambda: cluster.owner(f"{fleet.prefix}:{{queue}}") is not owner, "no failover")
-        until(cluster.healthy, "the cluster never agreed")
+        cluster.agree()
 
     try:
         await drill("cluster failover", fleet, cluster.url, failover)
     finally:
-        await asyncio.to_thread(owner.start)
-        await asyncio.to_thread(until, cluster.healthy, "the cluster never agreed")
+        if owner.process is None:
+            await asyncio.to_thread(owner.start)
+        await asyncio.to_thread(cluster.agree)
 
 
 async def test_the_budget_holds_through_a_failover(fleet: Fleet, watched: Watched) -> None:
