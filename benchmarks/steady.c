@@ -33,7 +33,8 @@ struct connection {
 };
 
 static struct connection connections[MOST_CONNECTIONS];
-static int idle[MOST_CONNECTIONS], idle_count;
+static int idle[MOST_CONNECTIONS]; /* a ring: in turn, so that none is idle for so long that a server closes it */
+static int idle_first, idle_count;
 static char **requests;
 static size_t request_count, next_request;
 static double *waiting, *times; /* moments that are due and not sent; seconds that answers took */
@@ -80,10 +81,19 @@ static int connected(int port) {
     return number;
 }
 
+static void give_back(int number) { idle[(idle_first + idle_count++) % MOST_CONNECTIONS] = number; }
+
+static struct connection *taken(void) {
+    int number = idle[idle_first];
+    idle_first = (idle_first + 1) % MOST_CONNECTIONS;
+    idle_count--;
+    return &connections[number];
+}
+
 /* Sends what is due for as long as there are connections. */
 static void send_due(void) {
     while (waiting_first < waiting_last && idle_count) {
-        struct connection *each = &connections[idle[--idle_count]];
+        struct connection *each = taken();
         const char *text = requests[next_request++ % request_count];
         each->due = waiting[waiting_first++];
         each->filled = 0;
@@ -119,7 +129,7 @@ static void receive(struct connection *each) {
     if (each->due >= counted_from && each->due < counted_until) times[time_count++] = now() - each->due;
     if (strncmp(each->received, "HTTP/1.1 200", 12)) refused++;
     each->due = -1;
-    idle[idle_count++] = (int)(each - connections);
+    give_back((int)(each - connections));
 }
 
 static int ascending(const void *one, const void *other) {
@@ -146,7 +156,7 @@ int main(int count, char **words) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &connections[each]};
         connections[each].socket = connected(atoi(words[1]));
         connections[each].due = -1;
-        idle[idle_count++] = each;
+        give_back(each);
         epoll_ctl(poll, EPOLL_CTL_ADD, connections[each].socket, &event);
     }
     due = now();
