@@ -92,7 +92,7 @@ class Gateway(Starlette):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        if not isinstance(scope["headers"], list | tuple):
+        if not isinstance(scope["headers"], (list, tuple)):
             scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
         ready = self.lane.ready(scope)
         if ready is not None:

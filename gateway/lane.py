@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gateway.admission.admission import Admission
@@ -38,7 +39,7 @@ HEADER = 130
 """Approximate bytes that a header costs beside its own, where it is kept as a pair."""
 
 Parts = tuple[Any, ...]
-"""Method, target, query string and headers."""
+"""Method, target, query string, and each header's name and value: flat, since each hit hashes and compares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +261,13 @@ def key_of(scope: Mapping[str, Any]) -> bytes | Parts:
         head: bytes = scope[HEAD]
         return head
     target = scope.get("raw_path") or scope["path"]
-    return (scope["method"], target, scope["query_string"], tuple(map(tuple, scope["headers"])))
+    return (scope["method"], target, scope["query_string"], *chain.from_iterable(scope["headers"]))
 
 
 def _sharing(parts: Parts) -> Parts:
     """The same, of headers that are those of others too: what a request is compared with is mostly at hand."""
-    *line, headers = parts
-    return (*line, tuple(shared(*pair) for pair in headers))
+    line, names, values = parts[:3], parts[3::2], parts[4::2]
+    return (*line, *chain.from_iterable(map(shared, names, values)))
 
 
 def _size(exchange: Exchange) -> int:
