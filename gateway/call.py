@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +63,14 @@ class Call:
         self._began = clock()
 
     def ended(self, result: str, **facts: Any) -> None:
-        """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name."""
+        """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name. That is
+        counted and logged in the loop's next turn."""
         self.seconds = clock() - self._began
+        self._end_span(result)
+        # Done while the landing is on its way to Redis: nobody who waits for the answer waits for this.
+        asyncio.get_running_loop().call_soon(self._tell, result, facts)
+
+    def _tell(self, result: str, facts: dict[str, Any]) -> None:
         asker = self._asker
         self._usage.call(asker.tenant)
         self._pulse.call()
@@ -78,7 +85,6 @@ class Call:
             seconds=round(self.seconds, 6),
             **({} if self._span is None else {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}),
         )
-        self._end_span(result)
 
     def dropped(self, why: str) -> None:
         """Nothing was asked after all."""

@@ -1,0 +1,35 @@
+"""Calls as they are told of."""
+
+from __future__ import annotations
+
+import asyncio
+from time import time
+
+from structlog.testing import capture_logs
+
+from gateway.call import Asker, Call
+from gateway.observe.metrics import Metrics
+from gateway.observe.pulse import Pulse
+from gateway.observe.usage import Usage
+from gateway.redis_client import Client
+
+
+async def test_a_call_is_told_of_once_its_landing_had_time_to_go_out(redis_client: Client, prefix: str) -> None:
+    metrics = Metrics()
+    pulse, usage = Pulse(redis_client, prefix, time), Usage(redis_client, prefix, 3)
+    call = Call(metrics, usage, pulse, None, Asker("reports", "r-1"), "f-1")
+    counted = metrics.upstream_calls.labels("2xx", "reports")._value
+    with capture_logs() as logs:
+        call.ended("2xx", status=200)
+        assert (logs, counted.get()) == ([], 0)
+        assert call.seconds > 0
+        await asyncio.sleep(0)
+        assert counted.get() == 1
+    (line,) = logs
+    facts = {"tenant": "reports", "flight": "f-1", "result": "2xx", "status": 200}
+    assert line == facts | {
+        "event": "upstream_call",
+        "log_level": "info",
+        "request_id": "r-1",
+        "seconds": round(call.seconds, 6),
+    }
