@@ -58,7 +58,7 @@ scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream cal
 simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and budget (ARGS="--budgets 2,10")
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
-bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about ten minutes; ARGS=--help, ARGS=--smoke)
+bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about twenty minutes; ARGS=--help, ARGS=--smoke)
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this machine
@@ -67,7 +67,7 @@ bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this m
 shielding: .venv/dev  ## upstream calls of a day of dashboards, beside nginx and Varnish (45 minutes; ARGS=--short: twelve)
 	@$(BIN)/python -m benchmarks.shielding $(ARGS)
 
-performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (about an hour)
+performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (over an hour)
 	@$(BIN)/python -m benchmarks.report $(ARGS)
 
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)

@@ -65,7 +65,7 @@ def arguments() -> argparse.ArgumentParser:
         help=f"measurements, comma-separated, out of {', '.join(MEASURES)} (all)",
     )
     add("--contenders", type=names(every), default=every, metavar="NAMES", help="out of those below (all)")
-    add("--rounds", type=positive(int), default=3, metavar="N", help="how often each has its turn (3)")
+    add("--rounds", type=positive(int), default=5, metavar="N", help="how often each has its turn (5)")
     add("--seconds", type=positive(float), default=4.0, metavar="S", help="how long each load lasts (4)")
     add("--entries", type=positive(int), default=10_000, metavar="N", help="entries for measuring memory (10000)")
     add("--crowds", type=numbers, default=[1_000, 10_000], metavar="N,N", help="stampedes' sizes (1000,10000)")

@@ -16,7 +16,7 @@ from benchmarks.contenders.nginx import Nginx
 from benchmarks.contenders.process import Running
 from benchmarks.contenders.setup import Holder, Setup
 from benchmarks.contenders.varnish import Varnish
-from benchmarks.load import Client
+from benchmarks.load import Client, LoadFailed
 from benchmarks.origin import OriginProcess
 from benchmarks.results import Column, Row, Table
 
@@ -50,7 +50,7 @@ class Rig:
     contenders: Sequence[Contender]
     core: int | None
     load_core: int | None
-    rounds: int = 3
+    rounds: int = 5
     seconds: float = 4.0
     entries: int = 10_000
     crowds: Sequence[int] = (1_000, 10_000)
@@ -73,11 +73,15 @@ class Rig:
 
     @contextmanager
     def started(self, contender: Contender, origin: OriginProcess, **settings: object) -> Iterator[Running]:
-        """The contender in front of that origin, on its core; the origin starts counting anew."""
+        """The contender in front of that origin, on its core; the origin starts counting anew. A LoadFailed within
+        says which contender it was."""
         setup = Setup(self.folder, origin.port, [self.holder], self.core, settings=settings)
         with contender.started(setup) as running:
             origin.reset()
-            yield running
+            try:
+                yield running
+            except LoadFailed as error:
+                raise LoadFailed(f"{contender.name}: {error}") from error
 
     def client(self, running: Running, targets: Sequence[str]) -> Client:
         """The holder, asking that contender for those targets."""
