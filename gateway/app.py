@@ -70,7 +70,7 @@ from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
-from gateway.whole import give
+from gateway.whole import WHOLE, give
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -95,8 +95,12 @@ class Gateway(Starlette):
         if not isinstance(scope["headers"], (list, tuple)):
             scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
         ready = self.lane.ready(scope)
-        if ready is not None:
+        if ready is not None and WHOLE in scope:
             await give(scope, send, *ready)
+        elif ready is not None:
+            status, headers, body = ready  # as ``give`` would: each hit is spared that call
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
         elif (scope.get("raw_path") or scope["path"].encode()).startswith(MANAGEMENT):
             await Dated(super().__call__)(scope, receive, send)
         else:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from gateway.observe.histogram import BOUNDS, SIZE
 from gateway.observe.outcome import Outcome
 
+SHORTEST = BOUNDS[0]
+"""What nearly any hit takes less than."""
 MOST = 10_000
 """Kinds that are remembered between two tellings."""
 
@@ -46,7 +48,7 @@ class Tally:
             self._untold.append(self)
         self.count += 1
         self.seconds += seconds
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.buckets[0 if seconds <= SHORTEST else bisect_left(BOUNDS, seconds)] += 1
 
 
 class Tallies:
