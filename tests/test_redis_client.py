@@ -218,7 +218,7 @@ async def test_a_demoted_redis_is_read_and_its_name_looked_up_anew(server: Redis
 
 
 async def test_a_cancelled_caller_leaves_no_reply_to_the_next(proxy: ChaosProxy) -> None:
-    async with connected(proxy.url, redis_connections=4) as (client, _):
+    async with connected(proxy.url, redis_connections=4, redis_timeout=PATIENCE) as (client, _):
         await client.mset({f"a{i}": f"{i}" for i in range(20)} | {f"b{i}": "b" for i in range(20)})
         proxy.delay = 0.03
         for pause in (0, 0.01, 0.02, 0.035):
