@@ -46,12 +46,17 @@ class Admission:
         """As ``admit``, where that takes neither waiting nor a new lease; else None, and nothing is taken. ``now``
         is monotonic."""
         lease = self._leases.get(subject)
-        if lease is None or lease.limits is not limits or not lease.take(now):
+        if lease is None or lease.limits is not limits:
             return None
+        told = lease.spend(now)
+        if told is None:
+            if not lease.take(now):
+                return None
+            if lease.task is None and lease.low(now):
+                self._renew(subject, lease)
+            told = lease.told(now)
         self._leases.move_to_end(subject)
-        if lease.task is None and lease.low(now):
-            self._renew(subject, lease)
-        return lease.told(now)
+        return told
 
     async def admit(self, subject: str, limits: TenantLimits) -> Told:
         """Takes one request of ``subject``, any text, from its limits; what its sender is told of what is left.

@@ -79,6 +79,18 @@ class Lease:
         self.last = now
         return True
 
+    def spend(self, now: float) -> Told | None:
+        """``take`` and ``told`` in one for whoever is far from its rate: with tokens that need no renewal, nothing
+        owed, and a whole burst. None: that is to be looked at, and nothing was taken."""
+        local = self.local
+        plenty = self.tokens * 3 > self.used + 3 and now >= local.whole_at and not local.owed
+        if not plenty or self._left != self.rules.burst:
+            return None
+        self.tokens -= 1
+        self.used += 1
+        self.last = now
+        return self._told
+
     def take_alone(self, now: float) -> bool:
         """Grants one request of this process's share."""
         granted = now >= self.refused_until and self.local.take(now)

@@ -30,15 +30,18 @@ class LocalLimits:
     Its share is what was left when Redis was heard, and what has come since, divided by the ``fleet``: a request
     costs as many as there are processes. One that never heard has its share of everything. Times are monotonic
     seconds. With the same ``fleet`` everywhere, all shares together are no more than what there was.
+    ``whole_at`` is when the fleet's burst is whole again, by what Redis said.
     """
 
-    __slots__ = ("_count", "_heard", "_midnight", "_others", "_rules", "_seen", "_spent", "_tat", "fleet", "owed")
+    __slots__ = (
+        *("_count", "_midnight", "_others", "_rules", "_seen", "_spent", "_tat", "fleet", "owed", "whole_at"),
+    )
 
     def __init__(self, rules: Rules, midnight: float, fleet: int = 1) -> None:
         self.fleet = fleet
         self.owed = 0
         self._rules = rules
-        self._heard = self._tat = -math.inf
+        self.whole_at = self._tat = -math.inf
         self._count = self._spent = self._others = 0
         self._midnight = midnight
         self._seen = UNSEEN
@@ -70,14 +73,14 @@ class LocalLimits:
         """Seconds until the fleet's rate, and its day, have a request, as far as is known here."""
         self._turn(now)
         rules = self._rules
-        level = max(0.0, self._heard - now) + self._undone(now) * rules.interval
+        level = max(0.0, self.whole_at - now) + self._undone(now) * rules.interval
         return rules.wait(level, 0, 0.0), rules.wait(0.0, self._count + self._spent, self._midnight - now)
 
     def left(self, now: float) -> int:
         """What is left of the burst as far as is known here."""
         left = self._rules.burst
-        if self._heard > now:
-            left -= math.ceil((self._heard - now) / self._rules.interval - GRAIN)
+        if self.whole_at > now:
+            left -= math.ceil((self.whole_at - now) / self._rules.interval - GRAIN)
         if self.owed:
             left -= self._undone(now)
         return left
@@ -102,8 +105,8 @@ class LocalLimits:
         self.owed -= report.untold
         paid = min(self.owed, grant.granted)
         self.owed = self._spent = self.owed - paid
-        self._heard = report.at + (grant.level if self._rules.interval else 0.0)
-        tat = self._heard + self.owed * self._rules.interval * self.fleet
+        self.whole_at = report.at + (grant.level if self._rules.interval else 0.0)
+        tat = self.whole_at + self.owed * self._rules.interval * self.fleet
         self._tat = max(tat, self._tat) if first else tat
         self._others = (self.fleet - 1) * report.spent if first else 0
         self._seen, self._count, self._midnight = grant.seen, grant.seen.count, now + grant.midnight
@@ -113,7 +116,7 @@ class LocalLimits:
         """Of what is owed, the requests that this process's share of the rate has not made good since."""
         if not (self.owed and self._rules.interval):
             return self.owed
-        since = (self._tat - max(self._heard, now)) / (self._rules.interval * self.fleet)
+        since = (self._tat - max(self.whole_at, now)) / (self._rules.interval * self.fleet)
         return max(0, min(self.owed, math.ceil(since - GRAIN)))
 
     def _turn(self, now: float) -> None:

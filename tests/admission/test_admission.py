@@ -142,7 +142,7 @@ async def test_what_came_back_meanwhile_is_told_with_the_first_answer(
     limits = TenantLimits(requests_per_second=100, burst=5)
     await admitted(admission, limits, 6)
     lease = admission._leases["reports"]
-    lease.local._heard -= 60
+    lease.local.whole_at -= 60
     lease.local._tat -= 60
     lease.refused_until = 0.0
     lease.tokens = lease.local.owed = 0

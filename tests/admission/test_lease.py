@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -20,6 +21,17 @@ UNIT = 1 / 1_024
 TIMEOUT = 1.0
 """Seconds after which an exchange is given up, as ``redis_timeout`` has it."""
 members = st.integers(0, 3)
+FAR: dict[str, Any] = {
+    "rules": Rules(0.1, 10, 0),
+    "tokens": 2,
+    "used": 0,
+    "owed": 0,
+    "whole_at": 0.0,
+    "refused_until": 0.0,
+    "alone_until": 0.0,
+    "before": True,
+}
+"""A lease of somebody who is far from the rate."""
 
 
 def lease_of(rules: Rules, fleet: int = 1, now: float = 0.0) -> Lease:
@@ -31,6 +43,53 @@ def test_without_tokens_one_goes_on_credit_and_no_more() -> None:
     assert [lease.take(0.0) for _ in range(3)] == [True, False, False]
     assert lease.low(0.0)
     assert lease.demand(0.0, 1).report.owed == 1
+
+
+@given(
+    rules=st.sampled_from([Rules(0.1, 10, 0), Rules(0.1, 10, 1_000), Rules(0.0, 1, 1_000)]),
+    tokens=st.integers(0, 12),
+    used=st.integers(0, 12),
+    owed=st.integers(0, 1),
+    whole_at=st.floats(-1.0, 1.0),
+    refused_until=st.floats(-1.0, 1.0),
+    alone_until=st.floats(-1.0, 1.0),
+    before=st.booleans(),
+)
+@example(**(FAR | {"whole_at": 0.5}))
+@example(**(FAR | {"owed": 1}))
+@example(**(FAR | {"tokens": 4, "used": 10}))
+@example(**FAR)
+def test_to_spend_is_to_take_and_be_told_where_no_renewal_is_due(
+    rules: Rules,
+    tokens: int,
+    used: int,
+    owed: int,
+    whole_at: float,
+    refused_until: float,
+    alone_until: float,
+    before: bool,
+) -> None:
+    def lease() -> Lease:
+        lease = lease_of(rules)
+        lease.tokens, lease.used, lease.refused_until, lease.alone_until = tokens, used, refused_until, alone_until
+        if before:
+            lease.told(-1.0)
+        lease.local.whole_at = whole_at if rules.interval else -1.0
+        for _ in range(owed):
+            lease.local.charge(0.0)
+        return lease
+
+    spent, taken = lease(), lease()
+    told = spent.spend(0.0)
+    event(f"{'spent' if told else 'not spent'}, {rules}")
+    if told is None:
+        assert (spent.tokens, spent.used, spent.last) == (tokens, used, 0.0)
+        return
+    assert taken.take(0.0)
+    assert not taken.low(0.0)
+    assert taken.told(0.0) == told
+    assert (spent.tokens, spent.used, spent.last) == (taken.tokens, taken.used, taken.last)
+    assert spent.local.owed == taken.local.owed
 
 
 def test_a_lease_is_no_more_than_its_part_of_the_rate() -> None:
