@@ -1,6 +1,6 @@
 """docs/performance.md, made of docs/performance.json, which the benchmarks' own results are written into.
 
-``make performance`` runs the benchmarks anew (about an hour) and writes both. With ``--from`` it takes results
+``make performance`` runs the benchmarks anew (over an hour) and writes both. With ``--from`` it takes results
 that a benchmark wrote with ``--json``, with ``--page`` it only writes the page: nothing there is typed by hand.
 """
 
