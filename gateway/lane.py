@@ -91,11 +91,10 @@ class Lane:
         prepared = self._prepared.get(head)
         if prepared is None:
             return None
-        told = self._admitted(head, prepared, peer, began)
-        if told is None:
+        given = self._given(head, prepared, peer, began)
+        if given is None:
             return None
-        request_id = prepared.request_id or fresh_id()
-        self._count(prepared, request_id, began)
+        request_id, told = given
         return b"".join((prepared.head, request_id, CRLF, told.lines, prepared.tail))
 
     def ready(self, scope: Mapping[str, Any]) -> tuple[int, Headers, bytes] | None:
@@ -107,12 +106,11 @@ class Lane:
         prepared = self._prepared.get(key)
         if prepared is None:
             return None
-        told = self._admitted(key, prepared, (scope.get("client") or ("",))[0], began)
-        if told is None:
+        given = self._given(key, prepared, (scope.get("client") or ("",))[0], began)
+        if given is None:
             return None
-        request_id = prepared.request_id or fresh_id()
+        request_id, told = given
         headers = [*prepared.headers, (b"x-request-id", request_id), *told.headers, *prepared.last]
-        self._count(prepared, request_id, began)
         return prepared.status, headers, prepared.body
 
     def learn(self, scope: Mapping[str, Any], epoch: Epoch, exchange: Exchange, answer: Answer) -> None:
@@ -133,8 +131,9 @@ class Lane:
                 size += HEADER * len(exchange.headers)
             self._keep(key, self._prepare(key, epoch, exchange, answer), size)
 
-    def _admitted(self, key: Hashable, prepared: Prepared, peer: str, began: float) -> Told | None:
-        """What the answer tells of the caller's limits; None where it may not be given, or takes some thought."""
+    def _given(self, key: Hashable, prepared: Prepared, peer: str, began: float) -> tuple[bytes, Told] | None:
+        """The answer's request id, and what it tells of the caller's limits, once it is admitted and counted; None
+        where it may not be given, or that takes some thought. One function, since each hit pays for a call."""
         facts = self._facts
         now = facts.clock.now()
         stands = (
@@ -152,9 +151,18 @@ class Lane:
         subject = prepared.subject
         if subject is None:
             subject = facts.callers.subject(prepared.tenant, peer)
-        if subject:
-            return facts.admission.at_once(subject, prepared.tenant.limits, began)
-        return None if subject is None else NOTHING_TOLD
+            if subject is None:
+                return None
+        told = facts.admission.at_once(subject, prepared.tenant.limits, began) if subject else NOTHING_TOLD
+        if told is None:
+            return None
+        request_id = prepared.request_id or fresh_id()
+        self.given += 1
+        ended = clock()
+        prepared.tally.add(ended - began)
+        if stands_for := facts.teller.hit(ended):
+            facts.teller.given_again(prepared.line, request_id, ended - began, stands_for)
+        return request_id, told
 
     # What takes a while to find out is asked for only after something changed
 
@@ -191,14 +199,6 @@ class Lane:
             return False
         prepared.changes = near.changes
         return True
-
-    def _count(self, prepared: Prepared, request_id: bytes, began: float) -> None:
-        ended = clock()
-        self.given += 1
-        prepared.tally.add(ended - began)
-        teller = self._facts.teller
-        if stands_for := teller.hit(ended):
-            teller.given_again(prepared.line, request_id, ended - began, stands_for)
 
     def _repeatable(self, exchange: Exchange, answer: Answer) -> bool:
         """Whether an answer is the whole entry, or says that it is unchanged; and has the date that all need."""

@@ -76,15 +76,19 @@ async def test_it_is_written_in_one_piece(words: str, pieces: int) -> None:
 
 
 async def test_what_a_request_makes_goes_with_it() -> None:
-    """Without the collector, which seldom runs (``service.py``)."""
+    """Without the collector, which seldom runs (``service.py``); what other threads of the tests left meanwhile it
+    finds too, but hardly each time."""
     protocol = connected(Recorder())
     await answered(protocol, get("/a"))
     await asyncio.sleep(0)
     gc.collect()
-    for _ in range(20):
-        await answered(protocol, get("/a"))
-        await asyncio.sleep(0)
-    assert gc.collect() < 20
+    left = []
+    for _ in range(3):
+        for _ in range(20):
+            await answered(protocol, get("/a"))
+            await asyncio.sleep(0)
+        left.append(gc.collect())
+    assert min(left) < 20
     protocol.connection_lost(None)
 
 
