@@ -46,7 +46,7 @@ GENERIC: dict[str, Any] = {
     "content_codings": (),
 }
 """Defaults that differ with ``profile = "generic"``."""
-FAMILIES = frozenset({"totals", "timeline", "breakdown", "tops", "unknown"})
+FAMILIES = frozenset({"totals", "overview", "timeline", "breakdown", "tops", "unknown"})
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.cache_control import CacheControl, age_of, joined, response_control
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.query import ALL_TIME, Family, Query
 
 DAY = 86_400.0
 SETTLING = 48 * 3600.0
@@ -154,7 +154,7 @@ def rule_of(query: Query, now: float) -> str:
     """Which lifetime an answer to a known query has that is asked now and not empty."""
     if query.last_day is not None and _has_settled(query.last_day, now):
         return "closed"
-    return "totals" if query.family in (Family.TOTALS, Family.TOPS) else "open"
+    return "totals" if query.family in ALL_TIME or query.family is Family.TOPS else "open"
 
 
 def _has_settled(last_day: date, now: float) -> bool:

@@ -27,7 +27,7 @@ from gateway.upstream.queue import Queue
 REASONS = {
     "closed": "the window has settled: 48 hours have passed since its last day",
     "open": "the window can still change",
-    "totals": "totals, and tops without a closed window, change all the time",
+    "totals": "totals, overviews, and tops without a closed window, change all the time",
 }
 
 

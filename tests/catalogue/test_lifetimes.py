@@ -25,7 +25,7 @@ JULY = "start_date=2015-07-01&end_date=2015-07-31"
 TOTALS = "/total/views/article/23"
 CLOSED = f"/timeline/day/views/article/23?{JULY}"
 DEFAULT = "/timeline/day/views/article/23"
-UNKNOWN = "/total/article/23"
+UNKNOWN = "/citations/article/23"
 
 
 def at(text: str) -> float:

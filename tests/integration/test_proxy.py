@@ -147,10 +147,23 @@ async def test_a_client_gets_a_fresher_answer_only_above_the_floor(stage: Stage)
     assert calls(stage) == 2
 
 
+@pytest.mark.parametrize("item", ["article", "author", "collection", "group", "project"])
+async def test_an_overview_is_kept_as_totals_are_with_a_key_or_without(stage: Stage, item: str) -> None:
+    async with housed(stage) as house:
+        for target in (f"/total/{item}/7", f"/lboro/total/{item}/7"):
+            first, second = [await ask(house, stage, target) for _ in range(2)]
+            assert first.json().keys() == {"views", "downloads", "shares"}
+            assert first.content == second.content
+            assert "fwd=uri-miss; stored" in first.headers["cache-status"]
+            assert "; hit; ttl=" in second.headers["cache-status"]
+    assert calls(stage) == 2
+
+
 async def test_unknown_endpoints_pass_through_and_only_their_errors_are_remembered(stage: Stage) -> None:
     async with housed(stage) as house:
         for _ in range(2):
-            answer = await ask(house, stage, "/total/article/7")
+            stage.plan(status=200, body='{"citations": 7}', times=1)
+            answer = await ask(house, stage, "/citations/article/7")
             assert answer.status_code == 200
             assert "fwd=bypass; detail=unknown-endpoint" in answer.headers["cache-status"]
         assert calls(stage) == 2
