@@ -26,7 +26,7 @@ from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
-from gateway.console.entrance import Entrance
+from gateway.console.entrance import Entrance, Guesses, Visitors, instance_of
 from gateway.console.explain import ExplainApi
 from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
@@ -34,7 +34,7 @@ from gateway.console.guard import Guard
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
 from gateway.console.reading import CSP, page
-from gateway.console.routes import Endpoint, exactly, guarded, routes
+from gateway.console.routes import exactly, routes, scraped
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
 from gateway.console.web import assets, explore_page, overview_page
@@ -210,12 +210,20 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
 
     explore = ExploreApi(registry, ask_as, settings.public_base)
     operations = [*_operations(parts, profile, marks, clock), *explore.operations]
-    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle, lane)
+    entrance = _entrance(parts, guard)
+    return Application(public, _admin(parts, entrance, operations, clock), lifecycle, lane)
 
 
 def _guard(settings: Settings) -> Guard:
     token = settings.admin_token.get_secret_value()
     return Guard(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
+
+
+def _entrance(parts: Parts, guard: Guard) -> Entrance:
+    settings = parts.settings
+    visitors = Visitors(_trusted(settings), settings.session_secure)
+    guesses = Guesses(parts.admission, visitors, parts.metrics.wrong_token)
+    return Entrance(guard, parts.sessions, visitors, guesses, instance_of(settings))
 
 
 def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> list[Operation]:
@@ -250,11 +258,16 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
     """The admin API, the console, and the metrics."""
     settings = parts.settings
     web = Web(entrance, operations, __version__, settings.public_url, settings.port)
-    sign_in = SignIn(web, parts.admission, _trusted(settings), settings.session_secure)
+    kind, public = CONTENT_TYPE.decode(), settings.metrics_public
+
+    def render(named: bool) -> bytes:
+        parts.show()
+        return parts.metrics.render(named=named)
+
     found = [
         *routes(entrance, operations, __version__),
-        Route("/metrics", guarded(entrance.guard, _metrics(parts))),
-        *sign_in.routes,
+        Route("/metrics", scraped(entrance, render, kind, public=public)),
+        *SignIn(web).routes,
         *overview_page.routes(web),
         *TenantsPages(web, clock.now).routes,
         *KeysPages(web, clock.now).routes,
@@ -408,11 +421,3 @@ def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
         Route("/-/openapi.json", told),
         Route("/-/docs", docs),
     ]
-
-
-def _metrics(parts: Parts) -> Endpoint:
-    async def expose(_: Request) -> Response:
-        parts.show()
-        return Response(parts.metrics.render(), headers={"content-type": CONTENT_TYPE.decode()})
-
-    return expose

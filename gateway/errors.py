@@ -87,8 +87,12 @@ class AdminUnauthenticated(Refusal):
     headers: Headers = [(b"www-authenticate", b'Bearer realm="stats-gateway admin"')]  # noqa: RUF012
 
 
+class AdminTokenUnknown(AdminUnauthenticated):
+    """An admin token that is none of ours: perhaps a guess."""
+
+
 class AdminForbidden(Refusal):
-    """An admin token that may only read, or a Host that is not the admin listener's."""
+    """An admin token that may only read, a Host that is not the admin listener's, or another origin's page."""
 
 
 class InvalidInput(Refusal):

@@ -17,6 +17,11 @@ ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
+def canonical_authority(scheme: bytes, authority: bytes) -> bytes:
+    """An authority in lower case, without its scheme's default port or an empty one (RFC 9110 §4.2.3)."""
+    return authority.lower().removesuffix(b":").removesuffix(DEFAULT_PORTS.get(scheme, b":"))
+
+
 def check_request_line(head: bytes) -> None:
     """Refuses a head whose first line holds more spaces, or another protocol, than HTTP's. Raises BadRequest."""
     if not REQUEST_LINE.match(head):
@@ -48,11 +53,13 @@ def origin_form(target: bytes, ours: Set[bytes]) -> bytes:
     if found is None:
         raise BadTarget("The request target must be a path that begins with /.")
     scheme, authority, rest = found.groups()
-    if not _is_ours(scheme.lower(), authority.lower(), ours):
+    if not _is_ours(scheme.lower(), authority, ours):
         raise Misdirected("The request target names another server.")
     return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _is_ours(scheme: bytes, authority: bytes, ours: Set[bytes]) -> bool:
-    port = DEFAULT_PORTS.get(scheme)
-    return port is not None and not ours.isdisjoint({authority, authority.removesuffix(port), authority + port})
+    if scheme not in DEFAULT_PORTS:
+        return False
+    named = canonical_authority(scheme, authority)
+    return any(canonical_authority(scheme, each) == named for each in ours)

@@ -28,6 +28,8 @@ KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
 CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 ADMIN_BODY_BYTES = 64 * 1024
+ADMIN_HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
+"""Of every answer of the admin listener, its protocol's refusals too: nothing there is for another site's page."""
 SLACK_SECONDS = 5.0
 """What a request that waits for an upstream call may take on top of that call."""
 
@@ -102,7 +104,8 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
         Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
     )
     http = protocol_class(limits, lifecycle)
-    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+    graceful = math.ceil(SLACK_SECONDS)
+    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS)
 
 
 def is_tried(version: str = uvicorn.__version__) -> bool:

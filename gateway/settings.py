@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     admin_tokens: dict[str, AdminToken] = Field(
         {}, description="named tokens: each a digest, sha256:… of the token, and a role, read-only or read-write"
     )
+    metrics_public: bool = Field(
+        False, description="whether /metrics names tenants to those who show no admin token, where there is one"
+    )
     admin_hosts: Words = Field(
         (), description="names under which the admin listener is reached, besides localhost"
     )

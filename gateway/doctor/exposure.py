@@ -20,6 +20,7 @@ SHORT_TOKEN = 20
 def exposure(settings: Settings) -> Iterator[Finding]:
     """What the settings say about who gets in and who can listen in."""
     yield _admin(settings)
+    yield from _metrics(settings)
     yield _public(settings)
     yield from _token(settings)
     yield from _proxies(settings)
@@ -65,6 +66,28 @@ def _admin(settings: Settings) -> Finding:
         f"{where} can be reached from other machines, and listens in the clear: tokens can be overheard",
         "put TLS in front of it, or set STATS_GATEWAY_ADMIN_HOST=127.0.0.1",
     )
+
+
+def _metrics(settings: Settings) -> Iterator[Finding]:
+    """Whether dashboards have rows by tenant, and who else has the tenants' names."""
+    if not has_admin_token(settings):
+        return
+    check, alone = "listeners.metrics", is_loopback(settings.admin_host)
+    if settings.metrics_public and not alone:
+        yield note(
+            check,
+            "/metrics names the tenants to whoever reaches the admin listener",
+            "set STATS_GATEWAY_METRICS_PUBLIC=false, and let the scraper send an admin token that may only read",
+        )
+    elif alone:
+        shown = "names the tenants" if settings.metrics_public else "names tenants to those who send a token"
+        yield ok(check, f"/metrics {shown}, and can be reached from this machine only")
+    else:
+        yield note(
+            check,
+            "/metrics names no tenant to a scraper without an admin token: dashboards have no rows by tenant then",
+            "let it send a read-only one, as Authorization: Bearer, or set STATS_GATEWAY_METRICS_PUBLIC=true",
+        )
 
 
 def _public(settings: Settings) -> Finding:

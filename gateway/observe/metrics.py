@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MOST_TENANTS = 200
+TENANT = "tenant"
 OTHER = "other"
 """The label of all tenants beyond those."""
 ANSWERING = (
@@ -81,6 +84,37 @@ class Histogram(prometheus_client.Histogram):
                 bucket.inc(count)
 
 
+class Nameless(CollectorRegistry):
+    """What another registry collects, with the series of all tenants summed up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters alone have that label: their numbers add up, and they were made when the first one was."""
+        for metric in self._registry.collect():
+            if any(TENANT in sample.labels for sample in metric.samples):
+                yield _summed(metric)
+            else:
+                yield metric
+
+
+def _summed(metric: Metric) -> Metric:
+    found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    for name, labels, value, *_ in metric.samples:
+        series = (name, tuple((labels | {TENANT: ""}).items()))
+        before = values.get(series)
+        if before is None:
+            values[series] = value
+        else:
+            values[series] = min(before, value) if name.endswith("_created") else before + value
+    for (name, pairs), value in values.items():
+        found.add_sample(name, dict(pairs), value)
+    return found
+
+
 class Metrics:
     """One instance's counters, gauges and histograms. Labels are bounded: never paths, item ids or keys."""
 
@@ -109,6 +143,10 @@ class Metrics:
         self.request_duration.labels(outcome.value).add(counts, tally.seconds)
         if cache:
             self.hits.labels(cache).inc(tally.count)
+
+    def wrong_token(self, via: str) -> None:
+        """A wrong admin token came via the form, the API or the metrics."""
+        self.wrong_tokens.labels(via).inc()
 
     def upstream_call(self, result: str, tenant: str, seconds: float) -> None:
         """One request written to the service, what came of it, and how long that took."""
@@ -148,26 +186,31 @@ class Metrics:
         if degraded:
             self.degraded_seconds.inc(seconds)
 
-    def render(self) -> bytes:
-        """The text exposition format; of all workers where they share a directory."""
-        folder = os.environ.get(SHARED_FOLDER)
-        if folder is None:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+    def render(self, *, named: bool = True) -> bytes:
+        """The text exposition format; of all workers where they share a directory. Where tenants are not to be
+        ``named``, all of them together have one series, whose label is empty."""
+        registry, folder = self.registry, os.environ.get(SHARED_FOLDER)
+        if folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry if named else Nameless(registry))
 
     def _of_requests(self) -> None:
-        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", "tenant"])
+        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", TENANT])
         self.request_duration = self._histogram(
             "request_duration_seconds", "From a request's head to its answer's.", ANSWERING, ["outcome"]
         )
+        self.wrong_tokens = self._counter(
+            "admin_wrong_tokens", "Wrong admin tokens, by the way they came.", ["via"]
+        )
+        for via in ("form", "api", "metrics"):
+            self.wrong_tokens.labels(via)
         self.abandoned = self._counter("requests_abandoned", "Requests whose client left before the answer.")
         self.joined = self._counter("flights_joined", "Requests answered by a flight that was under way already.")
 
     def _of_the_upstream(self) -> None:
         self.upstream_calls = self._counter(
-            "upstream_calls", "Requests written to the service, by what came of them.", ["result", "tenant"]
+            "upstream_calls", "Requests written to the service, by what came of them.", ["result", TENANT]
         )
         self.upstream_duration = self._histogram(
             "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, ["result"]
