@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
 from gateway.errors import BadRequest, BadTarget, Headers, Misdirected
 
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
@@ -14,12 +15,6 @@ REQUEST_LINE = re.compile(rb"(?:\r\n)*+[^ \t\r\n]++ [^ \t\r\n]++ HTTP/[0-9]\.[0-
 """RFC 9112 §3, after empty lines (§2.2)."""
 
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
-DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
-
-
-def canonical_authority(scheme: bytes, authority: bytes) -> bytes:
-    """An authority in lower case, without its scheme's default port or an empty one (RFC 9110 §4.2.3)."""
-    return authority.lower().removesuffix(b":").removesuffix(DEFAULT_PORTS.get(scheme, b":"))
 
 
 def check_request_line(head: bytes) -> None:

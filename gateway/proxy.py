@@ -215,13 +215,10 @@ class Proxy:
 
     def _cross_origin(self, exchange: Exchange) -> Answer | None:
         """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
-        if exchange.method in READS:
+        if exchange.method in READS or not self.profile.origins_of(None):
             return None
-        asked = preflight(exchange.method, exchange.headers, self.profile.origins_of(None))
-        if asked is None:
-            return None
-        status, headers = asked
-        return Answer(status, headers, b"", Outcome.BYPASS, "preflight")
+        headers = preflight(exchange.method, exchange.headers)
+        return None if headers is None else Answer(204, headers, b"", Outcome.BYPASS, "preflight")
 
     async def _decide_on(self, errand: Errand) -> Decision:
         """What to do, from what is near, then from what Redis has: at most one round trip.
@@ -391,7 +388,7 @@ class Proxy:
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 
     def _tell_origin(self, exchange: Exchange) -> None:
-        """Lets a tenant's own pages read the answer, refusals too; one without a tenant, anybody's pages."""
+        """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
         if exchange.method not in READS:
             return
         origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
 from gateway.errors import AdminDisabled, AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, Headers
-from gateway.head import DEFAULT_PORTS, canonical_authority
 
 if TYPE_CHECKING:
     from gateway.settings import AdminToken

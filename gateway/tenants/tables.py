@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError
 from gateway.tenants.keys import KEY, KEY_ID
 from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
@@ -150,7 +151,7 @@ def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credentia
         enabled=table.enabled,
         limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
         lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
-        origins=table.origins,
+        origins=tuple(map(_as_browsers_write, table.origins)),
         note=table.note,
         credentials=credentials,
         keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
@@ -187,6 +188,12 @@ def check_origin(origin: str, where: str = "") -> None:
         raise ConfigurationError(
             f"{said}{origin!r} is no origin: it must be like https://dashboard.example.org, without a path, or *"
         )
+
+
+def _as_browsers_write(origin: str) -> str:
+    """An origin without its scheme's default port (RFC 6454 §6.2)."""
+    scheme, mark, authority = origin.partition("://")
+    return scheme + mark + canonical_authority(scheme.encode(), authority.encode()).decode()
 
 
 def check_text(text: str, what: str) -> None:
