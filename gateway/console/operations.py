@@ -27,8 +27,8 @@ from gateway.errors import (
 )
 from gateway.masking import MASK
 from gateway.observe.logs import AUDIT
-from gateway.tenants.keys import KEY_ID, parse
-from gateway.tenants.tables import INSTITUTION, TENANT_ID
+from gateway.tenants.keys import KEY_ID, id_within
+from gateway.tenants.tables import INSTITUTION, TENANT_ID, check_no_key
 
 log = structlog.get_logger("gateway")
 audit = structlog.get_logger(AUDIT)
@@ -121,6 +121,8 @@ async def carried_out(operation: Operation, call: Call) -> Any:
     """What the operation answers; what a registry refuses of the input is the caller's fault, not the
     configuration's. Raises GatewayError."""
     try:
+        for name, text in (*call.path.items(), *call.query.items()):
+            check_no_key(text, f"the {name}")
         return await operation.handler(call)
     except ConfigurationError as error:
         if type(error) is ConfigurationError:
@@ -212,6 +214,6 @@ async def _body(operation: Operation, request: Request) -> Any:
 def _places(path: Mapping[str, Any]) -> dict[str, Any]:
     """The values in a path, as far as they look like what belongs there."""
     return {
-        name: value if PUBLIC[name].fullmatch(value) and parse(value) is None else MASK
+        name: value if PUBLIC[name].fullmatch(value) and id_within(value) is None else MASK
         for name, value in path.items()
     }

@@ -18,6 +18,8 @@ SECRET_LENGTH = 43
 KEY_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 KEY = re.compile(rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH))
 
+KEY_LIKE = re.compile(rf"sgw_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{20,}}")
+"""A key within other text, also one that was not copied whole."""
 
 HOT = 1_024
 """Keys whose digest is remembered: the same few come with every request."""
@@ -43,6 +45,12 @@ def parse(text: bytes | str) -> tuple[str, str] | None:
     raw = text.encode("ascii", "replace") if isinstance(text, str) else text
     found = KEY.fullmatch(raw)
     return None if found is None else (found[1].decode(), found[2].decode())
+
+
+def id_within(text: str) -> str | None:
+    """The id of a key that stands somewhere in a text, None where there is none."""
+    found = KEY_LIKE.search(text)
+    return None if found is None else found[1]
 
 
 @lru_cache(HOT)

@@ -22,6 +22,7 @@ from gateway.tenants.tables import (
     check_pair,
     check_tenant_id,
     check_text,
+    check_texts,
     salvaged,
     tenants_of,
 )
@@ -221,6 +222,8 @@ class Registry:
         does not open with the encryption keys here or the place may lose tenants, and RecordExists.
         """
         self.store.notes()
+        for tenant_id, table in tables.items():
+            check_texts(tenant_id, table)
         tenants_of(tables, self.keyring.vault())
         there = self.store.read()
         if not replace and (both := sorted(set(tables) & set(there))):

@@ -100,15 +100,36 @@ def test_a_change_is_in_the_audit_log_with_what_it_was_about(house: House) -> No
 
 def test_a_key_pasted_in_the_wrong_place_is_logged_nowhere(house: House) -> None:
     key = house.stage.keys["reports"]
+    before = house.told("/api/tenants/reports")
     for method, path, body in (
+        ("GET", f"/api/tenants/{key}", None),
+        ("GET", f"/api/tenants?search={key}", None),
         ("DELETE", f"/api/keys/{key}", None),
         ("POST", f"/api/keys/{key}/rotate", {}),
         ("DELETE", f"/api/tenants/{key}", None),
         ("PUT", f"/api/tenants/reports/institutions/{key}", PAIR),
+        ("PUT", "/api/tenants/reports/institutions/x", PAIR | {"username": key}),
         ("POST", f"/api/breakers/{key}/hold", None),
+        ("POST", "/api/tenants", {"id": key}),
+        ("POST", "/api/tenants", {"id": "x", "name": f"of {key}"}),
+        ("PATCH", "/api/tenants/reports", {"name": key[:-1]}),
+        ("PATCH", "/api/tenants/reports", {"note": f"theirs is\n{key}"}),
+        ("PATCH", "/api/tenants/reports", {"origins": [f"https://{key}"]}),
+        ("POST", "/api/tenants/reports/keys", {"label": key}),
+        ("POST", "/api/purge", {"item": f"article/{key}"}),
+        ("POST", "/api/purge", {"institution": key}),
+        ("POST", "/api/purge", {"query": f"/{key}/total/views/article/1"}),
+        ("GET", f"/api/usage?tenant=reports,{key}", None),
+        ("GET", f"/api/explain?path=/&tenant={key}", None),
+        ("GET", f"/api/explore?path=/{key}", None),
     ):
-        for token in (TOKEN, "wrong"):
-            assert house.ask(method, path, body, token=token).status_code in (400, 401, 404)
+        answer = house.ask(method, path, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "GatewayInvalidInput"), (method, path, body)
+        assert "a gateway key was given" in answer.json()["message"]
+        assert key.rpartition("_")[2] not in answer.text
+        headers = {"X-Forwarded-For": "198.51.100.1"}
+        assert house.ask(method, path, body, token="", headers=headers).status_code == 401
+    assert house.told("/api/tenants/reports") == before
     assert key.rpartition("_")[2] not in house.gateway.output
     assert audited(house, "DELETE /api/keys/{key}", "***")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx2 as httpx
 import pytest
@@ -119,14 +119,15 @@ def test_nothing_that_comes_without_a_key_tells_whose_web_origins_there_are(
 ) -> None:
     stage.registry().change("reports", origins=[PAGE])
     gateway = stage.serve(**settings)
-    for ask in (
+    asks: list[Callable[[str], httpx.Response]] = [
         lambda origin: preflight(gateway.url, origin),
         lambda origin: preflight(gateway.url, origin, "content-type,traceparent,x-requested-with"),
         lambda origin: get(gateway.url + "/total/views/article/23", headers={"Origin": origin}),
         lambda origin: get(gateway.url + LBORO, headers={"Origin": origin}),
         lambda origin: get(gateway.url + LBORO, headers={"Origin": origin, "X-API-Key": "nonsense"}),
         lambda origin: get(gateway.url + "/%zz", headers={"Origin": origin}),
-    ):
+    ]
+    for ask in asks:
         mine, others = ask(PAGE), ask(EVIL)
         assert mine.status_code == others.status_code
         assert cors(mine) == cors(others)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -20,7 +21,16 @@ from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
 from gateway.console.web.rendering import environment
-from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
+from gateway.errors import (
+    AdminDisabled,
+    AdminForbidden,
+    ConfigurationError,
+    GatewayError,
+    InvalidInput,
+    render,
+    row_of,
+)
+from gateway.tenants.tables import check_no_key
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
@@ -176,6 +186,7 @@ class Web:
         try:
             form = await self._form(visit) if request.method == "POST" else {}
             self.entrance.guard.check_role(visit.admin, changes=changes)
+            _refuse_keys(request.path_params, request.query_params, form)
         except GatewayError as error:
             if changes and request.method == "POST":
                 write_audit(visit.admin, f"POST {request.scope['route'].path}", {}, row_of(error).status)
@@ -203,6 +214,16 @@ def own_path(text: str) -> str:
     if parts is None or parts.scheme or parts.netloc or not text.startswith("/") or text[1:2] in ("/", "\\"):
         return "/"
     return text
+
+
+def _refuse_keys(*given: Mapping[str, str]) -> None:
+    """Raises InvalidInput for a gateway key in a field or a path, but for a password's: a page would show it."""
+    try:
+        for name, text in chain.from_iterable(each.items() for each in given):
+            if name != "password":
+                check_no_key(text, f"the {name}")
+    except ConfigurationError as error:
+        raise InvalidInput(error.message) from None
 
 
 def _csrf_field(session: Session | None) -> Markup:

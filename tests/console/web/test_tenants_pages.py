@@ -157,6 +157,40 @@ def test_nobody_overwrites_what_they_have_not_seen(visit: Visit) -> None:
     visitor.post("/tenants/shared/remove", confirm="shared")
 
 
+PASTED = "sgw_AbCdEf9999_" + "x" * 43
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/tenants/+new", {"id": PASTED}),
+        ("POST", "/tenants/+new", {"id": "x", "name": PASTED}),
+        ("POST", "/tenants/reports/edit", {"note": f"theirs: {PASTED}"}),
+        ("POST", "/tenants/reports/edit", {"origins": f"https://{PASTED}"}),
+        ("POST", "/tenants/reports/keys", {"label": PASTED[:-1]}),
+        ("POST", "/tenants/reports/credential", {"institution": PASTED, "username": "u", "password": "p"}),
+        ("POST", "/tenants/reports/credential", {"institution": "x", "username": PASTED, "password": "p"}),
+        ("POST", f"/tenants/reports/keys/{PASTED}/revoke", {}),
+        ("POST", "/cache/purge", {"item": f"article/{PASTED}", "subject": "item"}),
+        ("GET", "/tenants", {"search": PASTED}),
+        ("GET", f"/tenants/{PASTED}", {}),
+        ("GET", "/cache", {"path": "/", "tenant": PASTED}),
+        ("GET", "/explore", {"path": f"/{PASTED}/total/views/article/1"}),
+    ],
+)
+def test_a_key_pasted_into_a_form_is_refused_and_shown_nowhere(
+    visit: Visit, fleet: Stage, method: str, path: str, fields: dict[str, str]
+) -> None:
+    visitor = visit()
+    before = visitor.get("/api/tenants/reports").json()
+    answer = visitor.post(path, **fields) if method == "POST" else visitor.get(path, params=fields)
+    assert answer.status_code == 400
+    assert "a gateway key was given where" in Page(answer.text).text.lower()
+    assert PASTED[-20:] not in answer.text
+    assert PASTED[-20:] not in "".join(each.output for each in fleet.gateways)
+    assert visitor.get("/api/tenants/reports").json() == before
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "said"),
     [
