@@ -40,14 +40,15 @@ def preflight(method: str, headers: Headers) -> Headers | None:
 
 def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
     """What an answer tells a browser, where pages of ``origins`` may read it; ``origin`` is the request's."""
-    if not origins:
-        return []
     if ANY in origins:
-        return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
-    if origin.decode("latin-1") not in origins:
-        return [(b"vary", b"Origin")]
-    return [
-        (b"vary", b"Origin"),
-        (b"access-control-allow-origin", origin),
-        (b"access-control-expose-headers", EXPOSED),
-    ]
+        allowed = b"*"
+    elif origin.decode("latin-1") in origins:
+        allowed = origin
+    else:
+        return []
+    return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", EXPOSED)]
+
+
+def depends_on_origin(origins: Collection[str]) -> bool:
+    """Whether what ``response_headers`` tells differs from origin to origin."""
+    return bool(origins) and ANY not in origins

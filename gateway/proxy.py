@@ -10,9 +10,10 @@ from typing import assert_never
 
 import msgspec
 import structlog
+from msgspec import structs
 from starlette.types import Send
 
-from gateway.answer import Answer, refusal_of
+from gateway.answer import Answer, refusal_of, varying
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
@@ -35,7 +36,7 @@ from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
 from gateway.coding import Coder
-from gateway.cors import preflight, response_headers
+from gateway.cors import depends_on_origin, preflight, response_headers
 from gateway.delivery import deliver
 from gateway.errand import Errands, Passage
 from gateway.errors import (
@@ -169,8 +170,7 @@ class Proxy:
         except Exception:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
-        self._tell_origin(exchange)
-        return answer
+        return self._tell_origin(exchange, answer)
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
@@ -387,14 +387,18 @@ class Proxy:
         now = self.clock.now()
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 
-    def _tell_origin(self, exchange: Exchange) -> None:
+    def _tell_origin(self, exchange: Exchange, answer: Answer) -> Answer:
         """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
         if exchange.method not in READS:
-            return
+            return answer
         origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
-        if origins:
-            exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
-            exchange.told += exchange.told_origin
+        if not origins:
+            return answer
+        exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
+        exchange.told += exchange.told_origin
+        if not depends_on_origin(origins):
+            return answer
+        return structs.replace(answer, headers=varying(answer.headers, b"Origin"))
 
 
 async def _nothing() -> Landing | None:

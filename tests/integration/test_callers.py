@@ -113,6 +113,40 @@ def preflight(url: str, origin: str, named: str = "x-api-key", **headers: str) -
     return httpx.options(url + LBORO, headers={"Origin": origin, **wanted, **headers}, **LOOPBACK)
 
 
+LARGE = "/breakdown/day/views/group/1?start_date=2014-01-01&end_date=2014-12-31"
+
+
+def test_rfc9110_12_5_5_whatever_is_answered_has_one_vary_line(stage: Stage) -> None:
+    stage.registry().change("reports", origins=[PAGE])
+    gateway = stage.serve(allow_anonymous="true", pass_methods="POST")
+    key = {"X-API-Key": stage.keys["reports"]}
+    etag = get(gateway.url + LARGE, headers=key).headers["etag"]
+    asks: dict[str, dict[str, str]] = {
+        "plain": {},
+        "identity": {"Accept-Encoding": "identity"},
+        "gzip": {"Accept-Encoding": "gzip"},
+        "zstd": {"Accept-Encoding": "zstd"},
+        "its page": {"Origin": PAGE},
+        "another page": {"Origin": EVIL},
+        "unchanged": {"If-None-Match": etag},
+        "a part": {"Range": "bytes=0-9"},
+        "no part": {"Range": "bytes=999999-", "Origin": PAGE},
+        "only what is stored": {"Cache-Control": "only-if-cached"},
+    }
+    for who in (key, {}, {"X-API-Key": "nonsense"}):
+        for headers in asks.values():
+            for target in (LARGE, LBORO, "/total/views/article/23", "/total/hugs/article/1", "/nothing", "/%zz"):
+                for _ in range(3):  # from the service, from what is near, and by the fast lane
+                    answer = get(gateway.url + target, headers=who | headers)
+                    assert len(answer.headers.get_list("vary")) == 1, (target, who, headers)
+    (named,) = get(gateway.url + LARGE, headers=key | {"Accept-Encoding": "zstd"}).headers.get_list("vary")
+    assert named == "X-API-Key, Authorization, Accept-Encoding, Origin"
+    assert len(preflight(gateway.url, PAGE).headers.get_list("vary")) == 1
+    for method in ("POST", "DELETE", "HEAD"):
+        asked = httpx.request(method, gateway.url + LARGE, headers=key | {"Origin": PAGE}, **LOOPBACK)
+        assert len(asked.headers.get_list("vary")) == 1, method
+
+
 @pytest.mark.parametrize("settings", [{}, {"allow_anonymous": "true"}, {"pass_methods": "OPTIONS,POST"}], ids=str)
 def test_nothing_that_comes_without_a_key_tells_whose_web_origins_there_are(
     stage: Stage, settings: dict[str, str]
