@@ -12,7 +12,7 @@ from gateway.tenants.directory import Directory
 from gateway.tenants.tenant import Key, Tenant
 
 MAX_BYTES = 512
-"""The longest value of a header that holds a key; a key has 58 bytes, base64 and a username add some."""
+"""The longest value of a header that holds a key; a key has 42 or 58 bytes, base64 and a username add some."""
 
 UNKNOWN_KEY = "The gateway key is unknown or no longer valid"
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
 
+from gateway.tenants import keys
+from gateway.tenants.edits import put_key
 from tests.integration.house import FakeClock, housed
 from tests.integration.stage import Stage, get, staged
 from tests.loopback import LOOPBACK
@@ -80,6 +83,17 @@ def test_no_key_at_all_is_no_guess() -> None:
     with staged(budget="unlimited") as stage:
         gateway = stage.serve(invalid_keys_per_minute="2")
         assert asked(gateway.url, 6) == [401] * 6
+
+
+def test_a_key_of_an_older_version_opens_what_it_opened(stage: Stage) -> None:
+    text = "sgw_AbCdEf0043_" + "x9" * 21 + "x"
+    digest = keys.digest_of(text.rpartition("_")[2])
+    stage.registry().store.edit({"reports": [put_key("reports", text[4:14], digest, "old", datetime.now(UTC))]})
+    gateway = stage.serve()
+    for given in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
+        assert get(gateway.url + LBORO, headers=given).status_code == 200
+    assert get(gateway.url + LBORO, auth=("lboro", text)).status_code == 200
+    assert get(gateway.url + LBORO, headers={"X-API-Key": text[:-1]}).status_code == 401
 
 
 EVIL = "https://evil.example"
