@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -94,6 +95,26 @@ def test_a_key_of_an_older_version_opens_what_it_opened(stage: Stage) -> None:
         assert get(gateway.url + LBORO, headers=given).status_code == 200
     assert get(gateway.url + LBORO, auth=("lboro", text)).status_code == 200
     assert get(gateway.url + LBORO, headers={"X-API-Key": text[:-1]}).status_code == 401
+
+
+def test_rfc7617_2_each_way_to_send_a_key_is_taken_whatever_the_username(stage: Stage) -> None:
+    gateway, key = stage.serve(), stage.keys["reports"].encode()
+    for value in (
+        b"token " + key,
+        b"Token " + key,
+        b"Basic " + base64.b64encode("José:".encode("latin-1") + key),
+        b"Basic " + base64.b64encode(b"\x00\xff:" + key),
+        b"Basic " + base64.b64encode(b"lboro:" + key),
+    ):
+        assert "\n" not in value.decode()
+        answer = get(gateway.url + LBORO, headers=[(b"Authorization", value)])
+        assert answer.status_code == 200, value
+    for value, code in (
+        (b"token " + key[:-1], "GatewayUnauthenticated"),
+        (b"Basic " + base64.b64encode(b"a:b:" + key), "GatewayUnauthenticated"),
+        (b"Basic " + base64.b64encode(key), "GatewayAmbiguousKey"),
+    ):
+        assert get(gateway.url + LBORO, headers=[(b"Authorization", value)]).json()["code"] == code
 
 
 EVIL = "https://evil.example"
