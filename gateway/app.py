@@ -20,8 +20,9 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
-from gateway.call import Asker, Call
+from gateway.call import Asker, Call, telling_of_shapes
 from gateway.callers import Callers, Impersonation, Network
+from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
@@ -138,7 +139,9 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     queue = queue_of(settings, redis, clock, metrics.dispatched)
     client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
-    judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
+    shapes = Shapes(telling_of_shapes(metrics))
+    statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
+    judge = GenericJudge() if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
 

@@ -19,11 +19,12 @@ from gateway.errors import (
     Headers,
     UpstreamDisconnected,
     UpstreamProtocolError,
+    UpstreamRedirected,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from gateway.upstream.body import Body
-from gateway.upstream.headers import STATISTICS, HeaderPolicy
+from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves
 from gateway.upstream.wire import NothingWritten, Wires
 
 BeforeWrite = Callable[[], Awaitable[None]]
@@ -134,8 +135,8 @@ class UpstreamClient:
         total timeout starts after it, and what it raises ends the call and is raised as it is.
 
         Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
-        UpstreamTimeout; BadTarget where the target is not in origin form, BadRequest where method or headers
-        cannot be sent.
+        UpstreamTimeout; unless the policy is transparent, UpstreamRedirected; BadTarget where the target is not in
+        origin form, BadRequest where method or headers cannot be sent.
         """
         if request.method == b"CONNECT" or not ORIGIN_FORM.fullmatch(request.target):
             raise BadTarget("The request target cannot be sent to the service.")
@@ -164,6 +165,9 @@ class UpstreamClient:
     async def _received(self, response: httpcore2.Response) -> UpstreamResponse:
         version = response.extensions["http_version"].removeprefix(b"HTTP/")
         headers = self._policy.incoming(response.headers, self._base, version)
+        away = None if self._policy.transparent else leaves(response.status, headers)
+        if away is not None:
+            raise UpstreamRedirected("The service redirects to another place.", place=away.decode("latin-1"))
         body = await self._read(response)
         sound = not response.extensions["network_stream"].get_extra_info("surplus")
         return UpstreamResponse(response.status, headers, body, sound)
