@@ -71,6 +71,7 @@ from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
+from gateway.upstream.trust import TrustStore
 from gateway.whole import WHOLE, give
 
 if TYPE_CHECKING:
@@ -345,7 +346,7 @@ def queue_of(
 
 
 def client_of(settings: Settings) -> UpstreamClient:
-    """The client that asks the service."""
+    """The client that asks the service. Raises ConfigurationError where upstream_ca_file cannot be used."""
     timeouts = Timeouts(
         connect=settings.connect_timeout,
         read=settings.read_timeout,
@@ -354,7 +355,10 @@ def client_of(settings: Settings) -> UpstreamClient:
         total=settings.upstream_timeout,
     )
     policy = GENERIC if settings.profile == "generic" else STATISTICS
-    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy)
+    trusted = None
+    if settings.upstream.startswith("https://"):
+        trusted = TrustStore.of(settings.upstream_ca_file).context()
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy, ssl_context=trusted)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

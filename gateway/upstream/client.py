@@ -25,6 +25,7 @@ from gateway.errors import (
 )
 from gateway.upstream.body import Body
 from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves
+from gateway.upstream.trust import TrustStore
 from gateway.upstream.wire import NothingWritten, Wires
 
 BeforeWrite = Callable[[], Awaitable[None]]
@@ -89,10 +90,10 @@ class UpstreamResponse:
 
 
 class UpstreamClient:
-    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, nothing from the environment.
+    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, no proxy from the environment.
 
     ``body_max_bytes`` caps an answer before and after decoding. ``policy`` says which headers cross.
-    ``ssl_context`` and ``network`` stand in for the system's trust store and its sockets.
+    ``ssl_context`` and ``network`` stand in for the trust store of the environment and the system's sockets.
 
     It stands on httpcore2, the engine of httpx2, because all that httpx2 adds (URL normalisation, cookies,
     redirects, environment) would have to be turned off, while the engine takes a network of our own.
@@ -120,7 +121,7 @@ class UpstreamClient:
             "pool": timeouts.pool,
         }
         if ssl_context is None and self._base.scheme == "https":  # to read all authorities takes a while
-            ssl_context = httpx.create_ssl_context(trust_env=False)
+            ssl_context = TrustStore.of().context()
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context,
             max_connections=max_connections,
