@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 import pytest
@@ -41,7 +42,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
 
 
-async def answer_of(tls: ssl.SSLContext, **settings: str) -> bytes:
+async def answer_of(tls: ssl.SSLContext, **settings: Any) -> bytes:
     """What a client with these settings gets of a server with this certificate."""
     async with serving(answering(ANSWER + SAID), tls) as origin:
         client = client_of(Settings(upstream=origin.url, **settings))
