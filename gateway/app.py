@@ -20,8 +20,9 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
-from gateway.call import Asker, Call
+from gateway.call import Asker, Call, telling_of_shapes
 from gateway.callers import Callers, Impersonation, Network
+from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
@@ -70,6 +71,7 @@ from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
+from gateway.upstream.trust import TrustStore
 from gateway.whole import WHOLE, give
 
 if TYPE_CHECKING:
@@ -138,7 +140,9 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     queue = queue_of(settings, redis, clock, metrics.dispatched)
     client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
-    judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
+    shapes = Shapes(telling_of_shapes(metrics))
+    statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
+    judge = GenericJudge() if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
     marks = Marks(redis, settings.redis_prefix)
 
@@ -355,7 +359,7 @@ def queue_of(
 
 
 def client_of(settings: Settings) -> UpstreamClient:
-    """The client that asks the service."""
+    """The client that asks the service. Raises ConfigurationError where upstream_ca_file cannot be used."""
     timeouts = Timeouts(
         connect=settings.connect_timeout,
         read=settings.read_timeout,
@@ -364,7 +368,10 @@ def client_of(settings: Settings) -> UpstreamClient:
         total=settings.upstream_timeout,
     )
     policy = GENERIC if settings.profile == "generic" else STATISTICS
-    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy)
+    trusted = None
+    if settings.upstream.startswith("https://"):
+        trusted = TrustStore.of(settings.upstream_ca_file).context()
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy, ssl_context=trusted)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.catalogue.query import Family
 from gateway.errors import Headers
 from gateway.observe.metrics import Metrics
 from gateway.observe.pulse import Pulse
@@ -93,3 +95,22 @@ class Call:
     def _end_span(self, result: str) -> None:
         if self._tracing is not None:
             self._tracing.called(self._span, result, self._asker.tenant, self._flight)
+
+
+def telling_of_shapes(metrics: Metrics) -> Callable[[Family, tuple[str, ...]], None]:
+    """Tells that the service changed the shape of a family's answers, by their new top-level names, or that it is
+    back at the known one, which is without names."""
+
+    def told(family: Family, names: tuple[str, ...]) -> None:
+        metrics.shape_told(family, changed=bool(names))
+        if names:
+            log.error(
+                "answers_changed",
+                family=family,
+                names=names,
+                consequence="passed on, and kept for a minute; what was stored still stands in for failures",
+            )
+        else:
+            log.warning("answers_as_known", family=family)
+
+    return told

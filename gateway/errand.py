@@ -13,9 +13,17 @@ from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
 from gateway.call import Asker, Call
+from gateway.catalogue.answers import read
+from gateway.catalogue.query import Family
 from gateway.clock import Clock
-from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
-from gateway.judgement import Question
+from gateway.errors import (
+    CacheUnavailable,
+    GatewayError,
+    UpstreamProtocolError,
+    UpstreamRedirected,
+    ValidatorMismatch,
+)
+from gateway.judgement import Judgement, Question
 from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
@@ -24,11 +32,14 @@ from gateway.upstream.flight import Confirm, Result, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
 
+LOGGED = 200
+"""Characters of a foreign Location that the log has."""
+
 
 class Judge(Protocol):
     """Says what becomes of an answer."""
 
-    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]: ...
+    def judge(self, question: Question, response: Response, jitter: float) -> Judgement: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +91,19 @@ class Errands:
                 raise
             except GatewayError as error:
                 return self._failure(question, error, call)
-            entry, stored = self.judge.judge(question, response, self.jitter())
+            judged = self.judge.judge(question, response, self.jitter())
             landing = Landing(
                 question.key.exact,
-                entry,
-                stored=stored,
+                judged.entry,
+                stored=judged.stored,
                 revalidated=revalidated,
                 flown=call.seconds,
                 trace=call.trace,
+                failed=judged.failed,
             )
-            stores = [self.store.put(entry, response.received)] if stored else []
-            return self._result(landing, stores, answer, access.credential if question.query.protected else None)
+            stores = [self.store.put(judged.entry, response.received)] if judged.stored else []
+            credential = access.credential if question.query.protected else None
+            return self._result(landing, stores, answer, credential, speaks=judged.speaks)
 
         return work
 
@@ -115,7 +128,9 @@ class Errands:
             if is_unsafe(passage.method.decode()):
                 voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
-            return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
+            speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
+            stores = [self.store.invalidate(key, now) for key in keys]
+            return self._result(landing, stores, answer, None, speaks=speaks)
 
         return work
 
@@ -131,7 +146,8 @@ class Errands:
             call.dropped("no-slot")
             raise
         except GatewayError as error:
-            call.ended(type(error).__name__)
+            place = {"location": error.place[:LOGGED]} if isinstance(error, UpstreamRedirected) else {}
+            call.ended(type(error).__name__, **place)
             raise
         except BaseException:
             call.dropped("lost")
@@ -145,12 +161,18 @@ class Errands:
         return Result(landing, sign=sign)
 
     def _result(
-        self, landing: Landing, stores: list[Invocation], answer: UpstreamResponse, credential: Credential | None
+        self,
+        landing: Landing,
+        stores: list[Invocation],
+        answer: UpstreamResponse,
+        credential: Credential | None,
+        *,
+        speaks: bool,
     ) -> Result:
         if not self.watched:
             return Result(landing, stores)
-        sign = sign_of(answer.status, answer.headers, self.clock.now())
-        return Result(landing, stores, sign, _verdict(answer, credential))
+        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
+        return Result(landing, stores, sign, _verdict(answer, credential, speaks=speaks))
 
 
 def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
@@ -162,16 +184,13 @@ def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
     return confirmed_by(entry, response)
 
 
-def _verdict(answer: UpstreamResponse, credential: Credential | None) -> Verdict | None:
+def _verdict(answer: UpstreamResponse, credential: Credential | None, *, speaks: bool) -> Verdict | None:
     """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
-    if credential is None:
+    if credential is None or not speaks:
         return None
     if answer.status in (200, 304):
         return Verdict(credential.fingerprint, refused=False)
-    kind = next((value for name, value in answer.headers if name == b"content-type"), b"")
-    if answer.status == 403 and kind.lower().startswith(b"application/json"):
-        return Verdict(credential.fingerprint, refused=True)
-    return None
+    return Verdict(credential.fingerprint, refused=True) if answer.status == 403 else None
 
 
 def _authorization(access: Access) -> bytes | None:

@@ -191,6 +191,14 @@ class ValidatorMismatch(UpstreamProtocolError):
     """A 304 that is about nothing we have: the answer has to be asked for whole (RFC 9111 §4.3.3)."""
 
 
+class UpstreamRedirected(UpstreamFailure):
+    """A redirect to elsewhere, where no client may carry its gateway key; ``place`` is for operators alone."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, place: str = "") -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.place = place
+
+
 class UpstreamTooLarge(UpstreamFailure):
     """The answer is larger than the cap on bodies."""
 
@@ -242,6 +250,7 @@ TABLE: dict[type[GatewayError], Row] = {
     UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
     UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
     ValidatorMismatch: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
+    UpstreamRedirected: Row(502, "GatewayUpstreamRedirected", "destination_unavailable"),
     UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
     NotCached: Row(504, "GatewayNotCached", "http_request_denied"),
     UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),

@@ -29,7 +29,6 @@ from gateway.caching.rules import (
     Serve,
     ServeAndRefresh,
     decide,
-    failed,
 )
 from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
@@ -276,7 +275,7 @@ class Proxy:
                 raise
             return self._answer(fallback, Outcome.STALE, exchange, detail=type(error).__name__)
         (entry,) = overridden([landing.entry], exchange.tenant.lifetimes)
-        if fallback is not None and failed(entry, known=query.family is not Family.UNKNOWN):
+        if fallback is not None and landing.failed:
             return self._answer(fallback, Outcome.STALE, exchange, detail=f"upstream-{entry.status}")
         if landing.revalidated:
             return self._answer(entry, Outcome.REVALIDATED, exchange, stored=landing.stored)

@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         "statistics", description="generic: a plain caching proxy of any one origin, without tenants"
     )
     upstream: str = Field("https://stats.figshare.com", description="base URL of the statistics service")
+    upstream_ca_file: str = Field(
+        "",
+        description="PEM file of the only authorities that may vouch for the service's certificate; without it "
+        "SSL_CERT_FILE and SSL_CERT_DIR count, else the system's trust store",
+    )
     upstream_timeout: Seconds = Field(20.0, description="total time of an upstream call")
     connect_timeout: Seconds = Field(5.0, description="time to connect to the upstream")
     read_timeout: Seconds = Field(15.0, description="silence allowed while reading an upstream answer")

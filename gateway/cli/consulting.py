@@ -18,6 +18,7 @@ from gateway.doctor.reach import look, reach_findings
 from gateway.doctor.surroundings import Surroundings
 from gateway.redis_client import MEMORY
 from gateway.settings import Settings
+from gateway.upstream.trust import TrustStore
 
 HEALTH = "/-/health/live"
 HEALTH_SECONDS = 1.0
@@ -38,7 +39,8 @@ def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, ye
     if not wanted:
         yield unknown("upstream.reach", "the service was not looked at", "stats-gateway doctor --upstream")
         return
-    reach = asyncio.run(look(settings.upstream, settings.connect_timeout))
+    store = TrustStore.of(settings.upstream_ca_file)
+    reach = asyncio.run(look(settings.upstream, settings.connect_timeout, store))
     yield from reach_findings(reach, time.time())
     if reach.trouble and asked:
         yield from not_asked(asked, "the service cannot be reached")

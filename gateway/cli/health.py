@@ -13,6 +13,7 @@ from gateway.cli.commands import examples
 from gateway.errors import ConfigurationError
 from gateway.masking import masked_url
 from gateway.settings import load_settings
+from gateway.upstream.trust import context_for
 
 READY = "/-/health/ready"
 EXAMPLES = examples("stats-gateway health", "stats-gateway health --url http://gateway.example:8080 --strict")
@@ -64,7 +65,7 @@ def _status(url: str, timeout: float) -> str:
         raise NotReady("--url must begin with http:// or https://")
     place = masked_url(url)
     try:
-        answer = httpx.get(url + READY, timeout=timeout, trust_env=False)
+        answer = httpx.get(url + READY, timeout=timeout, trust_env=False, verify=context_for(url))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise NotReady(f"no gateway answers at {place}: {said(error)}") from None
     status = _told(answer)

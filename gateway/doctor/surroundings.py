@@ -11,6 +11,7 @@ from gateway.doctor.credentials import Opened, credential_findings, opened
 from gateway.doctor.exposure import exposure
 from gateway.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
 from gateway.doctor.modes import file_facts, may_read, modes
+from gateway.doctor.reach import trust_findings
 from gateway.doctor.redis_checks import redis_findings, registry_findings
 from gateway.doctor.redis_facts import RedisFacts, ask_redis
 from gateway.doctor.tenants import tenant_findings
@@ -21,6 +22,7 @@ from gateway.redis_place import RedisPlace
 from gateway.settings import Settings
 from gateway.tenants.opening import keyring_of, open_registry
 from gateway.tenants.tables import Tables
+from gateway.upstream.trust import TrustStore
 
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
 SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
@@ -41,6 +43,8 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
     found = Surroundings()
     found.findings += _settings(settings, sources)
     found.findings += exposure(settings)
+    if settings.upstream.startswith("https://"):
+        found.findings += trust_findings(TrustStore.of(settings.upstream_ca_file))
     found.findings += _files(settings, sources)
     cache, registry = await _ask(settings)
     found.redis = cache is not None and not cache.trouble

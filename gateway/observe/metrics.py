@@ -153,6 +153,10 @@ class Metrics:
         self.upstream_calls.labels(result, self._tenants.label(tenant)).inc()
         self.upstream_duration.labels(result).observe(seconds)
 
+    def shape_told(self, family: str, *, changed: bool) -> None:
+        """Whether the service answers a family in a shape of its own choice."""
+        self.changed.labels(family).set(changed)
+
     def dispatched(self, band: Band, waited: float) -> None:
         """A job's turn came after ``waited`` seconds."""
         self.queue_wait.labels(band.name.lower()).observe(waited)
@@ -217,6 +221,12 @@ class Metrics:
         )
         self.queue_wait = self._histogram(
             "queue_wait_seconds", "From a job's submission to its turn.", WAITING, ["band"]
+        )
+        self.changed = self._gauge(
+            "answer_shape_changed",
+            "1 while the service answers in a shape that is not known.",
+            "livemax",
+            ["family"],
         )
         self.rate = self._gauge(
             "budget_calls_per_second", "Upstream calls that the whole fleet may make; +Inf: any.", "livemax"

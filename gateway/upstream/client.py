@@ -19,11 +19,13 @@ from gateway.errors import (
     Headers,
     UpstreamDisconnected,
     UpstreamProtocolError,
+    UpstreamRedirected,
     UpstreamTimeout,
     UpstreamUnreachable,
 )
 from gateway.upstream.body import Body
-from gateway.upstream.headers import STATISTICS, HeaderPolicy
+from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves
+from gateway.upstream.trust import TrustStore
 from gateway.upstream.wire import NothingWritten, Wires
 
 BeforeWrite = Callable[[], Awaitable[None]]
@@ -88,10 +90,10 @@ class UpstreamResponse:
 
 
 class UpstreamClient:
-    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, nothing from the environment.
+    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, no proxy from the environment.
 
     ``body_max_bytes`` caps an answer before and after decoding. ``policy`` says which headers cross.
-    ``ssl_context`` and ``network`` stand in for the system's trust store and its sockets.
+    ``ssl_context`` and ``network`` stand in for the trust store of the environment and the system's sockets.
 
     It stands on httpcore2, the engine of httpx2, because all that httpx2 adds (URL normalisation, cookies,
     redirects, environment) would have to be turned off, while the engine takes a network of our own.
@@ -119,7 +121,7 @@ class UpstreamClient:
             "pool": timeouts.pool,
         }
         if ssl_context is None and self._base.scheme == "https":  # to read all authorities takes a while
-            ssl_context = httpx.create_ssl_context(trust_env=False)
+            ssl_context = TrustStore.of().context()
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=ssl_context,
             max_connections=max_connections,
@@ -134,8 +136,8 @@ class UpstreamClient:
         total timeout starts after it, and what it raises ends the call and is raised as it is.
 
         Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
-        UpstreamTimeout; BadTarget where the target is not in origin form, BadRequest where method or headers
-        cannot be sent.
+        UpstreamTimeout; unless the policy is transparent, UpstreamRedirected; BadTarget where the target is not in
+        origin form, BadRequest where method or headers cannot be sent.
         """
         if request.method == b"CONNECT" or not ORIGIN_FORM.fullmatch(request.target):
             raise BadTarget("The request target cannot be sent to the service.")
@@ -164,6 +166,9 @@ class UpstreamClient:
     async def _received(self, response: httpcore2.Response) -> UpstreamResponse:
         version = response.extensions["http_version"].removeprefix(b"HTTP/")
         headers = self._policy.incoming(response.headers, self._base, version)
+        away = None if self._policy.transparent else leaves(response.status, headers)
+        if away is not None:
+            raise UpstreamRedirected("The service redirects to another place.", place=away.decode("latin-1"))
         body = await self._read(response)
         sound = not response.extensions["network_stream"].get_extra_info("surplus")
         return UpstreamResponse(response.status, headers, body, sound)

@@ -161,6 +161,22 @@ CASES = [
         quiet=(60,),
     ),
     Case(
+        "StatsGatewayAnswersChanged",
+        "one process of two, for a while",
+        {
+            'stats_gateway_answer_shape_changed{instance="a",family="totals"}': "_x3 1x10 0x200",
+            'stats_gateway_answer_shape_changed{instance="b",family="totals"}': "0x200",
+        },
+        fires=(5, 13),
+        quiet=(2, 16),
+    ),
+    Case(
+        "StatsGatewayAnswersChanged",
+        "never",
+        {'stats_gateway_answer_shape_changed{instance="a",family="totals"}': "0x200"},
+        quiet=(30,),
+    ),
+    Case(
         "StatsGatewayRecordsUndecodable",
         "a few, once",
         {'stats_gateway_undecodable_records_total{instance="a"}': "0x4 3x200"},

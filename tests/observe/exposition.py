@@ -31,6 +31,7 @@ def used(metrics: Metrics) -> None:
     """Every labelled metric has a series."""
     answered(metrics, "reports")
     metrics.upstream_call("2xx", "reports", 0.1)
+    metrics.shape_told("totals", changed=True)
     metrics.dispatched(Band.PEOPLE, 0.5)
     for band in Band:
         metrics.depth.labels(band.name.lower()).set(0)
