@@ -132,8 +132,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
     registry = open_registry(settings)
-    notes = registry.notes()
     registry.load()
+    notes = registry.notes()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
@@ -188,7 +188,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
+    public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=parts.running), "/-/docs")
     public.lane = lane
     public.proxy = Proxy(
         _rules(settings),
@@ -401,14 +401,17 @@ def _rules(settings: Settings) -> ProxyRules:
     )
 
 
-def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
+def _public_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> list[Route]:
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def ready(_: Request) -> Response:
         if not lifecycle.ready:
             return JSONResponse({"status": lifecycle.phase.value}, status_code=503)
-        state: dict[str, Any] = {"status": "degraded" if queue.degraded else "ok"}
+        known = registry.standing
+        state: dict[str, Any] = {"status": "degraded" if queue.degraded or known.reason else "ok"}
+        if known.reason:
+            state["registry"] = {"reason": known.reason, "age": round(known.age)}
         if queue.gate_closed_for > 0:
             state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
         return JSONResponse(state)

@@ -46,7 +46,11 @@ class RegistryReadOnly(ConfigurationError):
 
 
 class RegistryUnavailable(ConfigurationError):
-    """The registry in Redis does not answer, or is gone."""
+    """The registry, or the file of its encryption keys, cannot be read now, or is gone; it may be later."""
+
+
+class RegistryDoubtful(ConfigurationError):
+    """The registry has lost so much at once that it is not believed yet."""
 
 
 class AdminRefused(ConfigurationError):

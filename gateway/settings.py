@@ -173,6 +173,12 @@ class Settings(BaseSettings):
     registry: SecretStr = Field(
         SecretStr("tenants.toml"), description="where the tenants are: a TOML file, or a Redis URL"
     )
+    registry_doubt: float = Field(
+        10.0,
+        ge=0,
+        le=86_400,
+        description="time that a registry must stay as it is before most of its tenants count as gone",
+    )
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
     )

@@ -25,7 +25,9 @@ MOST = 10_000
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 MICRO = 1e-6
-VERSION = "#"
+VERSION = b"#"
+DIGITS = 18
+"""Of a time in microseconds; a longer number is none."""
 
 
 class TooManyMarks(Overload):
@@ -143,7 +145,7 @@ class Marks:
         stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
         if stamp == 0:
             raise TooManyMarks(f"{MOST} purges are in force already; purge an institution, or all.")
-        self._note(name, stamp)
+        self._note(name.encode(), b"%d" % stamp)
         return stamp * MICRO
 
     async def follow(self) -> None:
@@ -176,8 +178,8 @@ class Marks:
                     due = loop.time() + POLL_SECONDS
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=due - loop.time())
                 if message is not None:
-                    name, _, stamp = message["data"].decode().partition("=")
-                    self._note(name, int(stamp))
+                    name, _, stamp = message["data"].partition(b"=")
+                    self._note(name, stamp)
 
     async def _read(self) -> None:
         version = await self._client.hget(self._key, VERSION)
@@ -185,8 +187,8 @@ class Marks:
             return
         found: dict[Any, Any] = await self._client.hgetall(self._key)
         for name, stamp in found.items():
-            if name.decode() != VERSION:
-                self._note(name.decode(), int(stamp))
+            if name != VERSION:
+                self._note(name, stamp)
         self._forget(time.time() - self._life_ms / 1000)
         self._version = version
 
@@ -197,11 +199,14 @@ class Marks:
             for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
                 del marks[subject]
 
-    def _note(self, name: str, stamp: int) -> None:
-        kind, _, subject = name.partition(":")
+    def _note(self, name: bytes, stamp: bytes) -> None:
+        """Takes note of a mark; what somebody else wrote is none, and ends no following."""
+        kind, _, subject = name.decode(errors="replace").partition(":")
+        if kind not in ("h", "s") or not subject or not stamp.isdigit() or len(stamp) > DIGITS:
+            return
         marks = self._hard if kind == "h" else self._soft
         self.revision += 1
-        marks[subject] = max(marks.get(subject, 0.0), stamp * MICRO)
+        marks[subject] = max(marks.get(subject, 0.0), int(stamp) * MICRO)
 
 
 def _digest(*parts: bytes) -> str:

@@ -86,7 +86,7 @@ class Store:
                     # News may have been missed until now; while Redis was gone, what is near had to do.
                     self.near.clear()
                 elif message["type"] == "message":
-                    self.near.drop(message["data"].decode())
+                    self.near.drop(message["data"].decode(errors="replace"))
 
     def _read(self, value: object, key: str) -> Record:
         if not isinstance(value, bytes):

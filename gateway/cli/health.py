@@ -30,12 +30,13 @@ def health(
     timeout: Annotated[
         float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Seconds to wait for the answer.")
     ] = 3.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Not without Redis either (degraded).")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Nor where it is degraded.")] = False,
 ) -> None:
     """Ask a gateway whether it is ready, for an exit code.
 
     It is 0 when the gateway is ready, and 1 when it is not, whatever the reason. This is what a container's health
-    check runs. A gateway that has to do without Redis is degraded and ready; one that starts or drains is not.
+    check runs. A gateway that has to do without Redis, or cannot follow its registry, is degraded and ready; one
+    that starts or drains is not.
     """
     try:
         status = _status((url or _own_url()).rstrip("/"), timeout)

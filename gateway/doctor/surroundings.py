@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from gateway.doctor.modes import file_facts, may_read, modes
 from gateway.doctor.reach import trust_findings
 from gateway.doctor.redis_checks import redis_findings, registry_findings
 from gateway.doctor.redis_facts import RedisFacts, ask_redis
+from gateway.doctor.running import readiness, running_findings
 from gateway.doctor.tenants import tenant_findings
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.provenance import Sources, misnomer, strangers
@@ -51,6 +53,7 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
     found.findings += _redis(settings, cache, registry)
     if settings.profile != "generic":
         found.findings += _tenants(settings, found)
+        found.findings += running_findings(await asyncio.to_thread(readiness, settings))
     return found
 
 
@@ -128,7 +131,8 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
             )
             return
     except RegistryUnavailable as error:
-        yield problem("registry.reading", error.message, "start that Redis, or set STATS_GATEWAY_REGISTRY")
+        what = "start that Redis" if settings.registry_file is None else "see to that file, or to its disk"
+        yield problem("registry.reading", error.message, f"{what}, or set STATS_GATEWAY_REGISTRY")
         return
     except ConfigurationError as error:
         yield problem("registry.reading", error.message, "mend it by hand, or bring back a copy")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.caching.store import Store
     from gateway.observe.tally import Tally
     from gateway.redis_client import Client
+    from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -37,6 +38,7 @@ PLACES = [bisect_left(ANSWERING, bound) for bound in (*BOUNDS, float("inf"))]
 """For each bucket of a tally that of these bounds."""
 ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Bounds in seconds for the service's own time."""
+REGISTRY_TROUBLES = ("unread", "doubtful", "broken")
 WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Bounds in seconds for a job's wait in the queue."""
 
@@ -185,6 +187,12 @@ class Metrics:
         if circuit is not None:
             self.redis_errors.reached(circuit.errors)
 
+    def show_registry(self, standing: Standing) -> None:
+        """How far who may ask is known."""
+        self.registry_age.set(standing.age)
+        for reason in REGISTRY_TROUBLES:
+            self.registry_trouble.labels(reason).set(standing.reason == reason)
+
     def passed(self, seconds: float, *, degraded: bool) -> None:
         """So much time passed, with Redis or without."""
         if degraded:
@@ -266,6 +274,13 @@ class Metrics:
         )
         self.refused = self._gauge(
             "credentials_refused", "Credentials that are not used at present, when last seen.", "livemax"
+        )
+
+        self.registry_age = self._gauge(
+            "registry_age_seconds", "Seconds since what is known of who may ask was all of it.", "livemax"
+        )
+        self.registry_trouble = self._gauge(
+            "registry_trouble", "Processes that go on with the registry's last good state.", labels=["reason"]
         )
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:

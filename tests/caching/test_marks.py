@@ -168,3 +168,26 @@ async def test_what_is_older_than_any_entry_is_forgotten(redis_client: redis.asy
     await redis_client.hset(f"{prefix}:{{purge}}:marks", mapping={"s:all": "5", "#": "5"})
     await marks.poll()
     assert marks.covering(LBORO) is None
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"h:all", b"h:all=", b"h:all=x", b"h:all=-5", b"x:all=5", b"h:=5", b"\xff=1", b"h:all=" + b"9" * 400],
+)
+async def test_news_that_nobody_of_ours_sent_end_no_following(
+    nonsense: bytes, redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    marks, other = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    following = asyncio.create_task(marks.follow())
+    channel = f"{prefix}:{{purge}}:news"
+    while not (await redis_client.pubsub_numsub(channel))[0][1]:
+        await asyncio.sleep(0.01)
+    await redis_client.publish(channel, nonsense)
+    await redis_client.hset(f"{prefix}:{{purge}}:marks", nonsense.partition(b"=")[0], nonsense.partition(b"=")[2])
+    await other.purge(Subject.institution("lboro"))
+    while marks.covering(LBORO) is None:
+        assert not following.done()
+        await asyncio.sleep(0.01)
+    assert marks.covering(PUBLIC) is None
+    following.cancel()
+    await asyncio.wait({following}, timeout=20)

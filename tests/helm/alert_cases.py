@@ -79,6 +79,22 @@ CASES = [
         quiet=(1, 2, 5),
     ),
     Case(
+        "StatsGatewayRegistryOld",
+        "one process of two",
+        {
+            'stats_gateway_registry_age_seconds{instance="a"}': "1x5 30+60x10 1x200",
+            'stats_gateway_registry_age_seconds{instance="b"}': "1x200",
+        },
+        fires=(9, 15),
+        quiet=(5, 7, 20),
+    ),
+    Case(
+        "StatsGatewayRegistryOld",
+        "a look that takes its time",
+        {'stats_gateway_registry_age_seconds{instance="a"}': "1 5 20 1x200"},
+        quiet=(1, 2, 3, 10),
+    ),
+    Case(
         "StatsGatewayFailing",
         "one request in ten",
         counted(REQUESTS, 'outcome="failed",instance="a"', 10)
