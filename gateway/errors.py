@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,14 @@ class GatewayError(Exception):
 
 class ConfigurationError(GatewayError):
     """The settings or the registry cannot be used; ``serve`` prints the message and exits with 2."""
+
+
+class UnusableSettings(ConfigurationError):
+    """The settings cannot be used, for each of the ``problems``; none of them shows a secret."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class NoSuchRecord(ConfigurationError):

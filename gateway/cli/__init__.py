@@ -30,7 +30,7 @@ from gateway.cli import (
 )
 from gateway.cli.commands import Commands, MainGroup, examples
 from gateway.cli.first_steps import FIRST_STEPS
-from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
+from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
 
 app = Commands(
     name="stats-gateway",
@@ -68,14 +68,17 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error is one line on stderr and exit code 2, 3 where there is no such
-    thing, 6 where the admin API refuses, 7 where it cannot be reached; never a traceback."""
+    """Runs the command line: an error is one line on stderr, one for each of the settings' problems, and exit code
+    2, 3 where there is no such thing, 6 where the admin API refuses, 7 where it cannot be reached; never a
+    traceback."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        _complain(error.format_message(), f"; try: {_command(error)} --help")
+        _complain(error.format_message(), hint=f"; try: {_command(error)} --help")
+    except UnusableSettings as error:
+        _complain(*error.problems)
     except NoSuchRecord as error:
         _complain(error.message, code=3)
     except AdminRefused as error:
@@ -95,8 +98,8 @@ def _command(error: typer.TyperException) -> str:
     return "stats-gateway" if context is None else str(context.command_path)
 
 
-def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:
+def _complain(*messages: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
-    if message:
+    for message in filter(None, messages):
         print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
     sys.exit(code)

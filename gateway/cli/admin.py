@@ -44,6 +44,7 @@ def ask(
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
     """
+    url = url.strip()
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--admin-url must begin with http:// or https://, not {url.partition(':')[0]!r}")
     given = {name: value for name, value in (query or {}).items() if value is not None}

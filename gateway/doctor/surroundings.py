@@ -17,11 +17,12 @@ from gateway.doctor.redis_checks import redis_findings, registry_findings
 from gateway.doctor.redis_facts import RedisFacts, ask_redis
 from gateway.doctor.running import readiness, running_findings
 from gateway.doctor.tenants import tenant_findings
+from gateway.environment import misnomer
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.provenance import Sources, misnomer, strangers
+from gateway.provenance import Sources
 from gateway.redis_client import MEMORY
 from gateway.redis_place import RedisPlace
-from gateway.settings import Settings
+from gateway.settings import Settings, unknown_in
 from gateway.tenants.opening import keyring_of, open_registry
 from gateway.tenants.tables import Tables
 from gateway.upstream.trust import TrustStore
@@ -62,8 +63,12 @@ def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
     yield ok(
         "settings.reading", f"{counted(changed, 'setting')} not as by default; see: stats-gateway config --changed"
     )
-    for variable in strangers(sources.variables.values()):
-        yield warning("settings.variables", misnomer(variable), "rename it, or take it out")
+    for variable in sources.strangers:
+        what, tolerated = misnomer(variable, Settings.model_fields), settings.allow_unknown_settings
+        found, more = (warning, "") if tolerated else (problem, "; serve refuses it")
+        yield found("settings.variables", what, f"rename it, or take it out{more}")
+    for line in unknown_in(Path(sources.file) if sources.file else None):
+        yield warning("settings.file", line, "rename it, or take it out")
 
 
 def _files(settings: Settings, sources: Sources) -> Iterator[Finding]:
