@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from gateway.app import Gateway, create_app
 from gateway.observe.logs import configure_logs
+from gateway.observe.stream import divert_standard_streams
 from gateway.settings import load_settings
 
 
 def app() -> Gateway:
     """The app, by the settings of the environment and the settings file. Raises ConfigurationError."""
     settings = load_settings()
+    divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
     return create_app(settings)

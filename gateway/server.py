@@ -13,6 +13,7 @@ from gateway import __version__
 from gateway.listener import StartupFailed, bind, url_of
 from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
+from gateway.observe.stream import divert_standard_streams
 from gateway.service import Factory, Sockets, run_alone
 from gateway.settings import Settings
 from gateway.supervisor import Supervisor
@@ -36,6 +37,7 @@ def serve(settings: Settings, factory: Factory, announce: Announce, advice: Sequ
     ``factory`` is called in each worker process, so it is a module's function. Raises ConfigurationError: a
     port in use, or whatever the factory raises.
     """
+    divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
     with (
         closing(bind(settings.host, settings.port, "public")) as public,

@@ -15,6 +15,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.listener import Listener, admin_config, public_config
+from gateway.observe.stream import settle
 from gateway.settings import Settings
 
 UNCOLLECTED = 10_000
@@ -101,6 +102,7 @@ def run_alone(settings: Settings, factory: Factory, sockets: Sockets, on_ready: 
 
         def signalled(number: int) -> None:
             if service.stopping:
+                settle()
                 os._exit(128 + number)
             service.stop(drain=number == signal.SIGTERM)
 

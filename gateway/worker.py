@@ -14,6 +14,7 @@ from typing import Literal
 from gateway.errors import ConfigurationError
 from gateway.listener import StartupFailed
 from gateway.observe.logs import configure_logs
+from gateway.observe.stream import divert_standard_streams
 from gateway.service import SIGNALS, Factory, Service, Sockets, run_loop
 from gateway.settings import Settings
 
@@ -81,6 +82,7 @@ def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connectio
     workers alike and must count once.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
 
     async def main() -> None:

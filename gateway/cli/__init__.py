@@ -31,6 +31,7 @@ from gateway.cli import (
 from gateway.cli.commands import Commands, MainGroup, examples
 from gateway.cli.first_steps import FIRST_STEPS
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
+from gateway.observe.stream import settle
 
 app = Commands(
     name="stats-gateway",
@@ -87,6 +88,8 @@ def main() -> None:
     except Exception as error:
         # Its text could repeat what was typed.
         _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
+    finally:
+        settle()
 
 
 def _command(error: typer.TyperException) -> str:
@@ -98,5 +101,8 @@ def _command(error: typer.TyperException) -> str:
 def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
     if message:
-        print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+        try:
+            print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+        except OSError:
+            sys.stderr = None  # else Python tries again at the end, and makes another exit code of it
     sys.exit(code)
