@@ -54,6 +54,7 @@ from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
 from gateway.observe.tally import Tallies, Tally
 from gateway.observe.usage import Usage
+from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -126,6 +127,7 @@ def create_app(settings: Settings) -> Gateway:
 
 def create_application(settings: Settings, clock: Clock | None = None) -> Application:
     """Builds both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
+    import_ahead()
     clock = clock or Clock()
     lifecycle = Lifecycle()
     metrics = Metrics()

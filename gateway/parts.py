@@ -88,6 +88,8 @@ class Parts:
         self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
         self.metrics.prepared.reached(self.lane.given)
+        self.metrics.connections_refused.reached(self.lifecycle.refused)
+        self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 
     async def _shows(self) -> None:
         """Other workers are scraped through a shared directory, without being asked."""

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from gateway import __version__
+from gateway import __version__, open_files
 from gateway.listener import StartupFailed, bind, url_of
 from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
@@ -38,6 +38,7 @@ def serve(settings: Settings, factory: Factory, announce: Announce, advice: Sequ
     port in use, or whatever the factory raises.
     """
     divert_standard_streams()
+    open_files.raise_limit()
     configure_logs(settings.log_level, settings.log_format)
     with (
         closing(bind(settings.host, settings.port, "public")) as public,

@@ -10,17 +10,25 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import structlog
 from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.listener import Listener, admin_config, public_config
 from gateway.observe.stream import settle
+from gateway.open_files import exhausted, limit
 from gateway.settings import Settings
 
 UNCOLLECTED = 10_000
 """Objects that may have been made, and not gone by themselves, before the collector looks at the youngest."""
+WATCH_SECONDS = 1.0
+TELL_SECONDS = 10.0
+"""Between two lines of the log about what was refused, at least."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+log = structlog.get_logger("gateway")
 
 
 class Application(Protocol):
@@ -65,11 +73,33 @@ class Service:
         gc.set_threshold(UNCOLLECTED)
         public, admin = self._sockets
         scraped = asyncio.create_task(self._admin.serve([admin]))
+        watched = asyncio.create_task(self._watch(admin.fileno()))
         try:
             await self._public.serve([public])
         finally:
+            watched.cancel()
             self._admin.stop()  # last, so that the end can be watched
             await scraped
+
+    async def _watch(self, descriptor: int) -> None:
+        """Tells, now and then, of connections that were refused, and of open files that ran out: the event loop
+        then closes what it accepts without a word."""
+        told, told_at, lifecycle = 0, -TELL_SECONDS, self._lifecycle
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            is_exhausted = exhausted(descriptor)
+            lifecycle.exhausted += is_exhausted
+            now = asyncio.get_running_loop().time()
+            if now - told_at < TELL_SECONDS:
+                continue
+            if is_exhausted:
+                told_at = now
+                log.error("open_files_exhausted", open_files=limit(), consequence="new connections are reset")
+            if lifecycle.refused > told:
+                log.warning(
+                    "connections_refused", connections=lifecycle.refused - told, reason="too many are open"
+                )
+                told, told_at = lifecycle.refused, now
 
     def stop(self, *, drain: bool) -> None:
         """Begins the end; only the first call counts.

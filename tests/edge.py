@@ -36,7 +36,7 @@ class SmallApplication:
 
 
 def small_application(settings: Settings) -> SmallApplication:
-    """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its lifespan leaves a mark when it ends."""
+    """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its lifespan marks its end."""
     lifecycle = Lifecycle()
 
     async def pid(_: Request) -> Response:

@@ -98,8 +98,8 @@ def serving(
         chosen["registry"] = folder / "marks"
         given = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in chosen.items()}
         with (folder / "errors").open("w") as errors, subprocess.Popen(
-            ["sh", "-c", shell, "sh", *COMMAND], cwd=ROOT, env=kept | given | {"TMPDIR": name}, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=stderr or errors, start_new_session=True,
+            ["sh", "-c", shell, "sh", *COMMAND], cwd=ROOT, env=kept | given | {"TMPDIR": name}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr or errors, start_new_session=True,
         ) as process:  # fmt: skip
             running = Serving(process, folder, [])
             try:

@@ -276,6 +276,12 @@ class Metrics:
         dropped = self._counter(
             "log_lines_dropped", "Lines that could not be written to standard error.", ["kind"]
         )
+        self.connections_refused = Total(
+            self._counter("connections_refused", "Clients' connections that were beyond the limit.")
+        )
+        self.files_exhausted = Total(
+            self._counter("open_files_exhausted", "Looks, one a second, at which no file could be opened.")
+        )
         self.dropped = {kind: Total(dropped.labels(kind)) for kind in BUFFER_BYTES}
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:

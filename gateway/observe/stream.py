@@ -1,4 +1,4 @@
-"""Standard output and error that never block: what is written waits in a bounded buffer, and a thread writes it."""
+"""Standard output and error that never block: what is written waits in a bounded buffer for a thread."""
 
 from __future__ import annotations
 
