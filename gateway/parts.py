@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -29,6 +29,7 @@ from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue
+from gateway.upstream.waiting import signalled
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -62,6 +63,7 @@ class Parts:
     lifecycle: Lifecycle
     sessions: Sessions
     notes: list[str]
+    look: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -83,6 +85,14 @@ class Parts:
             if self.tracing is not None:
                 await asyncio.to_thread(self.tracing.close)
 
+    def look_again(self) -> None:
+        """Looks at the registry at once, instead of at the next second."""
+        self.look.set()
+
+    async def _until_look(self, seconds: float) -> None:
+        await signalled(self.look, seconds)
+        self.look.clear()
+
     def show(self) -> None:
         """Brings counters and gauges up to date."""
         self.tallies.gather()
@@ -101,7 +111,7 @@ class Parts:
 
     def _watchers(self) -> list[Any]:
         loops: list[Any] = [
-            self.registry.watch(_registry_changed, _registry_broken),
+            self.registry.watch(_registry_changed, _registry_broken, pause=self._until_look),
             self.admission.run(),
             self.marks.follow(),
             self.usage.run(),

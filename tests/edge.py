@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +32,17 @@ class SmallApplication:
     public: Starlette
     admin: Starlette
     lifecycle: Lifecycle
+    look_again: Callable[[], None]
     lane: None = None
 
 
 def small_application(settings: Settings) -> SmallApplication:
-    """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its lifespan marks its end."""
+    """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its end and each reload leave a mark."""
     lifecycle = Lifecycle()
+
+    def mark(what: str) -> None:
+        with Path(settings.registry.get_secret_value()).open("a") as marks:
+            marks.write(f"{what}\n")
 
     async def pid(_: Request) -> Response:
         return PlainTextResponse(str(os.getpid()))
@@ -60,14 +65,15 @@ def small_application(settings: Settings) -> SmallApplication:
             raise RuntimeError("a part does not start")
         lifecycle.started()
         yield
-        with Path(settings.registry.get_secret_value()).open("a") as marks:
-            marks.write("ended\n")
+        mark("ended")
 
     if "refused" in settings.upstream:
         raise ConfigurationError("these settings cannot be used")
     routes = [Route("/pid", pid), Route("/slow", slow), Route("/say", say), Route("/-/health/ready", ready)]
     admin = Starlette(routes=[Route("/pid", pid), Route("/metrics-folder", metrics_folder)])
-    return SmallApplication(Starlette(routes=routes, lifespan=lifespan), admin, lifecycle)
+    return SmallApplication(
+        Starlette(routes=routes, lifespan=lifespan), admin, lifecycle, lambda: mark("looked again")
+    )
 
 
 def say_all() -> None:
