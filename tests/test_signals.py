@@ -121,7 +121,7 @@ def test_sigquit_drains_as_sigterm_does(workers: int) -> None:
 
 
 def on_its_terminal(workers: int, registry: Path) -> dict[str, str]:
-    settings = {"port": 0, "admin_port": 0, "workers": workers, "drain_seconds": 1.0}
+    settings: dict[str, object] = {"port": 0, "admin_port": 0, "workers": workers, "drain_seconds": 1.0}
     settings |= {"redis_url": REDIS, "registry": registry}
     return {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
 
