@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -54,6 +55,7 @@ from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
 from gateway.observe.tally import Tallies, Tally
 from gateway.observe.usage import Usage
+from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -111,12 +113,14 @@ class Gateway(Starlette):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The two apps of one process, its phase of life, and the lane past the public app."""
+    """The two apps of one process, its phase of life, the lane past the public app, and how it is made to look at
+    the registry at once."""
 
     public: Gateway
     admin: Starlette
     lifecycle: Lifecycle
     lane: Lane
+    look_again: Callable[[], None]
 
 
 def create_app(settings: Settings) -> Gateway:
@@ -126,6 +130,7 @@ def create_app(settings: Settings) -> Gateway:
 
 def create_application(settings: Settings, clock: Clock | None = None) -> Application:
     """Builds both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
+    import_ahead()
     clock = clock or Clock()
     lifecycle = Lifecycle()
     metrics = Metrics()
@@ -214,8 +219,8 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
 
     explore = ExploreApi(registry, ask_as, settings.public_base)
     operations = [*_operations(parts, profile, marks, clock), *explore.operations]
-    entrance = _entrance(parts, guard)
-    return Application(public, _admin(parts, entrance, operations, clock), lifecycle, lane)
+    admin = _admin(parts, _entrance(parts, guard), operations, clock)
+    return Application(public, admin, lifecycle, lane, parts.look_again)
 
 
 def _guard(settings: Settings) -> Guard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ from gateway.tenants.doubt import is_many
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue
-from gateway.upstream.waiting import kept_alive
+from gateway.upstream.waiting import kept_alive, signalled
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -65,6 +65,7 @@ class Parts:
     lifecycle: Lifecycle
     sessions: Sessions
     notes: list[str]
+    look: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
@@ -86,12 +87,22 @@ class Parts:
             if self.tracing is not None:
                 await asyncio.to_thread(self.tracing.close)
 
+    def look_again(self) -> None:
+        """Looks at the registry at once, instead of at the next second."""
+        self.look.set()
+
+    async def _until_look(self, seconds: float) -> None:
+        await signalled(self.look, seconds)
+        self.look.clear()
+
     def show(self) -> None:
         """Brings counters and gauges up to date."""
         self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
         self.metrics.show_registry(self.registry.standing)
         self.metrics.prepared.reached(self.lane.given)
+        self.metrics.connections_refused.reached(self.lifecycle.refused)
+        self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 
     async def _shows(self) -> None:
         """Other workers are scraped through a shared directory, without being asked."""
@@ -102,8 +113,9 @@ class Parts:
             self.metrics.passed(asyncio.get_running_loop().time() - began, degraded=self.queue.degraded)
 
     def _watchers(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        follow = partial(self.registry.watch, pause=self._until_look)
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            partial(self.registry.watch, _registry_changed, _registry_troubled, _registry_well),
+            partial(follow, _registry_changed, _registry_troubled, _registry_well),
             self.admission.run,
             self.marks.follow,
             self.usage.run,

@@ -38,6 +38,9 @@ from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")
+HEALTH = b"/-/health/"
+SPARE_SECONDS = 2.0
+"""How long a head may take on a connection beyond the limit."""
 COPIED = 65_536
 """Bytes of a body that is rather copied than written apart."""
 
@@ -48,7 +51,7 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
 
 def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
-    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane}
+    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
 
 
@@ -64,6 +67,8 @@ class GatewayProtocol(HttpToolsProtocol):
     limits: ClassVar[Limits]
     lifecycle: ClassVar[Lifecycle]
     lane: ClassVar[Lane | None]
+    spares: ClassVar[dict[GatewayProtocol, None]]
+    """The connections beyond the limit, the oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,17 +82,20 @@ class GatewayProtocol(HttpToolsProtocol):
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
+        self._is_spare = False  # beyond the limit of connections
         self._patience: asyncio.TimerHandle | None = None  # with a head, a body, then with a refused client
         self._stall: asyncio.TimerHandle | None = None  # with a client that does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accepts the connection unless there are too many."""
-        if len(self.connections) >= self.limits.connections:
-            self.transport = transport
-            self._refused = True
-            self._write_refusal(TooManyConnections("Too many connections.", retry_after=1))
-            transport.close()
-            return
+        """Accepts the connection; where there are too many, at most for a health check."""
+        if len(self.connections) - len(self.spares) >= self.limits.connections:
+            if not self.limits.spare:
+                self.transport = transport
+                self._refused = True
+                self._write_refusal(self._too_many())
+                transport.close()
+                return
+            self._take_spare()
         super().connection_made(transport)
         self._ours = self._authorities()
         self._peer = self.client[0] if self.client else ""
@@ -95,6 +103,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets what was waited for."""
+        self.spares.pop(self, None)
         self._content = None
         self._stop_patience()
         self._stop_stall()
@@ -125,7 +134,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise
         super().on_headers_complete()
         self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
-        if self.lifecycle.draining:
+        if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
         if self._content is not None:
             self._await_content()
@@ -180,6 +189,7 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle = self.cycle
         return (
             not self._head
+            and not self._is_spare
             and self._content is None
             and (cycle is None or cycle.response_complete)  # type: ignore[redundant-expr]
             and not self._refused
@@ -235,6 +245,8 @@ class GatewayProtocol(HttpToolsProtocol):
         check_head(version, self.headers)
         content = content_of(self.parser.get_method(), version, self.headers, limits.methods, limits.body_bytes)
         self.url = origin_form(self.url, self._ours)
+        if self._is_spare and not self.url.startswith(HEALTH):
+            raise self._too_many()
         if content is None or version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1
         return content
@@ -346,11 +358,31 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         if self._patience is None:
-            self._patience = self.loop.call_later(self.limits.head_seconds, self._head_overdue)
+            seconds = self.limits.head_seconds
+            patience = min(seconds, SPARE_SECONDS) if self._is_spare else seconds
+            self._patience = self.loop.call_later(patience, self._head_overdue)
 
     def _head_overdue(self) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._is_spare:
+            self._refuse(self._too_many())
+        else:
             self._refuse(HeadTimeout(f"A request head may take {self.limits.head_seconds:g} seconds."))
+
+    def _take_spare(self) -> None:
+        """Has one of the connections beyond the limit; the oldest where all are taken."""
+        if len(self.spares) >= self.limits.spare:
+            oldest = next(iter(self.spares))
+            del self.spares[oldest]
+            self.lifecycle.refused += 1
+            oldest.transport.abort()
+        self.spares[self] = None
+        self._is_spare = True
+
+    def _too_many(self) -> TooManyConnections:
+        self.lifecycle.refused += 1
+        return TooManyConnections("Too many connections.", retry_after=1)
 
     def _stop_patience(self) -> None:
         if self._patience is not None:

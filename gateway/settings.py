@@ -88,7 +88,9 @@ class Settings(BaseSettings):
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )
     public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
-    max_connections: int = Field(10_000, ge=1, description="open connections per worker")
+    max_connections: int = Field(
+        10_000, ge=1, description="open connections per worker; fewer where open files do not allow"
+    )
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
     head_timeout: Seconds = Field(10.0, description="time that a request head may take, else 408")
     body_timeout: Seconds = Field(30.0, description="time that a request body may take, else 408")

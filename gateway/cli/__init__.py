@@ -31,6 +31,7 @@ from gateway.cli import (
 from gateway.cli.commands import Commands, MainGroup, examples
 from gateway.cli.first_steps import FIRST_STEPS
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
+from gateway.observe.stream import settle
 
 app = Commands(
     name="stats-gateway",
@@ -90,6 +91,8 @@ def main() -> None:
     except Exception as error:
         # Its text could repeat what was typed.
         _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
+    finally:
+        settle()
 
 
 def _command(error: typer.TyperException) -> str:
@@ -100,6 +103,9 @@ def _command(error: typer.TyperException) -> str:
 
 def _complain(*messages: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
-    for message in filter(None, messages):
-        print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+    try:
+        for message in filter(None, messages):
+            print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+    except OSError:
+        sys.stderr = None  # else Python tries again at the end, and makes another exit code of it
     sys.exit(code)

@@ -43,7 +43,8 @@ def serve(
     The Redis URL and the encryption keys have no option because a command line is visible to every user of the
     machine: set STATS_GATEWAY_REDIS_URL and STATS_GATEWAY_ENCRYPTION_KEYS.
 
-    SIGTERM drains for --drain-seconds and ends with exit code 0; Ctrl-C ends without draining.
+    SIGTERM and SIGQUIT drain for --drain-seconds and end with exit code 0; Ctrl-C ends without draining. SIGHUP
+    reads the settings file's log_level and the registry again; where the terminal is gone, it drains.
     """
     given = flags.given(locals())
     # Here, so that the small commands need not wait for the whole gateway to load.
@@ -52,7 +53,15 @@ def serve(
 
     settings = flags.settings_of(config, given, strict=True)
     advice = [*passed_over(), *missing(settings)]
-    raise typer.Exit(run(settings, create_application, lambda line: typer.echo(line, err=True), advice))
+    raise typer.Exit(
+        run(
+            settings,
+            create_application,
+            lambda line: typer.echo(line, err=True),
+            advice,
+            lambda: flags.settings_of(config, given),
+        )
+    )
 
 
 def passed_over() -> list[str]:

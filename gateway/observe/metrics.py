@@ -15,6 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
 from gateway.observe.histogram import BOUNDS
+from gateway.observe.stream import BUFFER_BYTES, dropped_lines
 from gateway.upstream.flight import Band
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Metrics:
         self._of_the_upstream()
         self._of_the_cache()
         self._of_the_fleet()
+        self._of_the_process()
         self._gauge("build_info", "Always 1; the label tells the version.", "livemax", ["version"]).labels(
             version=__version__
         ).set(1)
@@ -183,6 +185,8 @@ class Metrics:
         self.undecodable.reached(store.undecodable)
         self.refusals.reached(queue.breaker.refusals)
         self.closings.reached(queue.gate.closings)
+        for kind, lines in dropped_lines().items():
+            self.dropped[kind].reached(lines)
         circuit = getattr(redis.connection_pool, "circuit", None)
         if circuit is not None:
             self.redis_errors.reached(circuit.errors)
@@ -282,6 +286,18 @@ class Metrics:
         self.registry_trouble = self._gauge(
             "registry_trouble", "Processes that go on with the registry's last good state.", labels=["reason"]
         )
+
+    def _of_the_process(self) -> None:
+        dropped = self._counter(
+            "log_lines_dropped", "Lines that could not be written to standard error.", ["kind"]
+        )
+        self.connections_refused = Total(
+            self._counter("connections_refused", "Clients' connections that were beyond the limit.")
+        )
+        self.files_exhausted = Total(
+            self._counter("open_files_exhausted", "Looks, one a second, at which no file could be opened.")
+        )
+        self.dropped = {kind: Total(dropped.labels(kind)) for kind in BUFFER_BYTES}
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"stats_gateway_{name}", text, labels or [], registry=self.registry)

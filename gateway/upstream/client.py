@@ -30,6 +30,8 @@ from gateway.upstream.wire import NothingWritten, Wires
 
 BeforeWrite = Callable[[], Awaitable[None]]
 
+CONNECTIONS = 100
+"""Most connections to the service."""
 KEEPALIVE_SECONDS = 15.0
 ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
 WRITING = "http11.send_request_headers.started"
@@ -106,7 +108,7 @@ class UpstreamClient:
         body_max_bytes: int,
         *,
         policy: HeaderPolicy = STATISTICS,
-        max_connections: int = 100,
+        max_connections: int = CONNECTIONS,
         ssl_context: ssl.SSLContext | None = None,
         network: httpcore2.AsyncNetworkBackend | None = None,
     ) -> None:
