@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
+
+import structlog
 
 from gateway.caching.entry import Entry
 from gateway.caching.invalidation import invalidated, is_unsafe
@@ -23,6 +26,8 @@ from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamRes
 from gateway.upstream.flight import Confirm, Result, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
+
+log = structlog.get_logger("gateway")
 
 
 class Judge(Protocol):
@@ -90,6 +95,8 @@ class Errands:
                 trace=call.trace,
             )
             stores = [self.store.put(entry, response.received)] if stored else []
+            if stored:
+                answer.recall.add(partial(self._recalled, question.key.flight, entry.key))
             return self._result(landing, stores, answer, access.credential if question.query.protected else None)
 
         return work
@@ -138,6 +145,11 @@ class Errands:
             raise
         call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
+
+    def _recalled(self, flight: str, record: str) -> None:
+        """The connection that brought this answer held one too many: it may have been another request's."""
+        log.warning("answer_recalled", flight=flight)
+        self.store.recall(record, self.clock.now())
 
     def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING

@@ -102,6 +102,7 @@ class Parts:
             self.registry.watch(_registry_changed, _registry_broken),
             self.admission.run(),
             self.marks.follow(),
+            self.store.tell(self.marks),
             self.usage.run(),
             self.sessions.run(),
             self.pulse.run(),

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import httpcore2
 import pytest
 import uvloop
 
 from gateway.errors import UpstreamDisconnected, UpstreamUnreachable
 from gateway.upstream.client import BeforeWrite, UpstreamClient, UpstreamResponse
-from gateway.upstream.wire import Wire, Wires
+from gateway.upstream.connection import Connection, Sockets
 from tests.upstream.origin import OK, PATIENT, Peer, answering, ask, calling, certificate, serving
 
 STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
@@ -301,25 +300,17 @@ async def test_cancellations() -> None:
     assert turns > 40
 
 
-class Unconnected(Wires):
+class Unconnected(Sockets):
     """A network on which connecting takes for ever, the first time."""
 
     def __init__(self) -> None:
-        super().__init__(PATIENT.total)
         self.connecting = asyncio.Event()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> Wire:
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Connection:
         if not self.connecting.is_set():
             self.connecting.set()
             await asyncio.Event().wait()
-        return await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return await super().connect(host, port, tls, seconds)
 
 
 async def test_cancellations_while_connecting_and_while_waiting_for_a_connection() -> None:
