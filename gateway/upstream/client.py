@@ -149,7 +149,7 @@ class UpstreamClient:
             error.kept = connection.answers > 0
             raise
         finally:
-            self._pool.give(connection, call.owner, _rest_after(message))
+            self._pool.give(connection, call.owner, rest_after(message))
 
     async def _connection(self, call: _Call, fresh: bool) -> Connection:
         try:
@@ -234,7 +234,7 @@ class _Call:
         self.repeatable = unanswered or not connection.written
 
 
-def _rest_after(message: Message) -> float:
+def rest_after(message: Message) -> float:
     """How long the connection may rest now, in seconds; 0 where it may not be used again."""
     if not message.persists:
         return 0.0

@@ -12,7 +12,7 @@ from gateway.framing import PADDED_SIZE, Chunked, ChunkRules, Content, Sized, To
 MAX_HEAD = 65_536
 """Bytes that may come before an answer's content: its head, and all interim answers before that."""
 WITHOUT_CONTENT = frozenset({204, 304})
-KEPT_FOR = re.compile(rb"(?:^|,)\s*timeout\s*=\s*\"?([0-9]{1,9})\"?\s*(?:,|$)", re.IGNORECASE)
+KEPT_FOR = re.compile(rb"(?:^|,)\s*timeout\s*=\s*\"?([0-9]{1,99})\"?\s*(?:,|$)", re.IGNORECASE)
 OF_AN_ANSWER = ChunkRules(PADDED_SIZE, UpstreamProtocolError, UpstreamTooLarge)
 
 

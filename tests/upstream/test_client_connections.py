@@ -172,19 +172,6 @@ async def test_rfc9112_9_3_1_a_connection_that_ends_while_its_slot_is_waited_for
     assert (slots, len(origin.heads), origin.connections) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
-async def test_rfc9110_9_2_2_a_call_that_was_written_is_never_repeated(method: bytes) -> None:
-    async def close_on_the_second(peer: Peer) -> None:
-        await answering(OK, then_close=True)(peer)
-        await peer.head()
-
-    async with serving(close_on_the_second) as origin, calling(origin.url) as client:
-        await ask(client)
-        with pytest.raises(UpstreamDisconnected):
-            await ask(client, method=method, content=b"body")
-    assert (len(origin.heads), origin.connections) == (2, 1)
-
-
 @pytest.mark.parametrize("reset", [False, True])
 async def test_rfc9112_9_5_an_answer_to_a_request_that_is_still_being_sent_is_its_answer(reset: bool) -> None:
     async def refuse_early(peer: Peer) -> None:
@@ -226,24 +213,6 @@ async def test_a_connection_that_the_service_closed_meanwhile_is_not_used() -> N
             for _ in range(100):
                 await asyncio.sleep(0)
     assert origin.connections == 3
-
-
-async def test_a_connection_closed_on_the_request_is_a_disconnection_and_no_second_call() -> None:
-    async def close_on_the_second(peer: Peer) -> None:
-        await answering(OK, then_close=True)(peer)
-        await peer.head()
-
-    calls = 0
-
-    async def count() -> None:
-        nonlocal calls
-        calls += 1
-
-    async with serving(close_on_the_second) as origin, calling(origin.url) as client:
-        await ask(client)
-        with pytest.raises(UpstreamDisconnected):
-            await ask(client, b"/", count)
-    assert (calls, len(origin.heads), origin.connections) == (1, 2, 1)
 
 
 async def test_connection_close_is_obeyed() -> None:
