@@ -9,8 +9,10 @@ import h11
 from gateway.errors import BadRequest, Headers, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge
 from gateway.framing import PADDED_SIZE, Chunked, ChunkRules, Content, Sized, ToTheEnd
 
-MAX_HEAD = 65_536
+MAX_HEAD = 32_768
 """Bytes that may come before an answer's content: its head, and all interim answers before that."""
+MAX_FIELDS = 500
+"""Fields that a head may have: each is looked at several times."""
 WITHOUT_CONTENT = frozenset({204, 304})
 KEPT_FOR = re.compile(rb"(?:^|,)\s*timeout\s*=\s*\"?([0-9]{1,99})\"?\s*(?:,|$)", re.IGNORECASE)
 OF_AN_ANSWER = ChunkRules(PADDED_SIZE, UpstreamProtocolError, UpstreamTooLarge)
@@ -104,14 +106,12 @@ class Message:
                 event = self._heads.next_event()
         except h11.RemoteProtocolError as error:
             raise UpstreamProtocolError("The service's answer is not valid HTTP.") from error
-        if isinstance(event, h11.Response):
+        if isinstance(event, h11.Response) and len(event.headers) <= MAX_FIELDS:
             self._head, self._content = event, _content_of(self._method, event, self._cap)
             return self._heads.trailing_data[0]
-        if event is not h11.NEED_DATA:
-            raise UpstreamProtocolError("The service switches to another protocol unasked.")
-        if self.received > MAX_HEAD:
-            raise UpstreamProtocolError("The head of the service's answer does not end.")
-        return b""
+        if event is h11.NEED_DATA and self.received <= MAX_HEAD:
+            return b""
+        raise UpstreamProtocolError("The service's answer has a head that cannot be used.")
 
 
 def _content_of(method: bytes, head: h11.Response, cap: int) -> Content:

@@ -206,8 +206,8 @@ async def test_recalls_are_bounded_and_leave_room_for_purges(
     for record in RECORDS * 3:
         await marks.recall(record)
     await marks.purge(EVERYTHING)
-    fields = {field.decode() for field in await redis_client.hkeys(f"{prefix}:{{purge}}:marks")}
-    assert fields == {"#", "s:all", *(f"r:{record}" for record in RECORDS[1:])}
+    fields = set(await redis_client.hkeys(f"{prefix}:{{purge}}:marks"))
+    assert fields == {b"#", b"s:all", *(f"r:{record}".encode() for record in RECORDS[1:])}
     await marks.poll()
     assert (told, set(marks._recalled)) == (list(RECORDS * 3), set(RECORDS[1:]))
     assert await redis_client.pttl(f"{prefix}:{{purge}}:marks") > 0

@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.errors import UpstreamFailure, UpstreamProtocolError, UpstreamTimeout, UpstreamTooLarge
 from gateway.framing import OVERHEAD_BYTES
+from gateway.upstream.message import MAX_FIELDS, MAX_HEAD
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, serving
 from tests.upstream.troubles import CHUNKED, FLOODS, TO_THE_END, dripped, dripping, flooding, watched_turns
 
@@ -43,6 +44,18 @@ async def test_a_flood_without_end_ends_at_its_bound_and_holds_up_nobody(name: s
         watched_turns() as turns,
     ):
         with pytest.raises(ERRORS[name]):
+            await ask(client)
+    assert turns.longest < LONGEST_TURN
+
+
+@pytest.mark.parametrize("field", [b"a:\r\n", b"Connection: a,b\r\n", b"X: " + b"y," * 1000 + b"\r\n"])
+async def test_a_head_as_large_as_may_be_holds_up_nobody(field: bytes) -> None:
+    start, end = b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\nok"
+    fits = (MAX_HEAD - 100) // len(field)
+    heads = [start + field * number + end for number in (min(fits, MAX_FIELDS - 1), 2 * fits)]
+    async with serving(answering(*heads)) as origin, calling(origin.url) as client, watched_turns() as turns:
+        assert (await ask(client)).body == b"ok"
+        with pytest.raises(UpstreamProtocolError):
             await ask(client)
     assert turns.longest < LONGEST_TURN
 
