@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import httpx2 as httpx
@@ -19,6 +20,8 @@ from tests.redis_server import RedisServer, redis_server
 from tests.upstream.origin import Behaviour, Peer, serving
 from tests.upstream.troubles import FLOODS, dripped, ending_on_reuse, watched_turns
 
+CLOSE = 0.01
+"""Seconds by which what was written apart may be read closer together on a busy machine."""
 WINDOW = "start_date=2014-03-01&end_date=2014-03-31"
 
 
@@ -57,7 +60,9 @@ def stage() -> Iterator[Stage]:
 
 
 @asynccontextmanager
-async def fleet_of_two(stage: Stage, redis: RedisServer, prefix: str, upstream: str) -> AsyncIterator[list[House]]:
+async def fleet_of_two(
+    stage: Stage, redis: RedisServer, prefix: str, upstream: str, **settings: Any
+) -> AsyncIterator[list[House]]:
     gateway = partial(
         housed,
         stage,
@@ -67,6 +72,7 @@ async def fleet_of_two(stage: Stage, redis: RedisServer, prefix: str, upstream: 
         allow_anonymous=True,
         anonymous_requests_per_second=0,
         redis_timeout=0.5,
+        **settings,
     )
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(gateway()) for _ in range(2)]
@@ -135,6 +141,29 @@ async def test_connections_that_all_end_on_reuse_cost_nobody_an_answer_and_close
         for number in range(8):
             assert (await (here, there)[number % 2].get(target(number))).status_code == 200
         assert here.app.public.proxy.queue.gate.closings == there.app.public.proxy.queue.gate.closings == 0
+
+
+async def test_what_is_asked_once_more_keeps_to_the_budget(
+    stage: Stage, shared_redis: RedisServer, prefix: str
+) -> None:
+    times: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def end_on_reuse(peer: Peer) -> None:
+        number = number_of(await peer.head())
+        times.append(loop.time())
+        await peer.say(answer(number))
+        await peer.head()
+        times.append(loop.time())
+
+    async with (
+        serving(end_on_reuse) as origin,
+        fleet_of_two(stage, shared_redis, prefix, origin.url, budget="10/s", budget_burst=1) as houses,
+    ):
+        answers = await asyncio.gather(*(houses[n % 2].get(target(n)) for n in range(12)))
+        assert [each.text for each in answers] == [body(n) for n in range(12)]
+    assert len(times) > 12
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.1 - CLOSE
 
 
 async def test_an_origin_that_restarts_is_no_block(stage: Stage, shared_redis: RedisServer, prefix: str) -> None:
