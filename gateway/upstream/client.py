@@ -12,9 +12,10 @@ import httpx2 as httpx
 
 from gateway.errors import BadTarget, Headers, UpstreamDisconnected, UpstreamTimeout
 from gateway.upstream.body import Body
-from gateway.upstream.connection import Connection, Network, Recall, Sockets
+from gateway.upstream.connection import Connection, Recall
 from gateway.upstream.headers import STATISTICS, HeaderPolicy
 from gateway.upstream.message import Message
+from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
 
 BeforeWrite = Callable[[], Awaitable[None]]

@@ -22,7 +22,8 @@ from gateway.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
-from gateway.upstream.connection import Connection, Sockets
+from gateway.upstream.connection import Connection
+from gateway.upstream.network import Sockets
 from tests.redis_server import free_port
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, certificate, serving
 
