@@ -149,7 +149,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
     judge = GenericJudge() if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
-    marks = Marks(redis, settings.redis_prefix)
+    marks = Marks(redis, settings.redis_prefix, on_recall=store.near.drop)
 
     def tell(tally: Tally) -> None:
         metrics.answered(tally)

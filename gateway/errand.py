@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
+
+import structlog
 
 from gateway.caching.entry import Entry
 from gateway.caching.invalidation import invalidated, is_unsafe
@@ -31,6 +34,8 @@ from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamRes
 from gateway.upstream.flight import Confirm, Result, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
+
+log = structlog.get_logger("gateway")
 
 LOGGED = 200
 """Characters of a foreign Location that the log has."""
@@ -102,6 +107,8 @@ class Errands:
                 failed=judged.failed,
             )
             stores = [self.store.put(judged.entry, response.received)] if judged.stored else []
+            if judged.stored:
+                answer.recall.add(partial(self._recalled, question.key.flight, judged.entry.key))
             credential = access.credential if question.query.protected else None
             return self._result(landing, stores, answer, credential, speaks=judged.speaks)
 
@@ -154,6 +161,11 @@ class Errands:
             raise
         call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
+
+    def _recalled(self, flight: str, record: str) -> None:
+        """The connection that brought this answer held one too many: it may have been another request's."""
+        log.warning("answer_recalled", flight=flight)
+        self.store.recall(record, self.clock.now())
 
     def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING

@@ -193,7 +193,9 @@ class UpstreamUnreachable(UpstreamFailure):
 
 
 class UpstreamDisconnected(UpstreamFailure):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer did. ``kept`` says that it had brought answers before."""
+
+    kept = False
 
 
 class UpstreamProtocolError(UpstreamFailure):

@@ -118,6 +118,7 @@ class Parts:
             partial(follow, _registry_changed, _registry_troubled, _registry_well),
             self.admission.run,
             self.marks.follow,
+            partial(self.store.tell, self.marks),
             self.usage.run,
             self.sessions.run,
             self.pulse.run,

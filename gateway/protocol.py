@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.content import Content, content_of
+from gateway.content import content_of
 from gateway.dated import http_date
 from gateway.errors import (
     BadRequest,
@@ -30,6 +30,7 @@ from gateway.errors import (
     TooManyConnections,
     render,
 )
+from gateway.framing import AT_ONCE, Content
 from gateway.head import check_head, check_request_line, origin_form
 from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
@@ -61,7 +62,8 @@ class GatewayProtocol(HttpToolsProtocol):
     The parser is given one head at a time and the next only when the body of the last has ended and its answer
     is complete: pipelined answers keep their order, an error never overtakes an answer, and a flood of requests
     waits outside. It also leaves nothing for uvicorn's ``lenient_data_after_close`` to be lenient about. Bodies
-    are not the parser's business: ``content`` says where they end, beyond doubt.
+    are not the parser's business: ``content`` says where they end, beyond doubt. A body is read a little at a
+    time, with the event loop's other business between.
     """
 
     limits: ClassVar[Limits]
@@ -79,6 +81,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._held = b""  # received, not yet parsed
         self._head = b""  # parsed of the current head
         self._content: Content | None = None  # until the current request's body has ended
+        self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
@@ -105,6 +108,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Forgets what was waited for."""
         self.spares.pop(self, None)
         self._content = None
+        if self._turn is not None:
+            self._turn.cancel()
         self._stop_patience()
         self._stop_stall()
         self._unset_keepalive_if_required()
@@ -119,6 +124,9 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._give(answer)
                 return
         self._quiet = False
+        if self._turn is not None:
+            self._hold(data)
+            return
         self._parse(data)
 
     def on_headers_complete(self) -> None:
@@ -149,7 +157,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         self._rest()
-        if self._held:
+        if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
 
@@ -168,7 +176,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Closes when idle, else after the answer; but never waits for ever for a client to read."""
         super().shutdown()
         self._keeps = False
-        self._held = b""
+        if self._content is None:
+            self._held = b""
         if self.transport.is_closing():
             self._watch_stall()
 
@@ -254,7 +263,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         while data and not self._refused:
             if self._content is not None:
-                data = self._take_content(self._content, data)
+                data = self._take_content(self._content, data[:AT_ONCE]) + data[AT_ONCE:]
+                if data and self._content is not None:
+                    self._hold(data)
+                    self._turn = self.loop.call_soon(self._go_on)
+                    return
             elif self._answering:
                 self._held += data
                 self.flow.pause_reading()
@@ -263,6 +276,18 @@ class GatewayProtocol(HttpToolsProtocol):
                 data = self._take_head(data)
         if self._head and not self._refused:
             self._await_head()
+
+    def _hold(self, data: bytes) -> None:
+        """Keeps more of a body until it is its turn. The app, which may ask for more, does not lift this pause."""
+        self._held += data
+        self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        self._turn = None
+        held, self._held = self._held, b""
+        self._parse(held)
+        if not self._held and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _take_head(self, data: bytes) -> bytes:
         """Parses up to the current head's end; the rest."""

@@ -183,6 +183,7 @@ class Metrics:
         self.near_entries.set(len(store.near))
         self.evictions.reached(store.near.evicted)
         self.undecodable.reached(store.undecodable)
+        self.recalled.reached(store.recalled)
         self.refusals.reached(queue.breaker.refusals)
         self.closings.reached(queue.gate.closings)
         for kind, lines in dropped_lines().items():
@@ -260,6 +261,9 @@ class Metrics:
         )
         self.undecodable = Total(
             self._counter("undecodable_records", "Records in Redis that could not be read, and were misses.")
+        )
+        self.recalled = Total(
+            self._counter("answers_recalled", "Stored answers that may have been those of other requests.")
         )
         self.redis_errors = Total(self._counter("redis_errors", "Failures of Redis connections and commands."))
         self.degraded = self._gauge("degraded", "Processes that have to do without Redis.")

@@ -61,7 +61,9 @@ def sign_of(status: int, headers: Sequence[tuple[bytes, bytes]], now: float, *, 
 
 
 def sign_of_error(error: GatewayError) -> Sign:
-    """The sign that a call without an answer gives."""
+    """The sign that a call without an answer gives. That a kept connection ends says nothing about us."""
+    if isinstance(error, UpstreamDisconnected) and error.kept:
+        return NOTHING
     return RESET if isinstance(error, UpstreamDisconnected) else NOTHING
 
 
