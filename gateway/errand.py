@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -10,9 +11,11 @@ from typing import Protocol
 from gateway.caching.entry import Entry
 from gateway.caching.invalidation import invalidated, is_unsafe
 from gateway.caching.keys import CacheKey
+from gateway.caching.rules import failed
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
 from gateway.call import Asker, Call
+from gateway.catalogue.query import Family
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
 from gateway.judgement import Question
@@ -20,15 +23,42 @@ from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Result, Work
+from gateway.upstream.flight import Confirm, Result, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
 
+NUMBER = re.compile(rb"[0-9]+")
+
 
 class Judge(Protocol):
-    """Says what becomes of an answer."""
+    """Says what becomes of an answer, and what the request alone says of that."""
+
+    def forbids(self, question: Question) -> bool: ...
 
     def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]: ...
+
+
+class Unkept:
+    """Unknown endpoints whose last answer was not stored, as far as this process asked for it.
+
+    An endpoint is a target's path with its numbers left out; those that were asked for last are remembered.
+    """
+
+    def __init__(self, most: int = 1_024) -> None:
+        self._most = most
+        self._endpoints: dict[bytes, None] = {}
+
+    def __contains__(self, target: bytes) -> bool:
+        return bool(self._endpoints) and _endpoint(target) in self._endpoints
+
+    def learn(self, target: bytes, *, stored: bool) -> None:
+        """An answer came, and was stored or not."""
+        endpoint = _endpoint(target)
+        self._endpoints.pop(endpoint, None)
+        if not stored:
+            self._endpoints[endpoint] = None
+            if len(self._endpoints) > self._most:
+                del self._endpoints[next(iter(self._endpoints))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +89,15 @@ class Errands:
     clock: Clock
     call: Callable[[Asker, str], Call]
     watched: bool = True
+    unkept: Unkept = field(default_factory=Unkept)
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
+
+    def reuse(self, question: Question) -> Reuse:
+        """Who may have the answer to this question besides those who wait for it, as far as can be told before."""
+        if self.judge.forbids(question):
+            return Reuse.JOINERS
+        unknown = question.query.family is Family.UNKNOWN
+        return Reuse.JOINERS if unknown and question.query.exact in self.unkept else Reuse.LATER
 
     def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
         """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
@@ -81,6 +119,10 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             entry, stored = self.judge.judge(question, response, self.jitter())
+            if question.query.family is Family.UNKNOWN and not (
+                failed(entry, known=False) or self.judge.forbids(question)
+            ):
+                self.unkept.learn(question.query.exact, stored=stored)
             landing = Landing(
                 question.key.exact,
                 entry,
@@ -151,6 +193,10 @@ class Errands:
             return Result(landing, stores)
         sign = sign_of(answer.status, answer.headers, self.clock.now())
         return Result(landing, stores, sign, _verdict(answer, credential))
+
+
+def _endpoint(target: bytes) -> bytes:
+    return NUMBER.sub(b"0", target.partition(b"?")[0])
 
 
 def _confirmation(entries: Sequence[Entry], response: Response) -> Response:

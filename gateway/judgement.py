@@ -45,9 +45,13 @@ class StatisticsJudge:
         self._rules = rules
         self._no_store_counts = no_store_counts
 
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored."""
+        return question.no_store and self._no_store_counts
+
     def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
         """The answer as an entry, and whether to store it. ``jitter`` is in [-1, 1]."""
-        no_store = question.no_store and self._no_store_counts
+        no_store = self.forbids(question)
         etag = _etag(response)
         if question.query.family is Family.UNKNOWN and response.status not in (400, 403, 404):
             given = Circumstances(
@@ -74,6 +78,10 @@ class GenericJudge:
     One that was followed by more than it announced is complete as it was framed (RFC 9112 §6.3): here it may be
     stored; the service would be suspected of being cut in two.
     """
+
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored (RFC 9111 §5.2.1.5)."""
+        return question.no_store
 
     def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
         """The answer as an entry, and whether to store it. ``jitter`` plays no part."""
