@@ -119,10 +119,7 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             entry, stored = self.judge.judge(question, response, self.jitter())
-            if question.query.family is Family.UNKNOWN and not (
-                failed(entry, known=False) or self.judge.forbids(question)
-            ):
-                self.unkept.learn(question.query.exact, stored=stored)
+            self._learn(question, entry, stored=stored)
             landing = Landing(
                 question.key.exact,
                 entry,
@@ -160,6 +157,12 @@ class Errands:
             return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
 
         return work
+
+    def _learn(self, question: Question, entry: Entry, *, stored: bool) -> None:
+        """What an answer tells of the next ones: a failure, or one to a request that forbids it, tells nothing."""
+        tells = not failed(entry, known=False) and not self.judge.forbids(question)
+        if tells and question.query.family is Family.UNKNOWN:
+            self.unkept.learn(question.query.exact, stored=stored)
 
     async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: Call) -> UpstreamResponse:
         async def confirmed() -> None:
