@@ -1,4 +1,4 @@
-"""Who gives way where the queue is full: one table for the scripts, on Redis and memory://, and the rules without."""
+"""Who gives way where the queue is full: one table for the scripts, and for the rules without Redis."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ CASES = {
     "whoever has the most finds no room": Case([*several("a", A, 4), *several("b", B, 2), Ask("a4", A)], ["a4"]),
     "all have one each": Case([Ask(name, Payer(name)) for name in "abcdefg"], ["g"]),
     "somebody has two": Case(
-        [Ask("a1", A), *(Ask(name, Payer(name)) for name in "bcfg"), Ask("a2", A), Ask("f", Payer("f"))],
+        [Ask("a1", A), *(Ask(name, Payer(name)) for name in "bcfg"), Ask("a2", A), Ask("d", D)],
         (),
         ["a2"],
     ),
