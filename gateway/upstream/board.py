@@ -178,7 +178,7 @@ class Board:
     async def leave(self, id: str, gen: str, *, kept: bool = True) -> Left:
         """Our last caller disconnected; ``kept`` says that the answer will be stored."""
         with redis_errors(self._client):
-            return Left((await self._run(LEAVE, id, gen, int(not kept)))[0].decode())
+            return Left((await self._run(LEAVE, id, gen, int(not kept), *self._budget))[0].decode())
 
     async def beat(self) -> Pulse:
         """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""

@@ -80,7 +80,9 @@ def answering(*answers: bytes, then_close: bool = False) -> Behaviour:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+async def serving(
+    behaviour: Behaviour, tls: ssl.SSLContext | None = None, limit: float = LIMIT
+) -> AsyncIterator[Origin]:
     """Runs an origin on a free port until the block ends, and then everything it started."""
     origin = Origin()
     handlers: set[asyncio.Task[None]] = set()
@@ -98,7 +100,7 @@ async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> As
     scheme = "http" if tls is None else "https"
     origin.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             yield origin
     finally:
         server.close()
