@@ -65,11 +65,14 @@ NOISY = [f"noisy{i}" for i in range(6)]
 @asynccontextmanager
 async def gateways(stage: Stage, count: int, **settings: object) -> AsyncIterator[tuple[Service, list[int]]]:
     service = Service()
-    async with serving(service.behave, limit=90) as origin:
+    async with serving(service.behave, limit=200) as origin:
         started = [
             await asyncio.to_thread(stage.serve, None, upstream=origin.url, **settings) for _ in range(count)
         ]
         yield service, [gateway.port for gateway in started]
+        for gateway in started:
+            gateway.kill()  # else it would first make the calls that are queued
+    await asyncio.sleep(0)  # what was closed is gone
 
 
 async def hangs_up(port: int, request: bytes, after: float) -> None:
@@ -172,31 +175,29 @@ async def impatient(port: int, number: int, stage: Stage) -> bool:
 async def test_a_full_queue_never_refuses_a_quiet_tenant(stage: Stage, redis: bool) -> None:
     """Six tenants queue 1,700 queries where there is room for 1,000."""
     elsewhere = {} if redis else {"redis_url": f"redis://127.0.0.1:{free_port()}/0"}
-    settings = {"queue_max": 1_000, "queue_max_per_tenant": 300, "caller_timeout": 60, "max_connections": 4_000}
+    settings = {"queue_max": 1_000, "queue_max_per_tenant": 300, "caller_timeout": 150, "max_connections": 4_000}
     count = 2 if redis else 1
-    async with gateways(stage, count, budget="10/s", **settings, **elsewhere) as (_, ports):
+    async with gateways(stage, count, budget="3/s", **settings, **elsewhere) as (_, ports):
         noisy = [
-            asyncio.create_task(Client(ports[i % count], series(i), stage.keys[NOISY[i % 6]]).ask(120))
+            asyncio.create_task(Client(ports[i % count], series(i), stage.keys[NOISY[i % 6]]).ask(180))
             for i in range(1_700)
         ]
         refused: list[Reply] = []
-        async with asyncio.timeout(60):
-            while len(refused) < 550:
+        async with asyncio.timeout(90):
+            while len(refused) < 400:
                 await asyncio.sleep(0.2)
                 refused = [task.result() for task in noisy if task.done() and task.result().status == 503]
         quiet = [
-            await Client(ports[i % count], f"/total/views/article/{i}", stage.keys["quiet"]).ask(120)
-            for i in range(5)
+            await Client(ports[i % count], f"/total/views/article/{i}", stage.keys["quiet"]).ask(180)
+            for i in range(3)
         ]
         codes = Counter(b"GatewayQueueFull" in reply.body for reply in refused)
         for task in noisy:
             task.cancel()
         await asyncio.gather(*noisy, return_exceptions=True)
-        for gateway in stage.gateways:
-            gateway.kill()  # else it would first make all the calls that are queued
-    assert [reply.status for reply in quiet] == [200] * 5
+    assert [reply.status for reply in quiet] == [200] * 3
     assert codes == {True: len(refused)}
-    # Honest: who was refused had hundreds before him, at ten a second.
+    # Honest: who was refused had hundreds before him, at three a second.
     waits = [int(reply.headers["retry-after"]) for reply in refused]
-    assert min(waits) >= 20, sorted(waits)[:10]
-    assert max(waits) <= 120
+    assert min(waits) >= 60, sorted(waits)[:10]
+    assert max(waits) <= 400
