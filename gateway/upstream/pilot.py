@@ -74,6 +74,7 @@ class Pilot:
                 except Deserted:
                     if not flight.awaited:
                         raise Overload("All who asked for this have gone.") from None
+                    flight.alone, flight.slot = False, None  # somebody came since
         except GatewayError as error:
             return Landing(flight.exact, error=error)
 
