@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +32,7 @@ from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Result, Work
+from gateway.upstream.flight import Confirm, Result, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
 
@@ -39,12 +40,38 @@ log = structlog.get_logger("gateway")
 
 LOGGED = 200
 """Characters of a foreign Location that the log has."""
+NUMBER = re.compile(rb"[0-9]+")
 
 
 class Judge(Protocol):
-    """Says what becomes of an answer."""
+    """Says what becomes of an answer, and what the request alone says of that."""
+
+    def forbids(self, question: Question) -> bool: ...
 
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement: ...
+
+
+class Unkept:
+    """Unknown endpoints whose last answer was not stored, as far as this process asked for it.
+
+    An endpoint is a target's path with its numbers left out; those that were asked for last are remembered.
+    """
+
+    def __init__(self, most: int = 1_024) -> None:
+        self._most = most
+        self._endpoints: dict[bytes, None] = {}
+
+    def __contains__(self, target: bytes) -> bool:
+        return bool(self._endpoints) and _endpoint(target) in self._endpoints
+
+    def learn(self, target: bytes, *, stored: bool) -> None:
+        """An answer came, and was stored or not."""
+        endpoint = _endpoint(target)
+        self._endpoints.pop(endpoint, None)
+        if not stored:
+            self._endpoints[endpoint] = None
+            if len(self._endpoints) > self._most:
+                del self._endpoints[next(iter(self._endpoints))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +102,15 @@ class Errands:
     clock: Clock
     call: Callable[[Asker, str], Call]
     watched: bool = True
+    unkept: Unkept = field(default_factory=Unkept)
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
+
+    def reuse(self, question: Question) -> Reuse:
+        """Who may have the answer to this question besides those who wait for it, as far as can be told before."""
+        if self.judge.forbids(question):
+            return Reuse.JOINERS
+        unknown = question.query.family is Family.UNKNOWN
+        return Reuse.JOINERS if unknown and question.query.exact in self.unkept else Reuse.LATER
 
     def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
         """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
@@ -97,6 +132,7 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             judged = self.judge.judge(question, response, self.jitter())
+            self._learn(question, judged)
             landing = Landing(
                 question.key.exact,
                 judged.entry,
@@ -140,6 +176,12 @@ class Errands:
             return self._result(landing, stores, answer, None, speaks=speaks)
 
         return work
+
+    def _learn(self, question: Question, judged: Judgement) -> None:
+        """What an answer tells of the next ones: a failure, or one to a request that forbids it, tells nothing."""
+        tells = not judged.failed and not self.judge.forbids(question)
+        if tells and question.query.family is Family.UNKNOWN:
+            self.unkept.learn(question.query.exact, stored=judged.stored)
 
     async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: Call) -> UpstreamResponse:
         async def confirmed() -> None:
@@ -185,6 +227,10 @@ class Errands:
             return Result(landing, stores)
         sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
         return Result(landing, stores, sign, _verdict(answer, credential, speaks=speaks))
+
+
+def _endpoint(target: bytes) -> bytes:
+    return NUMBER.sub(b"0", target.partition(b"?")[0])
 
 
 def _confirmation(entries: Sequence[Entry], response: Response) -> Response:

@@ -63,11 +63,15 @@ class StatisticsJudge:
         self._no_store_counts = no_store_counts
         self._shapes = shapes
 
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored."""
+        return question.no_store and self._no_store_counts
+
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
         """``jitter`` is in [-1, 1]."""
         family, status = question.query.family, response.status
         reading = self._shapes.read(family, question.key.entry, status, response.headers, response.body)
-        no_store, etag = question.no_store and self._no_store_counts, _etag(response)
+        no_store, etag = self.forbids(question), _etag(response)
         if reading.speaks and family is Family.UNKNOWN and status not in (400, 403, 404):
             given = Circumstances(
                 private_scope=question.private_scope,
@@ -95,6 +99,10 @@ class GenericJudge:
     One that was followed by more than it announced is complete as it was framed (RFC 9112 §6.3): here it may be
     stored; the service would be suspected of being cut in two.
     """
+
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored (RFC 9111 §5.2.1.5)."""
+        return question.no_store
 
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
         """``jitter`` plays no part, and whoever answers is the origin."""

@@ -56,7 +56,7 @@ from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
-from gateway.upstream.flight import Band, Work
+from gateway.upstream.flight import Band, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import payer_of
 from gateway.upstream.queue import Queue
@@ -293,24 +293,33 @@ class Proxy:
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
 
-        async def join(flight: str) -> tuple[Landing, bool]:
-            landing, led = await self._join(errand, flight, work, deadline - time())
+        async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[Landing, bool]:
+            landing, led = await self._join(errand, flight, work, deadline - time(), reuse)
             if isinstance(landing.error, ValidatorMismatch):
                 whole = self.errands.fetch(errand.question, errand.access, asker)
-                return await self._join(errand, flight, whole, deadline - time())
+                return await self._join(errand, flight, whole, deadline - time(), reuse)
             return landing, led
 
+        def reuse() -> Reuse:
+            return self.errands.reuse(errand.question)
+
+        def alone() -> Reuse:
+            return Reuse.NOBODY if reuse() is Reuse.JOINERS else Reuse.LATER
+
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join(errand.flight)
+            landing, led = await join(errand.flight, reuse)
             if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
             if not self.profile.shares_unstored:
-                return await join(f"{errand.flight}.{secrets.token_hex(8)}")
-        return await join(f"{errand.flight}.{exact}")
+                return await join(f"{errand.flight}.{secrets.token_hex(8)}", alone)
+        return await join(f"{errand.flight}.{exact}", reuse)
 
-    async def _join(self, errand: Errand, flight: str, work: Work, timeout: float) -> tuple[Landing, bool]:
+    async def _join(
+        self, errand: Errand, flight: str, work: Work, timeout: float, reuse: Callable[[], Reuse]
+    ) -> tuple[Landing, bool]:
         payer, recheck = payer_of(errand.exchange.tenant), self._recheck(errand)
-        return await self.queue.land(flight, errand.key.exact, payer, Band.PEOPLE, work, recheck, timeout)
+        exact = errand.key.exact
+        return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, timeout, reuse=reuse)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
@@ -350,7 +359,14 @@ class Proxy:
         flight = f"{errand.flight}.{secrets.token_hex(8)}"
         landing, _ = await exchange.while_connected(
             self.queue.land(
-                flight, flight, payer_of(exchange.tenant), Band.PEOPLE, work, _nothing, self.rules.caller_timeout
+                flight,
+                flight,
+                payer_of(exchange.tenant),
+                Band.PEOPLE,
+                work,
+                _nothing,
+                self.rules.caller_timeout,
+                reuse=_nobody,
             )
         )
         exchange.landed(landing.flown, landing.trace, joined=False)
@@ -402,3 +418,7 @@ class Proxy:
 
 async def _nothing() -> Landing | None:
     return None
+
+
+def _nobody() -> Reuse:
+    return Reuse.NOBODY

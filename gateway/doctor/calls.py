@@ -12,7 +12,7 @@ from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, GatewayError
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.flight import Band, Confirm, Result, Reuse
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
@@ -105,7 +105,7 @@ class Caller:
         flight = f"doctor{secrets.token_hex(8)}"
         try:
             landing, _ = await self._queue.land(
-                flight, asked.target, payer, Band.PEOPLE, work, _nothing, self._timeout
+                flight, asked.target, payer, Band.PEOPLE, work, _nothing, self._timeout, reuse=_nobody
             )
         except GatewayError as error:
             return Call(asked, error=error)
@@ -153,3 +153,7 @@ def _reading(asked: Asked, answer: UpstreamResponse) -> Reading:
 
 async def _nothing() -> Landing | None:
     return None
+
+
+def _nobody() -> Reuse:
+    return Reuse.NOBODY

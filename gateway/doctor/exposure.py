@@ -1,4 +1,4 @@
-"""Exposure: who can reach the listeners, and what travels in the clear. Pure."""
+"""Exposure: who can reach the listeners, what travels in the clear, and what one may take from all. Pure."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def exposure(settings: Settings) -> Iterator[Finding]:
     yield from _proxies(settings)
     yield from _upstream(settings)
     yield from _budget(settings)
+    yield from _queue(settings)
     for name, place in (("redis", settings.redis_url), ("registry", settings.registry)):
         yield from _redis(name, place.get_secret_value())
 
@@ -137,6 +138,16 @@ def _budget(settings: Settings) -> Iterator[Finding]:
             "settings.budget",
             f"the budget, {settings.budget}, is more than the one request per second that the service asks for",
             "set STATS_GATEWAY_BUDGET=1/s, unless its operator agreed to more",
+        )
+
+
+def _queue(settings: Settings) -> Iterator[Finding]:
+    most, each = settings.queue_max, settings.queue_max_per_tenant
+    if settings.profile != "generic" and each >= most:
+        yield warning(
+            "settings.queue",
+            f"one tenant may fill the queue: {each} jobs may wait for each, and {most} in all",
+            "set STATS_GATEWAY_QUEUE_MAX_PER_TENANT well below STATS_GATEWAY_QUEUE_MAX",
         )
 
 

@@ -82,7 +82,9 @@ def answering(*answers: bytes, then_close: bool = False) -> Behaviour:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Origin]:
+async def serving(
+    behaviour: Behaviour, tls: ssl.SSLContext | None = None, port: int = 0, limit: float = LIMIT
+) -> AsyncIterator[Origin]:
     """Runs an origin, on a free port unless one is given, until the block ends and all that it started has."""
     origin = Origin()
     handlers: set[asyncio.Task[None]] = set()
@@ -102,7 +104,7 @@ async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None, port:
     origin.url = f"{scheme}://127.0.0.1:{origin.port}"
     origin.stop_listening = server.close
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             yield origin
     finally:
         server.close()
