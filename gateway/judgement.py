@@ -18,7 +18,7 @@ from gateway.caching.keys import CacheKey
 from gateway.caching.rules import failed, variant_of
 from gateway.caching.storing import Circumstances, Response
 from gateway.catalogue import lifetimes
-from gateway.catalogue.answers import Shapes
+from gateway.catalogue.answers import Reading, Shapes
 from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
 from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers
@@ -81,16 +81,15 @@ class StatisticsJudge:
             )
             entry, stored = _by_the_rfc(question, response, given, etag)
         else:
-            life = None
-            if response.sound and not no_store:
-                answer = lifetimes.Answer(
-                    status, response.headers, reading, response.dispatched, response.received
-                )
-                life = lifetimes.lifetime(
-                    question.query, answer, self._rules, jitter=jitter, private_scope=question.private_scope
-                )
+            life = self._life(question, response, reading, jitter) if response.sound and not no_store else None
             entry, stored = _by_the_policy(question, response, life, etag), life is not None
         return Judgement(entry, stored, reading.speaks, not reading.speaks or status == 429 or status >= 500)
+
+    def _life(self, question: Question, response: Response, reading: Reading, jitter: float) -> Lifetime | None:
+        times = response.dispatched, response.received
+        answer = lifetimes.Answer(response.status, response.headers, reading, *times)
+        private = question.private_scope
+        return lifetimes.lifetime(question.query, answer, self._rules, jitter=jitter, private_scope=private)
 
 
 class GenericJudge:

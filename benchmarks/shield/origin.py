@@ -24,7 +24,15 @@ import uvloop
 
 HEAD_BYTES = 64 * 1024
 ANSWER_SECONDS = 30.0
-SHAPES = {"totals": 1, "timeline": {"total": 1}, "breakdown": {"total": {}}, "top": {"1": 1}}
+SHAPES = {
+    "totals": 1,
+    "views": 1,
+    "downloads": 1,
+    "shares": 1,
+    "top": {"1": 1},
+    "timeline": {"total": 1},
+    "breakdown": {"total": {}},
+}
 """Every answer has the shape of every family: a cache that knows the service takes it for the service's."""
 
 
