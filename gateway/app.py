@@ -387,6 +387,7 @@ def _lifetimes(settings: Settings) -> Lifetimes:
         empty=settings.lifetime_empty,
         error=settings.lifetime_error,
         forbidden=settings.lifetime_forbidden,
+        unknown=settings.lifetime_unknown,
         jitter=settings.lifetime_jitter,
         stale_if_error=settings.stale_if_error,
         obey=settings.upstream_directives == "obey",

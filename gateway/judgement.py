@@ -78,6 +78,7 @@ class StatisticsJudge:
                 no_store=no_store,
                 stale_if_error=self._rules.keeping(Family.UNKNOWN),
                 failures=False,
+                default_life=self._rules.unknown if status == 200 else 0.0,
             )
             entry, stored = _by_the_rfc(question, response, given, etag)
         else:

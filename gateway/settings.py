@@ -166,6 +166,12 @@ class Settings(BaseSettings):
     lifetime_empty: Seconds = Field(300.0, description="empty answers")
     lifetime_error: Seconds = Field(600.0, description="the service's 400 and 404")
     lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
+    lifetime_unknown: float = Field(
+        60.0,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="JSON answers of unknown endpoints that tell no lifetime of their own; 0: not kept",
+    )
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
     stale_if_error: Seconds = Field(7 * 86_400.0, description="how long a stale answer stands in for a failure")
     stale_while_revalidate_family: dict[str, Seconds] = Field(

@@ -52,12 +52,17 @@ class Lifetimes:
     empty: float = 300.0
     error: float = 600.0
     forbidden: float = 10.0
-    changed: float = 60.0
+    unknown: float = 60.0
     jitter: float = 0.1
     stale_if_error: float = 7 * DAY
     obey: bool = True
     stale_while_revalidate_family: Mapping[str, float] = field(default_factory=dict)
     stale_if_error_family: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> float:
+        """That of an answer in a shape that the service took to lately, as of an unknown endpoint's."""
+        return self.unknown
 
     def of(self, rule: str) -> float:
         """The lifetime of this name."""

@@ -124,7 +124,10 @@ class ExplainApi:
 
     def _told_lifetime(self, query: Query, tenant: Tenant, now: float) -> dict[str, Any]:
         if query.family is Family.UNKNOWN:
-            return {"rule": None, "why": "an unknown request has the lifetime that HTTP gives it"}
+            return {
+                "rule": None,
+                "why": "an unknown request has the lifetime that its answer tells, else a short one",
+            }
         rule = rule_of(query, now)
         own = tenant.lifetimes.get(rule)
         return {
