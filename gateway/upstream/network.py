@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import anyio
+import anyio._backends._asyncio  # else it is loaded when the first connection is opened, and holds that up
 
 from gateway.errors import UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection

@@ -20,8 +20,6 @@ from tests.redis_server import RedisServer, redis_server
 from tests.upstream.origin import Behaviour, Peer, serving
 from tests.upstream.troubles import FLOODS, dripped, ending_on_reuse, watched_turns
 
-CLOSE = 0.01
-"""Seconds by which what was written apart may be read closer together on a busy machine."""
 WINDOW = "start_date=2014-03-01&end_date=2014-03-31"
 
 
@@ -158,12 +156,13 @@ async def test_what_is_asked_once_more_keeps_to_the_budget(
 
     async with (
         serving(end_on_reuse) as origin,
-        fleet_of_two(stage, shared_redis, prefix, origin.url, budget="10/s", budget_burst=1) as houses,
+        fleet_of_two(stage, shared_redis, prefix, origin.url, budget="5/s", budget_burst=1) as houses,
     ):
-        answers = await asyncio.gather(*(houses[n % 2].get(target(n)) for n in range(12)))
-        assert [each.text for each in answers] == [body(n) for n in range(12)]
-    assert len(times) > 12
-    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.1 - CLOSE
+        answers = await asyncio.gather(*(houses[n % 2].get(target(n)) for n in range(8)))
+        assert [each.text for each in answers] == [body(n) for n in range(8)]
+    assert len(times) > 8
+    # Written 0.2 s apart; a busy machine may read them closer together, but not as close as one slot has them.
+    assert min(later - earlier for earlier, later in pairwise(times)) >= 0.1
 
 
 async def test_an_origin_that_restarts_is_no_block(stage: Stage, shared_redis: RedisServer, prefix: str) -> None:
@@ -192,24 +191,27 @@ async def test_an_origin_that_restarts_is_no_block(stage: Stage, shared_redis: R
                 assert (fresh.status_code, fresh.text) == (200, body(20 + n))
 
 
+SEVERAL = ("interim answers", "fields", "chunks of a byte", "a body to the connection's end", "a gzip of zeros")
+
+
 async def test_an_origin_that_floods_holds_up_nobody(stage: Stage, shared_redis: RedisServer, prefix: str) -> None:
     long = '{"timeline": {' + ", ".join(f'"2014-03-{day:02}": {day}' for day in range(1, 32)) * 150 + "}}"
 
     async def flood(peer: Peer) -> None:
         number = number_of(head := await peer.head())
         peer.reader.feed_data(head)
-        if number < len(FLOODS):
-            await list(FLOODS.values())[number](peer)
+        if number < len(SEVERAL):
+            await FLOODS[SEVERAL[number]](peer)
         else:
             await peer.head()
             await peer.say(dripped(long.encode()))
 
     async with (
         serving(flood) as origin,
-        fleet_of_two(stage, shared_redis, prefix, origin.url) as (here, _),
+        fleet_of_two(stage, shared_redis, prefix, origin.url, body_max_bytes=1 << 20) as (here, _),
         watched_turns() as turns,
     ):
-        asked = [asyncio.create_task(here.get(target(number))) for number in range(len(FLOODS))]
+        asked = [asyncio.create_task(here.get(target(number))) for number in range(len(SEVERAL))]
         dripping = await here.get(target(100))
         assert (dripping.status_code, dripping.text) == (200, long)
         for task in asked:
