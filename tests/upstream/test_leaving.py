@@ -99,7 +99,7 @@ async def test_what_nobody_waits_for_goes_last_or_not_at_all(
 ) -> None:
     origin = Origin()
     origin.gate.set()
-    async with process(kind, redis_client, prefix, Budget(0.2, 1)) as queue:
+    async with process(kind, redis_client, prefix, Budget(0.4, 1)) as queue:
         left = [ask(queue, origin, f"left{i}", reuse) for i in range(3)]
         await until(lambda: queue.flights == 3)
         if not at_once:
@@ -108,8 +108,10 @@ async def test_what_nobody_waits_for_goes_last_or_not_at_all(
         stays = [ask(queue, origin, f"stays{i}", payer=Payer("other")) for i in range(3)]
         await asyncio.gather(*stays)
         await until(lambda: queue.flights == 0)
-    assert set(origin.calls[:3]) == {"stays0", "stays1", "stays2"}
-    assert len(origin.calls) == 3 + called
+    # On a busy machine the first one's slot may come before its caller leaves.
+    early = origin.calls[0].startswith("left")
+    assert set(origin.calls[early : 3 + early]) == {"stays0", "stays1", "stays2"}
+    assert len(origin.calls) == 3 + (called or early)
 
 
 async def test_a_job_that_other_processes_hold_gives_way_once_nobody_waits_anywhere(
