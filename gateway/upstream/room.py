@@ -12,10 +12,12 @@ from gateway.upstream.payer import Payer
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Who pays for a flight, and its turn: a start tag (start-time fair queuing), ties by arrival."""
+    """Who pays for a flight, and its turn: a start tag (start-time fair queuing); among equals a tenant that had
+    no turn to wait for goes first, then by arrival."""
 
     payer: Payer
     start: int
+    newcomer: bool
     number: int
 
 
@@ -117,9 +119,10 @@ class Room:
         return None if last is None or self._band(last) <= band else last
 
     def _charge(self, flight: Flight, payer: Payer) -> None:
-        start = max(self._virtual, self._finish[payer.tenant])
+        finish = self._finish[payer.tenant]
+        start = max(self._virtual, finish)
         self._finish[payer.tenant] = start + payer.cost
-        self._places[flight] = Place(payer, start, next(self._arrivals))
+        self._places[flight] = Place(payer, start, finish <= self._virtual, next(self._arrivals))
 
     def _tidy(self) -> None:
         if not self._places:
@@ -136,6 +139,6 @@ class Room:
             return Band.LEFT
         return flight.band
 
-    def _turn(self, flight: Flight) -> tuple[Band, int, int]:
+    def _turn(self, flight: Flight) -> tuple[Band, int, bool, int]:
         place = self._places[flight]
-        return self._band(flight), place.start, place.number
+        return self._band(flight), place.start, not place.newcomer, place.number

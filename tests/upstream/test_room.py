@@ -230,3 +230,24 @@ async def test_an_empty_queue_keeps_no_accounts(either: redis.asyncio.Redis, pre
             await board.leave(id, gen, kept=False)
     kinds = {key.decode().split(":", 2)[2].split(":")[0] async for key in either.scan_iter(match=f"{prefix}:*")}
     assert kinds <= {"tat", "turn", "result"}
+
+
+async def test_among_equals_a_tenant_with_nothing_queued_goes_first(
+    either: redis.asyncio.Redis, prefix: str
+) -> None:
+    line = Scripts(either, prefix, QueueRules())
+    for ask in (*several("a", A, 2), *several("b", B, 2)):
+        assert await line.ask(ask)
+    await either.hset(f"{prefix}:{{queue}}:fair", "v0", 1_000)  # as where the first of each is being served
+    assert await line.ask(Ask("c0", C))
+    assert await line.board.poll("c0", line.gens["c0"]) == Queued(line.gens["c0"], None, 2)
+
+
+async def test_the_same_without_redis() -> None:
+    line = Alone(Room(9, 9))
+    for ask in (*several("a", A, 3), *several("b", B, 3)):
+        assert await line.ask(ask)
+    served = [line.room.next() for _ in range(3)]
+    assert [flight and flight.id for flight in served] == ["a0", "b0", "a1"]
+    assert await line.ask(Ask("c0", C))
+    assert [line.room.rank(line.flights[id]) for id in ("c0", "b1", "a2")] == [0, 1, 2]

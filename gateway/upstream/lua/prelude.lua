@@ -6,7 +6,8 @@
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
 --   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
---   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag
+--   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag,
+--                           one less where its tenant had no turn to wait for: among equals, newcomers go first
 --   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
 --   :pending         hash   tenant -> queued jobs
 --   :line:<tenant>   zset   a tenant's queued jobs in the order of their turns
@@ -72,7 +73,7 @@ local function enqueue(id, tenant, band)
   local start = math.max(v, f)
   call('HSET', fair, 'f' .. band .. ':' .. tenant, int(start + cost))
   local member = string.format('%012d:%s', call('HINCRBY', fair, 'seq', 1), id)
-  call('ZADD', band_key(band), int(start), member)
+  call('ZADD', band_key(band), int(f <= v and start - 1 or start), member)
   call('ZADD', line_key(tenant), int(band * BAND + start), member)
   call('PEXPIRE', line_key(tenant), DAY)
   count(tenant, 1, cost)
