@@ -82,7 +82,7 @@ def test_tenants_are_listed_by_pages(house: House) -> None:
 
 def audited(house: House, *words: str) -> str:
     """The line of the audit log that holds these words."""
-    lines = [line for line in house.gateway.output.splitlines() if '"event": "audit"' in line]
+    lines = [line for line in house.gateway.settled.splitlines() if '"event": "audit"' in line]
     return next(line for line in lines if all(word in line for word in words))
 
 
@@ -136,7 +136,7 @@ def test_a_key_pasted_in_the_wrong_place_is_logged_nowhere(house: House) -> None
 
 def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:
     house.ask("PUT", "/api/tenants/reports/institutions/monash", {"username": "m", "password": "hunter2-monash"})
-    line = next(each for each in house.gateway.output.splitlines() if "audit" in each and "monash" in each)
+    line = next(each for each in house.gateway.settled.splitlines() if "audit" in each and "monash" in each)
     assert "reports" in line
     assert "PUT /api/tenants/{tenant}/institutions/{institution}" in line
     for secret in ("hunter2", WATCHING, TOKEN):
@@ -296,7 +296,7 @@ def test_a_quiet_log_still_tells_of_changes_and_explain_of_a_disabled_tenant(hou
         told = client.get("/api/explain", params=explain).json()
         assert (told["decision"], told["why"]) == ("Refuse", "the tenant is disabled")
         client.delete("/api/tenants/asleep")
-    assert quiet.output.count('"event": "audit"') == 2
+    assert quiet.settled.count('"event": "audit"') == 2
 
 
 def test_without_a_token_the_api_is_closed_and_metrics_are_open(house: House) -> None:

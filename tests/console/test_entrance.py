@@ -62,7 +62,7 @@ def tried(visitor: Visitor, method: str, path: str, token: str) -> httpx.Respons
 
 def audits(gateway: Process, address: str) -> list[dict[str, Any]]:
     """The lines of the audit log about an address."""
-    lines = [json.loads(line) for line in gateway.output.splitlines() if '"event": "audit"' in line]
+    lines = [json.loads(line) for line in gateway.settled.splitlines() if '"event": "audit"' in line]
     return [line for line in lines if line["on"].get("address") == address]
 
 

@@ -26,6 +26,7 @@ from tests.loopback import LOOPBACK
 from tests.redis_server import free_port
 
 STARTUP_SECONDS = 40.0
+QUIET_SECONDS = 0.15
 INSTITUTIONS = ("lboro", "monash", "melbourne")
 
 
@@ -50,6 +51,14 @@ class Process:
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    @property
+    def settled(self) -> str:
+        """Its output, once it has written nothing for a moment: lines are written behind its requests' backs."""
+        size = -1
+        while size != (size := self.log.stat().st_size):
+            time.sleep(QUIET_SECONDS)
+        return self.output
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples on this process's admin listener; 0 where there is none."""

@@ -17,7 +17,7 @@ from tests.loopback import LOOPBACK
 
 def audits(stage: Stage, operation: str) -> list[dict[str, Any]]:
     """The lines of the audit log about an operation, of all processes."""
-    lines = [line for each in stage.gateways for line in each.output.splitlines() if '"event": "audit"' in line]
+    lines = [line for each in stage.gateways for line in each.settled.splitlines() if '"event": "audit"' in line]
     return [found for line in lines if (found := json.loads(line))["operation"] == operation]
 
 

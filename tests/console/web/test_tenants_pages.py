@@ -29,7 +29,7 @@ def works(fleet: Stage, key: str) -> bool:
 
 
 def audited(fleet: Stage, operation: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in fleet.gateways[0].output.splitlines() if '"event": "audit"' in line]
+    lines = [json.loads(line) for line in fleet.gateways[0].settled.splitlines() if '"event": "audit"' in line]
     return [each for each in lines if each["operation"] == operation]
 
 
@@ -97,7 +97,7 @@ def test_changes_by_a_page_are_in_the_audit_log_as_the_apis_are(visit: Visit, fl
     assert line["status"] == 400
     visitor.post("/tenants/logged/remove", confirm="logged")
     assert audited(fleet, "DELETE /api/tenants/{tenant}")[-1]["on"] == {"tenant": "logged"}
-    output = fleet.gateways[0].output
+    output = fleet.gateways[0].settled
     assert made not in output
     assert "hunter2-secret" not in output
 
