@@ -59,7 +59,7 @@ def serve(
             create_application,
             lambda line: typer.echo(line, err=True),
             advice,
-            lambda: flags.settings_of(config, given),
+            lambda: flags.settings_of(config, given, strict=True),
         )
     )
 
