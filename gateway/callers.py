@@ -59,6 +59,11 @@ class Callers:
         if subject:
             exchange.told += (await self._admission.admit(subject, tenant.limits)).headers
 
+    def asker(self, exchange: Exchange) -> str:
+        """Whose refusals by the service count together: the tenant's, or one address's without a key."""
+        tenant = exchange.tenant
+        return f"{tenant.id}:{self._subject(exchange)}" if tenant.anonymous else tenant.id
+
     def subject(self, tenant: Tenant, peer: str) -> str | None:
         """Who is held to a tenant's limits when a request comes from the address ``peer``: nobody (empty) where
         there are none; None where that takes the request's headers."""

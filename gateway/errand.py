@@ -146,7 +146,7 @@ class Errands:
             if judged.stored:
                 answer.recall.add(partial(self._recalled, question.key.flight, judged.entry.key))
             credential = access.credential if question.query.protected else None
-            return self._result(landing, stores, answer, credential, speaks=judged.speaks)
+            return self._result(question, landing, stores, answer, credential, speaks=judged.speaks)
 
         return work
 
@@ -173,7 +173,7 @@ class Errands:
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
             speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
             stores = [self.store.invalidate(key, now) for key in keys]
-            return self._result(landing, stores, answer, None, speaks=speaks)
+            return self._result(question, landing, stores, answer, None, speaks=speaks)
 
         return work
 
@@ -216,6 +216,7 @@ class Errands:
 
     def _result(
         self,
+        question: Question,
         landing: Landing,
         stores: list[Invocation],
         answer: UpstreamResponse,
@@ -226,7 +227,7 @@ class Errands:
         if not self.watched:
             return Result(landing, stores)
         sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
-        return Result(landing, stores, sign, _verdict(answer, credential, speaks=speaks))
+        return Result(landing, stores, sign, _verdict(question, answer, credential, speaks=speaks))
 
 
 def _endpoint(target: bytes) -> bytes:
@@ -242,13 +243,17 @@ def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
     return confirmed_by(entry, response)
 
 
-def _verdict(answer: UpstreamResponse, credential: Credential | None, *, speaks: bool) -> Verdict | None:
+def _verdict(
+    question: Question, answer: UpstreamResponse, credential: Credential | None, *, speaks: bool
+) -> Verdict | None:
     """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
     if credential is None or not speaks:
         return None
     if answer.status in (200, 304):
         return Verdict(credential.fingerprint, refused=False)
-    return Verdict(credential.fingerprint, refused=True) if answer.status == 403 else None
+    if answer.status != 403:
+        return None
+    return Verdict(credential.fingerprint, refused=True, question=question.key.entry)
 
 
 def _authorization(access: Access) -> bytes | None:

@@ -180,6 +180,22 @@ class GateClosed(Overload):
     """The service seems to block us; ``retry_after`` says when it is asked again (decision 9)."""
 
 
+class QueryPaused(Overload):
+    """A query that is not asked for now; ``retry_after`` says when it may be."""
+
+
+class TargetRefused(QueryPaused):
+    """The service, or something in front of it, refused this very target a moment ago."""
+
+
+class CallerPaused(QueryPaused):
+    """Several different targets of this caller's were refused in a row."""
+
+
+class SlowedDown(QueryPaused):
+    """The service asked for fewer requests with this credential, or of this caller without one."""
+
+
 class CacheUnavailable(Overload):
     """Redis did not answer, and the request cannot go on without it."""
 
@@ -259,6 +275,9 @@ TABLE: dict[type[GatewayError], Row] = {
     DeadlineExceeded: Row(503, "GatewayDeadlineExceeded", "connection_limit_reached"),
     TooManyConnections: Row(503, "GatewayTooManyConnections", "connection_limit_reached"),
     GateClosed: Row(503, "GatewayGateClosed", "destination_unavailable"),
+    TargetRefused: Row(503, "GatewayTargetRefused", "destination_unavailable"),
+    CallerPaused: Row(503, "GatewayCallerPaused", "http_request_denied"),
+    SlowedDown: Row(503, "GatewaySlowedDown", "destination_unavailable"),
     CacheUnavailable: Row(503, "GatewayCacheUnavailable", "proxy_internal_error"),
     UpstreamFailure: Row(502, "GatewayUpstreamFailed", "destination_unavailable"),
     UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),

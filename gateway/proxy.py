@@ -58,7 +58,7 @@ from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
 from gateway.upstream.flight import Band, Reuse, Work
 from gateway.upstream.landing import Landing
-from gateway.upstream.payer import payer_of
+from gateway.upstream.payer import Payer, payer_of
 from gateway.upstream.queue import Queue
 
 ASK_AGAIN = 3
@@ -228,7 +228,7 @@ class Proxy:
         pause = self._refused_for(errand)
         if pause is None:
             return await self._look_up(errand)
-        if pause > 0 or not await self.queue.breaker.probe(errand.access.scope):
+        if pause > 0 or not await self.queue.breaker.probe(errand.access.scope, errand.key.entry):
             raise CredentialRefused("Unauthorized request")
         return Fetch()
 
@@ -317,15 +317,18 @@ class Proxy:
     async def _join(
         self, errand: Errand, flight: str, work: Work, timeout: float, reuse: Callable[[], Reuse]
     ) -> tuple[Landing, bool]:
-        payer, recheck = payer_of(errand.exchange.tenant), self._recheck(errand)
+        payer, recheck = self._payer(errand), self._recheck(errand)
         exact = errand.key.exact
         return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, timeout, reuse=reuse)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
-        payer = payer_of(exchange.tenant)
-        self.queue.refresh(errand.flight, errand.key.exact, payer, work, self._recheck(errand))
+        self.queue.refresh(errand.flight, errand.key.exact, self._payer(errand), work, self._recheck(errand))
+
+    def _payer(self, errand: Errand) -> Payer:
+        exchange = errand.exchange
+        return payer_of(exchange.tenant, self.callers.asker(exchange), errand.access.credential)
 
     def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
         async def recheck() -> Landing | None:
@@ -361,7 +364,7 @@ class Proxy:
             self.queue.land(
                 flight,
                 flight,
-                payer_of(exchange.tenant),
+                self._payer(errand),
                 Band.PEOPLE,
                 work,
                 _nothing,

@@ -7,6 +7,7 @@ from typing import Any
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.commands import Commands
 from gateway.cli.registry import AsJson, print_json
+from gateway.upstream.census import REASONS
 
 app = Commands(name="gate", help="Show, hold and resume the asking of the service.")
 
@@ -41,4 +42,7 @@ def _tell(gate: dict[str, Any], as_json: bool) -> None:
         return
     left = f", for {gate['closed_for']:.0f} s more" if gate["closed_for"] else ""
     held = f", for {gate['held_for']:.0f} s so far" if gate["held_for"] is not None else ""
-    print(f"{gate['state']}{left}{held}")
+    why = f": {REASONS[gate['why']]}" if gate.get("why") in REASONS else ""
+    print(f"{gate['state']}{left}{held}{why}")
+    if refused := gate.get("targets_refused"):
+        print(f"not asked, since the service refused them: {refused} targets")

@@ -60,10 +60,11 @@ class OverviewApi:
             latency=report.latency,
             budget=self._pace(),
             queue=_work(census),
-            gate=Gate(census.gate.state, census.gate.closed_for, census.gate.held_for),
+            gate=Gate(census.gate.state, census.gate.closed_for, census.gate.held_for, census.gate.why),
             refused_credentials=census.refused_total,
             redis=Redis("ok" if whole else "degraded", self._embedded),
             registry=Tenants(len(self._registry.directory.tenants)),
+            refused_targets=census.gate.targets_refused,
         )
 
     async def _census(self) -> Census | None:

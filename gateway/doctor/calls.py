@@ -16,7 +16,7 @@ from gateway.upstream.flight import Band, Confirm, Result, Reuse
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import Kind, sign_of, sign_of_error
+from gateway.upstream.signs import REFUSALS, sign_of, sign_of_error
 
 DAY = "start_date=2014-01-01&end_date=2014-01-01"
 PUBLIC = "/total/views/article/1"
@@ -101,7 +101,8 @@ class Caller:
             found.append(call)
             return result
 
-        payer = Payer(asked.tenants[0] if asked.tenants else "doctor")
+        fingerprint = "" if asked.credential is None else asked.credential.fingerprint
+        payer = Payer(asked.tenants[0] if asked.tenants else "doctor", caller="doctor", credential=fingerprint)
         flight = f"doctor{secrets.token_hex(8)}"
         try:
             landing, _ = await self._queue.land(
@@ -138,7 +139,7 @@ def is_block(call: Call) -> bool:
     if call.answer is None:
         return False
     speaks = _reading(call.asked, call.answer).speaks
-    return sign_of(call.answer.status, call.answer.headers, call.received, speaks=speaks).kind is Kind.BLOCKED
+    return sign_of(call.answer.status, call.answer.headers, call.received, speaks=speaks).kind in REFUSALS
 
 
 def seconds_for(calls: Sequence[Asked], interval: float | None) -> float | None:

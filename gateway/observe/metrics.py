@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.observe.histogram import BOUNDS
 from gateway.observe.stream import BUFFER_BYTES, dropped_lines
 from gateway.upstream.flight import Band
+from gateway.upstream.signs import REFUSALS
 
 if TYPE_CHECKING:
     from gateway.caching.store import Store
@@ -177,6 +178,9 @@ class Metrics:
         self.processes.set(queue.fleet)
         self.rate.set(queue.budget.rate)
         self.gate.set(queue.gate_closed_for)
+        for sign in REFUSALS:
+            self.gate_reason.labels(sign.value).set(queue.gate_closed_for > 0 and queue.gate.why == sign)
+        self.targets.set(queue.targets_refused)
         self.refused.set(queue.breaker.count)
         self.degraded.set(queue.degraded)
         self.near_bytes.set(store.near.bytes)
@@ -279,6 +283,14 @@ class Metrics:
         self.processes = self._gauge("fleet_processes", "Processes of the fleet, when last seen.", "livemax")
         self.gate = self._gauge(
             "gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "livemax"
+        )
+        self.gate_reason = self._gauge(
+            "gate_reason", "1 for the sign that closed the gate, while it is closed.", "livemax", ["reason"]
+        )
+        for sign in REFUSALS:
+            self.gate_reason.labels(sign.value)
+        self.targets = self._gauge(
+            "targets_refused", "Targets that are not asked for now since the service refused them.", "livemax"
         )
         self.refused = self._gauge(
             "credentials_refused", "Credentials that are not used at present, when last seen.", "livemax"

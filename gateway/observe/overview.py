@@ -64,6 +64,7 @@ class Gate(msgspec.Struct, frozen=True):
     state: str
     closed_for: float
     held_for: float | None
+    why: str = ""
 
 
 class Redis(msgspec.Struct, frozen=True):
@@ -94,3 +95,4 @@ class Overview(msgspec.Struct, frozen=True):
     refused_credentials: int
     redis: Redis
     registry: Tenants
+    refused_targets: int = 0

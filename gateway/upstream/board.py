@@ -12,10 +12,11 @@ from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.census import MOST_LISTED, Census, Standing, census_of, standing_of
+from gateway.upstream.evidence import Why
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
+from gateway.upstream.payer import NOBODY, Payer
 from gateway.upstream.replies import (
     Claimed,
     Closed,
@@ -25,15 +26,17 @@ from gateway.upstream.replies import (
     Leading,
     Left,
     LookAgain,
+    Paused,
     Pulse,
     Queued,
     Running,
+    Settled,
     Wait,
 )
 from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 PACKAGE = "gateway.upstream.lua"
-SHARED = ("prelude.lua", "room.lua", "gate.lua", "pace.lua")
+SHARED = ("prelude.lua", "room.lua", "evidence.lua", "gate.lua", "pace.lua")
 SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER = (
     Script.load(PACKAGE, *SHARED, f"{name}.lua")
     for name in ("submit", "claim", "slot", "poll", "leave", "recover")
@@ -93,20 +96,23 @@ class Board:
         *,
         token: str,
         looked: bool,
+        target: str = "",
         kept: bool = True,
         others: Iterable[Payer] = (),
-    ) -> Claimed | Queued | Running | LookAgain | Full | Closed:
+    ) -> Claimed | Queued | Running | LookAgain | Full | Paused | Closed:
         """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
 
         ``looked`` says that the cache has been looked into again, ``kept`` that the answer will be stored;
-        ``others`` are tenants besides the payer whose callers wait for it here.
+        ``others`` are tenants besides the payer whose callers wait for it here. ``target`` names the exact
+        request, the job itself where there is none.
         """
         with redis_errors(self._client):
             sent = time.monotonic()
             job = (id, payer.tenant, int(band), token, int(looked))
             bounds = (self._rules.max_queued, payer.most(self._rules.max_per_tenant))
+            asked = (target or id, payer.asker, payer.credential, self.gate.rules.arguments[2])
             also = [part for other in others for part in (other.tenant, other.cost)]
-            terms = (*bounds, payer.cost, int(not kept), *also)
+            terms = (*bounds, payer.cost, int(not kept), *asked, *also)
             reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *terms))
             match reply[0]:
                 case b"claimed":
@@ -117,8 +123,10 @@ class Board:
                     return Running(reply[1].decode())
                 case b"recheck":
                     return LookAgain()
+                case b"paused":
+                    return Paused(Why(reply[1].decode()), int(reply[2]) * MICRO)
                 case b"closed":
-                    return Closed(self.gate.closed_for(time.monotonic()))
+                    return Closed(int(reply[1]) * MICRO)
             return Full(int(reply[1]))
 
     async def claim(self) -> Claimed | Wait:
@@ -141,24 +149,37 @@ class Board:
             return int(wait) * MICRO, tat.decode()
 
     def landing(
-        self, id: str, token: str, result: bytes, sign: Sign = NOTHING, verdict: Verdict | None = None
+        self,
+        id: str,
+        token: str,
+        result: bytes,
+        sign: Sign = NOTHING,
+        verdict: Verdict | None = None,
+        *,
+        payer: Payer = NOBODY,
+        target: str = "",
     ) -> Invocation:
         """The call that lands a flight: not made yet, so that it can go out with what it announces."""
         after = -1 if sign.retry_after is None else round(min(sign.retry_after, self.gate.rules.longest) / MICRO)
         signs = (sign.kind.value, after, *self.gate.rules.arguments)
-        verdicts = ("", 0) if verdict is None else (verdict.fingerprint, int(verdict.refused))
-        return self._invocation(FINISH, id, token, result, *self._budget, *signs, *verdicts, *self._breaker)
+        whose = (payer.tenant, payer.asker, payer.credential, target or id)
+        verdicts = (
+            ("", 0, "") if verdict is None else (verdict.fingerprint, int(verdict.refused), verdict.question)
+        )
+        return self._invocation(
+            FINISH, id, token, result, *self._budget, *signs, *whose, *verdicts, *self._breaker
+        )
 
     async def recover(self, id: str) -> Wait:
         """Lets a job wait again that this process leads but does not fly."""
         with redis_errors(self._client):
             return _wait((await self._run(RECOVER, id, *self._budget))[0])
 
-    async def land(self, news: Sequence[Invocation]) -> Wait:
-        """Stores, and last lands, in one round trip; the seconds until our next turn."""
+    async def land(self, news: Sequence[Invocation]) -> Settled:
+        """Stores, and last lands, in one round trip."""
         with redis_errors(self._client):
-            reply = self._heard((await invoke_all(self._client, news))[-1])
-            return _wait(reply[2]) if reply[0] == b"landed" else None
+            state, *rest, refused = self._heard((await invoke_all(self._client, news))[-1])
+            return Settled(_wait(rest[1]) if state == b"landed" else None, _wait(refused))
 
     async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Leading | Gone:
         """Where a job stands."""
@@ -186,16 +207,20 @@ class Board:
             rules = self._rules
             times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
             closing = round(self.gate.untold(time.monotonic()) / MICRO)
-            reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
-            now, processes, queued, running, wait, refused = self._heard(reply)
+            gate = (closing, *self.gate.rules.arguments, self.gate.why)
+            reply = await self._run(BEAT, *times, *self._budget, *gate)
+            now, processes, queued, running, wait, refused, targets, why = self._heard(reply)
             people, left, refreshes = (int(each) for each in queued)
             depths = (people, left, refreshes)
-            return Pulse(int(now) * MICRO, processes, depths, running, _wait(wait), _pauses(refused))
+            told = (_pauses(refused), int(targets), why.decode())
+            return Pulse(int(now) * MICRO, processes, depths, running, _wait(wait), *told)
 
-    async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
-        """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""
+    async def probe(self, fingerprint: str, question: str = "") -> tuple[bool, float | None]:
+        """Whether the caller may try a refused credential with this question; the seconds left of its
+        pause, None if it is not refused."""
         with redis_errors(self._client):
-            granted, left = await self._run(PROBE, fingerprint, round(self._rules.longest_run * 1_000))
+            longest = round(self._rules.longest_run * 1_000)
+            granted, left = await self._run(PROBE, fingerprint, question, longest, *self._breaker)
             return bool(granted), _wait(left)
 
     async def hold(self, fingerprint: str | None = None) -> bool:
@@ -223,7 +248,8 @@ class Board:
 
     async def hints(self) -> AsyncIterator[tuple[str, str]]:
         """What others tell this process: ``("turn", microseconds)``, ``("done", "<id>:<gen>")``,
-        ``("gate", microseconds)``, ``("refused", "<microseconds>:<fingerprint>")``, ``("accepted", fingerprint)``,
+        ``("gate", microseconds)``, ``("closed", "<why>:<targets refused>")``,
+        ``("refused", "<microseconds>:<fingerprint>")``, ``("accepted", fingerprint)``,
         ``("resumed", fingerprint)``. Negative microseconds: held by hand.
         """
         with redis_errors():

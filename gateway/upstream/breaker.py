@@ -12,13 +12,15 @@ from gateway.upstream.signs import Verdict
 MICRO = 1e-6
 MOST = 1_000
 """Refused credentials that a process keeps in mind; beyond that, the service itself says no."""
+MOST_SUSPECTED = 16
+"""Questions that are remembered as refused, of each credential."""
 HELD = 60.0
 """Seconds after which one that is held by hand may be asked for again; as in gate.lua."""
 STEEPEST = 30
 """Doublings of a pause; keeps the arithmetic finite."""
 
-Ask = Callable[[str], Awaitable[tuple[bool, float | None]]]
-"""Asks the fleet for the probe of a fingerprint: whether it is ours, and as in ``refused_for``."""
+Ask = Callable[[str, str], Awaitable[tuple[bool, float | None]]]
+"""Asks the fleet for the probe of a fingerprint with a question: whether it is ours, and as in ``refused_for``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Breaker:
         self._held: set[str] = set()
         self._levels: dict[str, int] = {}
         self._probes: dict[str, float] = {}
+        self._suspected: dict[str, dict[str, None]] = {}
 
     def __repr__(self) -> str:
         return f"<Breaker {self.count} refused>"
@@ -78,36 +81,53 @@ class Breaker:
         until = self._until.get(fingerprint)
         return None if until is None else max(0.0, until - self._clock())
 
-    async def probe(self, fingerprint: str) -> bool:
+    async def probe(self, fingerprint: str, question: str = "") -> bool:
         """Whether the caller's request may go: as the one probe of the fleet, or because nothing is refused.
 
-        The next verdict releases the probe, else its time does.
+        The next verdict releases the probe, else its time does. A question that was refused already leaves the
+        probe to others, for as long again as the pause was.
         """
         left = self.refused_for(fingerprint)
         if left is None or left > 0:
             return left is None
         try:
-            granted, left = await self._ask(fingerprint)
+            granted, left = await self._ask(fingerprint, question)
         except CacheUnavailable:
-            return self._probe_alone(fingerprint)
+            return self._probe_alone(fingerprint, question)
         if not granted or left is None:
             self.heard(fingerprint, left)
         return granted
 
-    def judge(self, verdict: Verdict | None) -> Verdict | None:
-        """Takes a verdict at once, as without Redis; answers it where it is news to the fleet."""
-        if verdict is None or not (verdict.refused or verdict.fingerprint in self._until):
-            return None
+    def settled(self, verdict: Verdict | None, refused_for: float | None) -> None:
+        """The fleet took a verdict: what it says of the credential now, as in ``refused_for``."""
+        if verdict is not None:
+            self.refusals += verdict.refused
+            self.heard(verdict.fingerprint, refused_for)
+
+    def judge(self, verdict: Verdict | None) -> None:
+        """Takes a verdict that the fleet does not hear. One question may be odd: a credential is refused once two
+        different ones were, with no success between."""
+        if verdict is None:
+            return
         name = verdict.fingerprint
         self._probes.pop(name, None)
         self.refusals += verdict.refused
         if not verdict.refused:
+            self._suspected.pop(name, None)
             self.heard(name, None)
-        elif not self._paused_for(name):
+        elif self._suspects(name, verdict.question) and not self._paused_for(name):
             # Those who asked before the pause began do not make it grow.
             self._levels[name] = self._levels.get(name, 0) + 1
             self.heard(name, self.rules.pause_of(self._levels[name]))
-        return verdict
+
+    def _suspects(self, fingerprint: str, question: str) -> bool:
+        """Whether it was refused already, or another question was."""
+        questions = self._suspected.setdefault(fingerprint, {})
+        questions[question] = None
+        for kept, most in ((questions, MOST_SUSPECTED), (self._suspected, MOST)):
+            if len(kept) > most:
+                del kept[next(iter(kept))]
+        return len(questions) > 1 or fingerprint in self._until
 
     def heard(self, fingerprint: str, left: float | None) -> None:
         """What the fleet says of one credential, as in ``refused_for``; negative while it is held by hand."""
@@ -132,8 +152,11 @@ class Breaker:
         self._held = {name for name, left in refused.items() if left < 0}
         self._levels = {name: level for name, level in self._levels.items() if name in refused}
 
-    def _probe_alone(self, fingerprint: str) -> bool:
+    def _probe_alone(self, fingerprint: str, question: str) -> bool:
         now = self._clock()
+        again = self._until.get(fingerprint, now) + self.rules.pause_of(self._levels.get(fingerprint, 1))
+        if now < again and question in self._suspected.get(fingerprint, ()):
+            return False
         if self._probes.get(fingerprint, now) > now:
             return False
         self._probes[fingerprint] = now + self.rules.probe

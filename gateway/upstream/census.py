@@ -53,14 +53,25 @@ class GateState(StrEnum):
     HELD = "held"
 
 
+REASONS = {
+    "refused": "several queries in a row were refused",
+    "reset": "several connections in a row broke off",
+    "limited": "it asked for fewer requests (429)",
+}
+"""The signs that close the gate, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class GateCensus:
     """The fleet's gate. ``closed_for`` is what is left of a closing by a block, 0 where there is none;
-    ``held_for`` how long somebody has held it by hand, None where nobody does."""
+    ``held_for`` how long somebody has held it by hand, None where nobody does. ``why`` is the sign that closed it,
+    empty where none did; ``targets_refused`` are those that are not asked for on their own account."""
 
     state: GateState
     closed_for: float
     held_for: float | None
+    why: str = ""
+    targets_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +143,12 @@ def census_alone(waiting: Sequence[Band], running: int, processes: int, gate: Ga
     return Census(queued, {}, 0, queued.total, (), running, {}, processes, gate, 0.0, (), refused)
 
 
-def gate_alone(closed_for: float, *, held: bool) -> GateCensus:
+def gate_alone(closed_for: float, why: str, targets_refused: int, *, held: bool) -> GateCensus:
     """The gate as a process sees it that does not know since when it is ``held``."""
     if held:
-        return GateCensus(GateState.HELD, 0.0, None)
-    return GateCensus(GateState.CLOSED if closed_for else GateState.OPEN, closed_for, None)
+        return GateCensus(GateState.HELD, 0.0, None, "", targets_refused)
+    state = GateState.CLOSED if closed_for else GateState.OPEN
+    return GateCensus(state, closed_for, None, why if closed_for else "", targets_refused)
 
 
 def standing_of(reply: Sequence[Any]) -> Standing | None:
@@ -152,10 +164,10 @@ def _run(id: bytes, tenant: bytes, band: bytes, age: bytes, attempts: bytes, pro
     return Run(*whose, int(age) * MICRO, int(attempts), process.decode())
 
 
-def _gate(state: bytes, wait: bytes, held: bytes) -> GateCensus:
+def _gate(state: bytes, wait: bytes, held: bytes, why: bytes, targets_refused: int) -> GateCensus:
     held_for = _held(held)
-    by_signs = GateState(state.decode())
-    return GateCensus(by_signs if held_for is None else GateState.HELD, int(wait) * MICRO, held_for)
+    shown = GateState(state.decode()) if held_for is None else GateState.HELD
+    return GateCensus(shown, int(wait) * MICRO, held_for, why.decode(), targets_refused)
 
 
 def _held(microseconds: bytes) -> float | None:

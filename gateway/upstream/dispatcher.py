@@ -60,7 +60,7 @@ class Dispatcher:
         flight = self._flights.get(claim.id)
         if flight is None or flight.flies:
             # Nobody here is left to run it: a landing without an answer, so that others submit anew.
-            self.schedule(await self._board.land([self._board.landing(claim.id, claim.token, b"again")]))
+            self.schedule((await self._board.land([self._board.landing(claim.id, claim.token, b"again")])).wait)
             return
         flight.claim = claim
         flight.signal.set()

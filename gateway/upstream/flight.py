@@ -78,9 +78,9 @@ class Flight:
     ``waiters`` are the callers who wait now; ``refused`` how many were sent away and are expected back, for whom
     the job keeps its place; ``others`` are the first few tenants besides the payer whose callers joined it, by id.
     ``reuse`` says who may have the answer, as far as can be told now. ``alone`` is that it flies
-    without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
-    so through a half-open gate; ``restated`` that it has to be submitted anew, since somebody joined whose band
-    goes first or who is another tenant. ``token`` names its submissions.
+    without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` its number
+    where it does so through a half-open gate; ``restated`` that it has to be submitted anew, since somebody joined
+    whose band goes first or who is another tenant. ``token`` names its submissions.
     """
 
     id: str
@@ -95,7 +95,7 @@ class Flight:
     others: dict[str, Payer] = field(default_factory=dict)
     alone: bool = False
     slot: float | None = None
-    probe: bool = False
+    probe: int = 0
     restated: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     claim: Claim | None = None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.errors import GateClosed
-from gateway.upstream.signs import RESETS, Kind, Sign
+from gateway.errors import CallerPaused, GateClosed, Overload, QueryPaused, SlowedDown, TargetRefused
+from gateway.upstream.evidence import Closing, Evidence, Why
+from gateway.upstream.payer import Payer
+from gateway.upstream.signs import REFUSALS, Kind, Sign
 
 MICRO = 1e-6
 HELD = 60.0
@@ -43,22 +45,35 @@ BLOCKED = "The service seems to block the gateway; it will be asked again later.
 ON_HOLD = "The service is not asked for now, by decision of an operator."
 
 
+PAUSES: dict[Why, tuple[type[QueryPaused], str]] = {
+    Why.TARGET: (TargetRefused, "The service refused this query a moment ago; it will be asked again later."),
+    Why.BEARER: (SlowedDown, "The service asked for fewer requests; it will be asked again later."),
+    Why.CALLER: (CallerPaused, "The service refused several of your queries in a row; try again later."),
+}
+
+
 class Gate:
     """Open, closed until a time, or half open: one probe is out, or may set out. ``now`` is monotonic.
 
     Closing only ever extends; only the answer to a probe opens, since flights that set out before the block
     say nothing about whether it is over. ``held`` says that somebody keeps it closed by hand, as far as the
-    fleet was last heard; ``closings`` counts how often it was seen to close.
+    fleet was last heard; ``closings`` counts how often it was seen to close, ``why`` is the sign that did it last.
+    ``evidence`` is this process's own, for when it has no other.
     """
 
     def __init__(self, rules: GateRules) -> None:
         self.rules = rules
+        self.evidence = Evidence(rules.pause_of)
         self.held = False
         self.closings = 0
+        self.why = ""
         self._until: float | None = None
+        self._pause = 0.0
         self._level = 0
-        self._resets = 0
-        self._probing = False
+        self._by: tuple[str, ...] = ()
+        self._alone = ""
+        self._probe = 0
+        self._probes = 0
         self._untold = False
 
     def __repr__(self) -> str:
@@ -74,7 +89,7 @@ class Gate:
             return 0.0
         if now < self._until:
             return self._until - now
-        return self.rules.shortest if self._probing else 0.0
+        return self.rules.shortest if self._probe else 0.0
 
     def untold(self, now: float) -> float:
         """Seconds that remain of a closing that Redis knows nothing of; 0 if there is none."""
@@ -88,45 +103,89 @@ class Gate:
         self.held = remaining < 0
         if self._untold and self._paused_for(now) > remaining:
             return
-        self._untold = self._probing = False
+        self._untold, self._probe = False, 0
         self.closings += self._until is None and remaining > 0
         self._until = now + remaining if remaining > 0 else None
         if remaining <= 0:
-            self._level = 0
+            self._level, self._by, self._alone = 0, (), ""
 
-    def enter(self) -> bool:
-        """A local flight sets out, where ``closed_for`` is 0; whether as the probe."""
-        self._probing = self._until is not None
-        return self._probing
+    def objection(self, now: float, payer: Payer, target: str) -> Overload | None:
+        """What somebody gets who may not ask this now; None where it may be asked."""
+        self.evidence.asks(now, payer)
+        paused = self.evidence.paused(now, payer, target)
+        if paused is None:
+            self._contest(now, payer.tenant)
+        closed = self.closed_for(now)
+        if closed == 0 and paused is not None:
+            return held_back(*paused)
+        if closed == 0 and self.may_probe(now, payer.tenant):
+            return None
+        return refusal(max(closed, self.rules.shortest), held=self.held)
 
-    def judge(self, now: float, sign: Sign, *, probe: bool = False) -> None:
-        """What a local flight, or one whose landing Redis did not take, says about the gate."""
-        probe = probe and self._probing
-        self._probing = self._probing and not probe
-        kind = self._counted(sign.kind)
-        if kind is Kind.BLOCKED:
-            self._close(now, sign.retry_after, probe)
-        elif kind is Kind.ANSWERED and probe:
-            self._until, self._level, self._untold = None, 0, False
+    def _contest(self, now: float, tenant: str) -> None:
+        """Where the gate was closed on one tenant's evidence alone, another's coming makes that too little; and
+        what the one's probe may find, too."""
+        if self._alone and tenant != self._alone:
+            self._alone, self._probe = "", 0
+            self._until = None if self._until is None else min(self._until, now)
 
-    def _counted(self, kind: Kind) -> Kind:
-        if kind is Kind.RESET:
-            self._resets += 1
-            return Kind.BLOCKED if self._resets >= RESETS else kind
-        if kind is not Kind.NOTHING:
-            self._resets = 0
-        return kind
+    def may_probe(self, now: float, tenant: str) -> bool:
+        """Whether this tenant's query may find out whether a block is over. Whoever brought it about leaves that
+        to the others who are active, for as long again as the pause was."""
+        if self._until is None or tenant not in self._by or now >= self._until + self._pause:
+            return True
+        return all(name in self._by for name in self.evidence.tenants.names(now))
 
-    def _close(self, now: float, retry_after: float | None, probe: bool) -> None:
-        """Those who set out before it closed extend the pause, but it does not grow with each of them."""
-        if probe or self._until is None:
+    def enter(self) -> int:
+        """A local flight sets out, where ``closed_for`` is 0; its number as the probe, 0 where it is open."""
+        if self._until is None:
+            return 0
+        self._probes += 1
+        self._probe = self._probes
+        return self._probe
+
+    def judge(self, now: float, sign: Sign, payer: Payer, target: str, *, probe: int = 0) -> bool:
+        """What a local flight, or one whose landing Redis did not take, says about the gate; whether that closed
+        it."""
+        probes = probe != 0 and probe == self._probe
+        if probes:
+            self._probe = 0
+        if sign.kind in REFUSALS:
+            closing = self.evidence.testify(now, sign, payer, target)
+            if closing is None and probes and sign.kind is not Kind.RESET:
+                closing = Closing((payer.tenant,), sign.retry_after)
+            return closing is not None and self._close(now, closing, sign.kind, probes)
+        if sign.kind is not Kind.NOTHING:
+            self.evidence.heard(now, payer, target, answered=sign.kind is Kind.ANSWERED)
+            if sign.kind is Kind.ANSWERED and probes:
+                self._open()
+        return False
+
+    def _open(self) -> None:
+        self._until, self._level, self._by, self._alone, self._untold = None, 0, (), "", False
+        self.evidence.forget()
+
+    def _close(self, now: float, closing: Closing, why: Kind, probe: bool) -> bool:
+        """Those who set out before it closed extend the pause, but it does not grow with each of them; nor with
+        one tenant's probes, while there are others to probe."""
+        tenants, opened = closing.tenants, self._until is None
+        if opened or (probe and (not set(tenants) <= set(self._by) or self.evidence.alone(now, tenants[0]))):
             self._level += 1
-        self.closings += self._until is None
-        until = now + self.rules.pause_of(max(1, self._level), retry_after)
+        self.closings += opened
+        self._alone = tenants[0] if len(tenants) == 1 and (opened or self._alone == tenants[0]) else ""
+        until = now + self.rules.pause_of(max(1, self._level), closing.after)
         self._until = until if self._until is None else max(self._until, until)
-        self._untold, self._probing = True, False
+        self._pause, self._by, self.why = self._until - now, tenants, why.value
+        self._untold, self._probe = True, 0
+        return opened
 
 
 def refusal(seconds: float, *, held: bool) -> GateClosed:
     """What those get who would have to ask while the gate is closed."""
     return GateClosed(ON_HOLD if held else BLOCKED, retry_after=seconds)
+
+
+def held_back(why: Why, seconds: float) -> QueryPaused:
+    """What those get who ask for what is paused."""
+    error, message = PAUSES[why]
+    return error(message, retry_after=seconds)

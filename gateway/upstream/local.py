@@ -6,16 +6,16 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from gateway.errors import QueueFull
+from gateway.errors import QueryPaused, QueueFull
 from gateway.upstream.board import QueueRules
 from gateway.upstream.flight import Deserted, Flight, Result
-from gateway.upstream.gate import Gate, refusal
+from gateway.upstream.gate import Gate
 from gateway.upstream.heart import Heart
 from gateway.upstream.pacing import Budget, LocalBudget
 from gateway.upstream.room import Room
 from gateway.upstream.signs import NOTHING
 from gateway.upstream.slot import LeadLost
-from gateway.upstream.waiting import Background, signalled
+from gateway.upstream.waiting import Background, log_closing, signalled
 
 WORTH_ASKING = 0.1
 """Seconds of waiting after which Redis may be back."""
@@ -57,12 +57,13 @@ class Local:
     async def turn(self, flight: Flight) -> bool:
         """Waits for the flight's slot; False when Redis is back by then.
 
-        Raises GateClosed for one that was not queued before the gate closed, QueueFull for one without room or
-        that had to make room for another, Deserted for one whose answer would be for nobody by now.
+        Raises GateClosed for one that was not queued before the gate closed, or must not probe; QueryPaused;
+        QueueFull for one without room or that had to make room for another, Deserted for one whose answer would be
+        for nobody by now.
         """
-        closed = self._gate.closed_for(time.monotonic())
-        if closed > 0 and not flight.gen:
-            raise refusal(closed, held=self._gate.held)
+        objection = self._gate.objection(time.monotonic(), flight.payer, flight.exact)
+        if objection is not None and (not flight.gen or isinstance(objection, QueryPaused)):
+            raise objection
         self._make_room(flight)
         self._room.enter(flight)
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -88,8 +89,10 @@ class Local:
             sign = result.sign
             return result
         finally:
-            self._gate.judge(time.monotonic(), sign, probe=flight.probe)
-            flight.probe = False
+            now = time.monotonic()
+            if self._gate.judge(now, sign, flight.payer, flight.exact, probe=flight.probe):
+                log_closing(self._gate.why)
+            flight.probe = 0
             self._judged.set()
 
     async def _confirm(self, flight: Flight) -> None:
@@ -134,15 +137,28 @@ class Local:
             while self._turns and await self._slot():
                 for pointless in self._room.pointless():
                     self._end(pointless, Deserted())
-                if (flight := self._room.next()) is not None and not (turn := self._turns.pop(flight)).done():
-                    flight.slot, flight.probe = time.monotonic(), self._gate.enter()
-                    turn.set_result(True)
+                while (flight := self._room.next()) is not None:
+                    if self._lets_go(flight, self._turns.pop(flight)):
+                        break
         finally:
             self._giving = False
             for turn in self._turns.values():
                 if not turn.done():
                     turn.set_result(False)
             self._turns.clear()
+
+    def _lets_go(self, flight: Flight, turn: asyncio.Future[bool]) -> bool:
+        """Whether the slot is this flight's; where it may not be asked by now, it hears that."""
+        now = time.monotonic()
+        objection = self._gate.objection(now, flight.payer, flight.exact)
+        if turn.done():
+            return objection is None
+        if objection is not None:
+            turn.set_exception(objection)
+            return False
+        flight.slot, flight.probe = now, self._gate.enter()
+        turn.set_result(True)
+        return True
 
     async def _slot(self) -> bool:
         wait = self._budget.reserve(time.monotonic(), self._heart.fleet)

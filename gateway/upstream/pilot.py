@@ -11,19 +11,32 @@ from typing import assert_never
 from gateway.errors import CacheUnavailable, GatewayError, Overload, QueueFull, UpstreamDisconnected
 from gateway.scripts import Invocation
 from gateway.upstream import landing as landings
-from gateway.upstream.board import Board, QueueRules
+from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.dispatcher import Dispatcher
+from gateway.upstream.evidence import Why
 from gateway.upstream.flight import Band, Claim, Deserted, Flight, Result, Reuse
-from gateway.upstream.gate import Gate, refusal
+from gateway.upstream.gate import Gate, held_back, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
 from gateway.upstream.local import Local, full
 from gateway.upstream.pacing import Budget
-from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
-from gateway.upstream.signs import NOTHING, Kind
+from gateway.upstream.replies import (
+    Claimed,
+    Closed,
+    Full,
+    Gone,
+    Landed,
+    Leading,
+    Left,
+    LookAgain,
+    Paused,
+    Queued,
+    Running,
+)
+from gateway.upstream.signs import NOTHING, REFUSALS
 from gateway.upstream.slot import LeadLost, Slot
-from gateway.upstream.waiting import Background, jittered, signalled
+from gateway.upstream.waiting import Background, jittered, log_closing, signalled
 
 MAX_TURNS = 20
 """Times that a flight comes back to the queue before it gives up; each ends in a landing or a lost leader."""
@@ -101,6 +114,7 @@ class Pilot:
                 flight.band,
                 token=flight.token,
                 looked=looked,
+                target=flight.exact,
                 kept=flight.reuse() is Reuse.LATER,
                 others=flight.others.values(),
             )
@@ -121,6 +135,12 @@ class Pilot:
                     continue
                 case Full(ahead):
                     raise self._full(ahead)
+                case Paused(why, seconds):
+                    if why is Why.TARGET or not flight.others:
+                        raise held_back(why, seconds)
+                    # Others wait for it too, and have not provoked anything.
+                    flight.payer = flight.others.pop(next(iter(flight.others)))
+                    continue
                 case Closed(seconds):
                     raise refusal(seconds, held=self._gate.held)
                 case Queued(gen, wait):
@@ -185,34 +205,43 @@ class Pilot:
     def _landed(self, result: bytes) -> Landing | None:
         if result == b"lost":
             raise UpstreamDisconnected("Those who asked the service for this disappeared repeatedly.")
-        word, _, ahead = result.partition(b":")
+        word, _, rest = result.partition(b":")
         if word == b"dropped":  # an older version does not say how many went before it
-            raise self._full(int(ahead or self._heart.depth))
+            raise self._full(int(rest or self._heart.depth))
+        if word == b"paused":
+            raise held_back(Why.BEARER, int(rest) * MICRO)
         return landings.decode(result)
 
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
         self._tell_dispatch(flight)
-        result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
+        result = await flight.work(Slot(self._board, self._budget, claim).confirm)
         # The entry before the news of it: whoever is woken finds it stored.
         try:
-            self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
+            settled = await self._board.land(self._news(flight, claim.token, result))
         except CacheUnavailable:
-            self._gate.judge(time.monotonic(), result.sign)
-            self._background.spawn(self._land_later(self._news(claim.id, claim.token, _unblocked(result))))
+            self._judge(flight, result)
+            self._background.spawn(self._land_later(self._news(flight, claim.token, _unrefused(result))))
+        else:
+            self._dispatcher.schedule(settled.wait)
+            self._breaker.settled(result.verdict, settled.refused_for)
         return result.landing
 
     def _tell_dispatch(self, flight: Flight) -> None:
         self._on_dispatch(flight.band, time.monotonic() - flight.started)
 
-    def _judged(self, result: Result) -> Result:
-        """The result with its verdict, where that is news to the fleet."""
-        verdict = self._breaker.judge(result.verdict)
-        return result if verdict is result.verdict else replace(result, verdict=verdict)
+    def _judge(self, flight: Flight, result: Result) -> None:
+        """What a landing says, where Redis did not hear it."""
+        if self._gate.judge(time.monotonic(), result.sign, flight.payer, flight.exact):
+            log_closing(self._gate.why)
+        self._breaker.judge(result.verdict)
 
-    def _news(self, id: str, token: str, result: Result) -> list[Invocation]:
+    def _news(self, flight: Flight, token: str, result: Result) -> list[Invocation]:
         encoded = landings.encode(result.landing)
-        return [*result.stores, self._board.landing(id, token, encoded, result.sign, result.verdict)]
+        landing = self._board.landing(
+            flight.id, token, encoded, result.sign, result.verdict, payer=flight.payer, target=flight.exact
+        )
+        return [*result.stores, landing]
 
     async def _land_later(self, news: list[Invocation]) -> None:
         """Others may wait for this landing: it is told as soon as Redis answers again, while it counts."""
@@ -236,12 +265,13 @@ class Pilot:
         """A local flight. Redis is told of its landing all the same: others may wait for it there."""
         self._tell_dispatch(flight)
         try:
-            result = self._judged(await self._local.fly(flight))
+            result = await self._local.fly(flight)
         except LeadLost:
             self._rejoin(flight)
             raise
+        self._breaker.judge(result.verdict)
         token = flight.token if flight.claim is None else flight.claim.token
-        self._background.spawn(self._land_later(self._news(flight.id, token, _unblocked(result))))
+        self._background.spawn(self._land_later(self._news(flight, token, _unrefused(result))))
         return result.landing
 
     def _rejoin(self, flight: Flight) -> None:
@@ -261,6 +291,6 @@ class Pilot:
         return full(max(self._budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
 
 
-def _unblocked(result: Result) -> Result:
-    """The result for a Redis that did not take it at once: a late block would prolong what beats tell of."""
-    return replace(result, sign=NOTHING) if result.sign.kind is Kind.BLOCKED else result
+def _unrefused(result: Result) -> Result:
+    """The result for a Redis that did not take it at once: a late refusal would prolong what beats tell of."""
+    return replace(result, sign=NOTHING) if result.sign.kind in REFUSALS else result

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis_client import Client
 from gateway.upstream.board import MICRO, Board, QueueRules
@@ -22,7 +24,7 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.pilot import OnDispatch, Pilot
 from gateway.upstream.replies import Leading, Pulse, Queued, Running
-from gateway.upstream.waiting import Background, jittered, kept_alive
+from gateway.upstream.waiting import Background, jittered, kept_alive, log_closing
 
 STUBBORN = 5
 DISPATCH = 2
@@ -32,6 +34,8 @@ LATE = {
     Reuse.NOBODY: "",
 }
 """What is added to the news that an answer is late."""
+
+log = structlog.get_logger("gateway")
 
 
 class Queue:
@@ -81,6 +85,7 @@ class Queue:
         )
         self._loops: list[asyncio.Task[None]] = []
         self._on_clock = on_clock
+        self._targets_refused = 0
 
     def __repr__(self) -> str:
         return f"<Queue {len(self._flights)} flights, {self.waiters} waiters, depth {self.depth}, {self._board!r}>"
@@ -119,6 +124,14 @@ class Queue:
     def degraded(self) -> bool:
         """Whether this process has to do without Redis."""
         return self._heart.degraded
+
+    @property
+    def targets_refused(self) -> int:
+        """Targets that are not asked for on their own account: in the whole fleet, when last seen; of this process
+        while it has to do without Redis."""
+        if self.degraded:
+            return sum(1 for _ in self.gate.evidence.targets.lasting(time.monotonic()))
+        return self._targets_refused
 
     @property
     def gate_closed_for(self) -> float:
@@ -197,7 +210,7 @@ class Queue:
         """What this process knows of that on its own."""
         flights = self._flights.values()
         waiting = [flight.band for flight in flights if flight.claim is None and flight.slot is None]
-        gate = gate_alone(self.gate_closed_for, held=self.gate.held)
+        gate = gate_alone(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
         return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
 
     async def standing(self, id: str) -> Standing | None:
@@ -292,6 +305,10 @@ class Queue:
     def _pulsed(self, pulse: Pulse) -> None:
         self._on_clock(pulse.now)
         self.breaker.told(pulse.refused)
+        self.gate.why = pulse.why or self.gate.why
+        if (pulse.targets == 0) != (self._targets_refused == 0):
+            log.warning("targets_refused", count=pulse.targets)
+        self._targets_refused = pulse.targets
         self._dispatcher.schedule(pulse.wait)
 
     async def _listen(self) -> None:
@@ -309,6 +326,9 @@ class Queue:
                 self._dispatcher.schedule(int(rest) * MICRO)
             case "gate":
                 self.gate.told(time.monotonic(), int(rest) * MICRO)
+            case "closed":
+                self.gate.why, _, targets = rest.partition(":")
+                log_closing(self.gate.why, targets_refused=int(targets))
             case "refused":
                 left, _, fingerprint = rest.partition(":")
                 self.breaker.heard(fingerprint, int(left) * MICRO)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.upstream.evidence import Why
 from gateway.upstream.flight import Claim
 
 Wait = float | None
@@ -61,6 +62,22 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """The query may not be asked for ``seconds`` more: its target, its bearer or its caller is paused."""
+
+    why: Why
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A landing was taken: our next turn, and for how long its credential is refused now, None where it is not."""
+
+    wait: Wait
+    refused_for: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Landed:
     """What another process's flight landed with."""
 
@@ -84,7 +101,8 @@ class Left(Enum):
 @dataclass(frozen=True, slots=True)
 class Pulse:
     """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued (by band) and running,
-    and the refused credentials with the seconds left of their pauses, negative while held by hand."""
+    the refused credentials with the seconds left of their pauses, negative while held by hand; how many targets
+    are refused, and why the gate closed, where it is."""
 
     now: float
     processes: int
@@ -92,3 +110,5 @@ class Pulse:
     running: int
     wait: Wait
     refused: Mapping[str, float] = field(default_factory=dict)
+    targets: int = 0
+    why: str = ""

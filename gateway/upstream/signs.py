@@ -10,10 +10,8 @@ from gateway.cache_control import seconds
 from gateway.caching.dates import http_date
 from gateway.errors import GatewayError, UpstreamDisconnected
 
-DENIALS = frozenset({403, 429, 503})
-"""Statuses that mean a block where it is not the service that speaks."""
-RESETS = 3
-"""Connections that break off in a row, with no answer between, before that counts as a block."""
+DENIALS = frozenset({403, 503})
+"""Statuses that are a refusal where it is not the service that speaks."""
 
 
 class Kind(StrEnum):
@@ -21,42 +19,53 @@ class Kind(StrEnum):
 
     ANSWERED = "answered"
     FAILED = "failed"
-    BLOCKED = "blocked"
+    REFUSED = "refused"
+    LIMITED = "limited"
     RESET = "reset"
     NOTHING = "nothing"
 
 
+REFUSALS = frozenset({Kind.REFUSED, Kind.LIMITED, Kind.RESET})
+"""What may mean that the service, or something in front of it, does not want to hear from us."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A call's sign. ``retry_after`` is how long a block asks us to stay away, in seconds, where it says so.
+    """A call's sign. ``retry_after`` is how long a refusal asks us to stay away, in seconds, where it says so.
 
-    FAILED is an answer that neither opens nor closes the gate; RESET closes it once there are three in a row.
+    FAILED is the service's own failure, which says nothing about us; REFUSED and RESET are evidence about their
+    target first, LIMITED about its credential (``evidence.py``).
     """
 
     kind: Kind
     retry_after: float | None = None
 
 
-ANSWERED, FAILED, BLOCKED, RESET, NOTHING = (Sign(kind) for kind in Kind)
+ANSWERED, FAILED, REFUSED, LIMITED, RESET, NOTHING = (Sign(kind) for kind in Kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an answer to a protected query says about the credential of this fingerprint."""
+    """What an answer to a protected query says about the credential of this fingerprint. ``question`` names the
+    query: one may be odd, two different ones are not."""
 
     fingerprint: str
     refused: bool
+    question: str = ""
 
 
 def sign_of(status: int, headers: Sequence[tuple[bytes, bytes]], now: float, *, speaks: bool) -> Sign:
     """The sign that an answer gives: header names in lower case, ``now`` in seconds since the epoch; ``speaks``
     says that the service gave it, and nobody in its place.
 
-    A block is a 429 (RFC 6585 §4), or a 403 or 503 that is no word of the service but of something in front of
-    it. Other failures (RFC 9110 §15.6), and what else somebody in its place may say, tell nothing about us.
+    A 429 (RFC 6585 §4) asks for fewer requests. A refusal is a 403 or 503 that is no word of the service but of
+    something in front of it. Other failures (RFC 9110 §15.6), and what else somebody in its place may say, tell
+    nothing about us.
     """
-    if status == 429 or (status in DENIALS and not speaks):
-        return Sign(Kind.BLOCKED, retry_after(headers, now))
+    if status == 429:
+        return Sign(Kind.LIMITED, retry_after(headers, now))
+    if status in DENIALS and not speaks:
+        return Sign(Kind.REFUSED, retry_after(headers, now))
     return ANSWERED if speaks and status < 500 else FAILED
 
 

@@ -23,6 +23,11 @@ async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(jittered(1.0))
 
 
+def log_closing(why: str, **facts: int) -> None:
+    """Says that the gate has closed, and for what sign."""
+    log.warning("gate_closed", why=why, **facts)
+
+
 async def signalled(signal: asyncio.Event, timeout: float) -> bool:
     """Whether the signal came within ``timeout`` seconds."""
     try:

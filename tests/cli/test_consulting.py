@@ -89,14 +89,16 @@ def test_directives_that_prevent_caching(stage: Stage, obeyed: str, state: str) 
     assert states(consulted(stage, upstream_directives=obeyed), "upstream.caching") == [state]
 
 
-def test_a_block_ends_the_calls_and_closes_the_gate(stage: Stage, shared_redis: RedisServer, prefix: str) -> None:
+def test_a_429_ends_the_calls_and_pauses_the_credential_it_was_given_to(
+    stage: Stage, shared_redis: RedisServer, prefix: str
+) -> None:
     redis: Any = {"redis_url": shared_redis.url, "redis_prefix": prefix}
     stage.plan(status=429, headers={"retry-after": "60"})
     blocked, rest = consulted(stage, **redis)["upstream.credentials"]
     assert (blocked.state.value, rest.state.value) == ("warning", "unknown")
     assert "wants no more calls" in rest.what
-    assert states(consulted(stage, **redis), "upstream.credentials") == ["unknown", "unknown"]
-    assert stage.calls()["total"] == 1
+    assert states(consulted(stage, **redis), "upstream.credentials") == ["unknown", "problem"]
+    assert stage.calls()["total"] == 2
 
 
 def test_a_credential_that_the_fleet_keeps_back_costs_no_call(

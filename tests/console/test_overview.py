@@ -75,7 +75,7 @@ def test_either_of_two_gateways_tells_what_both_did(stage: Stage) -> None:
         assert overview["queue"] == {
             "waiting": 0, "running": 0, "by_band": {"people": 0, "left": 0, "refresh": 0}
         }  # fmt: skip
-        assert overview["gate"] == {"state": "open", "closed_for": 0.0, "held_for": None}
+        assert overview["gate"] == {"state": "open", "closed_for": 0.0, "held_for": None, "why": ""}
         assert overview["redis"] == {"status": "ok", "embedded": False}
         assert overview["registry"] == {"tenants": 1}
         assert {outcome: each["count"] for outcome, each in overview["latency"].items()} == expected

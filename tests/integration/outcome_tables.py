@@ -11,7 +11,7 @@ from tests.integration.scripted_origin import MOODS
 
 PAGE = Path(__file__).parents[2] / "docs" / "outcomes.md"
 BUDGETS = ("free", "queued", "full")
-GATE_CLOSED, REFUSED = "gate-closed", "credential-refused"
+GATE_CLOSED, REFUSED, TARGET_REFUSED = "gate-closed", "credential-refused", "target-refused"
 ENTRIES = ("fresh", "swr", "sie", "too-old", "none")
 BY_MOOD = {
     "The entry is fresh": ("fresh",),
@@ -19,7 +19,11 @@ BY_MOOD = {
     "The entry is stale, and may only stand in for a failure": ("sie",),
     "The entry is too old, or there is none": ("too-old", "none"),
 }
-BY_ENTRY = {"The gate is closed already": GATE_CLOSED, "The credential is refused already": REFUSED}
+BY_ENTRY = {
+    "The gate is closed already": GATE_CLOSED,
+    "The target is refused already": TARGET_REFUSED,
+    "The credential is refused already": REFUSED,
+}
 
 
 @dataclass(frozen=True)

@@ -181,20 +181,22 @@ async def test_decision_7_a_probe_is_never_answered_from_what_is_withheld(stage:
         breaker = house.app.public.proxy.queue.breaker
         (credential,) = stage.registry().load().tenants["reports"].credentials.values()
 
-        async def probe() -> httpx.Response:
+        async def probe(target: str) -> httpx.Response:
             async with asyncio.timeout(10):
                 while breaker.refused_for(credential.fingerprint):
                     await asyncio.sleep(0.01)
             assert breaker.refused_for(credential.fingerprint) == 0.0
-            return await ask(house, stage)
+            return await ask(house, stage, target)
 
+        others = [TARGET.replace("7?", f"{number}?") for number in (8, 9, 10)]
         await ask(house, stage)
         service.answer = lambda _: said(FORBIDDEN, status=403)
-        assert (await ask(house, stage, TARGET.replace("7?", "8?"))).status_code == 403
-        refused = await probe()
-        assert (refused.status_code, len(service.heads)) == (403, 3)
+        for target in others[:2]:
+            assert (await ask(house, stage, target)).status_code == 403
+        refused = await probe(TARGET)
+        assert (refused.status_code, len(service.heads)) == (403, 4)
         service.answer = lambda _: said()
-        assert ((await probe()).status_code, len(service.heads)) == (200, 4)
+        assert ((await probe(others[2])).status_code, len(service.heads)) == (200, 5)
         assert "; hit" in (await ask(house, stage)).headers["cache-status"]
 
 

@@ -9,6 +9,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
+from tests.upstream import houses
 from tests.upstream.fleet import Fleet
 
 
@@ -33,3 +34,18 @@ async def fleet(either: redis.asyncio.Redis, prefix: str) -> AsyncIterator[Fleet
     commands = asyncio.all_tasks() - {asyncio.current_task()}
     if commands:
         await asyncio.wait(commands, timeout=5)
+
+
+@pytest.fixture(params=["redis", "memory", "alone"])
+async def house(request: pytest.FixtureRequest, prefix: str) -> AsyncIterator[houses.House]:
+    """Each kind of house: all keep the same rules."""
+    if request.param == "alone":
+        yield houses.Alone()
+        return
+    client: redis.asyncio.Redis
+    if request.param == "redis":
+        client = redis.asyncio.Redis.from_url(request.getfixturevalue("shared_redis").url, protocol=2)
+    else:
+        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
+    yield houses.Fleet(client, prefix)
+    await client.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.redis_client import Client
@@ -16,12 +16,12 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from gateway.upstream.replies import Claimed
-from gateway.upstream.signs import Kind, Sign, Verdict
+from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, entry_of, nothing, until
 
 BRISK = GateRules(pause=0.05, longest=900, shortest=0.02)
-LENGTHY = Sign(Kind.BLOCKED, 300.0)
-BRIEF = Sign(Kind.BLOCKED, 0.3)
+LENGTHY = Sign(Kind.LIMITED, 300.0)
+BRIEF = Sign(Kind.LIMITED, 0.3)
 
 
 @dataclass
@@ -44,8 +44,9 @@ class Service:
             self.most = max(self.most, self.flying)
             sign = await self.signs.get()
             self.flying -= 1
-            status = 429 if sign.kind is Kind.BLOCKED else 200
-            return Result(Landing("x", entry_of(name, status)), sign=sign, verdict=self.verdict)
+            verdict = self.verdict and replace(self.verdict, question=name)
+            status = 429 if sign.kind is Kind.LIMITED else 200
+            return Result(Landing(name, entry_of(name, status)), sign=sign, verdict=verdict)
 
         return fetch
 
@@ -72,9 +73,16 @@ class Fleet:
 
     def ask(self, queue: Queue, name: str, band: Band = Band.PEOPLE) -> asyncio.Task[Landing]:
         async def landed() -> Landing:
-            return (await queue.land(name, "x", Payer("t"), band, self.service.work(name), nothing, LONG))[0]
+            return (await queue.land(name, name, Payer("t"), band, self.service.work(name), nothing, LONG))[0]
 
         return asyncio.create_task(landed())
+
+    async def refuse(self, queue: Queue, *names: str) -> None:
+        """The service refuses the credential ``fp`` to each of these."""
+        self.service.verdict = Verdict("fp", refused=True)
+        for name in names:
+            self.service.says(ANSWERED)
+            await self.ask(queue, name)
 
     async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[Landing]]:
         """Jobs that wait for their turn."""
@@ -95,7 +103,11 @@ class Fleet:
         return not any([isinstance(await queue._board.claim(), Claimed) for queue in self.queues])
 
     async def pause_over(self) -> None:
+        """And all that whoever met it has been told."""
         await self.client.hset(f"{self.prefix}:{{queue}}:gate", "until", "1")
+        await self.client.delete(
+            *[f"{self.prefix}:{{queue}}:paused:{kind}" for kind in ("target", "bearer", "caller")]
+        )
 
     async def closed(self) -> None:
         """Until every process knows."""

@@ -9,25 +9,31 @@ import asyncio
 import sys
 
 import redis.asyncio
+import structlog
 
 from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.flight import Band, Confirm, Result, Work
 from gateway.upstream.gate import GateRules
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import Kind, Sign, Verdict
+from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
 
 
 async def nothing() -> None:
     return None
 
 
-async def blocked(confirm: Confirm) -> Result:
-    """The service's answer to this process: go away, and your credential is no good."""
-    await confirm()
-    return Result(Landing("x"), sign=Sign(Kind.BLOCKED, 200.0), verdict=Verdict("fp", refused=True))
+def work(name: str) -> Work:
+    """The service's answer to this process: your credential is no good, and in the end, go away."""
+
+    async def refused(confirm: Confirm) -> Result:
+        await confirm()
+        sign = Sign(Kind.LIMITED, 200.0) if name == "b" else ANSWERED
+        return Result(Landing("x"), sign=sign, verdict=Verdict("fp", refused=True, question=name))
+
+    return refused
 
 
 async def main(url: str, prefix: str) -> None:
@@ -38,7 +44,7 @@ async def main(url: str, prefix: str) -> None:
     told = asyncio.create_task(tell(queue))
     loop = asyncio.get_running_loop()
     while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-        await queue.land(name, "x", Payer("t"), Band.PEOPLE, blocked, nothing, 10.0)
+        await queue.land(name, "x", Payer("t"), Band.PEOPLE, work(name), nothing, 10.0)
     told.cancel()
     await queue.stop(grace=0)
     await client.aclose()
@@ -52,4 +58,5 @@ async def tell(queue: Queue) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(main(*sys.argv[1:]))

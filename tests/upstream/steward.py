@@ -11,6 +11,7 @@ import asyncio
 import sys
 
 import redis.asyncio
+import structlog
 
 from gateway.upstream.board import QueueRules
 from gateway.upstream.flight import Band, Confirm, Result, Work
@@ -81,4 +82,5 @@ async def main(url: str, prefix: str) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(main(*sys.argv[1:]))

@@ -79,7 +79,8 @@ async def test_a_leader_that_was_thought_dead_lands_nothing(board: Boards) -> No
     fresh = await survivor.claim()
     assert isinstance(fresh, Claimed)
     assert fresh.claim.gen == stale.gen
-    assert await dead.land([dead.landing(stale.id, stale.token, b"late")]) is None
+    late = await dead.land([dead.landing(stale.id, stale.token, b"late")])
+    assert late.wait is None
     assert await survivor.poll("a", stale.gen) == Leading()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import count
 
 import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.breaker import MOST, Breaker, BreakerRules
+from gateway.upstream.breaker import MOST, MOST_SUSPECTED, Breaker, BreakerRules
 from gateway.upstream.flight import Band
 from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
@@ -18,7 +19,13 @@ from gateway.upstream.replies import Claimed
 from gateway.upstream.signs import Verdict
 
 RULES = BreakerRules(pause=100, longest=350, probe=60)
-REFUSED, ACCEPTED = Verdict("fp", refused=True), Verdict("fp", refused=False)
+ACCEPTED = Verdict("fp", refused=False)
+NUMBERS = count()
+
+
+def refused(question: str = "") -> Verdict:
+    """A refusal of a question that nobody asked before, unless told."""
+    return Verdict("fp", refused=True, question=question or f"question{next(NUMBERS)}")
 
 
 @dataclass
@@ -29,7 +36,7 @@ class Alone:
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
-        async def gone(_: str) -> tuple[bool, float | None]:
+        async def gone(fingerprint: str, question: str) -> tuple[bool, float | None]:
             raise CacheUnavailable("gone")
 
         self.breaker = Breaker(RULES, gone, clock=lambda: self.now)
@@ -48,8 +55,13 @@ class Fleet:
         board = self.boards[process]
         reply = await board.submit(f"f{time.monotonic_ns()}", Payer("t"), Band.PEOPLE, token="t", looked=True)
         assert isinstance(reply, Claimed)
-        news = self.breakers[process].judge(verdict)
-        await board.land([board.landing(reply.claim.id, "t", b"result", verdict=news)])
+        settled = await board.land([board.landing(reply.claim.id, "t", b"result", verdict=verdict)])
+        self.breakers[process].settled(verdict, settled.refused_for)
+
+    async def convict(self, process: int = 0) -> None:
+        """Two different questions are refused."""
+        for _ in range(2):
+            await self.land(process, refused())
 
     async def beat(self) -> None:
         for board, breaker in zip(self.boards, self.breakers, strict=True):
@@ -75,7 +87,7 @@ def about(seconds: float) -> object:
 
 async def test_decision_7_a_refused_credential_is_known_to_all_and_its_acceptance_too(fleet: Fleet) -> None:
     assert fleet.refused_for() == [None] * 3
-    await fleet.land(0, REFUSED)
+    await fleet.convict()
     await fleet.beat()
     assert fleet.refused_for() == [about(100)] * 3
     assert [breaker.count for breaker in fleet.breakers] == [1] * 3
@@ -86,15 +98,15 @@ async def test_decision_7_a_refused_credential_is_known_to_all_and_its_acceptanc
 
 async def test_pauses_grow_but_not_with_those_who_asked_before(fleet: Fleet) -> None:
     for pause in (100, 200, 350, 350):
-        await fleet.land(0, REFUSED)
-        await fleet.land(1, REFUSED)
+        await fleet.convict(0)
+        await fleet.convict(1)
         await fleet.beat()
         assert fleet.refused_for() == [about(pause)] * 3
         await fleet.wait()
 
 
 async def test_after_an_acceptance_pauses_begin_anew(fleet: Fleet) -> None:
-    for verdict in (REFUSED, REFUSED, ACCEPTED, REFUSED):
+    for verdict in (refused(), refused(), refused(), ACCEPTED, refused(), refused()):
         await fleet.wait() if fleet.breakers[0].count else None
         await fleet.land(0, verdict)
     await fleet.beat()
@@ -102,13 +114,13 @@ async def test_after_an_acceptance_pauses_begin_anew(fleet: Fleet) -> None:
 
 
 async def test_one_process_probes_until_its_verdict(fleet: Fleet) -> None:
-    await fleet.land(0, REFUSED)
+    await fleet.convict()
     await fleet.beat()
     assert [await breaker.probe("fp") for breaker in fleet.breakers] == [False] * 3
     await fleet.wait()
     assert fleet.refused_for() == [0] * 3
     assert [await breaker.probe("fp") for breaker in fleet.breakers] == [True, False, False]
-    await fleet.land(0, REFUSED)
+    await fleet.land(0, refused())
     await fleet.wait()
     assert [await breaker.probe("fp") for breaker in reversed(fleet.breakers)] == [True, False, False]
     await fleet.land(2, ACCEPTED)
@@ -117,7 +129,7 @@ async def test_one_process_probes_until_its_verdict(fleet: Fleet) -> None:
 
 
 async def test_whoever_asks_to_probe_too_early_hears_how_long_it_takes(fleet: Fleet) -> None:
-    await fleet.land(0, REFUSED)
+    await fleet.convict()
     late = fleet.breakers[1]
     late.heard("fp", 0.0)
     assert not await late.probe("fp")
@@ -125,7 +137,7 @@ async def test_whoever_asks_to_probe_too_early_hears_how_long_it_takes(fleet: Fl
 
 
 async def test_a_probe_that_brings_no_verdict_gives_way_in_time(fleet: Fleet) -> None:
-    await fleet.land(0, REFUSED)
+    await fleet.convict()
     await fleet.wait()
     assert await fleet.breakers[0].probe("fp")
     left = await fleet.client.pttl(f"{fleet.prefix}:probing:fp")
@@ -133,13 +145,16 @@ async def test_a_probe_that_brings_no_verdict_gives_way_in_time(fleet: Fleet) ->
 
 
 async def test_nothing_about_refusals_stays_for_ever(fleet: Fleet) -> None:
-    await fleet.land(0, REFUSED)
+    await fleet.land(0, refused())
+    suspected = await fleet.client.pttl(f"{fleet.prefix}:suspected:fp")
+    assert 0 < suspected <= 86_400_000
+    await fleet.land(0, refused())
     await fleet.wait()
     await fleet.breakers[0].probe("fp")
     kept = [
         key async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*") if b"ref" in key or b"prob" in key
     ]
-    assert len(kept) == 3
+    assert len(kept) == 3, kept
     assert all([0 < await fleet.client.pttl(key) <= 86_400_000 for key in kept])
     await fleet.client.zadd(f"{fleet.prefix}:refused", {"old": time.time() * 1e6 - 86_401e6})
     await fleet.beat()
@@ -159,19 +174,37 @@ async def test_of_very_many_refused_a_bounded_number_travels(fleet: Fleet) -> No
     assert fleet.breakers[0].refused_for("one more") is None
 
 
-async def test_a_good_verdict_on_a_good_credential_is_no_news() -> None:
+async def test_one_odd_question_refuses_nothing_however_often(fleet: Fleet) -> None:
+    for process in range(3):
+        await fleet.land(process, refused("odd"))
+    await fleet.beat()
+    assert fleet.refused_for() == [None] * 3
+    assert sum(breaker.refusals for breaker in fleet.breakers) == 3
+
+
+async def test_another_processes_success_between_clears_the_suspicion(fleet: Fleet) -> None:
+    for process, verdict in ((0, refused()), (1, ACCEPTED), (0, refused()), (2, ACCEPTED), (2, refused())):
+        await fleet.land(process, verdict)
+    await fleet.beat()
+    assert fleet.refused_for() == [None] * 3
+    await fleet.land(1, refused())
+    assert fleet.breakers[1].refused_for("fp") == about(100)
+
+
+async def test_alone_one_odd_question_refuses_nothing_and_a_success_clears_the_suspicion() -> None:
     alone = Alone()
-    assert alone.breaker.judge(ACCEPTED) is None
-    assert alone.breaker.judge(None) is None
-    assert alone.breaker.judge(REFUSED) is REFUSED
-    assert alone.breaker.judge(ACCEPTED) is ACCEPTED
+    for verdict in (refused("odd"), refused("odd"), ACCEPTED, refused(), ACCEPTED, None, refused()):
+        alone.breaker.judge(verdict)
+        assert alone.breaker.refused_for("fp") is None
+    alone.breaker.judge(refused())
+    assert alone.breaker.refused_for("fp") == 100
 
 
 async def test_without_redis_each_process_judges_by_the_same_rules() -> None:
     alone = Alone()
     for pause in (100, 200, 350, 350):
-        alone.breaker.judge(REFUSED)
-        alone.breaker.judge(REFUSED)
+        for _ in range(3):
+            alone.breaker.judge(refused())
         assert alone.breaker.refused_for("fp") == pause
         assert not await alone.breaker.probe("fp")
         alone.now += pause
@@ -183,3 +216,38 @@ async def test_without_redis_each_process_judges_by_the_same_rules() -> None:
     alone.breaker.judge(ACCEPTED)
     assert alone.breaker.refused_for("fp") is None
     assert await alone.breaker.probe("fp")
+
+
+async def test_a_question_that_was_refused_leaves_the_probe_to_others_for_as_long_again(fleet: Fleet) -> None:
+    for question in ("odd", "strange"):
+        await fleet.land(0, refused(question))
+    await fleet.wait()
+    assert [await breaker.probe("fp", "odd") for breaker in fleet.breakers] == [False] * 3
+    assert await fleet.breakers[2].probe("fp", "ordinary")
+    await fleet.land(2, ACCEPTED)
+    assert fleet.breakers[2].refused_for("fp") is None
+
+
+async def test_where_nobody_asks_anything_else_the_same_question_probes_in_the_end(fleet: Fleet) -> None:
+    for question in ("odd", "strange"):
+        await fleet.land(0, refused(question))
+    await fleet.client.zadd(f"{fleet.prefix}:refused", {"fp": time.time() * 1e6 - 101e6})
+    await fleet.beat()
+    assert await fleet.breakers[0].probe("fp", "odd")
+
+
+async def test_so_many_refused_questions_are_remembered(fleet: Fleet) -> None:
+    for _ in range(MOST_SUSPECTED + 5):
+        await fleet.land(0, refused())
+    assert await fleet.client.scard(f"{fleet.prefix}:suspected:fp") == MOST_SUSPECTED
+
+
+async def test_alone_a_refused_question_leaves_the_probe_to_others_for_as_long_again() -> None:
+    alone = Alone()
+    for question in ("odd", "strange"):
+        alone.breaker.judge(refused(question))
+    alone.now += 100
+    assert not await alone.breaker.probe("fp", "odd")
+    assert await alone.breaker.probe("fp", "ordinary")
+    alone.now += 100
+    assert await alone.breaker.probe("fp", "odd")

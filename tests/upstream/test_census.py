@@ -57,7 +57,7 @@ class Fleet:
         return reply.claim
 
     async def land(self, claim: Claim, sign: Sign = NOTHING, verdict: Verdict | None = None) -> None:
-        await self.free.land([self.free.landing(claim.id, claim.token, b"", sign, verdict)])
+        await self.free.land([self.free.landing(claim.id, claim.token, b"", sign, verdict, payer=Payer("t"))])
 
     async def contents(self) -> dict[bytes, bytes | None]:
         keys = [key async for key in self.client.scan_iter(match=f"{self.prefix}:*")]
@@ -142,8 +142,10 @@ async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
         gate = (await fleet.one.census()).gate
         return gate.state, gate.closed_for, gate.held_for
 
-    await fleet.land(await fleet.run("a", "t"), Sign(Kind.BLOCKED, 300.0))
+    await fleet.land(await fleet.run("a", "t"), Sign(Kind.LIMITED, 300.0))
     assert await told() == (GateState.CLOSED, about(300), None)
+    gate = (await fleet.one.census()).gate
+    assert (gate.why, gate.targets_refused) == ("limited", 1)
     await fleet.two.hold()
     assert await told() == (GateState.HELD, about(300), about(0))
     await fleet.client.hset(fleet.key("gate"), "held", str(int(time.time() - 500) * SECOND))
@@ -151,10 +153,10 @@ async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
     assert await told() == (GateState.HELD, about(300), about(500))
     await fleet.two.resume()
     assert await told() == (GateState.OPEN, 0.0, None)
-    await fleet.land(await fleet.run("b", "t"), Sign(Kind.BLOCKED, 300.0))
+    await fleet.land(await fleet.run("b", "t"), Sign(Kind.LIMITED, 300.0))
     await fleet.client.hset(fleet.key("gate"), "until", "1")
     assert await told() == (GateState.HALF_OPEN, 0.0, None)
-    await fleet.run("probe", "t")
+    await fleet.run("probe", "another")
     assert await told() == (GateState.HALF_OPEN, fleet.free.gate.rules.shortest, None)
 
 
@@ -168,7 +170,9 @@ async def test_what_the_budget_allows_is_told_apart_from_the_gate(fleet: Fleet) 
 
 async def test_credentials_that_are_refused_or_held_are_told_once_each(fleet: Fleet) -> None:
     for i, name in enumerate(("refused", "both")):
-        await fleet.land(await fleet.run(f"f{i}", "t"), verdict=Verdict(name, refused=True))
+        for question in "ab":
+            run = await fleet.run(f"f{i}{question}", "t")
+            await fleet.land(run, verdict=Verdict(name, refused=True, question=question))
     for name in ("held", "both"):
         assert await fleet.one.hold(name)
     census = await fleet.two.census()

@@ -15,8 +15,9 @@ from gateway.upstream.breaker import MOST, Breaker, BreakerRules
 from gateway.upstream.gate import HELD, Gate
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
+from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import ANSWERED, BLOCKED, FAILED, RESET, Sign, Verdict
+from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, RESET, Sign, Verdict
 from tests.redis_server import RedisServer, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, until
@@ -158,8 +159,8 @@ def test_a_view_of_a_hold_does_not_end_by_itself_and_forgets_no_closing_that_is_
     gate = Gate(BRISK)
     gate.told(0.0, -1.0)
     assert gate.closed_for(1e9) == HELD
-    gate.judge(10.0, Sign(BLOCKED.kind, 100.0))
-    gate.judge(11.0, ANSWERED)
+    gate.judge(10.0, Sign(LIMITED.kind, 100.0), Payer("t"), "x")
+    gate.judge(11.0, ANSWERED, Payer("t"), "x")
     assert gate.closed_for(12.0) == HELD
     assert gate.untold(12.0) == 98.0
     gate.told(13.0, -1.0)
@@ -248,10 +249,8 @@ async def test_whoever_holds_or_resumes_knows_it_without_any_news(fleet: Fleet) 
 async def test_a_resume_ends_a_refusal_at_once_and_pauses_begin_anew(fleet: Fleet) -> None:
     one, two = await fleet.grow(2, rules=PATIENT)
     await fleet.listening()
-    fleet.service.verdict = Verdict("fp", refused=True)
-    for name in ("a", "b"):
-        fleet.service.says(ANSWERED)
-        await fleet.ask(one, name)
+    for names in ("ab", "cd"):
+        await fleet.refuse(one, *names)
         await until(lambda: two.breaker.count == 1)
         assert two.breaker.refused_for("fp") == pytest.approx(10, abs=5)
         await two.resume_credential("fp")
@@ -270,12 +269,12 @@ async def test_so_many_credentials_can_be_held_and_no_more(fleet: Fleet) -> None
 
 
 async def test_without_redis_a_held_credential_stays_held() -> None:
-    async def ask(_: str) -> tuple[bool, float | None]:
+    async def ask(fingerprint: str, question: str) -> tuple[bool, float | None]:
         raise AssertionError("nobody is asked about a held credential")
 
     breaker = Breaker(BreakerRules(), ask, clock=lambda: 0.0)
     breaker.told({"fp": -1.0})
-    assert breaker.judge(Verdict("fp", refused=False)) is None
+    breaker.judge(Verdict("fp", refused=False))
     breaker.heard("fp", None)
     assert breaker.refused_for("fp") == WITHHELD
     assert not await breaker.probe("fp")

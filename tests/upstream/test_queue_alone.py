@@ -19,12 +19,12 @@ from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget, LocalBudget
 from gateway.upstream.payer import Payer
-from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign, Verdict
+from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, entry_of, nothing, until
 
-LONGER = Sign(Kind.BLOCKED, 1.5)
+LONGER = Sign(Kind.LIMITED, 1.5)
 """Than a process on its own would wait for its share of the budget."""
 
 Trouble = Callable[[redis.asyncio.Redis, bool], Awaitable[object]]
@@ -191,8 +191,8 @@ async def test_what_one_process_learnt_alone_closes_the_gate_for_all(
 
 async def test_alone_a_process_withholds_what_is_refused(gone: Fleet) -> None:
     (one,) = await gone.grow(1)
-    gone.service.verdict = Verdict("fp", refused=True)
-    gone.service.says(ANSWERED)
-    await gone.ask(one, "a")
+    await gone.refuse(one, "a")
+    assert one.breaker.refused_for("fp") is None
+    await gone.refuse(one, "b")
     assert one.breaker.refused_for("fp") == pytest.approx(10, abs=5)
     assert not await one.breaker.probe("fp")

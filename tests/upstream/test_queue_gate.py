@@ -78,7 +78,7 @@ async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None
     await until(lambda: fleet.service.calls == ["slow"])
     blocked = fleet.ask(one, "blocked")
     await until(lambda: len(fleet.service.calls) == 2)
-    await one._board.land([one._board.landing("nobody's", "", b"", LENGTHY)])
+    await one._board.land([one._board.landing("nobody's", "", b"", LENGTHY, payer=Payer("t"))])
     await fleet.closed()
     joined = [fleet.ask(queue, "slow") for queue in (one, two)]
     await until(lambda: one.waiters == 3 and two.waiters == 1 and two._flights["slow"].gen != "")
@@ -180,7 +180,7 @@ async def test_the_gate_costs_no_round_trip_and_leaves_nothing_behind(fleet: Fle
     await fleet.ask(queue, "a")
     assert len(scripts) == 2
     keys = [key.decode().split(":")[2] async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*")]
-    assert set(keys) <= {"done", "tat", "live"}
+    assert set(keys) <= {"done", "tat", "live", "tenants"}
 
 
 async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
@@ -193,22 +193,23 @@ async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
     keys = [key async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*")]
     assert all([await fleet.client.pttl(key) > 0 for key in keys])
     kinds = {key.decode().split(":")[2] for key in keys}
-    assert kinds <= {"tat", "live", "done", "result", "turn", "gate", "refused", "refusals"}
+    assert kinds <= {
+        *("tat", "live", "done", "result", "turn", "gate", "refused", "refusals", "suspected", "tenants"),
+        *("paused", "pauses"),
+    }
 
 
 async def test_a_refused_credential_reaches_every_process_by_message(fleet: Fleet) -> None:
     patient = QueueRules(beat=60, poll=60)
     one, two = await fleet.grow(2, rules=patient)
     await fleet.listening()
-    fleet.service.verdict = Verdict("fp", refused=True)
-    fleet.service.says(ANSWERED)
-    await fleet.ask(one, "a")
+    await fleet.refuse(one, "a", "b")
     assert one.breaker.refused_for("fp") == pytest.approx(10, abs=5)
     await until(lambda: two.breaker.count == 1)
     assert two.breaker.refused_for("fp") == pytest.approx(10, abs=5)
     fleet.service.verdict = Verdict("fp", refused=False)
     fleet.service.says(ANSWERED)
-    await fleet.ask(two, "b")
+    await fleet.ask(two, "c")
     assert two.breaker.count == 0
     await until(lambda: one.breaker.count == 0)
 
@@ -225,7 +226,7 @@ def test_real_processes_learn_of_a_block_and_a_refusal(shared_redis: RedisServer
             assert member.stdout.readline() == "started\n"
         asking = members[0].stdin
         assert asking is not None
-        asking.write("a\n")
+        asking.write("a\nb\n")
         asking.flush()
         for member in members:
             assert member.stdout is not None

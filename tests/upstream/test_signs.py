@@ -8,9 +8,10 @@ from gateway.cache_control import LONGEST
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.signs import (
     ANSWERED,
-    BLOCKED,
     FAILED,
+    LIMITED,
     NOTHING,
+    REFUSED,
     RESET,
     Kind,
     Sign,
@@ -27,10 +28,10 @@ NOW = 784_111_777.0
 @pytest.mark.parametrize(
     ("status", "speaks", "sign"),
     [
-        pytest.param(429, True, BLOCKED, id="rfc6585-4-429"),
-        pytest.param(429, False, BLOCKED, id="429-of-somebody-else"),
-        pytest.param(403, False, BLOCKED, id="403-of-somebody-else"),
-        pytest.param(503, False, BLOCKED, id="503-of-somebody-else"),
+        pytest.param(429, True, LIMITED, id="rfc6585-4-429"),
+        pytest.param(429, False, LIMITED, id="429-of-somebody-else"),
+        pytest.param(403, False, REFUSED, id="403-of-somebody-else"),
+        pytest.param(503, False, REFUSED, id="503-of-somebody-else"),
         pytest.param(403, True, ANSWERED, id="403-is-about-the-credential"),
         pytest.param(503, True, FAILED, id="503"),
         pytest.param(500, True, FAILED, id="500"),
@@ -49,7 +50,9 @@ def test_a_sign_depends_on_status_and_on_who_speaks(status: int, speaks: bool, s
 
 def test_a_block_says_how_long() -> None:
     headers = [(b"content-type", HTML), (b"retry-after", b"7")]
-    assert sign_of(503, headers, NOW, speaks=False) == Sign(Kind.BLOCKED, 7.0)
+    assert sign_of(503, headers, NOW, speaks=False) == Sign(Kind.REFUSED, 7.0)
+    assert sign_of(403, headers, NOW, speaks=False) == Sign(Kind.REFUSED, 7.0)
+    assert sign_of(429, headers, NOW, speaks=True) == Sign(Kind.LIMITED, 7.0)
     assert sign_of(500, headers, NOW, speaks=False) == FAILED
 
 

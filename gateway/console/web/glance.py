@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.upstream.census import REASONS
+
 Told = Mapping[str, Any]
 
 CACHED = ("hit", "stale")
@@ -45,7 +47,8 @@ def troubles(told: Told) -> list[dict[str, str]]:
     match told["gate"]["state"]:
         case "closed":
             left = math.ceil(told["gate"]["closed_for"])
-            found.append(("bad", f"The service seems to block us. It is asked nothing for another {left} s."))
+            why = f": {reason}" if (reason := REASONS.get(told["gate"]["why"])) else ""
+            found.append(("bad", f"The service seems to block us{why}. It is asked nothing for another {left} s."))
         case "half-open":
             found.append(("warn", "The service seemed to block us. One request finds out whether it still does."))
         case "held":
@@ -55,6 +58,10 @@ def troubles(told: Told) -> list[dict[str, str]]:
         found.append(("warn", "One credential is not used: the service refuses it, or it is held."))
     elif refused:
         found.append(("warn", f"{refused} credentials are not used: the service refuses them, or they are held."))
+    targets = told["refused_targets"]
+    if targets:
+        queries = "One query is" if targets == 1 else f"{targets} queries are"
+        found.append(("warn", f"{queries} not asked for now: the service refused this alone."))
     return [{"kind": kind, "text": text} for kind, text in found]
 
 

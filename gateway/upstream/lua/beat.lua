@@ -1,7 +1,9 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
 -- It brings along a closing of the gate that this process learnt of without Redis.
--- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest
--- -> now, processes, queued per band, running, own-wait, the refused credentials, the gate's word
+-- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest,
+-- why it closed
+-- -> now, processes, queued per band, running, own-wait, the refused credentials, how many targets are refused, why
+-- the gate is closed; and last, the gate's word
 local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
 local closing = tonumber(ARGV[7])
@@ -47,9 +49,13 @@ for _, id in ipairs(call('ZRANGEBYSCORE', q .. ':running', '-inf', int(now - lon
   reaped = true
   retry(id)
 end
-if closing > 0 then close(closing, false, rules) end
+if closing > 0 then close(closing, false, rules, ARGV[11], {}, '') end
 if interval > 0 then tat_of(interval, burst) end
 local own = -1
 if reaped then own = announce(interval, burst) end
 local depths = {call('ZCARD', band_key(0)), call('ZCARD', band_key(1)), call('ZCARD', band_key(2))}
-return {int(now), call('ZCARD', live), depths, call('ZCARD', q .. ':running'), own, refused_list(), gate_word()}
+local why = not calm() and call('HGET', gate_key, 'why') or ''
+return {
+  int(now), call('ZCARD', live), depths, call('ZCARD', q .. ':running'), own, refused_list(), targets_refused(), why,
+  gate_word(),
+}

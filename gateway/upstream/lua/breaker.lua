@@ -2,13 +2,19 @@
 --
 --   :refused                  zset   fingerprint -> until when nothing is asked with it
 --   :refusals:<fingerprint>   string how often in a row it was refused
+--   :suspected:<fingerprint>  set    questions that were refused since the last success, up to MOST_SUSPECTED
 --   :probing:<fingerprint>    string whose request finds out whether it still is
 --   :onhold                   hash   fingerprint -> since when somebody withholds it by hand; has no TTL
-local MOST = 1000
+local MOST, MOST_SUSPECTED = 1000, 16
 local refused_key = q .. ':refused'
 local onhold_key = q .. ':onhold'
+local function suspected_key(name) return q .. ':suspected:' .. name end
 local function refusals_key(name) return q .. ':refusals:' .. name end
 local function probing_key(name) return q .. ':probing:' .. name end
+
+local function breaker_pause(level, pause, longest)
+  return math.min(pause * 2 ^ math.min(level - 1, STEEPEST), longest)
+end
 
 -- A landing's word on its credential. Those who asked before the pause began do not make it grow.
 local function convict(name, pause, longest)
@@ -16,22 +22,36 @@ local function convict(name, pause, longest)
   if till and till > now then return end
   local level = call('INCR', refusals_key(name))
   call('PEXPIRE', refusals_key(name), DAY)
-  local wait = math.min(pause * 2 ^ math.min(level - 1, STEEPEST), longest)
+  local wait = breaker_pause(level, pause, longest)
   call('ZADD', refused_key, int(now + wait), name)
   call('PEXPIRE', refused_key, DAY)
   news('refused:' .. int(wait) .. ':' .. name)
 end
 
 local function acquit(name)
-  call('ZREM', refused_key, name)
-  call('DEL', refusals_key(name))
-  news('accepted:' .. name)
+  call('DEL', suspected_key(name), refusals_key(name), probing_key(name))
+  if call('ZREM', refused_key, name) == 1 then news('accepted:' .. name) end
 end
 
-local function find(name, refused, pause, longest)
-  if name == '' then return end
+-- One question may be odd: a credential is refused once two different ones were, with no success between.
+local function suspect(name, question)
+  local key = suspected_key(name)
+  if call('SADD', key, question) == 1 and call('SCARD', key) > MOST_SUSPECTED then call('SPOP', key) end
+  call('PEXPIRE', key, DAY)
+  return call('SCARD', key) > 1 or call('ZSCORE', refused_key, name)
+end
+
+-- Answers for how long it is refused now, in microseconds; -1 where it is not.
+local function find(name, refused, question, pause, longest)
+  if name == '' then return -1 end
+  if refused ~= '1' then
+    acquit(name)
+    return -1
+  end
   call('DEL', probing_key(name))
-  if refused == '1' then convict(name, pause, longest) else acquit(name) end
+  if not suspect(name, question) then return -1 end
+  convict(name, pause, longest)
+  return int(math.max(0, tonumber(call('ZSCORE', refused_key, name)) - now))
 end
 
 -- By hand: withheld until resumed, whatever its landings say. Answers whether there was room.
@@ -45,7 +65,7 @@ end
 local function resume_credential(name)
   call('HDEL', onhold_key, name)
   call('ZREM', refused_key, name)
-  call('DEL', refusals_key(name), probing_key(name))
+  call('DEL', suspected_key(name), refusals_key(name), probing_key(name))
   news('resumed:' .. name)
 end
 

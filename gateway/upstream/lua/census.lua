@@ -2,7 +2,8 @@
 -- ARGV: process, dead-after, interval, burst, most
 -- -> queued per band, tenants {tenant, per band …}, how many tenants, jobs that were not looked at,
 --    running {id, tenant, band, age, attempts, process}, how many, processes {process, silence}, how many,
---    the gate {what it is by the signs, its wait, held for, or -1}, the budget's wait,
+--    the gate {what it is by the signs, its wait, held for, or -1, why it closed, how many targets are refused},
+--    the budget's wait,
 --    credentials {fingerprint, left, held for, or -1}, how many
 local dead_after, interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local most = tonumber(ARGV[5])
@@ -43,7 +44,8 @@ local live = call('ZREVRANGEBYSCORE', q .. ':live', '+inf', living, 'WITHSCORES'
 for i = 1, #live, 2 do alive[#alive + 1] = {live[i], int(math.max(0, now - tonumber(live[i + 1])))} end
 
 local wait, state, held = gate_state()
-local gate = {state, int(wait), held and int(now - tonumber(held)) or '-1'}
+local why = call('HGET', gate_key, 'why') or ''
+local gate = {state, int(wait), held and int(now - tonumber(held)) or '-1', why, targets_refused()}
 -- A missing record of the budget starts empty; to write it is the business of those who ask.
 local pace = 0
 if interval > 0 then pace = call('EXISTS', q .. ':tat') == 1 and budget_wait(interval, burst) or interval end

@@ -1,20 +1,20 @@
 -- The fleet's gate: closed while the service seems to block us; the same rules as gate.py.
 --
---   :gate   hash   until; level (blocks in a row); probe, token (the probing flight); longest, shortest (bounds of a
---                  pause, in microseconds); resets (connections broken off in a row, also while it is open);
---                  held (since when somebody keeps it closed by hand; the key then has no TTL)
+--   :gate   hash   until, pause (how long it was closed for); level (blocks in a row); probe, token (the probing
+--                  flight); longest, shortest (bounds of a pause, in microseconds); why (the last sign), by (the
+--                  tenants whose evidence closed it, with | between), alone (the one, while it is one), query (the
+--                  job that closed it); held (since when somebody keeps it closed by hand; the key then has no TTL)
 --
 -- No `until`: open. `until` ahead: closed. `until` past: half open, one flight may probe; a probe whose job
 -- is no longer run under the token it set out with is lost, and another may go. `held`: closed, and no probe
 -- goes, until somebody resumes; signs are still heeded, but for opening and expiry.
-local RESETS = 3
-local STEEPEST = 30
+local DEPTH = 64
 local HELD = 60000000
-local gate_key = q .. ':gate'
 
 -- Microseconds for which nothing may set out by the signs (0 where the gate is open, or half open without a
 -- probe); what it is by them; and since when it is held.
 local function gate_state()
+  if calm() then return 0, 'open' end
   local gate = call('HMGET', gate_key, 'until', 'probe', 'token', 'longest', 'shortest', 'held')
   local till = tonumber(gate[1])
   if not till then return 0, 'open', gate[6] end
@@ -41,44 +41,99 @@ end
 
 -- A flight sets out through the gate: through a half-open one it is the probe.
 local function pass(id, token)
+  if calm() then return end
   if call('HEXISTS', gate_key, 'until') == 1 then call('HSET', gate_key, 'probe', id, 'token', token) end
 end
 
--- Whoever set out before it closed extends the pause, but the pause does not grow with each of them.
-local function close(after, probe, rules)
-  local gate = call('HMGET', gate_key, 'until', 'level')
-  local level = tonumber(gate[2]) or 0
-  if probe or not gate[1] then level = level + 1 end
-  local pause = after
-  if after < 0 then pause = rules.pause * 2 ^ math.min(math.max(level, 1) - 1, STEEPEST) end
-  pause = math.min(math.max(pause, rules.shortest), rules.longest)
-  local till = math.max(tonumber(gate[1]) or 0, now + pause)
-  call('HSET', gate_key, 'until', int(till), 'level', level, 'longest', rules.longest, 'shortest', rules.shortest)
-  call('HDEL', gate_key, 'probe', 'token')
-  expire_gate((till - now) / 1000 + DAY)
+local function listed(names, name)
+  return names ~= '' and string.find('|' .. names .. '|', '|' .. name .. '|', 1, true) ~= nil
+end
+
+-- Whether this tenant's query may find out whether a block is over. Whoever brought it about leaves that to the
+-- others who are active, for as long again as the pause was.
+local function may_probe(tenant)
+  if calm() then return true end
+  local gate = call('HMGET', gate_key, 'until', 'by', 'pause')
+  local by = gate[2] or ''
+  if not gate[1] or not listed(by, tenant) then return true end
+  if now >= tonumber(gate[1]) + (tonumber(gate[3]) or 0) then return true end
+  for _, other in ipairs(recent(tenants_key)) do
+    if not listed(by, other) then return false end
+  end
+  return true
+end
+
+-- A tenant comes to a gate that was closed on another's evidence alone: with two active, that is not enough, and
+-- neither is what the other's probe may find.
+local function contest(tenant)
+  if calm() then return end
+  local gate = call('HMGET', gate_key, 'until', 'alone')
+  if not gate[2] or gate[2] == tenant then return end
+  call('HDEL', gate_key, 'alone', 'probe', 'token')
+  if tonumber(gate[1]) > now then call('HSET', gate_key, 'until', int(now)) end
   news('gate:' .. int(gate_word()))
 end
 
--- What a landing says about the gate; `leads` where it is the landing of whoever leads the flight now.
-local function judge(sign, after, id, token, leads, rules)
-  if sign == 'nothing' then return end
-  local gate = call('HMGET', gate_key, 'until', 'probe', 'token', 'resets')
-  local probe = leads and gate[2] == id and gate[3] == token
-  if sign == 'reset' and leads then
-    if call('HINCRBY', gate_key, 'resets', 1) >= RESETS then return close(-1, probe, rules) end
-    if not gate[1] then expire_gate(DAY) end
+-- The job whose turn is next: the first in the order of rank. Through a half-open gate it is one of those who did
+-- not close it, then any but the very query that did.
+local function head()
+  local gate = calm() and {} or call('HMGET', gate_key, 'until', 'by', 'query')
+  if not gate[1] or tonumber(gate[1]) > now then return first(1, function() return true end) end
+  local function tenant_of(id) return call('HGET', job_key(id), 'tenant') or '' end
+  local function another(id) return id ~= gate[3] end
+  return first(DEPTH, function(id) return another(id) and not listed(gate[2] or '', tenant_of(id)) end)
+    or first(DEPTH, function(id) return another(id) and may_probe(tenant_of(id)) end)
+    or first(DEPTH, function(id) return may_probe(tenant_of(id)) end)
+end
+
+-- Closes for `after` microseconds (-1: as long as the pause grew) by these tenants' evidence. Whoever set out before
+-- it closed extends the pause, but the pause does not grow with each of them; nor with one tenant's probes, while
+-- there are others to probe.
+local function close(after, probe, rules, why, tenants, id)
+  troubled = true
+  local gate = call('HMGET', gate_key, 'until', 'level', 'by', 'alone')
+  local level, by = tonumber(gate[2]) or 0, table.concat(tenants, '|')
+  if not gate[1] or (probe and (not listed(gate[3] or '', by) or alone(by))) then level = level + 1 end
+  local till = math.max(tonumber(gate[1]) or 0, now + pause_for(math.max(level, 1), after, rules))
+  call('HSET', gate_key, 'until', int(till), 'pause', int(till - now), 'level', level, 'longest', rules.longest,
+    'shortest', rules.shortest, 'why', why, 'by', by, 'query', id)
+  if #tenants == 1 and (not gate[1] or gate[4] == by) then
+    call('HSET', gate_key, 'alone', by)
+  else
+    call('HDEL', gate_key, 'alone')
+  end
+  call('HDEL', gate_key, 'probe', 'token')
+  expire_gate((till - now) / 1000 + DAY)
+  news('gate:' .. int(gate_word()))
+  if not gate[1] then news('closed:' .. why .. ':' .. targets_refused()) end
+end
+
+local function open_gate()
+  call('DEL', gate_key)
+  forget_refusals()
+  news('gate:0')
+end
+
+-- What a landing says about the gate; `leads` where it is the landing of whoever leads the flight now; `by` the
+-- tenant, caller, credential and target of its query.
+local function judge(sign, after, id, token, leads, rules, by)
+  if sign == 'nothing' or (sign == 'reset' and not leads) then return end
+  if (sign == 'answered' or sign == 'failed') and calm() then return end
+  local gate = call('HMGET', gate_key, 'probe', 'token')
+  local probe = leads and gate[1] == id and gate[2] == token
+  if sign == 'answered' or sign == 'failed' then
+    heard_from(by, sign == 'answered')
+    if sign == 'answered' and probe then open_gate() end
     return
   end
-  if sign ~= 'reset' and gate[4] then call('HDEL', gate_key, 'resets') end
-  if sign == 'blocked' then return close(after, probe, rules) end
-  if sign == 'answered' and probe then
-    call('DEL', gate_key)
-    news('gate:0')
-  end
+  local tenants, longest = testify(sign, after, by, rules)
+  if tenants then return close(longest, probe, rules, sign, tenants, id) end
+  if probe and sign ~= 'reset' then close(after, probe, rules, sign, {by.tenant}, id) end
 end
 
 -- By hand: closed until resumed. A probe that is out opens nothing any more.
 local function hold_gate()
+  troubled = true
   call('HSETNX', gate_key, 'held', int(now))
   call('HDEL', gate_key, 'probe', 'token')
   call('PERSIST', gate_key)
@@ -86,6 +141,6 @@ local function hold_gate()
 end
 
 local function resume_gate()
-  call('DEL', gate_key)
-  news('gate:0')
+  open_gate()
+  call('DEL', paused_key('bearer'), pauses_key('bearer'))
 end

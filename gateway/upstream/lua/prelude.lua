@@ -1,7 +1,7 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
 -- the queue live in one slot. ARGV[1] is the calling process. Times are integer microseconds of Redis's clock.
 --
---   :job:<id>        hash   tenant cost band member start gen state(queued|running) owner token attempts;
+--   :job:<id>        hash   tenant credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
@@ -19,6 +19,7 @@
 --   :done:<id>       string a flight of this id landed within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
 --   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
+--   :paused, :pauses:<kind>, :evidence, :tenants, :credentials   (evidence.lua)
 --
 -- Channels: :wake:<proc> tells one process whose turn it is and what landed, :news all of them of the gate and
 -- of refused credentials. Messages are hints.
@@ -120,7 +121,6 @@ local function first(depth, accept)
   return nil
 end
 
-local function head() return first(1, function() return true end) end
 local function mine(id) return call('SISMEMBER', procs_key(id), me) == 1 end
 
 -- A running job waits again; its token dies with its leader's lead, so that a result that still comes is late.

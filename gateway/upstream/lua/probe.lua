@@ -1,9 +1,13 @@
--- Who tries a refused credential once its pause is over. ARGV: process, fingerprint, longest milliseconds
+-- Who tries a refused credential once its pause is over: for as long again, only with a question that was not
+-- refused yet. ARGV: process, fingerprint, question, longest milliseconds, the breaker's pause and longest
 -- -> granted (0, 1), microseconds left of its pause (-1: it is not refused)
 local name = ARGV[2]
 if call('HEXISTS', onhold_key, name) == 1 then return {0, HELD} end
 local till = tonumber(call('ZSCORE', refused_key, name))
 if not till then return {1, -1} end
 if till > now then return {0, int(till - now)} end
-local granted = call('SET', probing_key(name), me, 'NX', 'PX', ARGV[3])
+local level = tonumber(call('GET', refusals_key(name))) or 1
+local again = now < till + breaker_pause(level, tonumber(ARGV[5]), tonumber(ARGV[6]))
+if again and call('SISMEMBER', suspected_key(name), ARGV[3]) == 1 then return {0, 0} end
+local granted = call('SET', probing_key(name), me, 'NX', 'PX', ARGV[4])
 return {granted and 1 or 0, 0}

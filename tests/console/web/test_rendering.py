@@ -130,8 +130,9 @@ def overview(**more: Any) -> dict[str, Any]:
         "latency": {"hit": {"count": 100, "p50": 0.0004, "p95": 0.0011, "p99": 0.002}},
         "budget": {"per_second": 1.5, "burst": 5},
         "queue": {"waiting": 3, "running": 1, "by_band": {"people": 1, "left": 0, "refresh": 2}},
-        "gate": {"state": "open", "closed_for": 0.0, "held_for": None},
+        "gate": {"state": "open", "closed_for": 0.0, "held_for": None, "why": ""},
         "refused_credentials": 0,
+        "refused_targets": 0,
         "redis": {"status": "ok", "embedded": False},
         "registry": {"tenants": 12},
     }
@@ -145,9 +146,13 @@ STATES: list[dict[str, Any]] = [
         budget={"per_second": None, "burst": 1}, today=dict.fromkeys(("requests", "hits", "calls", "saved"), 0)
     ),
     overview(redis={"status": "degraded", "embedded": False}, refused_credentials=1),
-    overview(gate={"state": "closed", "closed_for": 41.2, "held_for": None}, refused_credentials=12),
-    overview(gate={"state": "half-open", "closed_for": 0.0, "held_for": None}, latency={}),
-    overview(gate={"state": "held", "closed_for": 0.0, "held_for": 3.0}),
+    overview(
+        gate={"state": "closed", "closed_for": 41.2, "held_for": None, "why": "reset"}, refused_credentials=12
+    ),
+    overview(
+        gate={"state": "half-open", "closed_for": 0.0, "held_for": None, "why": ""}, refused_targets=7, latency={}
+    ),
+    overview(gate={"state": "held", "closed_for": 0.0, "held_for": 3.0, "why": ""}, refused_targets=1),
 ]
 
 
@@ -163,8 +168,12 @@ def test_a_glance_sums_the_hour_up() -> None:
 def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
     assert glance(STATES[1])["spared"] is None
     kinds = [[each["kind"] for each in glance(state)["troubles"]] for state in STATES]
-    assert kinds == [[], [], ["bad", "warn"], ["bad", "warn"], ["warn"], ["warn"]]
-    assert "another 42 s" in glance(STATES[3])["troubles"][0]["text"]
+    assert kinds == [[], [], ["bad", "warn"], ["bad", "warn"], ["warn", "warn"], ["warn", "warn"]]
+    assert "broke off. It is asked nothing for another 42 s" in glance(STATES[3])["troubles"][0]["text"]
+    assert [glance(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:]] == [
+        "7 queries are",
+        "One query is",
+    ]
 
 
 VALUES: dict[str, list[Any]] = {

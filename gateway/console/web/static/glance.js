@@ -3,6 +3,11 @@
 const CACHED = ["hit", "stale"];
 const CALLED = ["miss", "collapsed", "revalidated", "bypass"];
 const LOST = ["refused", "failed"];
+const REASONS = {
+  refused: "several queries in a row were refused",
+  reset: "several connections in a row broke off",
+  limited: "it asked for fewer requests (429)",
+};
 export const OUTCOMES = [...CACHED, ...CALLED, ...LOST];
 
 /** Sums and sentences, beside what was told. */
@@ -33,7 +38,8 @@ function troubles(told) {
     note("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.");
   }
   if (told.gate.state === "closed") {
-    note("bad", `The service seems to block us. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
+    const why = REASONS[told.gate.why] ? `: ${REASONS[told.gate.why]}` : "";
+    note("bad", `The service seems to block us${why}. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
   } else if (told.gate.state === "half-open") {
     note("warn", "The service seemed to block us. One request finds out whether it still does.");
   } else if (told.gate.state === "held") {
@@ -42,6 +48,9 @@ function troubles(told) {
   const refused = told.refused_credentials;
   if (refused === 1) note("warn", "One credential is not used: the service refuses it, or it is held.");
   if (refused > 1) note("warn", `${refused} credentials are not used: the service refuses them, or they are held.`);
+  const targets = told.refused_targets;
+  const queries = targets === 1 ? "One query is" : `${targets} queries are`;
+  if (targets) note("warn", `${queries} not asked for now: the service refused this alone.`);
   return found;
 }
 
