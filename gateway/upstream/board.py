@@ -81,6 +81,8 @@ class Board:
         self._budget = budget.arguments
         self._rules = rules
         self._breaker = (breaker or BreakerRules()).arguments
+        self._fleet_time: tuple[float, float] | None = None
+        """The fleet's time as a sign of life last told it, and the monotonic time at which that was asked."""
 
     def __repr__(self) -> str:
         return f"<Board {self._key} of {self.process}>"
@@ -185,12 +187,15 @@ class Board:
         with redis_errors(self._client):
             rules = self._rules
             times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
-            closing = round(self.gate.untold(time.monotonic()) / MICRO)
+            sent = time.monotonic()
+            closing = round(self.gate.untold(sent) / MICRO)
             reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
-            now, processes, queued, running, wait, refused = self._heard(reply)
+            now, skew, processes, queued, running, wait, refused = self._heard(reply)
             people, left, refreshes = (int(each) for each in queued)
             depths = (people, left, refreshes)
-            return Pulse(int(now) * MICRO, processes, depths, running, _wait(wait), _pauses(refused))
+            self._fleet_time = (int(now) * MICRO + int(skew) * MICRO, sent)
+            told = (int(now) * MICRO, int(skew) * MICRO, processes, depths, running, _wait(wait))
+            return Pulse(*told, _pauses(refused))
 
     async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
         """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""
@@ -244,7 +249,14 @@ class Board:
         return rest
 
     def _invocation(self, script: Script, *args: bytes | str | int | float) -> Invocation:
-        return Invocation(script, self._key, (self.process, *args))
+        return Invocation(script, self._key, (self.process, *args, self._expected()))
+
+    def _expected(self) -> int:
+        """What the fleet's time should be by now, in microseconds; 0 where that is not known."""
+        if self._fleet_time is None:
+            return 0
+        then, sent = self._fleet_time
+        return round((then + time.monotonic() - sent) / MICRO)
 
     async def _run(self, script: Script, *args: bytes | str | int | float) -> list[Any]:
         reply = await invoke(self._client, self._invocation(script, *args))

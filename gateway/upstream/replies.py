@@ -83,10 +83,12 @@ class Left(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued (by band) and running,
-    and the refused credentials with the seconds left of their pauses, negative while held by hand."""
+    """The fleet as a sign of life found it: Redis's time (``now``) and how far the fleet's own is ahead of it
+    (``skew``, which changes where Redis's clock steps), in seconds; its processes, jobs queued (by band) and
+    running, and the refused credentials with the seconds left of their pauses, negative while held by hand."""
 
     now: float
+    skew: float
     processes: int
     queued: tuple[int, int, int]
     running: int

@@ -1,11 +1,15 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
 -- It brings along a closing of the gate that this process learnt of without Redis.
 -- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest
--- -> now, processes, queued per band, running, own-wait, the refused credentials, the gate's word
+-- -> Redis's time, how far the fleet's is ahead of it, processes, queued per band, running, own-wait, the refused
+--    credentials, the gate's word
 local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
 local closing = tonumber(ARGV[7])
 local rules = {pause = tonumber(ARGV[8]), longest = tonumber(ARGV[9]), shortest = tonumber(ARGV[10])}
+if math.abs(wall + skew - now) > LEAP then skew = now - wall end
+call('HSET', q .. ':clock', 'skew', int(skew), 'last', int(now))
+call('PEXPIRE', q .. ':clock', DAY)
 local live = q .. ':live'
 call('ZADD', live, int(now), me)
 call('PEXPIRE', live, DAY)
@@ -52,4 +56,5 @@ if interval > 0 then tat_of(interval, burst) end
 local own = -1
 if reaped then own = announce(interval, burst) end
 local depths = {call('ZCARD', band_key(0)), call('ZCARD', band_key(1)), call('ZCARD', band_key(2))}
-return {int(now), call('ZCARD', live), depths, call('ZCARD', q .. ':running'), own, refused_list(), gate_word()}
+local running = call('ZCARD', q .. ':running')
+return {int(wall), int(skew), call('ZCARD', live), depths, running, own, refused_list(), gate_word()}

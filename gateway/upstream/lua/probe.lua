@@ -5,5 +5,4 @@ if call('HEXISTS', onhold_key, name) == 1 then return {0, HELD} end
 local till = tonumber(call('ZSCORE', refused_key, name))
 if not till then return {1, -1} end
 if till > now then return {0, int(till - now)} end
-local granted = call('SET', probing_key(name), me, 'NX', 'PX', ARGV[3])
-return {granted and 1 or 0, 0}
+return {begin_probe(name, tonumber(ARGV[3])) and 1 or 0, 0}
