@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -19,8 +19,8 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.replies import Claimed, Queued
 from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
-from tests.clock_shim import ClockShim, clock_shim
-from tests.redis_server import RedisServer, redis_server
+from tests.clock_shim import ClockShim
+from tests.redis_server import RedisServer
 from tests.upstream.fleet import Fleet
 from tests.upstream.test_queue import QUICK, until
 
@@ -35,21 +35,8 @@ STEPS = {
 
 
 @pytest.fixture
-def clock() -> Iterator[ClockShim]:
-    with clock_shim() as clock:
-        yield clock
-
-
-@pytest.fixture
-def server(clock: ClockShim, shared_redis: RedisServer) -> Iterator[RedisServer]:
-    """Depends on the shared Redis only to be skipped where there is none."""
-    with redis_server(environment=clock.environment) as server:
-        yield server
-
-
-@pytest.fixture
-async def fleet(server: RedisServer, prefix: str) -> AsyncIterator[Fleet]:
-    client = redis.asyncio.Redis.from_url(server.url, protocol=2)
+async def fleet(stepped_redis: RedisServer, prefix: str) -> AsyncIterator[Fleet]:
+    client = redis.asyncio.Redis.from_url(stepped_redis.url, protocol=2)
     fleet = Fleet(client, prefix)
     yield fleet
     for queue in fleet.queues:
@@ -183,3 +170,15 @@ async def test_whoever_comes_after_a_step_finds_the_fleets_time_as_it_was(fleet:
     for pulse in pulses:
         assert pulse.now + pulse.skew == pytest.approx(before.now + before.skew, abs=5)
     assert isinstance(await new.submit("a", Payer("t"), Band.PEOPLE, token="a", looked=True), Queued | Claimed)
+
+
+async def test_a_record_of_a_slower_budget_is_mended_once_not_at_each_look(fleet: Fleet) -> None:
+    slow, quick = (
+        Board(fleet.client, fleet.prefix, budget, QUICK) for budget in (Budget(3600, 5), Budget(0.1, 1))
+    )
+    await slow.submit("a", Payer("t"), Band.PEOPLE, token="a", looked=True)
+    await quick.submit("b", Payer("t"), Band.PEOPLE, token="b", looked=True)
+    first = await fleet.client.get(f"{fleet.prefix}:{{queue}}:tat")
+    await quick.claim()
+    assert await fleet.client.get(f"{fleet.prefix}:{{queue}}:tat") == first
+    assert int(first) / 1e6 - time.time() < 2 * (0.11 + 5)
