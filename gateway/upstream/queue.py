@@ -38,8 +38,8 @@ class Queue:
     """This process's flights, its dispatcher, and its signs of life.
 
     Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight
-    can lead it. ``on_clock`` is told the fleet's time with each sign of life, ``on_dispatch`` of each flight that
-    sets out.
+    can lead it. ``on_clock`` is told the time with each sign of life, as in ``Clock.sync``; ``on_dispatch`` of
+    each flight that sets out.
 
     ``gate`` is this process's view of the fleet's gate, ``breaker`` of the credentials that the service refuses.
     """
@@ -53,7 +53,7 @@ class Queue:
         gate: GateRules | None = None,
         *,
         breaker: BreakerRules | None = None,
-        on_clock: Callable[[float], None] = lambda _: None,
+        on_clock: Callable[[float, float], object] = lambda now, skew: None,
         on_dispatch: OnDispatch = lambda band, waited: None,
     ) -> None:
         breaker = breaker or BreakerRules(probe=rules.longest_run)
@@ -290,7 +290,7 @@ class Queue:
     # News of the fleet
 
     def _pulsed(self, pulse: Pulse) -> None:
-        self._on_clock(pulse.now)
+        self._on_clock(pulse.now, pulse.skew)
         self.breaker.told(pulse.refused)
         self._dispatcher.schedule(pulse.wait)
 
