@@ -25,6 +25,8 @@ from gateway.upstream.replies import Leading, Pulse, Queued, Running
 from gateway.upstream.waiting import Background, jittered, kept_alive
 
 STUBBORN = 5
+GLANCE = 0.1
+"""Seconds for which a caller whose time is up may wait to hear when to come back."""
 DISPATCH = 2
 LATE = {
     Reuse.LATER: "; it is on its way",
@@ -277,12 +279,16 @@ class Queue:
         return DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
 
     async def _expected_wait(self, flight: Flight) -> tuple[float, bool]:
-        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way."""
+        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way.
+
+        Takes next to no time, since whoever asks has none left.
+        """
         if flight.alone:
             return self._local.expected(flight), not flight.task.done()
         try:
-            standing = await self._board.poll(flight.id, flight.gen)
-        except CacheUnavailable:
+            async with asyncio.timeout(GLANCE):
+                standing = await self._board.poll(flight.id, flight.gen)
+        except (CacheUnavailable, TimeoutError):
             return self.budget.wait_for(self.depth), not flight.task.done()
         wait = self.budget.wait_for(standing.rank if isinstance(standing, Queued) else 0)
         return max(wait, self.gate_closed_for), isinstance(standing, Queued | Running | Leading)
