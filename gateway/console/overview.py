@@ -54,7 +54,7 @@ class OverviewApi:
         return Overview(
             version=__version__,
             now=moment,
-            processes=self._queue.fleet,
+            processes=self._queue.fleet.processes,
             minutes=report.minutes,
             today=today,
             latency=report.latency,

@@ -12,6 +12,7 @@ from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.census import MOST_LISTED, Census, Standing, census_of, standing_of
+from gateway.upstream.fleet import Terms
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
@@ -182,20 +183,24 @@ class Board:
         with redis_errors(self._client):
             return Left((await self._run(LEAVE, id, gen, int(not kept), *self._budget))[0].decode())
 
-    async def beat(self) -> Pulse:
-        """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""
+    async def beat(self, mark: str = "") -> Pulse:
+        """A sign of life, with the mark of this process's encryption key.
+
+        It also clears up after the dead, and tells of a closing that is news to the fleet.
+        """
         with redis_errors(self._client):
             rules = self._rules
             times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
             sent = time.monotonic()
             closing = round(self.gate.untold(sent) / MICRO)
-            reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments)
-            now, skew, processes, queued, running, wait, refused = self._heard(reply)
+            reply = await self._run(BEAT, *times, *self._budget, closing, *self.gate.rules.arguments, mark)
+            now, skew, processes, queued, running, wait, refused, place, terms = self._heard(reply)
             people, left, refreshes = (int(each) for each in queued)
             depths = (people, left, refreshes)
             self._fleet_time = (int(now) * MICRO + int(skew) * MICRO, sent)
             told = (int(now) * MICRO, int(skew) * MICRO, processes, depths, running, _wait(wait))
-            return Pulse(*told, _pauses(refused))
+            others = tuple(Terms.parse(each.decode()) for each in terms)
+            return Pulse(*told, _pauses(refused), place, others)
 
     async def probe(self, fingerprint: str) -> tuple[bool, float | None]:
         """Whether the caller may try a refused credential; the seconds left of its pause, None if not refused."""

@@ -19,7 +19,6 @@ from gateway.upstream.gate import Gate, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
 from gateway.upstream.local import Local, full
-from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
 from gateway.upstream.signs import NOTHING, Kind
 from gateway.upstream.slot import LeadLost, Slot
@@ -42,7 +41,6 @@ class Pilot:
     def __init__(
         self,
         board: Board,
-        budget: Budget,
         rules: QueueRules,
         gate: Gate,
         breaker: Breaker,
@@ -53,7 +51,6 @@ class Pilot:
         on_dispatch: OnDispatch,
     ) -> None:
         self._board = board
-        self._budget = budget
         self._rules = rules
         self._gate = gate
         self._breaker = breaker
@@ -193,7 +190,7 @@ class Pilot:
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
         self._tell_dispatch(flight)
-        result = self._judged(await flight.work(Slot(self._board, self._budget, claim).confirm))
+        result = self._judged(await flight.work(Slot(self._board, self._heart.fleet.budget, claim).confirm))
         # The entry before the news of it: whoever is woken finds it stored.
         try:
             self._dispatcher.schedule(await self._board.land(self._news(claim.id, claim.token, result)))
@@ -258,7 +255,7 @@ class Pilot:
             return
 
     def _full(self, ahead: int) -> QueueFull:
-        return full(max(self._budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
+        return full(max(self._heart.fleet.budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
 
 
 def _unblocked(result: Result) -> Result:

@@ -13,6 +13,7 @@ from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker, BreakerRules
 from gateway.upstream.census import Census, Standing, census_alone, gate_alone
 from gateway.upstream.dispatcher import Dispatcher
+from gateway.upstream.fleet import Fleet, FleetRules
 from gateway.upstream.flight import Band, Flight, Recheck, Reuse, Work
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.heart import Heart
@@ -55,23 +56,22 @@ class Queue:
         gate: GateRules | None = None,
         *,
         breaker: BreakerRules | None = None,
+        fleet: FleetRules | None = None,
         on_clock: Callable[[float, float], object] = lambda now, skew: None,
         on_dispatch: OnDispatch = lambda band, waited: None,
     ) -> None:
         breaker = breaker or BreakerRules(probe=rules.longest_run)
-        self.budget = budget
         self.rules = rules
         self.gate = Gate(gate or GateRules())
         self._board = Board(client, prefix, budget, rules, self.gate, breaker)
         self.breaker = Breaker(breaker, self._board.probe)
         self._flights: dict[str, Flight] = {}
-        self._heart = Heart(self._board, rules.beat, self._pulsed)
+        self._heart = Heart(self._board, rules.beat, Fleet(budget, fleet), self._pulsed)
         self._dispatcher = Dispatcher(self._board, self._flights, rules.poll)
         self._background = Background()
-        self._local = Local(self._flights, budget, rules, self.gate, self._heart, self._background)
+        self._local = Local(self._flights, rules, self.gate, self._heart, self._background)
         self._pilot = Pilot(
             self._board,
-            budget,
             rules,
             self.gate,
             self.breaker,
@@ -103,8 +103,13 @@ class Queue:
         return sum(flight.flies for flight in self._flights.values())
 
     @property
-    def fleet(self) -> int:
-        """Processes of the fleet, when last seen."""
+    def budget(self) -> Budget:
+        """How fast the fleet may ask: the lowest budget among those last seen."""
+        return self.fleet.budget
+
+    @property
+    def fleet(self) -> Fleet:
+        """The processes that share the budget, when last seen."""
         return self._heart.fleet
 
     @property
@@ -200,7 +205,7 @@ class Queue:
         flights = self._flights.values()
         waiting = [flight.band for flight in flights if flight.claim is None and flight.slot is None]
         gate = gate_alone(self.gate_closed_for, held=self.gate.held)
-        return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
+        return census_alone(waiting, len(flights) - len(waiting), self.fleet.processes, gate, self.breaker.count)
 
     async def standing(self, id: str) -> Standing | None:
         """Where the flight of this id stands in the whole fleet; None where none is under way."""

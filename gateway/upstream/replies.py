@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from gateway.upstream.fleet import Terms
 from gateway.upstream.flight import Claim
 
 Wait = float | None
@@ -85,7 +86,8 @@ class Left(Enum):
 class Pulse:
     """The fleet as a sign of life found it: Redis's time (``now``) and how far the fleet's own is ahead of it
     (``skew``, which changes where Redis's clock steps), in seconds; its processes, jobs queued (by band) and
-    running, and the refused credentials with the seconds left of their pauses, negative while held by hand."""
+    running, and the refused credentials with the seconds left of their pauses, negative while held by hand.
+    ``place`` is the caller's among the processes, from 0; ``others`` are terms that differ from its own."""
 
     now: float
     skew: float
@@ -94,3 +96,5 @@ class Pulse:
     running: int
     wait: Wait
     refused: Mapping[str, float] = field(default_factory=dict)
+    place: int = 0
+    others: tuple[Terms, ...] = ()

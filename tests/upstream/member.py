@@ -11,6 +11,7 @@ import sys
 import redis.asyncio
 
 from gateway.upstream.board import QueueRules
+from gateway.upstream.fleet import FleetRules
 from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.gate import GateRules
 from gateway.upstream.landing import Landing
@@ -33,7 +34,7 @@ async def blocked(confirm: Confirm) -> Result:
 async def main(url: str, prefix: str) -> None:
     client = redis.asyncio.Redis.from_url(url, protocol=2)
     rules = QueueRules(beat=0.1, poll=0.2)
-    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules())
+    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules(), fleet=FleetRules(size=9))
     await queue.start()
     told = asyncio.create_task(tell(queue))
     loop = asyncio.get_running_loop()

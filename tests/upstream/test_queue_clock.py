@@ -124,7 +124,7 @@ async def test_nobody_counts_as_dead_and_no_flight_is_taken_from_its_leader(
     for _ in range(5):
         for queue in queues:
             await queue._heart.beat()
-            assert queue.fleet == 3
+            assert queue.fleet.processes == 3
     fleet.service.says(ANSWERED)
     assert {landing.error for landing in await asyncio.gather(flight, joined)} == {None}
     assert fleet.service.calls == ["slow"]

@@ -193,7 +193,7 @@ async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
     keys = [key async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*")]
     assert all([await fleet.client.pttl(key) > 0 for key in keys])
     kinds = {key.decode().split(":")[2] for key in keys}
-    assert kinds <= {"tat", "live", "done", "result", "turn", "clock", "gate", "refused", "refusals"}
+    assert kinds <= {"tat", "live", "done", "result", "turn", "fleet", "terms", "gate", "refused", "refusals"}
 
 
 async def test_a_refused_credential_reaches_every_process_by_message(fleet: Fleet) -> None:

@@ -4,7 +4,8 @@
 --    running {id, tenant, band, age, attempts, process}, how many, processes {process, silence}, how many,
 --    the gate {what it is by the signs, its wait, held for, or -1}, the budget's wait,
 --    credentials {fingerprint, left, held for, or -1}, how many
-local dead_after, interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local dead_after = tonumber(ARGV[2])
+local interval, burst = lowest(tonumber(ARGV[3]), tonumber(ARGV[4]))
 local most = tonumber(ARGV[5])
 -- Other commands wait while this runs: of a queue of very many jobs, the first ones are counted by tenant.
 local WALK = 5000

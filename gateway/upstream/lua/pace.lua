@@ -1,5 +1,12 @@
 -- When the next job may set out, who is told, and how it is taken.
 
+-- The caller's budget or the fleet's, whichever is lower: those that disagree keep to the lowest.
+local function lowest(interval, burst)
+  local others = tonumber(fleet[3]) or 0
+  if others == 0 then return interval, burst end
+  return math.max(interval, others), interval == 0 and tonumber(fleet[4]) or math.min(burst, tonumber(fleet[4]))
+end
+
 -- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
 -- failover never refills the budget. Leaders reserve slots ahead of time, each with some allowance; a record
 -- beyond all that can have been reserved (the budget was slower before) is mended where it is read.
@@ -14,11 +21,13 @@ local function tat_of(interval, burst)
 end
 
 local function budget_wait(interval, burst)
+  interval, burst = lowest(interval, burst)
   if interval == 0 then return 0 end
   return math.max(0, tat_of(interval, burst) - (burst - 1) * interval - now)
 end
 
 local function take(interval, burst)
+  interval, burst = lowest(interval, burst)
   if interval == 0 then return '0' end
   local tat = int(math.max(tat_of(interval, burst), now) + interval)
   call('SET', q .. ':tat', tat, 'PX', DAY)

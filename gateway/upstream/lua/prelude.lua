@@ -2,7 +2,8 @@
 -- the queue live in one slot. ARGV[1] is the calling process, the last one what the fleet's time should be by its
 -- own monotonic clock (0: it does not know). Times are integer microseconds of the fleet's time.
 --
---   :clock           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time)
+--   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
+--                           interval, burst (the lowest budget of those that live)
 --   :job:<id>        hash   tenant cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
@@ -17,6 +18,7 @@
 --   :tat             string theoretical arrival time of the next call (GCRA)
 --   :turn            string id|since: whose turn it is, and since when
 --   :live            zset   process -> last sign of life
+--   :terms           hash   process -> interval|burst|mark of its encryption key: all of a fleet have the same
 --   :done:<id>       string when a flight of this id landed, within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
 --   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
@@ -36,12 +38,12 @@ local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of
 local LEAP = 1500000
 local time = call('TIME')
 local wall = time[1] * 1000000 + time[2]
-local clock = call('HMGET', q .. ':clock', 'skew', 'last')
+local fleet = call('HMGET', q .. ':fleet', 'skew', 'last', 'interval', 'burst')
 local expected = tonumber(table.remove(ARGV)) or 0
-local skew = tonumber(clock[1]) or math.max(0, expected - wall)
+local skew = tonumber(fleet[1]) or math.max(0, expected - wall)
 local now = wall + skew
 if expected > 0 and math.abs(now - expected) > LEAP then now = expected end
-now = math.max(now, tonumber(clock[2]) or 0)
+now = math.max(now, tonumber(fleet[2]) or 0)
 
 local function int(x) return string.format('%.0f', x) end
 local function job_key(id) return q .. ':job:' .. id end
