@@ -64,6 +64,8 @@ class OverviewApi:
             refused_credentials=census.refused_total,
             redis=Redis("ok" if whole else "degraded", self._embedded),
             registry=Tenants(len(self._registry.directory.tenants)),
+            fleet_size=self._queue.fleet.rules.size,
+            differing=self._queue.fleet.differing,
         )
 
     async def _census(self) -> Census | None:

@@ -290,6 +290,8 @@ class Metrics:
             "livemax",
             ["setting"],
         )
+        for setting in COMMON:
+            self.disagreement.labels(setting)
         self.gate = self._gauge(
             "gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "livemax"
         )

@@ -51,8 +51,8 @@ class Following:
 
     What was found counts as seen once it is in force, and what could not be read is tried again at the next look.
     A state that has lost too much at once is in force after it stayed for ``doubt`` seconds; see ``doubt_of``.
-    ``mark`` is that of the newest encryption key. ``trouble`` says why the state in force may not be the registry's;
-    None where it is. ``clock`` is monotonic.
+    ``mark`` is that of the newest encryption key. ``trouble`` says why the state in force may not be the
+    registry's; None where it is. ``clock`` is monotonic.
     """
 
     def __init__(

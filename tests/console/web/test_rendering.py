@@ -134,6 +134,8 @@ def overview(**more: Any) -> dict[str, Any]:
         "refused_credentials": 0,
         "redis": {"status": "ok", "embedded": False},
         "registry": {"tenants": 12},
+        "fleet_size": 4,
+        "differing": [],
     }
     return told | more
 
@@ -148,6 +150,7 @@ STATES: list[dict[str, Any]] = [
     overview(gate={"state": "closed", "closed_for": 41.2, "held_for": None}, refused_credentials=12),
     overview(gate={"state": "half-open", "closed_for": 0.0, "held_for": None}, latency={}),
     overview(gate={"state": "held", "closed_for": 0.0, "held_for": 3.0}),
+    overview(processes=5, differing=["budget", "encryption_keys"]),
 ]
 
 
@@ -163,7 +166,9 @@ def test_a_glance_sums_the_hour_up() -> None:
 def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
     assert glance(STATES[1])["spared"] is None
     kinds = [[each["kind"] for each in glance(state)["troubles"]] for state in STATES]
-    assert kinds == [[], [], ["bad", "warn"], ["bad", "warn"], ["warn"], ["warn"]]
+    assert kinds == [[], [], ["bad", "warn"], ["bad", "warn"], ["warn"], ["warn"], ["bad", "warn"]]
+    assert "the same budget, encryption_keys." in glance(STATES[6])["troubles"][0]["text"]
+    assert "fleet_size is 4, but there are 5" in glance(STATES[6])["troubles"][1]["text"]
     assert "another 42 s" in glance(STATES[3])["troubles"][0]["text"]
 
 

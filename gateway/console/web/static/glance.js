@@ -32,6 +32,10 @@ function troubles(told) {
   if (told.redis.status !== "ok") {
     note("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.");
   }
+  if (told.differing.length) {
+    const names = told.differing.join(", ");
+    note("bad", `Not all processes on this Redis have the same ${names}. The lowest budget holds for all.`);
+  }
   if (told.gate.state === "closed") {
     note("bad", `The service seems to block us. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
   } else if (told.gate.state === "half-open") {
@@ -42,6 +46,10 @@ function troubles(told) {
   const refused = told.refused_credentials;
   if (refused === 1) note("warn", "One credential is not used: the service refuses it, or it is held.");
   if (refused > 1) note("warn", `${refused} credentials are not used: the service refuses them, or they are held.`);
+  if (told.processes > told.fleet_size) {
+    const text = `fleet_size is ${told.fleet_size}, but there are ${told.processes} processes.`;
+    note("warn", `${text} Without Redis they would ask the service too fast.`);
+  }
   return found;
 }
 
