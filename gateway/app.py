@@ -68,6 +68,7 @@ from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
 from gateway.upstream.board import QueueRules
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.fleet import FleetRules
 from gateway.upstream.gate import GateRules
 from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
@@ -75,6 +76,7 @@ from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
 from gateway.upstream.trust import TrustStore
 from gateway.whole import WHOLE, give
+from gateway.worker import worker_number
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -135,21 +137,26 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     lifecycle = Lifecycle()
     metrics = Metrics()
     redis = connect(settings)
-    store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
+    store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix, clock)
     registry = open_registry(settings)
     registry.load()
     notes = registry.notes()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
-    queue = queue_of(settings, redis, clock, metrics.dispatched)
+
+    def told_the_time(now: float, skew: float) -> None:
+        if clock.sync(now, skew):
+            store.near.clear()  # its times are by the clock as it was; what is in Redis is mended as it is read
+
+    queue = queue_of(settings, redis, lambda: registry.mark, told_the_time, metrics.dispatched)
     client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
     shapes = Shapes(telling_of_shapes(metrics))
     statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
     judge = GenericJudge() if generic else statistics
-    admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
-    marks = Marks(redis, settings.redis_prefix, on_recall=store.near.drop)
+    admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
+    marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
 
     def tell(tally: Tally) -> None:
         metrics.answered(tally)
@@ -159,7 +166,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     tallies = Tallies(tell)
     usage = Usage(redis, settings.redis_prefix, settings.usage_days, tallies.gather)
     guard = _guard(settings)
-    sessions = Sessions(redis, settings.redis_prefix, guard, clock.now, settings.session_idle)
+    sessions = Sessions(redis, settings.redis_prefix, guard, clock.order, settings.session_idle)
     pulse = Pulse(redis, settings.redis_prefix, clock.now, tallies.gather)
     tracing = _tracing(settings)
 
@@ -340,9 +347,13 @@ def _tracing(settings: Settings) -> Tracing | None:
 
 
 def queue_of(
-    settings: Settings, redis: Client, clock: Clock, on_dispatch: OnDispatch = lambda band, waited: None
+    settings: Settings,
+    redis: Client,
+    mark: Callable[[], str] = lambda: "",
+    on_clock: Callable[[float, float], object] = lambda now, skew: None,
+    on_dispatch: OnDispatch = lambda band, waited: None,
 ) -> Queue:
-    """This process's end of the fleet's queue."""
+    """This process's end of the fleet's queue; ``mark`` is that of the newest encryption key."""
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
@@ -350,6 +361,7 @@ def queue_of(
     )
     budget = Budget(settings.budget_interval, settings.budget_burst)
     gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
+    fleet = FleetRules(settings.fleet_size, settings.workers, worker_number(), mark)
     breaker = BreakerRules(pause=settings.breaker_pause, longest=settings.breaker_longest, probe=rules.longest_run)
     return Queue(
         redis,
@@ -358,7 +370,8 @@ def queue_of(
         rules,
         gate,
         breaker=breaker,
-        on_clock=clock.sync,
+        fleet=fleet,
+        on_clock=on_clock,
         on_dispatch=on_dispatch,
     )
 

@@ -1,4 +1,4 @@
-"""Clock: the fleet's time, which is Redis's."""
+"""Clock: the fleet's time: Redis's for the calendar, and one that runs on evenly for what came before what."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import time
 
 
 class Clock:
-    """This machine's clock, corrected to Redis's by each sign of life, so that replicas agree on ages."""
+    """This machine's clock, corrected to Redis's by each sign of life, so that replicas agree on ages.
+
+    Redis's clock may step. ``skew`` seconds are between it and the fleet's own time, which never does
+    (``lua/prelude.lua``): ``order`` is by that one, and changes of ``skew`` tell what was noted before a step.
+    """
 
     def __init__(self) -> None:
+        self.skew = 0.0
         self._offset = 0.0
 
     def now(self) -> float:
         """Seconds since the epoch."""
         return time.time() + self._offset
 
-    def sync(self, fleet: float) -> None:
-        """``fleet`` is what Redis's clock shows now."""
+    def order(self) -> float:
+        """Seconds of the fleet's own time: what is noted later has the larger one, whatever Redis's clock did."""
+        return self.now() + self.skew
+
+    def sync(self, fleet: float, skew: float) -> bool:
+        """``fleet`` is what Redis's clock shows now. Answers whether it stepped since the last time."""
+        stepped, self.skew = skew != self.skew, skew
         self._offset = fleet - time.time()
+        return stepped

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 import structlog
+from msgspec import structs
 
 from gateway.caching.entry import Entry
 from gateway.caching.invalidation import invalidated, is_unsafe
@@ -118,11 +119,12 @@ class Errands:
         request = UpstreamRequest(question.query.exact, _authorization(access), [*question.headers, *asked])
 
         async def work(confirm: Confirm) -> Result:
-            call, dispatched = self.call(asker, question.key.flight), self.clock.now()
+            call, order = self.call(asker, question.key.flight), self.clock.order()
             try:
                 answer = await self._ask(request, confirm, call)
+                now, skew = self.clock.now(), self.clock.skew
                 response = Response(
-                    answer.status, answer.headers, answer.body, dispatched, self.clock.now(), answer.sound
+                    answer.status, answer.headers, answer.body, min(order - skew, now), now, answer.sound
                 )
                 revalidated = answer.status == 304
                 if revalidated:
@@ -132,6 +134,8 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             judged = self.judge.judge(question, response, self.jitter())
+            if skew:
+                judged = judged._replace(entry=structs.replace(judged.entry, skew=skew))
             self._learn(question, judged)
             landing = Landing(
                 question.key.exact,
@@ -157,7 +161,7 @@ class Errands:
         )
 
         async def work(confirm: Confirm) -> Result:
-            call, dispatched = self.call(asker, question.key.flight), self.clock.now()
+            call, order = self.call(asker, question.key.flight), self.clock.order()
             try:
                 answer = await self._ask(request, confirm, call)
             except CacheUnavailable:
@@ -165,14 +169,14 @@ class Errands:
             except GatewayError as error:
                 return self._failure(question, error, call)
             now = self.clock.now()
-            entry = _unstored(question.key, answer, dispatched, now)
+            entry = _unstored(question.key, answer, min(order - self.clock.skew, now), now)
             landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
             voided: list[bytes] = []
             if is_unsafe(passage.method.decode()):
                 voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
             speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
-            stores = [self.store.invalidate(key, now) for key in keys]
+            stores = [self.store.invalidate(key, self.clock.order()) for key in keys]
             return self._result(question, landing, stores, answer, None, speaks=speaks)
 
         return work
@@ -207,7 +211,7 @@ class Errands:
     def _recalled(self, flight: str, record: str) -> None:
         """The connection that brought this answer held one too many: it may have been another request's."""
         log.warning("answer_recalled", flight=flight)
-        self.store.recall(record, self.clock.now())
+        self.store.recall(record, self.clock.order())
 
     def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING

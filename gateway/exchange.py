@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from functools import partial
 from random import getrandbits
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from gateway.call import Asker
 from gateway.catalogue.query import Query
 from gateway.content import allowed as allow_value
-from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
+from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed
 from gateway.observe.stages import Stages, clock
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
@@ -33,6 +35,10 @@ class ClientGone(Exception):
     """The client disconnected; there is nobody to answer."""
 
 
+ARRIVED = "gateway.arrived"
+"""Where a protocol leaves in its ASGI scope when the request's first byte arrived, in monotonic seconds."""
+
+
 class Exchange(msgspec.Struct, eq=False):
     """One request: what it brought, and what was found out about it.
 
@@ -40,6 +46,8 @@ class Exchange(msgspec.Struct, eq=False):
     its own, whatever that is. ``flight`` names the flight that it waited for; ``joined`` says that it was
     under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made. ``told_origin``
     are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone.
+
+    Its client waits since ``arrived``, and until the ``deadline``, both in monotonic seconds.
     """
 
     method: str
@@ -60,6 +68,8 @@ class Exchange(msgspec.Struct, eq=False):
     told: Headers = msgspec.field(default_factory=list)
     told_origin: Headers = msgspec.field(default_factory=list)
     grounds: Grounds | None = None
+    arrived: float = msgspec.field(default_factory=monotonic)
+    deadline: float = math.inf
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
@@ -71,7 +81,22 @@ class Exchange(msgspec.Struct, eq=False):
         peer = (scope.get("client") or ("",))[0]
         exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
         exchange.told.append((b"x-request-id", request_id))
+        if ARRIVED in scope:
+            exchange.arrived = scope[ARRIVED]
         return exchange
+
+    @property
+    def left(self) -> float:
+        """Seconds that its client still waits."""
+        return max(0.0, self.deadline - monotonic())
+
+    async def in_time(self, work: Awaitable[T]) -> T:
+        """The result of ``work``, which is cancelled at the deadline. Raises DeadlineExceeded."""
+        try:
+            async with asyncio.timeout(self.left):
+                return await work
+        except TimeoutError:
+            raise DeadlineExceeded("The request could not be answered in time.", retry_after=1) from None
 
     @property
     def asker(self) -> Asker:

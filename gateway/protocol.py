@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from http import HTTPStatus
+from time import monotonic
 from typing import Any, ClassVar
 
 import httptools
@@ -30,6 +31,7 @@ from gateway.errors import (
     TooManyConnections,
     render,
 )
+from gateway.exchange import ARRIVED
 from gateway.framing import AT_ONCE, Content
 from gateway.head import check_head, check_request_line, origin_form
 from gateway.lane import HEAD, Lane
@@ -86,6 +88,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refusal: GatewayError | None = None
         self._refused = False
         self._is_spare = False  # beyond the limit of connections
+        self._arrived = 0.0  # the current head's first byte
         self._patience: asyncio.TimerHandle | None = None  # with a head, a body, then with a refused client
         self._stall: asyncio.TimerHandle | None = None  # with a client that does not read
 
@@ -142,6 +145,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise
         super().on_headers_complete()
         self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
+        self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
         if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
         if self._content is not None:
@@ -291,6 +295,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _take_head(self, data: bytes) -> bytes:
         """Parses up to the current head's end; the rest."""
+        if not self._head:
+            self._arrived = monotonic()
         end = self._end_of_head(data)
         if len(self._head) + end > self.limits.head_bytes:
             self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))

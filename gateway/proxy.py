@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from gateway.errors import (
     BadTarget,
     CacheUnavailable,
     CredentialRefused,
+    DeadlineExceeded,
     GatewayError,
     NotCached,
     ValidatorMismatch,
@@ -176,6 +176,7 @@ class Proxy:
         granted = self._cross_origin(exchange)
         if granted is not None:
             return granted
+        exchange.deadline = exchange.arrived + self.rules.caller_timeout
         exchange.check_method(self.rules.passed)
         await self.callers.identify(exchange)
         exchange.stages.identified = clock()
@@ -228,7 +229,8 @@ class Proxy:
         pause = self._refused_for(errand)
         if pause is None:
             return await self._look_up(errand)
-        if pause > 0 or not await self.queue.breaker.probe(errand.access.scope, errand.key.entry):
+        probing = self.queue.breaker.probe(errand.access.scope, errand.key.entry)
+        if pause > 0 or not await errand.exchange.in_time(probing):
             raise CredentialRefused("Unauthorized request")
         return Fetch()
 
@@ -252,8 +254,8 @@ class Proxy:
                 errand.exchange.grounds = Grounds(query, errand.marked, errand.key, records, decision.entry, scope)
             return decision
         try:
-            shared = await self.store.look_up(errand.key)
-        except CacheUnavailable:
+            shared = await errand.exchange.in_time(self.store.look_up(errand.key))
+        except (CacheUnavailable, DeadlineExceeded):
             shared = NOTHING
         near = self.store.look_near(errand.key)  # once more: it may have landed here while Redis took its time
         if near is not NOTHING:
@@ -289,15 +291,13 @@ class Proxy:
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
         asker = errand.exchange.asker
         work = self.errands.fetch(errand.question, errand.access, asker, entries)
-        time = asyncio.get_running_loop().time
-        deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
 
         async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[Landing, bool]:
-            landing, led = await self._join(errand, flight, work, deadline - time(), reuse)
+            landing, led = await self._join(errand, flight, work, reuse)
             if isinstance(landing.error, ValidatorMismatch):
                 whole = self.errands.fetch(errand.question, errand.access, asker)
-                return await self._join(errand, flight, whole, deadline - time(), reuse)
+                return await self._join(errand, flight, whole, reuse)
             return landing, led
 
         def reuse() -> Reuse:
@@ -315,11 +315,11 @@ class Proxy:
         return await join(f"{errand.flight}.{exact}", reuse)
 
     async def _join(
-        self, errand: Errand, flight: str, work: Work, timeout: float, reuse: Callable[[], Reuse]
+        self, errand: Errand, flight: str, work: Work, reuse: Callable[[], Reuse]
     ) -> tuple[Landing, bool]:
-        payer, recheck = self._payer(errand), self._recheck(errand)
-        exact = errand.key.exact
-        return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, timeout, reuse=reuse)
+        exchange, recheck, exact = errand.exchange, self._recheck(errand), errand.key.exact
+        payer = self._payer(errand)
+        return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
@@ -344,7 +344,7 @@ class Proxy:
     async def _pass(self, errand: Errand) -> Answer:
         """A request that is not a read: passed on uncached, within the same budget (RFC 9111 §4.4)."""
         exchange, access = errand.exchange, errand.access
-        content = await exchange.body(self.rules.request_max_bytes)
+        content = await exchange.in_time(exchange.body(self.rules.request_max_bytes))
         hosts = {value.lower() for name, value in exchange.headers if name == b"host"}
 
         def keys_of(target: bytes) -> list[str]:
@@ -368,7 +368,7 @@ class Proxy:
                 Band.PEOPLE,
                 work,
                 _nothing,
-                self.rules.caller_timeout,
+                exchange.left,
                 reuse=_nobody,
             )
         )

@@ -117,9 +117,9 @@ async def _supervise(
         for each in sockets:
             each.close()
 
-    def start() -> Worker:
+    def start(number: int) -> Worker:
         level = {"log_level": reloading.now.log_level}
-        return Worker(settings.model_copy(update=level), factory, sockets)
+        return Worker(settings.model_copy(update=level), factory, sockets, number)
 
     return await Supervisor(start, settings.workers, on_ready, stop_listening, reloading).run()
 

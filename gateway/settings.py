@@ -84,6 +84,12 @@ class Settings(BaseSettings):
     admin_host: str = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
     workers: int = Field(1, ge=1, le=256, description="worker processes")
+    fleet_size: int = Field(
+        1,
+        ge=1,
+        le=100_000,
+        description="processes there may be, replicas × workers: by so many each divides the budget without Redis",
+    )
     public_url: str = Field(
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )

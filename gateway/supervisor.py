@@ -40,7 +40,7 @@ class Supervisor:
 
     def __init__(
         self,
-        start: Callable[[], Worker],
+        start: Callable[[int], Worker],
         workers: int,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
@@ -67,7 +67,7 @@ class Supervisor:
         Raises ConfigurationError when the workers cannot use the settings.
         """
         listen(self._heard)
-        kept = asyncio.gather(*(self._keep() for _ in range(self._slots)))
+        kept = asyncio.gather(*(self._keep(number) for number in range(self._slots)))
         ends: set[asyncio.Future[Any]] = {kept, self._hurried}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if self._hurried.done():
@@ -78,11 +78,11 @@ class Supervisor:
             raise ConfigurationError(self._refusal)
         return self._hurried.result() if self._hurried.done() else int(self._failed)
 
-    async def _keep(self) -> None:
+    async def _keep(self, number: int) -> None:
         deaths = 0
         while not self._stopping.is_set():
             began = asyncio.get_running_loop().time()
-            worker = self._start()
+            worker = self._start(number)
             self._workers.add(worker)
             code = await self._watch(worker)
             self._workers.discard(worker)

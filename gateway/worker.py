@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import current_process, get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Literal
 
@@ -26,14 +26,26 @@ News = tuple[str, str]
 Order = Literal["drain", "stop"] | Reload
 
 
+NAME = "stats-gateway-worker-"
+
+
+def worker_number() -> int | None:
+    """Which of its supervisor's workers this process is, from 0; None where it is none.
+
+    One that takes a dead one's place has its number.
+    """
+    name = current_process().name
+    return int(name.removeprefix(NAME)) if name.startswith(NAME) else None
+
+
 class Worker:
     """A worker process, from outside."""
 
-    def __init__(self, settings: Settings, factory: Factory, sockets: Sockets) -> None:
+    def __init__(self, settings: Settings, factory: Factory, sockets: Sockets, number: int) -> None:
         spawn = get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(
-            target=work, args=(settings, factory, sockets, theirs), daemon=True, name="stats-gateway-worker"
+            target=work, args=(settings, factory, sockets, theirs), daemon=True, name=f"{NAME}{number}"
         )
         with held_back(WISHES):
             self._process.start()

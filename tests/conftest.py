@@ -12,6 +12,7 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, settings
 
+from tests.clock_shim import ClockShim, clock_shim
 from tests.redis_server import BINARY, HINT, RedisServer, redis_server
 
 settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,6 +37,21 @@ def shared_redis() -> Iterator[RedisServer]:
     """One redis-server for all tests of a test process; each uses a prefix of its own."""
     needs_redis()
     with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> Iterator[ClockShim]:
+    """A clock that the test steps."""
+    with clock_shim() as clock:
+        yield clock
+
+
+@pytest.fixture
+def stepped_redis(clock: ClockShim) -> Iterator[RedisServer]:
+    """A redis-server that goes by that clock."""
+    needs_redis()
+    with redis_server(environment=clock.environment) as server:
         yield server
 
 

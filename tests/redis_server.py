@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,18 @@ class RedisServer:
     gateway is given."""
 
     def __init__(
-        self, port: int, folder: str, password: str = "", *, remembers: bool = False, more: Sequence[str] = ()
+        self,
+        port: int,
+        folder: str,
+        password: str = "",
+        *,
+        remembers: bool = False,
+        more: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = port
         self._more = more
+        self._environment = environment
         self._remembers = remembers
         self.password = password
         self.folder = folder
@@ -80,7 +88,9 @@ class RedisServer:
         """Starts it on its port, and waits until it answers."""
         assert BINARY is not None, HINT
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                self.command, stdout=log, stderr=subprocess.STDOUT, env=self._environment
+            )
         _wait_until_it_answers(self.port, self.process)
 
     def stop(self) -> None:
@@ -117,10 +127,16 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(password: str = "", port: int | None = None, *, remembers: bool = False) -> Iterator[RedisServer]:
+def redis_server(
+    password: str = "",
+    port: int | None = None,
+    *,
+    remembers: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[RedisServer]:
     """Starts a redis-server, waits until it answers, and ends it."""
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(port or free_port(), folder, password, remembers=remembers)
+        server = RedisServer(port or free_port(), folder, password, remembers=remembers, environment=environment)
         try:
             server.start()
             yield server

@@ -1,7 +1,8 @@
 -- Requests taken from one caller's limits, in advance or afterwards.
 -- KEYS[1] hash   tat (generic cell rate algorithm, microseconds), day (since the epoch), count (requests of that
 --                day), interval (by which tat was counted), born (when this record was begun), told_tat and
---                told_count (the most that it was told of earlier records, and how much of it is counted here)
+--                told_count (the most that it was told of earlier records, and how much of it is counted here), at
+--                (when this was written: were that ahead of now, the clock was set back, and all goes with it)
 -- ARGV: interval in microseconds (0: no rate), burst, most a day (0: no such limit), wanted; taken already, or
 --       given back: by the rate, and of the day; born, tat, day and count as this process heard them last: of an
 --       earlier record, they are what Redis has forgotten
@@ -13,14 +14,17 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local function int(x) return string.format('%.0f', x) end
 
-local record = redis.call('HMGET', KEYS[1], 'tat', 'day', 'count', 'interval', 'born', 'told_tat', 'told_count')
+local fields = { 'tat', 'day', 'count', 'interval', 'born', 'told_tat', 'told_count', 'at' }
+local record = redis.call('HMGET', KEYS[1], unpack(fields))
 local today = math.floor(now / DAY)
 local midnight = (today + 1) * DAY - now
-local tat = math.max(tonumber(record[1]) or 0, now)
-local count = tonumber(record[2]) == today and tonumber(record[3]) or 0
+local ahead = math.max(0, (tonumber(record[8]) or 0) - now)
+local tat = math.max((tonumber(record[1]) or 0) - ahead, now)
+local counts = (tonumber(record[2]) or 0) >= today -- a day ahead of today is today, before the clock was set back
+local count = counts and tonumber(record[3]) or 0
 local before, born = tonumber(record[4]) or 0, record[5] or int(now)
-local told_tat = tonumber(record[6]) or tat
-local told_count = tonumber(record[2]) == today and tonumber(record[7]) or count
+local told_tat = record[6] and tonumber(record[6]) - ahead or tat
+local told_count = counts and tonumber(record[7]) or count
 
 if interval > 0 and before > 0 then -- it may have been changed meanwhile
   tat = now + (tat - now) / before * interval
@@ -31,7 +35,7 @@ if born ~= ARGV[7] then -- what was told meanwhile comes on top of it
   local seen_tat, seen_count = math.min(tonumber(ARGV[8]), now + burst * interval), tonumber(ARGV[10])
   tat = tat + math.max(0, seen_tat - told_tat)
   told_tat = math.max(told_tat, seen_tat)
-  if tonumber(ARGV[9]) == today then
+  if tonumber(ARGV[9]) >= today then
     count = count + math.max(0, seen_count - told_count)
     told_count = math.max(told_count, seen_count)
   end
@@ -51,6 +55,6 @@ if interval > 0 then
 end
 if most > 0 then ttl = math.max(ttl, midnight) end
 local kept = { 'tat', int(tat), 'day', int(today), 'count', int(count), 'interval', int(interval), 'born', born }
-redis.call('HSET', KEYS[1], 'told_tat', int(told_tat), 'told_count', int(told_count), unpack(kept))
+redis.call('HSET', KEYS[1], 'told_tat', int(told_tat), 'told_count', int(told_count), 'at', int(now), unpack(kept))
 redis.call('PEXPIRE', KEYS[1], int(ttl / 1000 + 1000))
 return { granted, int(tat - now), int(midnight), born, int(tat), int(today), int(count) }

@@ -7,6 +7,7 @@ import sys
 import zlib
 
 import msgspec
+from msgspec import structs
 
 from gateway.errors import Headers
 
@@ -32,6 +33,9 @@ else:
     CodingError: type[Exception] = zstandard.ZstdError
 
 COMPRESS_FROM = 1_024
+AHEAD = 60.0
+"""Seconds by which clocks that are right may differ."""
+TIMES = ("dispatched", "received", "fresh_until", "serve_until", "keep_until", "born", "drop_at", "bound")
 MAX_DECODED = 256 * 1024 * 1024
 PLAIN, ZSTD = b"p", b"z"
 VARIANT, LENGTH, STAMP = 24, 8, 16
@@ -59,6 +63,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ``rule`` names the lifetime that applied (``closed``, …; empty for the origin's own), and ``bound`` is
     the latest time to which any lifetime may make it fresh. ``target`` is the request target that it answers.
+
+    ``skew`` is how far the fleet's own time was ahead of that clock (clock.py).
     """
 
     key: str
@@ -79,6 +85,12 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     rule: str = ""
     bound: float = math.inf
     target: bytes = b""
+    skew: float = 0.0
+
+    @property
+    def order(self) -> float:
+        """When it was dispatched by the fleet's own time, which tells what came before what."""
+        return self.dispatched + self.skew
 
     @property
     def size(self) -> int:
@@ -94,9 +106,23 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
 
 
-def stamp(dispatched: float) -> bytes:
-    """The time of dispatch as 16 digits of microseconds, comparable as text (put.lua does)."""
-    return b"%016d" % int(dispatched * 1e6)
+def stamp(order: float) -> bytes:
+    """The time of dispatch, by the fleet's own time: 16 digits of microseconds, compared as text (put.lua)."""
+    return b"%016d" % int(order * 1e6)
+
+
+def mended(entry: Entry, now: float, skew: float) -> Entry:
+    """The entry with its times by the clock as it is, which has stepped where ``skew`` is another by now.
+
+    One that comes from the future all the same is as old as nobody knows: it is stale.
+    """
+    shift = entry.skew - skew
+    if entry.received + shift > now + AHEAD:
+        shift = min(shift, now - entry.fresh_until)
+    if shift == 0:
+        return entry
+    times = {name: getattr(entry, name) + shift for name in TIMES}
+    return structs.replace(entry, **times, skew=entry.skew - shift)
 
 
 def encode(entry: Entry) -> bytes:
@@ -110,7 +136,7 @@ def encode(entry: Entry) -> bytes:
         payload = _compress(payload)
     length = b"%08d" % (HEAD + len(payload))
     check = zlib.crc32(payload).to_bytes(4, "big")
-    return b"".join((entry.variant.encode(), length, stamp(entry.dispatched), coding, check, payload))
+    return b"".join((entry.variant.encode(), length, stamp(entry.order), coding, check, payload))
 
 
 def decode(record: bytes, key: str) -> list[Entry]:

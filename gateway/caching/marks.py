@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,12 +13,13 @@ from msgspec import structs
 from gateway.caching.entry import Entry
 from gateway.caching.keys import encode
 from gateway.catalogue.query import Query
+from gateway.clock import Clock
 from gateway.errors import CacheUnavailable, Overload
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke
 
-PURGE = Script.load("gateway.caching", "purge.lua")
-RECALL = Script.load("gateway.caching", "recall.lua")
+PURGE = Script.load("gateway.caching", "moment.lua", "purge.lua")
+RECALL = Script.load("gateway.caching", "moment.lua", "recall.lua")
 LONGEST_LIFE = 366 * 86_400.0
 """Seconds that an entry may be kept at most, and therefore how long a mark must be."""
 MOST = 10_000
@@ -78,7 +78,7 @@ def subjects_of(query: Query) -> list[Subject]:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """When a query's answers were last purged, softly and hard, in seconds of the fleet's clock; 0: never."""
+    """When a query's answers were last purged, softly and hard, in seconds of the fleet's own time; 0: never."""
 
     soft: float
     hard: float
@@ -94,16 +94,16 @@ def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
 
     What was dispatched at the time of the mark or before it is purged. An error record never serves stale.
     """
-    left = [entry for entry in entries if entry.dispatched > marked.hard]
+    left = [entry for entry in entries if entry.order > marked.hard]
     return [kept for entry in left if (kept := _softly(entry, marked.soft)) is not None]
 
 
 def _softly(entry: Entry, since: float) -> Entry | None:
-    if entry.dispatched > since:
+    if entry.order > since:
         return entry
     if entry.keep_until <= entry.fresh_until:
         return None
-    return structs.replace(entry, fresh_until=min(entry.fresh_until, since))
+    return structs.replace(entry, fresh_until=min(entry.fresh_until, since - entry.skew))
 
 
 class Marks:
@@ -119,11 +119,13 @@ class Marks:
         self,
         client: Client,
         prefix: str,
+        clock: Clock | None = None,
         *,
         life: float = LONGEST_LIFE,
         on_recall: Callable[[str], None] = lambda record: None,
     ) -> None:
         self._client = client
+        self._clock = clock or Clock()
         self._key = f"{prefix}:{{purge}}:marks"
         self._channel = f"{prefix}:{{purge}}:news"
         self._life_ms = int(life * 1000)
@@ -153,7 +155,7 @@ class Marks:
         Raises CacheUnavailable, and TooManyMarks where only a larger purge would still be remembered.
         """
         name = ("h:" if hard else "s:") + subject.name
-        arguments = (name, self._life_ms, MOST, self._channel)
+        arguments = (name, self._life_ms, MOST, self._channel, *self._time())
         stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
         if stamp == 0:
             raise TooManyMarks(f"{MOST} purges are in force already; purge an institution, or all.")
@@ -162,9 +164,13 @@ class Marks:
 
     async def recall(self, record: str) -> None:
         """Has every process forget its near copy of a record. Raises CacheUnavailable."""
-        arguments = (record, MOST_RECALLS, self._life_ms, self._channel)
+        arguments = (record, MOST_RECALLS, self._life_ms, self._channel, *self._time())
         stamp = int(await invoke(self._client, Invocation(RECALL, self._key, arguments)))
         self._note(f"r:{record}".encode(), b"%d" % stamp)
+
+    def _time(self) -> tuple[int, int]:
+        """How far the fleet's own time is ahead of Redis's clock, and what it is, in microseconds."""
+        return round(self._clock.skew / MICRO), round(self._clock.order() / MICRO)
 
     async def follow(self) -> None:
         """Learns of purges until cancelled."""
@@ -208,7 +214,7 @@ class Marks:
             if name != VERSION:
                 self._note(name, stamp)
         self._recalled = {each: at for each, at in self._recalled.items() if f"r:{each}".encode() in found}
-        self._forget(time.time() - self._life_ms / 1000)
+        self._forget(self._clock.order() - self._life_ms / 1000)
         self._version = version
 
     def _forget(self, horizon: float) -> None:

@@ -45,7 +45,7 @@ class NearCache:
             return
         there = self._records.get(entry.key, ())
         others = [each for each in there if each.variant != entry.variant]
-        if any(each.variant == entry.variant and each.dispatched > entry.dispatched for each in there):
+        if any(each.variant == entry.variant and each.order > entry.order for each in there):
             return
         self._keep(entry.key, (entry, *others[: VARIANTS - 1]))
 

@@ -1,9 +1,8 @@
--- Writes a purge mark, at the time of this clock. KEYS[1] the marks, a hash: name -> microseconds; its field '#' is a
--- version that no two purges share, also where Redis forgot the earlier ones. ARGV: name, longest life of an entry in ms, most marks, channel
+-- Writes a purge mark. KEYS[1] the marks, a hash: name -> microseconds; its field '#' is a version that no two purges
+-- share, also where Redis forgot the earlier ones. ARGV: name, longest life of an entry in ms, most marks, channel
+-- (and as in moment.lua)
 -- -> microseconds of the mark, or 0 where there are too many
 local marks, name, life, most = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
 local stamp = string.format('%.0f', now)
 
 local everything = name == 'h:all' or name == 's:all'

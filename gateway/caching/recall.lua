@@ -1,10 +1,9 @@
 -- Tells the fleet that a record was recalled, so that every process forgets its near copy. KEYS[1] the purge marks
 -- (purge.lua); their fields 'r:<record>' are such news, of which the oldest leave first: a process that hears of none
 -- for longer than it takes to make so many keeps what it has near.
--- ARGV: record, most recalls, longest life of an entry in ms, channel   -> microseconds of the news
+-- ARGV: record, most recalls, longest life of an entry in ms, channel (and as in moment.lua)   -> microseconds of the news
 local marks, name, most = KEYS[1], 'r:' .. ARGV[1], tonumber(ARGV[2])
-local time = redis.call('TIME')
-local stamp = string.format('%.0f', time[1] * 1000000 + time[2])
+local stamp = string.format('%.0f', now)
 local all, recalls, oldest, since = redis.call('HGETALL', marks), 0, nil, nil
 for i = 1, #all, 2 do
   if string.sub(all[i], 1, 2) == 'r:' and all[i] ~= name then

@@ -67,7 +67,7 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     usable = tuple([entry for entry in entries if entry.drop_at > now])
     entry = select(usable, asked.headers)
     wishes = asked.wishes
-    if error is not None and error.fresh_until > now and (entry is None or entry.dispatched <= error.dispatched):
+    if error is not None and error.fresh_until > now and (entry is None or entry.order <= error.order):
         if not _granted(wishes, error, now, rules):
             return Serve(error)
     elif entry is not None and not _granted(wishes, entry, now, rules):

@@ -6,11 +6,12 @@ import asyncio
 
 import msgspec
 
-from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
+from gateway.caching.entry import AHEAD, VARIANT, Entry, decode, encode, mended, stamp
 from gateway.caching.keys import CacheKey
 from gateway.caching.lookups import LookUps
 from gateway.caching.marks import LONGEST_LIFE, Marks
 from gateway.caching.near import NearCache, Record
+from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke
@@ -36,8 +37,9 @@ NOTHING = Found()
 class Store:
     """The near cache before the shared one; at most one round trip for a look-up."""
 
-    def __init__(self, client: Client, near: NearCache, prefix: str = "sgw") -> None:
+    def __init__(self, client: Client, near: NearCache, prefix: str = "sgw", clock: Clock | None = None) -> None:
         self.client = client
+        self.clock = clock or Clock()
         self.near = near
         self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
@@ -62,18 +64,22 @@ class Store:
         self.near.put(entry)
         life = max(entry.drop_at, entry.keep_until, entry.serve_until) - now
         ttl = max(1, int(min(life, LONGEST_LIFE) * 1000))
-        return Invocation(PUT, entry.key, (encode(entry), ttl))
+        latest = stamp(max(self.clock.order(), entry.order) + AHEAD)
+        return Invocation(PUT, entry.key, (encode(entry), ttl, latest))
 
-    def invalidate(self, key: str, now: float) -> Invocation:
-        """Forgets a record here, and answers the script call that makes the whole fleet forget it."""
+    def invalidate(self, key: str, order: float) -> Invocation:
+        """Forgets a record here, and answers the script call that makes the whole fleet forget it.
+
+        ``order`` is now, by the fleet's own time.
+        """
         self.near.drop(key)
-        return Invocation(INVALIDATE, key, (MARK + stamp(now), MARKED_MS, self.channel, key))
+        return Invocation(INVALIDATE, key, (MARK + stamp(order), MARKED_MS, self.channel, key))
 
-    def recall(self, key: str, now: float) -> None:
+    def recall(self, key: str, order: float) -> None:
         """Forgets a record whose answer may be another request's: here at once, in the fleet by ``tell``."""
         self.near.drop(key)
         self.recalled += 1
-        self._doubtful[key] = now
+        self._doubtful[key] = order
         self._recall.set()
 
     async def tell(self, marks: Marks) -> None:
@@ -116,7 +122,8 @@ class Store:
     def _read(self, value: object, key: str) -> Record:
         if not isinstance(value, bytes):
             return ()
-        entries = decode(value, key)
+        now, skew = self.clock.now(), self.clock.skew
+        entries = [mended(entry, now, skew) for entry in decode(value, key)]
         if MARK in value:
             self.near.drop(key)  # the news of the invalidation may have been missed
         elif not entries:

@@ -83,11 +83,10 @@ def _ask(settings: Settings, asked: Sequence[Asked]) -> Iterator[Finding]:
 async def _calls(settings: Settings, asked: Sequence[Asked]) -> list[Call]:
     # Here, so that the small commands need not wait for the whole gateway to load.
     from gateway.app import client_of, queue_of
-    from gateway.clock import Clock
     from gateway.redis_client import connect
 
     redis, client = connect(settings), client_of(settings)
-    queue = queue_of(settings, redis, Clock())
+    queue = queue_of(settings, redis)
     await queue.start()
     try:
         return await _one_by_one(Caller(queue, client, settings.caller_timeout).call, asked)

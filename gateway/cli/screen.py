@@ -158,6 +158,11 @@ def _facts(seen: Seen) -> list[Text]:
         ),
         _fact("Gate", _gate(told.gate), "" if told.gate.state == "open" else TROUBLE),
         *([_fact("Breakers", _kept(seen), WARNING)] if told.refused_credentials else []),
+        *(
+            [_fact("Fleet", f"not all have the same {', '.join(told.differing)}", TROUBLE)]
+            if told.differing
+            else []
+        ),
     ]
 
 

@@ -54,7 +54,7 @@ class OverviewApi:
         return Overview(
             version=__version__,
             now=moment,
-            processes=self._queue.fleet,
+            processes=self._queue.fleet.processes,
             minutes=report.minutes,
             today=today,
             latency=report.latency,
@@ -65,6 +65,8 @@ class OverviewApi:
             redis=Redis("ok" if whole else "degraded", self._embedded),
             registry=Tenants(len(self._registry.directory.tenants)),
             refused_targets=census.gate.targets_refused,
+            fleet_size=self._queue.fleet.rules.size,
+            differing=self._queue.fleet.differing,
         )
 
     async def _census(self) -> Census | None:

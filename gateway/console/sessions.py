@@ -40,7 +40,8 @@ class Session:
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a session, under the digest of its secret. Times are in seconds since the epoch.
+    """What is kept of a session, under the digest of its secret. Times are in seconds of the fleet's own
+    time (clock.py).
 
     The ``proof`` is the admin token's, over the session's id and beginning: who can write to Redis can make no
     session of their own, and a token that is gone or has another role ends its sessions.
@@ -88,7 +89,8 @@ class Sessions:
         if record is None:
             return None
         admin = self._guard.vouched(record.proof, _message(session_id, record.created))
-        if admin is None or now - record.seen >= self._idle or now - record.created >= LONGEST:
+        idle, age = now - record.seen, now - record.created
+        if admin is None or not -RENEWAL <= idle < self._idle or not -RENEWAL <= age < LONGEST:
             await self._end(session_id)
             return None
         if active and now - record.seen >= min(RENEWAL, self._idle / 10):

@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.doctor.credentials import Opened, credential_findings, opened
 from gateway.doctor.exposure import exposure
 from gateway.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
+from gateway.doctor.fleet import ask_fleet, fleet_findings
 from gateway.doctor.modes import file_facts, may_read, modes
 from gateway.doctor.reach import trust_findings
 from gateway.doctor.redis_checks import redis_findings, registry_findings
@@ -52,6 +53,8 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
     cache, registry = await _ask(settings)
     found.redis = cache is not None and not cache.trouble
     found.findings += _redis(settings, cache, registry)
+    if found.redis:
+        found.findings += fleet_findings(await ask_fleet(settings), settings)
     if settings.profile != "generic":
         found.findings += _tenants(settings, found)
         found.findings += running_findings(await asyncio.to_thread(readiness, settings))

@@ -16,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from gateway import __version__
 from gateway.observe.histogram import BOUNDS
 from gateway.observe.stream import BUFFER_BYTES, dropped_lines
+from gateway.upstream.fleet import COMMON
 from gateway.upstream.flight import Band
 from gateway.upstream.signs import REFUSALS
 
@@ -175,7 +176,10 @@ class Metrics:
         self.led.set(queue.led)
         for band in Band:
             self.depth.labels(band.name.lower()).set(queue.depths[band])
-        self.processes.set(queue.fleet)
+        self.processes.set(queue.fleet.processes)
+        self.fleet_size.set(queue.fleet.rules.size)
+        for setting in COMMON:
+            self.disagreement.labels(setting).set(setting in queue.fleet.differing)
         self.rate.set(queue.budget.rate)
         self.gate.set(queue.gate_closed_for)
         for sign in REFUSALS:
@@ -281,6 +285,17 @@ class Metrics:
             "queue_depth", "Jobs queued in the whole fleet, when last seen.", "livemax", ["band"]
         )
         self.processes = self._gauge("fleet_processes", "Processes of the fleet, when last seen.", "livemax")
+        self.fleet_size = self._gauge(
+            "fleet_size", "Processes that the budget is shared among without Redis, at least.", "livemax"
+        )
+        self.disagreement = self._gauge(
+            "fleet_disagreement",
+            "1 where processes on this Redis have another value of this setting.",
+            "livemax",
+            ["setting"],
+        )
+        for setting in COMMON:
+            self.disagreement.labels(setting)
         self.gate = self._gauge(
             "gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "livemax"
         )

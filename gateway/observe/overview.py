@@ -81,7 +81,11 @@ class Tenants(msgspec.Struct, frozen=True):
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """``minutes`` are the last 60, the oldest first, gaps as zeros; ``latency`` is theirs, by outcome."""
+    """``minutes`` are the last 60, the oldest first, gaps as zeros; ``latency`` is theirs, by outcome.
+
+    ``differing`` names the settings in which processes on one Redis are not alike; ``fleet_size`` is 0 where it is
+    not told.
+    """
 
     version: str
     now: datetime
@@ -96,3 +100,5 @@ class Overview(msgspec.Struct, frozen=True):
     redis: Redis
     registry: Tenants
     refused_targets: int = 0
+    fleet_size: int = 0
+    differing: list[str] = []

@@ -51,7 +51,8 @@ class Following:
 
     What was found counts as seen once it is in force, and what could not be read is tried again at the next look.
     A state that has lost too much at once is in force after it stayed for ``doubt`` seconds; see ``doubt_of``.
-    ``trouble`` says why the state in force may not be the registry's; None where it is. ``clock`` is monotonic.
+    ``mark`` is that of the newest encryption key. ``trouble`` says why the state in force may not be the
+    registry's; None where it is. ``clock`` is monotonic.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Following:
         self.store = store
         self.keyring = keyring
         self.directory = Directory()
+        self.mark = ""
         self.loaded = False
         self.trouble: ConfigurationError | None = None
         self._doubt_seconds = doubt
@@ -87,7 +89,8 @@ class Following:
         for error in (change.fault, *change.broken.values()):
             if error is not None:
                 raise error
-        self.directory = Directory(self._opened(change.tables, self.keyring.vault()))
+        vault = self.keyring.vault()
+        self.directory, self.mark = Directory(self._opened(change.tables, vault)), vault.mark
         self._applied = change.mark
         self._looked_at = change.mark, self._keys
         self._suspect, self._broken, self._faults, self.trouble = None, None, {}, None
@@ -228,7 +231,7 @@ class Following:
             if wrong is not None:
                 faults[tenant_id] = self._named(wrong)
         removed = self._removed(change)
-        self.directory = self.directory.changed(usable, removed)
+        self.directory, self.mark = self.directory.changed(usable, removed), vault.mark
         if isinstance(fault, RegistryUnavailable):
             raise self._named(fault)
         news = {KEYS, *change.tables, *removed}

@@ -13,6 +13,7 @@ from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.census import MOST_LISTED, Census, Standing, census_of, standing_of
 from gateway.upstream.evidence import Why
+from gateway.upstream.fleet import Terms
 from gateway.upstream.flight import Band, Claim
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.pacing import Budget
@@ -84,6 +85,8 @@ class Board:
         self._budget = budget.arguments
         self._rules = rules
         self._breaker = (breaker or BreakerRules()).arguments
+        self._fleet_time: tuple[float, float] | None = None
+        """The fleet's time as a sign of life last told it, and the monotonic time at which that was asked."""
 
     def __repr__(self) -> str:
         return f"<Board {self._key} of {self.process}>"
@@ -201,19 +204,25 @@ class Board:
         with redis_errors(self._client):
             return Left((await self._run(LEAVE, id, gen, int(not kept), *self._budget))[0].decode())
 
-    async def beat(self) -> Pulse:
-        """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""
+    async def beat(self, mark: str = "") -> Pulse:
+        """A sign of life, with the mark of this process's encryption key.
+
+        It also clears up after the dead, and tells of a closing that is news to the fleet.
+        """
         with redis_errors(self._client):
             rules = self._rules
             times = (round(rules.dead_after / MICRO), round(rules.longest_run / MICRO), rules.attempts)
-            closing = round(self.gate.untold(time.monotonic()) / MICRO)
-            gate = (closing, *self.gate.rules.arguments, self.gate.why)
-            reply = await self._run(BEAT, *times, *self._budget, *gate)
-            now, processes, queued, running, wait, refused, targets, why = self._heard(reply)
+            sent = time.monotonic()
+            gate = (round(self.gate.untold(sent) / MICRO), *self.gate.rules.arguments, self.gate.why)
+            reply = await self._run(BEAT, *times, *self._budget, *gate, mark)
+            now, skew, processes, queued, running, wait, *kept_back, place, terms = self._heard(reply)
+            refused, targets, why = kept_back
             people, left, refreshes = (int(each) for each in queued)
             depths = (people, left, refreshes)
-            told = (_pauses(refused), int(targets), why.decode())
-            return Pulse(int(now) * MICRO, processes, depths, running, _wait(wait), *told)
+            self._fleet_time = (int(now) * MICRO + int(skew) * MICRO, sent)
+            told = (int(now) * MICRO, int(skew) * MICRO, processes, depths, running, _wait(wait))
+            others = tuple(Terms.parse(each.decode()) for each in terms)
+            return Pulse(*told, _pauses(refused), int(targets), why.decode(), place, others)
 
     async def probe(self, fingerprint: str, question: str = "") -> tuple[bool, float | None]:
         """Whether the caller may try a refused credential with this question; the seconds left of its
@@ -270,7 +279,14 @@ class Board:
         return rest
 
     def _invocation(self, script: Script, *args: bytes | str | int | float) -> Invocation:
-        return Invocation(script, self._key, (self.process, *args))
+        return Invocation(script, self._key, (self.process, *args, self._expected()))
+
+    def _expected(self) -> int:
+        """What the fleet's time should be by now, in microseconds; 0 where that is not known."""
+        if self._fleet_time is None:
+            return 0
+        then, sent = self._fleet_time
+        return round((then + time.monotonic() - sent) / MICRO)
 
     async def _run(self, script: Script, *args: bytes | str | int | float) -> list[Any]:
         reply = await invoke(self._client, self._invocation(script, *args))

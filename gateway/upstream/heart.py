@@ -9,6 +9,7 @@ import structlog
 
 from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board
+from gateway.upstream.fleet import Fleet
 from gateway.upstream.replies import Pulse
 
 log = structlog.get_logger("gateway")
@@ -17,12 +18,12 @@ log = structlog.get_logger("gateway")
 class Heart:
     """Beats every ``period`` seconds and hands each pulse on.
 
-    ``fleet`` and ``depths`` are the processes and the queued jobs by band when last seen, ``degraded`` whether the
-    last sign of life was lost: Redis does not answer, or does not let anything be written.
+    ``fleet`` and ``depths`` are the processes, and the queued jobs by band, when last seen, ``degraded`` whether
+    the last sign of life was lost: Redis does not answer, or does not let anything be written.
     """
 
-    def __init__(self, board: Board, period: float, on_pulse: Callable[[Pulse], None]) -> None:
-        self.fleet = 1
+    def __init__(self, board: Board, period: float, fleet: Fleet, on_pulse: Callable[[Pulse], None]) -> None:
+        self.fleet = fleet
         self.depths = (0, 0, 0)
         self.degraded = False
         self._board = board
@@ -37,12 +38,13 @@ class Heart:
     async def beat(self) -> bool:
         """A sign of life; whether Redis took it."""
         try:
-            pulse = await self._board.beat()
+            pulse = await self._board.beat(self.fleet.rules.mark())
         except CacheUnavailable as error:
             self._found(lost=True, reason=error.message)
             return False
         self._found(lost=False)
-        self.fleet, self.depths = pulse.processes, pulse.queued
+        self.depths = pulse.queued
+        self.fleet.heard(pulse)
         self._on_pulse(pulse)
         return True
 

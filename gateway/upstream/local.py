@@ -11,7 +11,7 @@ from gateway.upstream.board import QueueRules
 from gateway.upstream.flight import Deserted, Flight, Result
 from gateway.upstream.gate import Gate
 from gateway.upstream.heart import Heart
-from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.pacing import LocalBudget
 from gateway.upstream.room import Room
 from gateway.upstream.signs import NOTHING
 from gateway.upstream.slot import LeadLost
@@ -35,15 +35,13 @@ class Local:
     def __init__(
         self,
         flights: Mapping[str, Flight],
-        budget: Budget,
         rules: QueueRules,
         gate: Gate,
         heart: Heart,
         background: Background,
     ) -> None:
         self._flights = flights
-        self._budget = LocalBudget(budget)
-        self._pace = budget
+        self._budget = LocalBudget()
         self._rules = rules
         self._gate = gate
         self._heart = heart
@@ -100,19 +98,18 @@ class Local:
 
         Raises LeadLost where it comes later than its slot and Redis is back by then: it goes through the queue.
         """
-        if self._pace.interval is None:
-            return
+        fleet = self._heart.fleet
         async with self._pen:
-            while True:
+            while (turns := fleet.turns) is not None:
                 if self._late(flight) and await self._heart.beat():
                     raise LeadLost
-                wait = self._budget.write(time.monotonic(), self._heart.fleet)
+                wait = self._budget.write(fleet.now(), turns)
                 if wait == 0:
                     return
                 await asyncio.sleep(wait)
 
     def _late(self, flight: Flight) -> bool:
-        return flight.slot is None or time.monotonic() - flight.slot > self._pace.guard
+        return flight.slot is None or time.monotonic() - flight.slot > self._heart.fleet.budget.guard
 
     def _make_room(self, flight: Flight) -> None:
         flying = sum(each.alone for each in self._flights.values()) - len(self._room) - 1
@@ -128,7 +125,8 @@ class Local:
             turn.set_exception(error)
 
     def _expected(self, ahead: int) -> float:
-        wait = self._pace.wait_for(ahead * max(1, self._heart.fleet))
+        fleet = self._heart.fleet
+        wait = fleet.budget.wait_for(ahead * fleet.share)
         return max(wait, self._gate.closed_for(time.monotonic()))
 
     async def _give_turns(self) -> None:
@@ -161,7 +159,8 @@ class Local:
         return True
 
     async def _slot(self) -> bool:
-        wait = self._budget.reserve(time.monotonic(), self._heart.fleet)
+        fleet, turns = self._heart.fleet, self._heart.fleet.turns
+        wait = 0.0 if turns is None else self._budget.reserve(fleet.now(), turns)
         await asyncio.sleep(wait)
         waited = wait >= WORTH_ASKING
         while (closed := self._gate.closed_for(time.monotonic())) > 0:

@@ -20,6 +20,13 @@ class Budget:
     interval: float | None
     burst: int
 
+    @classmethod
+    def of(cls, spacing: int, burst: int) -> Budget:
+        """The budget of these ``arguments``."""
+        seconds = spacing * 1e-6
+        guard = min(GUARD_SECONDS, seconds * GUARD_SHARE / (1 + GUARD_SHARE))
+        return cls(seconds - guard if spacing else None, burst)
+
     @property
     def guard(self) -> float:
         return 0.0 if self.interval is None else min(GUARD_SECONDS, GUARD_SHARE * self.interval)
@@ -44,33 +51,72 @@ class Budget:
         return round(self.spacing * 1e6), self.burst
 
 
-class LocalBudget:
-    """A process's own share while Redis is gone: the rate divided by the fleet, burst 1, starting empty.
+SHORTEST_WINDOW = 0.005
+"""Seconds after a turn in which a loop can be expected to wake."""
 
-    ``now`` is monotonic, ``fleet`` the number of processes that share the rate.
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """A process's turns without Redis: ``share`` processes divide the rate, and in each period every one has a
+    turn at its own ``phase``, from 0 up to ``share``, so that no two write together whose clocks agree.
+
+    ``spacing`` seconds are between the turns of two; a request is written at most ``window`` after its turn.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self._spacing = budget.spacing
-        self._next: float | None = None
+    spacing: float
+    window: float
+    share: int
+    phase: float
+
+    @classmethod
+    def of(cls, budget: Budget, share: int, phase: float) -> Turns:
+        """The turns of a budget that is not unlimited."""
+        window = max(budget.guard, min(SHORTEST_WINDOW, budget.spacing / 2))
+        return cls(budget.spacing, window, share, phase)
+
+    @property
+    def period(self) -> float:
+        """Seconds between two turns of one process."""
+        return self.spacing * self.share
+
+    @property
+    def pause(self) -> float:
+        """Seconds after a turn in which there is no other, even where phase or share are others by then."""
+        return self.period - self.spacing / 2
+
+    def first(self, earliest: float) -> float:
+        """The first turn from a time on."""
+        begin = self.spacing * self.phase
+        return begin + math.ceil((earliest - begin) / self.period) * self.period
+
+
+class LocalBudget:
+    """A process's own share of the budget while Redis is gone. ``now`` is the fleet's time."""
+
+    def __init__(self) -> None:
+        self._reserved: float | None = None
         self._written: float | None = None
 
-    def reserve(self, now: float, fleet: int) -> float:
-        """Takes the next slot; answers the seconds to wait for it."""
-        share = self._spacing * max(1, fleet)
-        # What was asked through Redis until a moment ago is not known here: idle time earns nothing.
-        at = now + share if self._next is None or self._next < now else self._next
-        self._next = at + share
-        return at - now
+    def reserve(self, now: float, turns: Turns) -> float:
+        """Takes the next turn; answers the seconds to wait for it."""
+        last = self._reserved
+        if last is None or not -2 * turns.period <= now - last <= turns.period:
+            # What was asked through Redis until a moment ago is not known here: idle time earns nothing.
+            self._reserved = turns.first(now + turns.spacing)
+        else:
+            self._reserved = turns.first(max(now, last + turns.pause))
+        return self._reserved - now
 
-    def write(self, now: float, fleet: int) -> float:
-        """Writes now where the last one was written long enough ago; else answers the seconds until it was.
+    def write(self, now: float, turns: Turns) -> float:
+        """Writes now where it is this process's turn; else answers the seconds until it is.
 
-        A slot that is used late moves: those taken from now on keep their distance from its request.
+        A turn that is used late moves: those taken from now on keep their distance from its request.
         """
-        share = self._spacing * max(1, fleet)
-        if self._written is not None and self._written + share > now:
-            return self._written + share - now
-        self._written = now
-        self._next = now + share if self._next is None else max(self._next, now + share)
+        turn = turns.first(now - turns.window)
+        if self._written is not None and self._written <= now:  # else the clock was set back
+            turn = max(turn, turns.first(self._written + turns.pause))
+        if turn > now:
+            return turn - now
+        self._written = turn
+        self._reserved = turn if self._reserved is None else max(self._reserved, turn)
         return 0.0

@@ -20,7 +20,6 @@ from gateway.upstream.gate import Gate, held_back, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
 from gateway.upstream.local import Local, full
-from gateway.upstream.pacing import Budget
 from gateway.upstream.replies import (
     Claimed,
     Closed,
@@ -55,7 +54,6 @@ class Pilot:
     def __init__(
         self,
         board: Board,
-        budget: Budget,
         rules: QueueRules,
         gate: Gate,
         breaker: Breaker,
@@ -66,7 +64,6 @@ class Pilot:
         on_dispatch: OnDispatch,
     ) -> None:
         self._board = board
-        self._budget = budget
         self._rules = rules
         self._gate = gate
         self._breaker = breaker
@@ -215,7 +212,7 @@ class Pilot:
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
         flight.claim = claim
         self._tell_dispatch(flight)
-        result = await flight.work(Slot(self._board, self._budget, claim).confirm)
+        result = await flight.work(Slot(self._board, self._heart.fleet.budget, claim).confirm)
         # The entry before the news of it: whoever is woken finds it stored.
         try:
             settled = await self._board.land(self._news(flight, claim.token, result))
@@ -288,7 +285,7 @@ class Pilot:
             return
 
     def _full(self, ahead: int) -> QueueFull:
-        return full(max(self._budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
+        return full(max(self._heart.fleet.budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
 
 
 def _unrefused(result: Result) -> Result:

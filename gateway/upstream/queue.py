@@ -15,6 +15,7 @@ from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker, BreakerRules
 from gateway.upstream.census import Census, Standing, census_alone, gate_alone
 from gateway.upstream.dispatcher import Dispatcher
+from gateway.upstream.fleet import Fleet, FleetRules
 from gateway.upstream.flight import Band, Flight, Recheck, Reuse, Work
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.heart import Heart
@@ -27,6 +28,8 @@ from gateway.upstream.replies import Leading, Pulse, Queued, Running
 from gateway.upstream.waiting import Background, jittered, kept_alive, log_closing
 
 STUBBORN = 5
+GLANCE = 0.1
+"""Seconds for which a caller whose time is up may wait to hear when to come back."""
 DISPATCH = 2
 LATE = {
     Reuse.LATER: "; it is on its way",
@@ -42,8 +45,8 @@ class Queue:
     """This process's flights, its dispatcher, and its signs of life.
 
     Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight
-    can lead it. ``on_clock`` is told the fleet's time with each sign of life, ``on_dispatch`` of each flight that
-    sets out.
+    can lead it. ``on_clock`` is told the time with each sign of life, as in ``Clock.sync``; ``on_dispatch`` of
+    each flight that sets out.
 
     ``gate`` is this process's view of the fleet's gate, ``breaker`` of the credentials that the service refuses.
     """
@@ -57,23 +60,22 @@ class Queue:
         gate: GateRules | None = None,
         *,
         breaker: BreakerRules | None = None,
-        on_clock: Callable[[float], None] = lambda _: None,
+        fleet: FleetRules | None = None,
+        on_clock: Callable[[float, float], object] = lambda now, skew: None,
         on_dispatch: OnDispatch = lambda band, waited: None,
     ) -> None:
         breaker = breaker or BreakerRules(probe=rules.longest_run)
-        self.budget = budget
         self.rules = rules
         self.gate = Gate(gate or GateRules())
         self._board = Board(client, prefix, budget, rules, self.gate, breaker)
         self.breaker = Breaker(breaker, self._board.probe)
         self._flights: dict[str, Flight] = {}
-        self._heart = Heart(self._board, rules.beat, self._pulsed)
+        self._heart = Heart(self._board, rules.beat, Fleet(budget, fleet), self._pulsed)
         self._dispatcher = Dispatcher(self._board, self._flights, rules.poll)
         self._background = Background()
-        self._local = Local(self._flights, budget, rules, self.gate, self._heart, self._background)
+        self._local = Local(self._flights, rules, self.gate, self._heart, self._background)
         self._pilot = Pilot(
             self._board,
-            budget,
             rules,
             self.gate,
             self.breaker,
@@ -106,8 +108,13 @@ class Queue:
         return sum(flight.flies for flight in self._flights.values())
 
     @property
-    def fleet(self) -> int:
-        """Processes of the fleet, when last seen."""
+    def budget(self) -> Budget:
+        """How fast the fleet may ask: the lowest budget among those last seen."""
+        return self.fleet.budget
+
+    @property
+    def fleet(self) -> Fleet:
+        """The processes that share the budget, when last seen."""
         return self._heart.fleet
 
     @property
@@ -211,7 +218,7 @@ class Queue:
         flights = self._flights.values()
         waiting = [flight.band for flight in flights if flight.claim is None and flight.slot is None]
         gate = gate_alone(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
-        return census_alone(waiting, len(flights) - len(waiting), self.fleet, gate, self.breaker.count)
+        return census_alone(waiting, len(flights) - len(waiting), self.fleet.processes, gate, self.breaker.count)
 
     async def standing(self, id: str) -> Standing | None:
         """Where the flight of this id stands in the whole fleet; None where none is under way."""
@@ -290,12 +297,16 @@ class Queue:
         return DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
 
     async def _expected_wait(self, flight: Flight) -> tuple[float, bool]:
-        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way."""
+        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way.
+
+        Takes next to no time, since whoever asks has none left.
+        """
         if flight.alone:
             return self._local.expected(flight), not flight.task.done()
         try:
-            standing = await self._board.poll(flight.id, flight.gen)
-        except CacheUnavailable:
+            async with asyncio.timeout(GLANCE):
+                standing = await self._board.poll(flight.id, flight.gen)
+        except (CacheUnavailable, TimeoutError):
             return self.budget.wait_for(self.depth), not flight.task.done()
         wait = self.budget.wait_for(standing.rank if isinstance(standing, Queued) else 0)
         return max(wait, self.gate_closed_for), isinstance(standing, Queued | Running | Leading)
@@ -303,7 +314,7 @@ class Queue:
     # News of the fleet
 
     def _pulsed(self, pulse: Pulse) -> None:
-        self._on_clock(pulse.now)
+        self._on_clock(pulse.now, pulse.skew)
         self.breaker.told(pulse.refused)
         self.gate.why = pulse.why or self.gate.why
         if (pulse.targets == 0) != (self._targets_refused == 0):

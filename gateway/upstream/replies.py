@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from gateway.upstream.evidence import Why
+from gateway.upstream.fleet import Terms
 from gateway.upstream.flight import Claim
 
 Wait = float | None
@@ -100,11 +101,14 @@ class Left(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The fleet as a sign of life found it: its time in seconds, its processes, jobs queued (by band) and running,
-    the refused credentials with the seconds left of their pauses, negative while held by hand; how many targets
-    are refused, and why the gate closed, where it is."""
+    """The fleet as a sign of life found it: Redis's time (``now``) and how far the fleet's own is ahead of it
+    (``skew``, which changes where Redis's clock steps), in seconds; its processes, jobs queued (by band) and
+    running, and the refused credentials with the seconds left of their pauses, negative while held by hand; how
+    many targets are refused, and why the gate closed, where it is. ``place`` is the caller's among the processes,
+    from 0; ``others`` are terms that differ from its own."""
 
     now: float
+    skew: float
     processes: int
     queued: tuple[int, int, int]
     running: int
@@ -112,3 +116,5 @@ class Pulse:
     refused: Mapping[str, float] = field(default_factory=dict)
     targets: int = 0
     why: str = ""
+    place: int = 0
+    others: tuple[Terms, ...] = ()

@@ -17,6 +17,7 @@ from gateway.admission.grant import UNSEEN, Grant, Rules
 from gateway.admission.lease import Demand
 from gateway.admission.local import Report
 from tests.admission.account import Account
+from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
 
 HOUR = 3_600.0
@@ -117,3 +118,21 @@ def demand_of(step: Step, heard: list[Grant]) -> Demand:
     if heard and step.repeats != "none":
         seen = heard[0 if step.repeats == "first" else -1].seen
     return Demand(step.wanted, step.returned, Report(0.0, step.owed, step.owed, step.spent, seen))
+
+
+@pytest.mark.parametrize("step", [-600.0, -86_400.0, -6 * 365 * 86_400.0, 600.0])
+async def test_when_redis_clock_steps_a_caller_waits_no_longer_and_has_no_second_day(
+    stepped_redis: RedisServer, clock: ClockShim, prefix: str, step: float
+) -> None:
+    rules = Rules(1.0, 5, 20)
+    async with redis.asyncio.Redis.from_url(stepped_redis.url, protocol=2) as client:
+        admission = Admission(client, prefix, lambda: 1)
+        ask = partial(admission._ask, "reports", rules)
+        full = await ask(Demand(5, 0, Report(0.0, 0, 0, 0, UNSEEN)))
+        clock.step(step)
+        after = await ask(Demand(1, 0, Report(0.0, 0, 0, 0, full.seen)))
+        assert after.level <= 5.0
+        assert after.seen.count >= full.seen.count
+        used = await ask(Demand(30, 0, Report(0.0, 0, 15, 15, full.seen)))
+        clock.step(-abs(step))
+        assert (await ask(Demand(1, 0, Report(0.0, 0, 0, 0, used.seen)))).granted == 0

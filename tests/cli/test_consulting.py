@@ -12,7 +12,6 @@ import pytest
 
 from gateway.app import queue_of
 from gateway.cli.consulting import consult
-from gateway.clock import Clock
 from gateway.doctor.finding import Finding
 from gateway.doctor.surroundings import look_around
 from gateway.provenance import Sources
@@ -116,7 +115,7 @@ def test_a_credential_that_the_fleet_keeps_back_costs_no_call(
 async def hold(settings: Settings, fingerprint: str) -> None:
     """As an operator does by hand."""
     redis = connect(settings)
-    await queue_of(settings, redis, Clock()).hold_credential(fingerprint)
+    await queue_of(settings, redis).hold_credential(fingerprint)
     await redis.aclose()
 
 

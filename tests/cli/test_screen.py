@@ -124,6 +124,7 @@ def test_plain_is_ascii_alone() -> None:
         ({"budget": Pace(None, 5)}, "Budget    unlimited"),
         ({"budget": Pace(0.25, 5)}, "Budget    0.25/s, burst 5; 100 % used"),
         ({"refused_credentials": 1}, "Breakers  1 not used"),
+        ({"differing": ["budget"]}, "Fleet     not all have the same budget"),
         ({"latency": {}, "minutes": minutes()}, "nothing was asked"),
     ],
 )

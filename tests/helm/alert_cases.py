@@ -53,6 +53,19 @@ CASES = [
         "StatsGatewayGateClosed", "open", {'stats_gateway_gate_closed_seconds{instance="a"}': "0x200"}, quiet=(60,)
     ),
     Case(
+        "StatsGatewayFleetDisagrees",
+        "another budget for a while",
+        {'stats_gateway_fleet_disagreement{instance="a",setting="budget"}': "0x9 1x20 0x20"},
+        fires=(16, 29),
+        quiet=(9, 13, 35),
+    ),
+    Case(
+        "StatsGatewayFleetDisagrees",
+        "all alike",
+        {'stats_gateway_fleet_disagreement{instance="a",setting="budget"}': "0x200"},
+        quiet=(60,),
+    ),
+    Case(
         "StatsGatewayCredentialRefused",
         "one credential",
         {'stats_gateway_credentials_refused{instance="a"}': "1x200"},

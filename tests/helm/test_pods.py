@@ -229,3 +229,20 @@ def test_the_test_pod_asks_through_the_service() -> None:
     (container,) = pod["spec"]["containers"]
     assert container["args"] == ["health", "--strict", "--timeout", "10", "--url", "http://gw-stats-gateway:80"]
     assert container["image"] == pods(rendered("everything"))["gateway"]["spec"]["containers"][0]["image"]
+
+
+@pytest.mark.parametrize(
+    ("values", "size"),
+    [
+        ("{redis: {bundled: {enabled: false}, url: 'redis://r'}, replicaCount: 3}", "4"),
+        ("{redis: {bundled: {enabled: false}, url: 'redis://r'}, replicaCount: 3, settings: {workers: 2}}", "8"),
+        (
+            "{redis: {bundled: {enabled: false}, url: 'redis://r'}, "
+            "autoscaling: {enabled: true, minReplicas: 2, maxReplicas: 6}, resources: {requests: {cpu: 1}}}",
+            "7",
+        ),
+        ("{redis: {bundled: {enabled: false}, url: 'redis://r'}, settings: {fleet_size: 12}}", "12"),
+    ],
+)
+def test_the_fleets_size_is_the_most_pods_there_may_be_times_workers(values: str, size: str) -> None:
+    assert environment(manifests(values), {})["STATS_GATEWAY_FLEET_SIZE"] == size

@@ -28,8 +28,9 @@ class FakeClock(Clock):
     def now(self) -> float:
         return self.time
 
-    def sync(self, fleet: float) -> None:
+    def sync(self, fleet: float, skew: float) -> bool:
         """Nobody corrects it."""
+        return False
 
 
 @dataclass

@@ -12,6 +12,7 @@ import redis.asyncio
 import structlog
 
 from gateway.upstream.board import QueueRules
+from gateway.upstream.fleet import FleetRules
 from gateway.upstream.flight import Band, Confirm, Result, Work
 from gateway.upstream.gate import GateRules
 from gateway.upstream.landing import Landing
@@ -39,7 +40,7 @@ def work(name: str) -> Work:
 async def main(url: str, prefix: str) -> None:
     client = redis.asyncio.Redis.from_url(url, protocol=2)
     rules = QueueRules(beat=0.1, poll=0.2)
-    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules())
+    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules(), fleet=FleetRules(size=9))
     await queue.start()
     told = asyncio.create_task(tell(queue))
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ import redis.asyncio
 import structlog
 
 from gateway.upstream.board import QueueRules
+from gateway.upstream.fleet import FleetRules
 from gateway.upstream.flight import Band, Confirm, Result, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.pacing import Budget
@@ -68,7 +69,7 @@ async def obey(queue: Queue, order: str, name: str) -> None:
 
 async def main(url: str, prefix: str) -> None:
     client = redis.asyncio.Redis.from_url(url, protocol=2)
-    queue = Queue(client, prefix, Budget(None, 1), QueueRules(beat=0.2, poll=0.2))
+    queue = Queue(client, prefix, Budget(None, 1), QueueRules(beat=0.2, poll=0.2), fleet=FleetRules(size=9))
     await queue.start()
     say("started")
     watching = asyncio.create_task(watch(queue))

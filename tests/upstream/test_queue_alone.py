@@ -17,7 +17,7 @@ from gateway.errors import GateClosed
 from gateway.upstream.census import Depth, GateCensus, GateState
 from gateway.upstream.flight import Band, Confirm, Result
 from gateway.upstream.landing import Landing
-from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -153,7 +153,7 @@ async def test_alone_a_process_counts_its_own_jobs_and_what_is_kept_back(gone: F
     assert one.census_here().gate == GateCensus(GateState.OPEN, 0.0, None)
     tasks = [gone.ask(one, "a")]
     await until(lambda: gone.service.calls == ["a"])
-    one._pilot._local._budget = LocalBudget(Budget(600, 1))
+    one.fleet.budget = Budget(600, 1)
     tasks += [gone.ask(one, "b"), gone.ask(one, "c", Band.REFRESH)]
     await until(lambda: one.flights == 3)
     one.breaker.heard("fp", 60.0)

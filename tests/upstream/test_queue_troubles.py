@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from gateway.redis_client import Client
 from gateway.upstream.board import CLAIM, SLOT, SUBMIT, QueueRules
 from gateway.upstream.flight import Band, Confirm, Result
-from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
 from tests.redis_server import free_port
@@ -186,26 +186,6 @@ async def test_a_caller_who_leaves_and_comes_back_is_not_left_behind(
         for task in many:
             task.cancel()
         await asyncio.gather(*many, return_exceptions=True)
-
-
-def test_a_local_share_begins_empty_and_earns_nothing_while_idle() -> None:
-    local = LocalBudget(Budget(1.0, 5))
-    spacing = Budget(1.0, 5).spacing
-    assert local.reserve(now=100.0, fleet=2) == pytest.approx(2 * spacing)
-    assert local.reserve(now=100.0, fleet=2) == pytest.approx(4 * spacing)
-    assert local.reserve(now=500.0, fleet=2) == pytest.approx(2 * spacing)
-
-
-def test_a_local_slot_that_is_used_late_moves_and_those_after_it_too() -> None:
-    local = LocalBudget(Budget(1.0, 1))
-    spacing = Budget(1.0, 1).spacing
-    first = 100 + local.reserve(now=100.0, fleet=1)
-    assert local.write(now=first + 0.7, fleet=1) == 0
-    second = first + local.reserve(now=first, fleet=1)
-    assert second == pytest.approx(first + 0.7 + spacing)
-    assert local.write(now=second - 0.5, fleet=1) == pytest.approx(0.5)
-    assert local.write(now=second, fleet=1) == 0
-    assert local.write(now=second, fleet=3) == pytest.approx(3 * spacing)
 
 
 async def test_without_redis_too_leaders_that_stall_together_write_apart(prefix: str) -> None:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.upstream.census import REASONS
@@ -44,6 +44,8 @@ def troubles(told: Told) -> list[dict[str, str]]:
     found: list[tuple[str, str]] = []
     if told["redis"]["status"] != "ok":
         found.append(("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows."))
+    if told["differing"]:
+        found.append(("bad", differing(told["differing"])))
     match told["gate"]["state"]:
         case "closed":
             left = math.ceil(told["gate"]["closed_for"])
@@ -62,7 +64,15 @@ def troubles(told: Told) -> list[dict[str, str]]:
     if targets:
         queries = "One query is" if targets == 1 else f"{targets} queries are"
         found.append(("warn", f"{queries} not asked for now: the service refused this alone."))
+    if told["processes"] > told["fleet_size"]:
+        text = f"fleet_size is {told['fleet_size']}, but there are {told['processes']} processes."
+        found.append(("warn", f"{text} Without Redis they would ask the service too fast."))
     return [{"kind": kind, "text": text} for kind, text in found]
+
+
+def differing(names: Sequence[str]) -> str:
+    """What is wrong with gateways of one Redis that have not all the same settings."""
+    return f"Not all processes on this Redis have the same {', '.join(names)}. The lowest budget holds for all."
 
 
 def _minute(told: Told) -> dict[str, Any]:

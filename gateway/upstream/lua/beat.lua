@@ -1,16 +1,23 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
 -- It brings along a closing of the gate that this process learnt of without Redis.
 -- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest,
--- why it closed
--- -> now, processes, queued per band, running, own-wait, the refused credentials, how many targets are refused, why
--- the gate is closed; and last, the gate's word
+-- why it closed, mark of the encryption key
+-- -> Redis's time, how far the fleet's is ahead of it, processes, queued per band, running, own-wait, the refused
+-- credentials, how many targets are refused, why the gate is closed, the caller's place among the processes, the
+-- terms of each that differs; and last, the gate's word
 local dead_after, longest, cap = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, burst = tonumber(ARGV[5]), tonumber(ARGV[6])
 local closing = tonumber(ARGV[7])
 local rules = {pause = tonumber(ARGV[8]), longest = tonumber(ARGV[9]), shortest = tonumber(ARGV[10])}
+if math.abs(wall + skew - now) > LEAP then skew = now - wall end
+call('HSET', q .. ':fleet', 'skew', int(skew), 'last', int(now))
+call('PEXPIRE', q .. ':fleet', DAY)
 local live = q .. ':live'
 call('ZADD', live, int(now), me)
 call('PEXPIRE', live, DAY)
+local terms_key, own_terms = q .. ':terms', table.concat({int(interval), int(burst), ARGV[12]}, '|')
+call('HSET', terms_key, me, own_terms)
+call('PEXPIRE', terms_key, DAY)
 
 local function retry(id)
   local gen = call('HGET', job_key(id), 'gen')
@@ -49,13 +56,36 @@ for _, id in ipairs(call('ZRANGEBYSCORE', q .. ':running', '-inf', int(now - lon
   reaped = true
   retry(id)
 end
+
+-- What all of a fleet should have in common; where they do not, the lowest budget holds for all.
+local place, others, strictest, least = 0, {}, 0, burst
+for _, proc in ipairs(call('ZRANGE', live, 0, -1)) do
+  if proc < me then place = place + 1 end
+end
+local terms = call('HGETALL', terms_key)
+for i = 1, #terms, 2 do
+  local theirs, most = string.match(terms[i + 1], '^(%d+)|(%d+)|')
+  if not call('ZSCORE', live, terms[i]) then
+    call('HDEL', terms_key, terms[i])
+  else
+    if terms[i + 1] ~= own_terms then others[#others + 1] = terms[i + 1] end
+    if tonumber(theirs) > 0 then
+      least = strictest == 0 and tonumber(most) or math.min(least, tonumber(most))
+      strictest = math.max(strictest, tonumber(theirs))
+    end
+  end
+end
+call('HSET', q .. ':fleet', 'interval', int(strictest), 'burst', int(least))
+fleet[3], fleet[4] = int(strictest), int(least)
+
 if closing > 0 then close(closing, false, rules, ARGV[11], {}, '') end
-if interval > 0 then tat_of(interval, burst) end
+if strictest > 0 then tat_of(strictest, least) end
 local own = -1
 if reaped then own = announce(interval, burst) end
 local depths = {call('ZCARD', band_key(0)), call('ZCARD', band_key(1)), call('ZCARD', band_key(2))}
+local running = call('ZCARD', q .. ':running')
 local why = not calm() and call('HGET', gate_key, 'why') or ''
 return {
-  int(now), call('ZCARD', live), depths, call('ZCARD', q .. ':running'), own, refused_list(), targets_refused(), why,
-  gate_word(),
+  int(wall), int(skew), call('ZCARD', live), depths, running, own, refused_list(), targets_refused(), why, place,
+  others, gate_word(),
 }

@@ -3,7 +3,7 @@
 --   :refused                  zset   fingerprint -> until when nothing is asked with it
 --   :refusals:<fingerprint>   string how often in a row it was refused
 --   :suspected:<fingerprint>  set    questions that were refused since the last success, up to MOST_SUSPECTED
---   :probing:<fingerprint>    string whose request finds out whether it still is
+--   :probing:<fingerprint>    string process|since: whose request finds out whether it still is
 --   :onhold                   hash   fingerprint -> since when somebody withholds it by hand; has no TTL
 local MOST, MOST_SUSPECTED = 1000, 16
 local refused_key = q .. ':refused'
@@ -14,6 +14,14 @@ local function probing_key(name) return q .. ':probing:' .. name end
 
 local function breaker_pause(level, pause, longest)
   return math.min(pause * 2 ^ math.min(level - 1, STEEPEST), longest)
+end
+
+-- Lets the caller probe unless somebody does; for `longest` milliseconds, whatever becomes of Redis's clock and TTLs.
+local function begin_probe(name, longest)
+  local since = tonumber(string.match(call('GET', probing_key(name)) or '', '|(%d+)$'))
+  if since and now - since < longest * 1000 then return false end
+  call('SET', probing_key(name), me .. '|' .. int(now), 'PX', longest)
+  return true
 end
 
 -- A landing's word on its credential. Those who asked before the pause began do not make it grow.

@@ -5,7 +5,8 @@
 --    the gate {what it is by the signs, its wait, held for, or -1, why it closed, how many targets are refused},
 --    the budget's wait,
 --    credentials {fingerprint, left, held for, or -1}, how many
-local dead_after, interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local dead_after = tonumber(ARGV[2])
+local interval, burst = lowest(tonumber(ARGV[3]), tonumber(ARGV[4]))
 local most = tonumber(ARGV[5])
 -- Other commands wait while this runs: of a queue of very many jobs, the first ones are counted by tenant.
 local WALK = 5000

@@ -15,6 +15,6 @@ if not leads then return {'late', refused, gate_word()} end
 local gen = job[2]
 local others = call('SCARD', procs_key(id)) - call('SISMEMBER', procs_key(id), me)
 if others > 0 then call('SET', q .. ':result:' .. id .. ':' .. gen, result, 'PX', RESULT_MS) end
-call('SET', q .. ':done:' .. id, '1', 'PX', RESULT_MS)
+call('SET', q .. ':done:' .. id, int(now), 'PX', RESULT_MS)
 forget(id, gen)
 return {'landed', others, announce(tonumber(ARGV[5]), tonumber(ARGV[6])), refused, gate_word()}

@@ -1,25 +1,33 @@
 -- When the next job may set out, who is told, and how it is taken.
 
+-- The caller's budget or the fleet's, whichever is lower: those that disagree keep to the lowest.
+local function lowest(interval, burst)
+  local others = tonumber(fleet[3]) or 0
+  if others == 0 then return interval, burst end
+  return math.max(interval, others), interval == 0 and tonumber(fleet[4]) or math.min(burst, tonumber(fleet[4]))
+end
+
 -- GCRA (generic cell rate algorithm). `interval` 0 is unlimited. A missing record starts empty, so that a
 -- failover never refills the budget. Leaders reserve slots ahead of time, each with some allowance; a record
--- beyond all that can have been reserved (a changed budget or clock) is clamped.
+-- beyond all that can have been reserved (the budget was slower before) is mended where it is read.
 local ALLOWANCE = 5000000
 local function tat_of(interval, burst)
-  local tat = tonumber(call('GET', q .. ':tat'))
-  if not tat then
-    tat = now + burst * interval
-    call('SET', q .. ':tat', int(tat), 'PX', DAY)
-  end
+  local kept = tonumber(call('GET', q .. ':tat'))
   local leaders = call('ZCARD', q .. ':running')
-  return math.min(tat, now + (burst + leaders + 1) * (interval + ALLOWANCE))
+  local latest = now + (burst + leaders + 1) * (interval + ALLOWANCE)
+  local tat = math.min(kept or now + burst * interval, latest)
+  if tat ~= kept then call('SET', q .. ':tat', int(tat), 'PX', DAY) end
+  return tat
 end
 
 local function budget_wait(interval, burst)
+  interval, burst = lowest(interval, burst)
   if interval == 0 then return 0 end
   return math.max(0, tat_of(interval, burst) - (burst - 1) * interval - now)
 end
 
 local function take(interval, burst)
+  interval, burst = lowest(interval, burst)
   if interval == 0 then return '0' end
   local tat = int(math.max(tat_of(interval, burst), now) + interval)
   call('SET', q .. ':tat', tat, 'PX', DAY)

@@ -1,6 +1,9 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
--- the queue live in one slot. ARGV[1] is the calling process. Times are integer microseconds of Redis's clock.
+-- the queue live in one slot. ARGV[1] is the calling process, the last one what the fleet's time should be by its
+-- own monotonic clock (0: it does not know). Times are integer microseconds of the fleet's time.
 --
+--   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
+--                           interval, burst (the lowest budget of those that live)
 --   :job:<id>        hash   tenant credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
@@ -16,7 +19,8 @@
 --   :tat             string theoretical arrival time of the next call (GCRA)
 --   :turn            string id|since: whose turn it is, and since when
 --   :live            zset   process -> last sign of life
---   :done:<id>       string a flight of this id landed within the last seconds
+--   :terms           hash   process -> interval|burst|mark of its encryption key: all of a fleet have the same
+--   :done:<id>       string when a flight of this id landed, within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
 --   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
 --   :paused, :pauses:<kind>, :evidence, :tenants, :credentials   (evidence.lua)
@@ -25,11 +29,23 @@
 -- of refused credentials. Messages are hints.
 local q, me = KEYS[1], ARGV[1]
 local call = redis.call
-local time = call('TIME')
-local now = time[1] * 1000000 + time[2]
 local DAY = 86400000
 local RESULT_MS = 20000
 local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of bands first
+
+-- The fleet's time runs on evenly while Redis's clock steps (NTP, a failover to a host with another clock), so that
+-- whatever is kept with a time stays as far ahead, or back, as it was. Where it would be further than LEAP from what
+-- the caller expects, that holds; it never goes back behind `last`. Each sign of life notes how far it is ahead of
+-- Redis's clock (beat.lua).
+local LEAP = 1500000
+local time = call('TIME')
+local wall = time[1] * 1000000 + time[2]
+local fleet = call('HMGET', q .. ':fleet', 'skew', 'last', 'interval', 'burst')
+local expected = tonumber(table.remove(ARGV)) or 0
+local skew = tonumber(fleet[1]) or math.max(0, expected - wall)
+local now = wall + skew
+if expected > 0 and math.abs(now - expected) > LEAP then now = expected end
+now = math.max(now, tonumber(fleet[2]) or 0)
 
 local function int(x) return string.format('%.0f', x) end
 local function job_key(id) return q .. ':job:' .. id end
@@ -97,6 +113,12 @@ local function hold(proc, id)
   call('PEXPIRE', held_key(proc), DAY)
 end
 
+-- Whether a flight of this id landed within the last seconds, whatever became of Redis's clock and TTLs.
+local function landed_lately(id)
+  local at = tonumber(call('GET', q .. ':done:' .. id))
+  return at and now - at < RESULT_MS * 1000
+end
+
 -- A job leaves the queue for good; whoever else held it hears of it.
 local function forget(id, gen)
   for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
@@ -107,14 +129,27 @@ local function forget(id, gen)
   call('ZREM', q .. ':running', id)
 end
 
+-- A job can be gone before its place in the queue: Redis evicted it, or Redis's clock leapt over its expiry.
+local function stray(band, member)
+  if call('HGET', job_key(id_of(member)), 'member') == member then return false end
+  call('ZREM', band_key(band), member)
+  return true
+end
+
 -- The first job in the order of rank for which accept(id) holds, among the first `depth`.
 local function first(depth, accept)
   for band = 0, 2 do
     local members = call('ZRANGE', band_key(band), 0, depth - 1)
+    local strays = 0
     for _, member in ipairs(members) do
       local id = id_of(member)
-      if accept(id) then return id end
+      if stray(band, member) then
+        strays = strays + 1
+      elseif accept(id) then
+        return id
+      end
     end
+    if strays > 0 then return first(depth, accept) end
     depth = depth - #members
     if depth <= 0 then return nil end
   end

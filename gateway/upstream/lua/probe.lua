@@ -9,5 +9,4 @@ if till > now then return {0, int(till - now)} end
 local level = tonumber(call('GET', refusals_key(name))) or 1
 local again = now < till + breaker_pause(level, tonumber(ARGV[5]), tonumber(ARGV[6]))
 if again and call('SISMEMBER', suspected_key(name), ARGV[3]) == 1 then return {0, 0} end
-local granted = call('SET', probing_key(name), me, 'NX', 'PX', ARGV[4])
-return {granted and 1 or 0, 0}
+return {begin_probe(name, tonumber(ARGV[4])) and 1 or 0, 0}

@@ -5,7 +5,7 @@
 -- -> wait microseconds (-1: no longer the leader), tat
 local id, token, mine_before = ARGV[2], ARGV[3], ARGV[4]
 local late, allowance = tonumber(ARGV[5]), math.min(tonumber(ARGV[6]), ALLOWANCE)
-local interval, burst = tonumber(ARGV[7]), tonumber(ARGV[8])
+local interval, burst = lowest(tonumber(ARGV[7]), tonumber(ARGV[8]))
 if call('HGET', job_key(id), 'token') ~= token then return {-1, '0'} end
 
 local wait, tat = 0, 0

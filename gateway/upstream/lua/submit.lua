@@ -36,7 +36,7 @@ end
 
 -- A flight of this id landed between the caller's look-up and now: its entry may be in the cache, and to ask
 -- again would be the second call for one answer. The caller looks once more and comes back with `rechecked`.
-if rechecked == '0' and call('EXISTS', q .. ':done:' .. id) == 1 then return {'recheck', gate_word()} end
+if rechecked == '0' and landed_lately(id) then return {'recheck', gate_word()} end
 
 local target, caller, credential = ARGV[13], ARGV[14], ARGV[15]
 asks(tenant, credential)
@@ -54,7 +54,7 @@ local pending = tonumber(call('HGET', q .. ':pending', tenant)) or 0
 if pending >= max_tenant and not own_room(tenant, band) then return {'full', ahead_of(tenant), 0} end
 if queued() >= max and not make_room(band, pending, cost) then return {'full', ahead_of(tenant), 0} end
 
-local gen = int(now)
+local gen = int(wall) -- of all clocks the one that never stands still
 call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', cost, 'gen', gen, 'attempts', 0, 'unkept', unkept)
 if credential ~= '' then call('HSET', job_key(id), 'credential', credential) end
 if band > 0 then call('HSET', job_key(id), 'idle:' .. me, 1) end

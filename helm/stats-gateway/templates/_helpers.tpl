@@ -100,6 +100,13 @@ capabilities: {drop: [ALL]}
 {{- default (printf "%s-tenants" (include "stats-gateway.fullname" .)) .Values.registry.existingSecret }}
 {{- end }}
 
+{{/* Processes there may be: the most replicas, one more while they roll, times workers. */}}
+{{- define "stats-gateway.fleetSize" -}}
+{{- $most := .Values.autoscaling.enabled | ternary .Values.autoscaling.maxReplicas .Values.replicaCount | int64 -}}
+{{- $surge := eq (include "stats-gateway.redis" .) "memory" | ternary 0 1 -}}
+{{- mul (add $most $surge) (default 1 .Values.settings.workers | int64) }}
+{{- end }}
+
 {{/* Seconds: the gateway's own defaults where the settings say nothing. */}}
 {{- define "stats-gateway.seconds" -}}
 {{- $settings := (first .).Values.settings -}}

@@ -135,6 +135,8 @@ def overview(**more: Any) -> dict[str, Any]:
         "refused_targets": 0,
         "redis": {"status": "ok", "embedded": False},
         "registry": {"tenants": 12},
+        "fleet_size": 4,
+        "differing": [],
     }
     return told | more
 
@@ -153,6 +155,7 @@ STATES: list[dict[str, Any]] = [
         gate={"state": "half-open", "closed_for": 0.0, "held_for": None, "why": ""}, refused_targets=7, latency={}
     ),
     overview(gate={"state": "held", "closed_for": 0.0, "held_for": 3.0, "why": ""}, refused_targets=1),
+    overview(processes=5, differing=["budget", "encryption_keys"]),
 ]
 
 
@@ -168,12 +171,16 @@ def test_a_glance_sums_the_hour_up() -> None:
 def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
     assert glance(STATES[1])["spared"] is None
     kinds = [[each["kind"] for each in glance(state)["troubles"]] for state in STATES]
-    assert kinds == [[], [], ["bad", "warn"], ["bad", "warn"], ["warn", "warn"], ["warn", "warn"]]
+    assert kinds == [
+        *([], [], ["bad", "warn"], ["bad", "warn"], ["warn", "warn"], ["warn", "warn"], ["bad", "warn"])
+    ]
     assert "broke off. It is asked nothing for another 42 s" in glance(STATES[3])["troubles"][0]["text"]
-    assert [glance(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:]] == [
+    assert [glance(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:6]] == [
         "7 queries are",
         "One query is",
     ]
+    assert "the same budget, encryption_keys." in glance(STATES[6])["troubles"][0]["text"]
+    assert "fleet_size is 4, but there are 5" in glance(STATES[6])["troubles"][1]["text"]
 
 
 VALUES: dict[str, list[Any]] = {

@@ -37,6 +37,10 @@ function troubles(told) {
   if (told.redis.status !== "ok") {
     note("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.");
   }
+  if (told.differing.length) {
+    const names = told.differing.join(", ");
+    note("bad", `Not all processes on this Redis have the same ${names}. The lowest budget holds for all.`);
+  }
   if (told.gate.state === "closed") {
     const why = REASONS[told.gate.why] ? `: ${REASONS[told.gate.why]}` : "";
     note("bad", `The service seems to block us${why}. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
@@ -51,6 +55,10 @@ function troubles(told) {
   const targets = told.refused_targets;
   const queries = targets === 1 ? "One query is" : `${targets} queries are`;
   if (targets) note("warn", `${queries} not asked for now: the service refused this alone.`);
+  if (told.processes > told.fleet_size) {
+    const text = `fleet_size is ${told.fleet_size}, but there are ${told.processes} processes.`;
+    note("warn", `${text} Without Redis they would ask the service too fast.`);
+  }
   return found;
 }
 
