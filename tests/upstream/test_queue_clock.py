@@ -78,7 +78,7 @@ async def test_a_pause_of_the_gate_stays_as_long_as_it_was(
 ) -> None:
     (queue,) = await fleet.grow(1)
     began = time.monotonic()
-    fleet.service.says(Sign(Kind.BLOCKED, 2.0))
+    fleet.service.says(Sign(Kind.LIMITED, 2.0))
     await fleet.ask(queue, "blocked")
     clock.step(bearable)
     census = await queue.census()
@@ -96,7 +96,9 @@ async def test_a_refused_credentials_pause_and_its_probe_stay_as_long_as_they_we
     boards = [Board(fleet.client, fleet.prefix, BUDGET, QUICK, breaker=BreakerRules(pause=2.0)) for _ in range(2)]
     for board in boards:
         await board.beat()
-    await boards[0].land([boards[0].landing("x", "y", b"", verdict=Verdict("fp", refused=True))])
+    for question in ("one", "other"):
+        verdict = Verdict("fp", refused=True, question=question)
+        await boards[0].land([boards[0].landing("x", "y", b"", verdict=verdict)])
     clock.step(bearable)
     for board in boards:
         granted, left = await board.probe("fp")
@@ -153,7 +155,7 @@ async def test_a_place_in_the_queue_whose_job_is_gone_holds_nobody_up(fleet: Fle
     (queue,) = await fleet.grow(1, BUDGET)
     key = f"{fleet.prefix}:{{queue}}"
     for i in range(40):
-        await fleet.client.zadd(f"{key}:band:0", {f"{i:012d}:gone{i}": -1})
+        await fleet.client.zadd(f"{key}:band:0", {f"{i:012d}:gone{i}": -2})
     await fleet.client.hset(f"{key}:pending", "t", 150)
     fleet.service.says(ANSWERED)
     assert (await fleet.ask(queue, "wanted")).error is None
