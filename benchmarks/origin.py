@@ -1,7 +1,8 @@
 """Origin: what stands for the service while others are measured: quick, and it counts.
 
 An ASGI app for uvicorn. ``GET /-/calls`` tells how often it was asked since the last ``DELETE /-/calls``; all else
-is answered with a timeline of a month, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and takes longer.
+is answered with a timeline of a month and its total, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and
+takes longer.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ DAYS = 31
 
 
 def body_of(target: str) -> bytes:
-    """The answer to a target: a number for each day of a month, others for others."""
+    """The answer to a target, of one size for timelines and totals: a number for each day of a month, others for
+    others."""
     number = crc32(target.encode()) % 9_000 + 1_000
-    return json.dumps({"timeline": {f"2014-01-{day + 1:02}": number + day for day in range(DAYS)}}).encode()
+    days = {f"2014-01-{day + 1:02}": number + day for day in range(DAYS)}
+    return json.dumps({"timeline": days, "totals": number}).encode()
 
 
 class Origin:

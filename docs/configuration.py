@@ -25,6 +25,12 @@ Every setting is an environment variable, its name in capitals after `STATS_GATE
 file that `--config` or `STATS_GATEWAY_CONFIG` names. A flag goes before a variable, a variable before the file.
 In a variable, a list is its words with commas or spaces between (`POST,DELETE`), and a table is JSON. Durations
 are in seconds, sizes in bytes. `stats-gateway config` shows what is in force, and where each value came from.
+
+White space around a value counts nowhere, as at the end of a mounted secret. A variable `STATS_GATEWAY_…`, or a
+line of the file, that names no setting stops `serve` with exit code 2 and the nearest name; for those who must,
+say after a rollback, there is `--allow-unknown-settings`. `STATS_GATEWAY_CONFIG`, `STATS_GATEWAY_ADMIN_URL` and
+`STATS_GATEWAY_KEY` are no settings and belong there all the same. What Kubernetes and Docker make of the name of
+a service called `stats-gateway` is passed over, `STATS_GATEWAY_PORT=tcp://…` too.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 
 import msgspec
 from starlette.types import Scope, Send
@@ -43,6 +44,15 @@ class Answer(msgspec.Struct, frozen=True):
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
         await give(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)
+
+
+def varying(headers: Headers, field: bytes = b"") -> Headers:
+    """The headers of an answer that also depends on this request field, if any: one Vary line names all of them
+    (RFC 9110 §12.5.5), since some caches heed only the last of several."""
+    lines = [line for line in headers if line[0] == b"vary"]
+    value = _with_field(b", ".join([named for _, named in lines if named]), field)
+    wanted = [(b"vary", value)] if value else []
+    return headers if lines == wanted else [*[line for line in headers if line[0] != b"vary"], *wanted]
 
 
 def statistics_answer(
@@ -94,7 +104,7 @@ def generic_answer(
     entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
 ) -> Answer:
     """An entry as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
-    headers = entry.headers
+    headers = varying(entry.headers)
     if outcome in (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED):
         headers = [pair for pair in headers if pair[0] != b"age"]
         headers.append((b"age", b"%d" % _age(entry, now)))
@@ -109,6 +119,14 @@ def refusal_of(error: GatewayError) -> Answer:
     code = row_of(error).code
     headers += [(b"cache-status", cache_status(outcome, detail=code)), VARY]
     return Answer(status, headers, body, outcome, code)
+
+
+@lru_cache(256)
+def _with_field(vary: bytes, field: bytes) -> bytes:
+    words = {word.strip().lower() for word in vary.split(b",")}
+    if not field or not words.isdisjoint({b"*", field.lower()}):
+        return vary
+    return vary + b", " + field if vary else field
 
 
 def _age(entry: Entry, now: float) -> int:

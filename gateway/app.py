@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -20,13 +21,14 @@ from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
-from gateway.call import Asker, Call
+from gateway.call import Asker, Call, telling_of_shapes
 from gateway.callers import Callers, Impersonation, Network
+from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
-from gateway.console.entrance import Entrance
+from gateway.console.entrance import Entrance, Guesses, Visitors, instance_of
 from gateway.console.explain import ExplainApi
 from gateway.console.explore import Answering, ExploreApi
 from gateway.console.fleet import FleetApi
@@ -34,7 +36,7 @@ from gateway.console.guard import Guard
 from gateway.console.operations import Operation
 from gateway.console.overview import OverviewApi
 from gateway.console.reading import CSP, page
-from gateway.console.routes import Endpoint, exactly, guarded, routes
+from gateway.console.routes import exactly, routes, scraped
 from gateway.console.sessions import Sessions
 from gateway.console.tenants import TenantsApi
 from gateway.console.web import assets, explore_page, overview_page
@@ -53,6 +55,7 @@ from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
 from gateway.observe.tally import Tallies, Tally
 from gateway.observe.usage import Usage
+from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
@@ -70,6 +73,7 @@ from gateway.upstream.headers import GENERIC, STATISTICS
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
+from gateway.upstream.trust import TrustStore
 from gateway.whole import WHOLE, give
 
 if TYPE_CHECKING:
@@ -109,12 +113,14 @@ class Gateway(Starlette):
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The two apps of one process, its phase of life, and the lane past the public app."""
+    """The two apps of one process, its phase of life, the lane past the public app, and how it is made to look at
+    the registry at once."""
 
     public: Gateway
     admin: Starlette
     lifecycle: Lifecycle
     lane: Lane
+    look_again: Callable[[], None]
 
 
 def create_app(settings: Settings) -> Gateway:
@@ -124,23 +130,26 @@ def create_app(settings: Settings) -> Gateway:
 
 def create_application(settings: Settings, clock: Clock | None = None) -> Application:
     """Builds both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
+    import_ahead()
     clock = clock or Clock()
     lifecycle = Lifecycle()
     metrics = Metrics()
     redis = connect(settings)
     store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix)
     registry = open_registry(settings)
-    notes = registry.notes()
     registry.load()
+    notes = registry.notes()
     generic = settings.profile == "generic"
     if generic and registry.directory.tenants:
         raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
     queue = queue_of(settings, redis, clock, metrics.dispatched)
     client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
-    judge = GenericJudge() if generic else StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts)
+    shapes = Shapes(telling_of_shapes(metrics))
+    statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
+    judge = GenericJudge() if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet)
-    marks = Marks(redis, settings.redis_prefix)
+    marks = Marks(redis, settings.redis_prefix, on_recall=store.near.drop)
 
     def tell(tally: Tally) -> None:
         metrics.answered(tally)
@@ -184,7 +193,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = exactly(Gateway(routes=_public_routes(queue, lifecycle), lifespan=parts.running), "/-/docs")
+    public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=parts.running), "/-/docs")
     public.lane = lane
     public.proxy = Proxy(
         _rules(settings),
@@ -210,12 +219,20 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
 
     explore = ExploreApi(registry, ask_as, settings.public_base)
     operations = [*_operations(parts, profile, marks, clock), *explore.operations]
-    return Application(public, _admin(parts, Entrance(guard, sessions), operations, clock), lifecycle, lane)
+    admin = _admin(parts, _entrance(parts, guard), operations, clock)
+    return Application(public, admin, lifecycle, lane, parts.look_again)
 
 
 def _guard(settings: Settings) -> Guard:
     token = settings.admin_token.get_secret_value()
     return Guard(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
+
+
+def _entrance(parts: Parts, guard: Guard) -> Entrance:
+    settings = parts.settings
+    visitors = Visitors(_trusted(settings), settings.session_secure)
+    guesses = Guesses(parts.admission, visitors, parts.metrics.wrong_token)
+    return Entrance(guard, parts.sessions, visitors, guesses, instance_of(settings))
 
 
 def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> list[Operation]:
@@ -250,11 +267,16 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
     """The admin API, the console, and the metrics."""
     settings = parts.settings
     web = Web(entrance, operations, __version__, settings.public_url, settings.port)
-    sign_in = SignIn(web, parts.admission, _trusted(settings), settings.session_secure)
+    kind, public = CONTENT_TYPE.decode(), settings.metrics_public
+
+    def render(named: bool) -> bytes:
+        parts.show()
+        return parts.metrics.render(named=named)
+
     found = [
         *routes(entrance, operations, __version__),
-        Route("/metrics", guarded(entrance.guard, _metrics(parts))),
-        *sign_in.routes,
+        Route("/metrics", scraped(entrance, render, kind, public=public)),
+        *SignIn(web).routes,
         *overview_page.routes(web),
         *TenantsPages(web, clock.now).routes,
         *KeysPages(web, clock.now).routes,
@@ -342,7 +364,7 @@ def queue_of(
 
 
 def client_of(settings: Settings) -> UpstreamClient:
-    """The client that asks the service."""
+    """The client that asks the service. Raises ConfigurationError where upstream_ca_file cannot be used."""
     timeouts = Timeouts(
         connect=settings.connect_timeout,
         read=settings.read_timeout,
@@ -351,7 +373,10 @@ def client_of(settings: Settings) -> UpstreamClient:
         total=settings.upstream_timeout,
     )
     policy = GENERIC if settings.profile == "generic" else STATISTICS
-    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy)
+    trusted = None
+    if settings.upstream.startswith("https://"):
+        trusted = TrustStore.of(settings.upstream_ca_file).context()
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy, ssl_context=trusted)
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:
@@ -362,6 +387,7 @@ def _lifetimes(settings: Settings) -> Lifetimes:
         empty=settings.lifetime_empty,
         error=settings.lifetime_error,
         forbidden=settings.lifetime_forbidden,
+        unknown=settings.lifetime_unknown,
         jitter=settings.lifetime_jitter,
         stale_if_error=settings.stale_if_error,
         obey=settings.upstream_directives == "obey",
@@ -381,14 +407,17 @@ def _rules(settings: Settings) -> ProxyRules:
     )
 
 
-def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
+def _public_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> list[Route]:
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def ready(_: Request) -> Response:
         if not lifecycle.ready:
             return JSONResponse({"status": lifecycle.phase.value}, status_code=503)
-        state: dict[str, Any] = {"status": "degraded" if queue.degraded else "ok"}
+        known = registry.standing
+        state: dict[str, Any] = {"status": "degraded" if queue.degraded or known.reason else "ok"}
+        if known.reason:
+            state["registry"] = {"reason": known.reason, "age": round(known.age)}
         if queue.gate_closed_for > 0:
             state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
         return JSONResponse(state)
@@ -408,11 +437,3 @@ def _public_routes(queue: Queue, lifecycle: Lifecycle) -> list[Route]:
         Route("/-/openapi.json", told),
         Route("/-/docs", docs),
     ]
-
-
-def _metrics(parts: Parts) -> Endpoint:
-    async def expose(_: Request) -> Response:
-        parts.show()
-        return Response(parts.metrics.render(), headers={"content-type": CONTENT_TYPE.decode()})
-
-    return expose

@@ -55,18 +55,18 @@ class CacheControl:
             return 0.0
         for name in (b"s-maxage", b"max-age"):
             if name in self.directives:
-                return _seconds(self.directives[name]) or 0.0
+                return seconds(self.directives[name]) or 0.0
         return None
 
     @property
     def stale_while_revalidate(self) -> float:
         """How long it may serve stale while it is refreshed (RFC 5861 §3); 0 without the directive."""
-        return _seconds(self.directives.get(b"stale-while-revalidate")) or 0.0
+        return seconds(self.directives.get(b"stale-while-revalidate")) or 0.0
 
     @property
     def stale_if_error(self) -> float:
         """How long it may stand in for a failure (RFC 5861 §4); 0 without the directive."""
-        return _seconds(self.directives.get(b"stale-if-error")) or 0.0
+        return seconds(self.directives.get(b"stale-if-error")) or 0.0
 
     @property
     def no_cache(self) -> bool:
@@ -126,7 +126,7 @@ def wishes_of(headers: Lines) -> Wishes:
         pragma = joined(headers, b"pragma")
         return Wishes(no_cache=True) if pragma and b"no-cache" in words(pragma) else NO_WISHES
     given, _ = _read(value)
-    max_stale = _seconds(given.get(b"max-stale"))
+    max_stale = seconds(given.get(b"max-stale"))
     if b"max-stale" in given and given[b"max-stale"] is None:
         max_stale = float("inf")
     return Wishes(
@@ -134,17 +134,17 @@ def wishes_of(headers: Lines) -> Wishes:
         no_store=b"no-store" in given,
         no_transform=b"no-transform" in given,
         only_if_cached=b"only-if-cached" in given,
-        max_age=_seconds(given.get(b"max-age")),
-        min_fresh=_seconds(given.get(b"min-fresh")),
+        max_age=seconds(given.get(b"max-age")),
+        min_fresh=seconds(given.get(b"min-fresh")),
         max_stale=max_stale,
-        stale_if_error=_seconds(given.get(b"stale-if-error")),
+        stale_if_error=seconds(given.get(b"stale-if-error")),
     )
 
 
 def age_of(headers: Lines) -> float:
     """The ``Age`` that a response came with: its first member; one that is no number counts as 0 (§5.1)."""
     value = next((value for name, value in headers if name == b"age"), b"")
-    return _seconds(value.partition(b",")[0].strip()) or 0.0
+    return seconds(value.partition(b",")[0].strip()) or 0.0
 
 
 def joined(headers: Lines, name: bytes) -> bytes:
@@ -178,17 +178,17 @@ def _dictionary(value: bytes) -> Directives:
     if not _DICTIONARY.fullmatch(value):
         return {}
     members = {found[1]: found[2] for found in _MEMBERS.finditer(value)}
-    if any(name in _NUMBERS and _seconds(given) is None for name, given in members.items()):
+    if any(name in _NUMBERS and seconds(given) is None for name, given in members.items()):
         return {}
     return {name: given for name, given in members.items() if given != b"?0"}
 
 
 def _smaller(one: bytes | None, other: bytes | None) -> bytes | None:
-    return min((one, other), key=lambda given: _seconds(given) or 0.0)
+    return min((one, other), key=lambda given: seconds(given) or 0.0)
 
 
-def _seconds(value: bytes | None) -> float | None:
-    """A delta-seconds (RFC 9111 §1.2.2); None for anything else."""
+def seconds(value: bytes | None) -> float | None:
+    """A delta-seconds of any length, ``LONGEST`` at most (RFC 9111 §1.2.2); None for anything else."""
     if value is None or not _SECONDS.fullmatch(value):
         return None
     return LONGEST if len(value.lstrip(b"0")) > 10 else min(float(value), LONGEST)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.errors import Headers
+from gateway.catalogue.query import Family
+from gateway.errors import Headers, UpstreamDisconnected
 from gateway.observe.metrics import Metrics
 from gateway.observe.pulse import Pulse
 from gateway.observe.stages import clock
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
 log = structlog.get_logger("gateway")
+LOST = UpstreamDisconnected.__name__
+"""The result of a call whose connection had ended before it could be answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class Asker:
 
 
 class Call:
-    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once.
+    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once. Where it is
+    written once more, on a new connection, the first time counts for itself.
 
     ``seconds`` is the service's own time, as far as it is known; ``trace`` the call's place in its trace.
     """
@@ -46,6 +51,7 @@ class Call:
         self._flight = flight
         self._span: Any = None if tracing is None else tracing.call(asker.span)
         self._began = clock()
+        self._written = False
         self.seconds = 0.0
 
     @property
@@ -60,21 +66,27 @@ class Call:
 
     def written(self) -> None:
         """The request is about to be written."""
-        self._began = clock()
+        now = clock()
+        if self._written:
+            self._count(LOST, now - self._began, {})
+        self._began, self._written = now, True
 
     def ended(self, result: str, **facts: Any) -> None:
         """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name. That is
         counted and logged in the loop's next turn."""
         self.seconds = clock() - self._began
         self._end_span(result)
-        # Done while the landing is on its way to Redis: nobody who waits for the answer waits for this.
-        asyncio.get_running_loop().call_soon(self._tell, result, facts)
+        self._count(result, self.seconds, facts)
 
-    def _tell(self, result: str, facts: dict[str, Any]) -> None:
+    def _count(self, result: str, seconds: float, facts: dict[str, Any]) -> None:
+        # Done while the landing is on its way to Redis: nobody who waits for the answer waits for this.
+        asyncio.get_running_loop().call_soon(self._tell, result, seconds, facts)
+
+    def _tell(self, result: str, seconds: float, facts: dict[str, Any]) -> None:
         asker = self._asker
         self._usage.call(asker.tenant)
         self._pulse.call()
-        self._metrics.upstream_call(result, asker.tenant, self.seconds)
+        self._metrics.upstream_call(result, asker.tenant, seconds)
         log.info(
             "upstream_call",
             request_id=asker.request_id,
@@ -82,7 +94,7 @@ class Call:
             flight=self._flight,
             result=result,
             **facts,
-            seconds=round(self.seconds, 6),
+            seconds=round(seconds, 6),
             **({} if self._span is None else {"trace_id": f"{self._span.get_span_context().trace_id:032x}"}),
         )
 
@@ -93,3 +105,22 @@ class Call:
     def _end_span(self, result: str) -> None:
         if self._tracing is not None:
             self._tracing.called(self._span, result, self._asker.tenant, self._flight)
+
+
+def telling_of_shapes(metrics: Metrics) -> Callable[[Family, tuple[str, ...]], None]:
+    """Tells that the service changed the shape of a family's answers, by their new top-level names, or that it is
+    back at the known one, which is without names."""
+
+    def told(family: Family, names: tuple[str, ...]) -> None:
+        metrics.shape_told(family, changed=bool(names))
+        if names:
+            log.error(
+                "answers_changed",
+                family=family,
+                names=names,
+                consequence="passed on, and kept for a minute; what was stored still stands in for failures",
+            )
+        else:
+            log.warning("answers_as_known", family=family)
+
+    return told

@@ -146,15 +146,6 @@ def acceptable(asked: Headers, offered: Sequence[bytes]) -> tuple[bytes, ...]:
     return _ranked(_weights(b",".join(values)), offered) if values else tuple(offered)
 
 
-def varied(headers: Headers) -> Headers:
-    """The headers of an answer that depends on ``Accept-Encoding``, which joins the ``Vary`` that is there."""
-    there = b", ".join([value for name, value in headers if name == b"vary" and value])
-    value = _with_accept_encoding(there)
-    if value == there:
-        return headers
-    return [*[line for line in headers if line[0] != b"vary"], (b"vary", value)]
-
-
 def coded_headers(headers: Headers, coding: bytes) -> Headers:
     """The headers of an answer's coded variant, which has an ETag of its own (RFC 9110 §8.8.3.3)."""
     kept = [(name, value) for name, value in headers if name not in _OUTDATED]
@@ -165,14 +156,6 @@ def coded_headers(headers: Headers, coding: bytes) -> Headers:
 @lru_cache(256)
 def _is_compressible(content_type: bytes) -> bool:
     return _COMPRESSIBLE.match(content_type) is not None
-
-
-@lru_cache(256)
-def _with_accept_encoding(vary: bytes) -> bytes:
-    words = {word.strip().lower() for word in vary.split(b",")}
-    if not words.isdisjoint({b"*", b"accept-encoding"}):
-        return vary
-    return vary + b", Accept-Encoding" if vary else b"Accept-Encoding"
 
 
 @lru_cache(256)

@@ -6,10 +6,10 @@ from collections.abc import Hashable
 
 from msgspec.structs import replace
 
-from gateway.answer import Answer
+from gateway.answer import Answer, varying
 from gateway.caching.conditional import METADATA, copy_of, not_modified, unmodified
 from gateway.caching.ranges import Part, Unsatisfiable, range_of
-from gateway.coding import Coder, acceptable, coded_headers, is_codable, negotiate, varied
+from gateway.coding import Coder, acceptable, coded_headers, is_codable, negotiate
 from gateway.errors import Headers
 
 CONDITIONS = frozenset({b"if-none-match", b"if-modified-since", b"range"})
@@ -37,7 +37,7 @@ async def deliver(
         return answer
     asked = [line for line in asked if line[0] in HEEDED]
     if coder is not None and is_codable(answer.headers, answer.body):
-        answer = replace(answer, headers=varied(answer.headers))
+        answer = replace(answer, headers=varying(answer.headers, b"Accept-Encoding"))
     else:
         coder = None
     if not asked:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
+
+import structlog
 
 from gateway.caching.entry import Entry
 from gateway.caching.invalidation import invalidated, is_unsafe
@@ -13,22 +17,61 @@ from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
 from gateway.call import Asker, Call
+from gateway.catalogue.answers import read
+from gateway.catalogue.query import Family
 from gateway.clock import Clock
-from gateway.errors import CacheUnavailable, GatewayError, UpstreamProtocolError, ValidatorMismatch
-from gateway.judgement import Question
+from gateway.errors import (
+    CacheUnavailable,
+    GatewayError,
+    UpstreamProtocolError,
+    UpstreamRedirected,
+    ValidatorMismatch,
+)
+from gateway.judgement import Judgement, Question
 from gateway.scripts import Invocation
 from gateway.tenants.access import Access
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Result, Work
+from gateway.upstream.flight import Confirm, Result, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
 
+log = structlog.get_logger("gateway")
+
+LOGGED = 200
+"""Characters of a foreign Location that the log has."""
+NUMBER = re.compile(rb"[0-9]+")
+
 
 class Judge(Protocol):
-    """Says what becomes of an answer."""
+    """Says what becomes of an answer, and what the request alone says of that."""
 
-    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]: ...
+    def forbids(self, question: Question) -> bool: ...
+
+    def judge(self, question: Question, response: Response, jitter: float) -> Judgement: ...
+
+
+class Unkept:
+    """Unknown endpoints whose last answer was not stored, as far as this process asked for it.
+
+    An endpoint is a target's path with its numbers left out; those that were asked for last are remembered.
+    """
+
+    def __init__(self, most: int = 1_024) -> None:
+        self._most = most
+        self._endpoints: dict[bytes, None] = {}
+
+    def __contains__(self, target: bytes) -> bool:
+        return bool(self._endpoints) and _endpoint(target) in self._endpoints
+
+    def learn(self, target: bytes, *, stored: bool) -> None:
+        """An answer came, and was stored or not."""
+        endpoint = _endpoint(target)
+        self._endpoints.pop(endpoint, None)
+        if not stored:
+            self._endpoints[endpoint] = None
+            if len(self._endpoints) > self._most:
+                del self._endpoints[next(iter(self._endpoints))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +102,15 @@ class Errands:
     clock: Clock
     call: Callable[[Asker, str], Call]
     watched: bool = True
+    unkept: Unkept = field(default_factory=Unkept)
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
+
+    def reuse(self, question: Question) -> Reuse:
+        """Who may have the answer to this question besides those who wait for it, as far as can be told before."""
+        if self.judge.forbids(question):
+            return Reuse.JOINERS
+        unknown = question.query.family is Family.UNKNOWN
+        return Reuse.JOINERS if unknown and question.query.exact in self.unkept else Reuse.LATER
 
     def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
         """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
@@ -80,17 +131,22 @@ class Errands:
                 raise
             except GatewayError as error:
                 return self._failure(question, error, call)
-            entry, stored = self.judge.judge(question, response, self.jitter())
+            judged = self.judge.judge(question, response, self.jitter())
+            self._learn(question, judged)
             landing = Landing(
                 question.key.exact,
-                entry,
-                stored=stored,
+                judged.entry,
+                stored=judged.stored,
                 revalidated=revalidated,
                 flown=call.seconds,
                 trace=call.trace,
+                failed=judged.failed,
             )
-            stores = [self.store.put(entry, response.received)] if stored else []
-            return self._result(landing, stores, answer, access.credential if question.query.protected else None)
+            stores = [self.store.put(judged.entry, response.received)] if judged.stored else []
+            if judged.stored:
+                answer.recall.add(partial(self._recalled, question.key.flight, judged.entry.key))
+            credential = access.credential if question.query.protected else None
+            return self._result(landing, stores, answer, credential, speaks=judged.speaks)
 
         return work
 
@@ -115,9 +171,17 @@ class Errands:
             if is_unsafe(passage.method.decode()):
                 voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
             keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
-            return self._result(landing, [self.store.invalidate(key, now) for key in keys], answer, None)
+            speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
+            stores = [self.store.invalidate(key, now) for key in keys]
+            return self._result(landing, stores, answer, None, speaks=speaks)
 
         return work
+
+    def _learn(self, question: Question, judged: Judgement) -> None:
+        """What an answer tells of the next ones: a failure, or one to a request that forbids it, tells nothing."""
+        tells = not judged.failed and not self.judge.forbids(question)
+        if tells and question.query.family is Family.UNKNOWN:
+            self.unkept.learn(question.query.exact, stored=judged.stored)
 
     async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: Call) -> UpstreamResponse:
         async def confirmed() -> None:
@@ -131,7 +195,8 @@ class Errands:
             call.dropped("no-slot")
             raise
         except GatewayError as error:
-            call.ended(type(error).__name__)
+            place = {"location": error.place[:LOGGED]} if isinstance(error, UpstreamRedirected) else {}
+            call.ended(type(error).__name__, **place)
             raise
         except BaseException:
             call.dropped("lost")
@@ -139,18 +204,33 @@ class Errands:
         call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
 
+    def _recalled(self, flight: str, record: str) -> None:
+        """The connection that brought this answer held one too many: it may have been another request's."""
+        log.warning("answer_recalled", flight=flight)
+        self.store.recall(record, self.clock.now())
+
     def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING
         landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
         return Result(landing, sign=sign)
 
     def _result(
-        self, landing: Landing, stores: list[Invocation], answer: UpstreamResponse, credential: Credential | None
+        self,
+        landing: Landing,
+        stores: list[Invocation],
+        answer: UpstreamResponse,
+        credential: Credential | None,
+        *,
+        speaks: bool,
     ) -> Result:
         if not self.watched:
             return Result(landing, stores)
-        sign = sign_of(answer.status, answer.headers, self.clock.now())
-        return Result(landing, stores, sign, _verdict(answer, credential))
+        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
+        return Result(landing, stores, sign, _verdict(answer, credential, speaks=speaks))
+
+
+def _endpoint(target: bytes) -> bytes:
+    return NUMBER.sub(b"0", target.partition(b"?")[0])
 
 
 def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
@@ -162,16 +242,13 @@ def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
     return confirmed_by(entry, response)
 
 
-def _verdict(answer: UpstreamResponse, credential: Credential | None) -> Verdict | None:
+def _verdict(answer: UpstreamResponse, credential: Credential | None, *, speaks: bool) -> Verdict | None:
     """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
-    if credential is None:
+    if credential is None or not speaks:
         return None
     if answer.status in (200, 304):
         return Verdict(credential.fingerprint, refused=False)
-    kind = next((value for name, value in answer.headers if name == b"content-type"), b"")
-    if answer.status == 403 and kind.lower().startswith(b"application/json"):
-        return Verdict(credential.fingerprint, refused=True)
-    return None
+    return Verdict(credential.fingerprint, refused=True) if answer.status == 403 else None
 
 
 def _authorization(access: Access) -> bytes | None:

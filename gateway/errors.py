@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,14 @@ class ConfigurationError(GatewayError):
     """The settings or the registry cannot be used; ``serve`` prints the message and exits with 2."""
 
 
+class UnusableSettings(ConfigurationError):
+    """The settings cannot be used, for each of the ``problems``; none of them shows a secret."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
 class NoSuchRecord(ConfigurationError):
     """The registry has no such tenant, institution or key."""
 
@@ -46,7 +55,11 @@ class RegistryReadOnly(ConfigurationError):
 
 
 class RegistryUnavailable(ConfigurationError):
-    """The registry in Redis does not answer, or is gone."""
+    """The registry, or the file of its encryption keys, cannot be read now, or is gone; it may be later."""
+
+
+class RegistryDoubtful(ConfigurationError):
+    """The registry has lost so much at once that it is not believed yet."""
 
 
 class AdminRefused(ConfigurationError):
@@ -87,8 +100,12 @@ class AdminUnauthenticated(Refusal):
     headers: Headers = [(b"www-authenticate", b'Bearer realm="stats-gateway admin"')]  # noqa: RUF012
 
 
+class AdminTokenUnknown(AdminUnauthenticated):
+    """An admin token that is none of ours: perhaps a guess."""
+
+
 class AdminForbidden(Refusal):
-    """An admin token that may only read, or a Host that is not the admin listener's."""
+    """An admin token that may only read, a Host that is not the admin listener's, or another origin's page."""
 
 
 class InvalidInput(Refusal):
@@ -176,7 +193,9 @@ class UpstreamUnreachable(UpstreamFailure):
 
 
 class UpstreamDisconnected(UpstreamFailure):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer did. ``kept`` says that it had brought answers before."""
+
+    kept = False
 
 
 class UpstreamProtocolError(UpstreamFailure):
@@ -185,6 +204,14 @@ class UpstreamProtocolError(UpstreamFailure):
 
 class ValidatorMismatch(UpstreamProtocolError):
     """A 304 that is about nothing we have: the answer has to be asked for whole (RFC 9111 §4.3.3)."""
+
+
+class UpstreamRedirected(UpstreamFailure):
+    """A redirect to elsewhere, where no client may carry its gateway key; ``place`` is for operators alone."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, place: str = "") -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.place = place
 
 
 class UpstreamTooLarge(UpstreamFailure):
@@ -238,6 +265,7 @@ TABLE: dict[type[GatewayError], Row] = {
     UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
     UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
     ValidatorMismatch: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
+    UpstreamRedirected: Row(502, "GatewayUpstreamRedirected", "destination_unavailable"),
     UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
     NotCached: Row(504, "GatewayNotCached", "http_request_denied"),
     UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),

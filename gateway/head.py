@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
+from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
 from gateway.errors import BadRequest, BadTarget, Headers, Misdirected
 
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
@@ -14,7 +15,6 @@ REQUEST_LINE = re.compile(rb"(?:\r\n)*+[^ \t\r\n]++ [^ \t\r\n]++ HTTP/[0-9]\.[0-
 """RFC 9112 §3, after empty lines (§2.2)."""
 
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
-DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 
 def check_request_line(head: bytes) -> None:
@@ -48,11 +48,13 @@ def origin_form(target: bytes, ours: Set[bytes]) -> bytes:
     if found is None:
         raise BadTarget("The request target must be a path that begins with /.")
     scheme, authority, rest = found.groups()
-    if not _is_ours(scheme.lower(), authority.lower(), ours):
+    if not _is_ours(scheme.lower(), authority, ours):
         raise Misdirected("The request target names another server.")
     return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def _is_ours(scheme: bytes, authority: bytes, ours: Set[bytes]) -> bool:
-    port = DEFAULT_PORTS.get(scheme)
-    return port is not None and not ours.isdisjoint({authority, authority.removesuffix(port), authority + port})
+    if scheme not in DEFAULT_PORTS:
+        return False
+    named = canonical_authority(scheme, authority)
+    return any(canonical_authority(scheme, each) == named for each in ours)

@@ -1,9 +1,11 @@
-"""Judgement: what becomes of an upstream answer: the entry it makes, and whether that may be stored. Pure."""
+"""Judgement: what becomes of an upstream answer: the entry it makes, whether that may be stored, and whether the
+answer is a failure."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -13,9 +15,10 @@ from gateway.caching import storing
 from gateway.caching.dates import format_date
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
-from gateway.caching.rules import variant_of
+from gateway.caching.rules import failed, variant_of
 from gateway.caching.storing import Circumstances, Response
 from gateway.catalogue import lifetimes
+from gateway.catalogue.answers import Reading, Shapes
 from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
 from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers
@@ -34,38 +37,60 @@ class Question(msgspec.Struct, frozen=True):
     no_store: bool = False
 
 
+class Judgement(NamedTuple):
+    """The answer as an entry, and whether to store it.
+
+    ``speaks``: the service gave it, and nobody in its place. ``failed``: it is no answer to the question, so that
+    a stale entry stands in for it where there is one.
+    """
+
+    entry: Entry
+    stored: bool
+    speaks: bool
+    failed: bool
+
+
 class StatisticsJudge:
-    """The service's answers: known families and its errors by the lifetime policy, the rest by RFC 9111.
+    """The service's answers: known families and its errors by the lifetime policy, the rest by RFC 9111. What the
+    service did not say is a failure, whatever its status, and never stored (decision 7).
 
     A client's ``no-store`` counts only where clients may always ask for fresher data: else it would turn the
     shield off (decision 7).
     """
 
-    def __init__(self, rules: Lifetimes, *, no_store_counts: bool) -> None:
+    def __init__(self, rules: Lifetimes, *, no_store_counts: bool, shapes: Shapes) -> None:
         self._rules = rules
         self._no_store_counts = no_store_counts
+        self._shapes = shapes
 
-    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
-        """The answer as an entry, and whether to store it. ``jitter`` is in [-1, 1]."""
-        no_store = question.no_store and self._no_store_counts
-        etag = _etag(response)
-        if question.query.family is Family.UNKNOWN and response.status not in (400, 403, 404):
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored."""
+        return question.no_store and self._no_store_counts
+
+    def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
+        """``jitter`` is in [-1, 1]."""
+        family, status = question.query.family, response.status
+        reading = self._shapes.read(family, question.key.entry, status, response.headers, response.body)
+        no_store, etag = self.forbids(question), _etag(response)
+        if reading.speaks and family is Family.UNKNOWN and status not in (400, 403, 404):
             given = Circumstances(
                 private_scope=question.private_scope,
                 no_store=no_store,
                 stale_if_error=self._rules.keeping(Family.UNKNOWN),
                 failures=False,
+                default_life=self._rules.unknown if status == 200 else 0.0,
             )
-            return _by_the_rfc(question, response, given, etag)
-        life = None
-        if response.sound and not no_store:
-            answer = lifetimes.Answer(
-                response.status, response.headers, response.body, response.dispatched, response.received
-            )
-            life = lifetimes.lifetime(
-                question.query, answer, self._rules, jitter=jitter, private_scope=question.private_scope
-            )
-        return _by_the_policy(question, response, life, etag), life is not None
+            entry, stored = _by_the_rfc(question, response, given, etag)
+        else:
+            life = self._life(question, response, reading, jitter) if response.sound and not no_store else None
+            entry, stored = _by_the_policy(question, response, life, etag), life is not None
+        return Judgement(entry, stored, reading.speaks, not reading.speaks or status == 429 or status >= 500)
+
+    def _life(self, question: Question, response: Response, reading: Reading, jitter: float) -> Lifetime | None:
+        times = response.dispatched, response.received
+        answer = lifetimes.Answer(response.status, response.headers, reading, *times)
+        private = question.private_scope
+        return lifetimes.lifetime(question.query, answer, self._rules, jitter=jitter, private_scope=private)
 
 
 class GenericJudge:
@@ -75,11 +100,17 @@ class GenericJudge:
     stored; the service would be suspected of being cut in two.
     """
 
-    def judge(self, question: Question, response: Response, jitter: float) -> tuple[Entry, bool]:
-        """The answer as an entry, and whether to store it. ``jitter`` plays no part."""
+    def forbids(self, question: Question) -> bool:
+        """Whether the request itself says that its answer is not stored (RFC 9111 §5.2.1.5)."""
+        return question.no_store
+
+    def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
+        """``jitter`` plays no part, and whoever answers is the origin."""
         authorized = any(name.lower() == b"authorization" for name, _ in question.headers)
         given = Circumstances(authorized=authorized, no_store=question.no_store)
-        return _by_the_rfc(question, replace(response, sound=True), given, joined(response.headers, b"etag"))
+        etag = joined(response.headers, b"etag")
+        entry, stored = _by_the_rfc(question, replace(response, sound=True), given, etag)
+        return Judgement(entry, stored, True, failed(entry))
 
 
 def _by_the_policy(question: Question, response: Response, life: Lifetime | None, etag: bytes) -> Entry:

@@ -16,12 +16,15 @@ class Phase(Enum):
 class Lifecycle:
     """Read by the readiness route and by the proxy; moved on by the app's lifespan and by signals.
 
-    ``draining`` says whether answers should ask for the connection to be closed.
+    ``draining`` says whether answers should ask for the connection to be closed. ``refused`` counts connections
+    beyond the listeners' limits, ``exhausted`` the looks, one a second, at which no file could be opened.
     """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
         self.draining = False  # the phase once more, since each request looks at it
+        self.refused = 0
+        self.exhausted = 0
 
     def __repr__(self) -> str:
         return f"<Lifecycle {self.phase.value}>"

@@ -21,6 +21,9 @@ class Limits:
     head_bytes: int
     head_seconds: float
     hosts: frozenset[bytes] = frozenset()
+    spare: int = 0
+    """Connections beyond the limit, each for one health check that comes at once; the newest take the place of
+    the oldest. All else is refused there."""
     write_seconds: float = 30.0
     """How long a client may leave its answer unread."""
     linger_seconds: float = 2.0

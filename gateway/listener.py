@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 import uvicorn
 
+from gateway import open_files
 from gateway.dated import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lane import Lane
@@ -28,6 +29,8 @@ KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
 CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 ADMIN_BODY_BYTES = 64 * 1024
+ADMIN_HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
+"""Of every answer of the admin listener, its protocol's refusals too: nothing there is for another site's page."""
 SLACK_SECONDS = 5.0
 """What a request that waits for an upstream call may take on top of that call."""
 
@@ -92,17 +95,22 @@ def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane
     """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
     open_lane = lane if settings.fast_lane and lane is not None and lane.max_bytes and is_tried() else None
-    http = protocol_class(Limits.of(settings), lifecycle, open_lane)
+    http = protocol_class(_within_open_files(settings), lifecycle, open_lane)
     return _config(app, http, lifespan="on", timeout_graceful_shutdown=graceful)
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
     """The admin listener: no life of its own; its API's methods, small bodies, whatever the public one takes."""
     limits = replace(
-        Limits.of(settings), methods=READING | CHANGING, hosts=frozenset(), body_bytes=ADMIN_BODY_BYTES
+        Limits.of(settings),
+        connections=min(settings.max_connections, open_files.ADMIN_CONNECTIONS),
+        methods=READING | CHANGING,
+        hosts=frozenset(),
+        body_bytes=ADMIN_BODY_BYTES,
     )
     http = protocol_class(limits, lifecycle)
-    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=math.ceil(SLACK_SECONDS))
+    graceful = math.ceil(SLACK_SECONDS)
+    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS)
 
 
 def is_tried(version: str = uvicorn.__version__) -> bool:
@@ -112,6 +120,16 @@ def is_tried(version: str = uvicorn.__version__) -> bool:
         return True
     log.warning("fast_lane_closed", reason=f"not tried with uvicorn {version}", consequence="hits cost more")
     return False
+
+
+def _within_open_files(settings: Settings) -> Limits:
+    """The public listener's limits, with no more connections than the system allows beside all else."""
+    limits, files = Limits.of(settings), open_files.limit()
+    connections = open_files.room(files, open_files.reserve(settings), limits.connections)
+    if connections < limits.connections:
+        wanted = limits.connections
+        log.warning("max_connections_capped", max_connections=wanted, capped_at=connections, open_files=files)
+    return replace(limits, connections=connections, spare=open_files.HEALTH_CONNECTIONS)
 
 
 def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Config:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,7 +16,7 @@ from gateway.admission.admission import Admission
 from gateway.caching.marks import Marks
 from gateway.caching.store import Store
 from gateway.console.sessions import Sessions
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
@@ -26,9 +27,11 @@ from gateway.observe.usage import Usage
 from gateway.redis_client import MEMORY, Client
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory
+from gateway.tenants.doubt import is_many
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue
+from gateway.upstream.waiting import kept_alive, signalled
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -62,13 +65,14 @@ class Parts:
     lifecycle: Lifecycle
     sessions: Sessions
     notes: list[str]
+    look: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
     async def running(self, _: Starlette) -> AsyncIterator[None]:
         """The public app's lifespan: flights finish and connections close when it ends."""
         for note in self.notes:
             log.warning("registry", note=note)
-        watchers = [asyncio.create_task(each) for each in self._watchers()]
+        watchers = [asyncio.create_task(kept_alive(each)) for each in self._watchers()]
         await self.queue.start()
         self.lifecycle.started()
         try:
@@ -83,11 +87,22 @@ class Parts:
             if self.tracing is not None:
                 await asyncio.to_thread(self.tracing.close)
 
+    def look_again(self) -> None:
+        """Looks at the registry at once, instead of at the next second."""
+        self.look.set()
+
+    async def _until_look(self, seconds: float) -> None:
+        await signalled(self.look, seconds)
+        self.look.clear()
+
     def show(self) -> None:
         """Brings counters and gauges up to date."""
         self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
+        self.metrics.show_registry(self.registry.standing)
         self.metrics.prepared.reached(self.lane.given)
+        self.metrics.connections_refused.reached(self.lifecycle.refused)
+        self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 
     async def _shows(self) -> None:
         """Other workers are scraped through a shared directory, without being asked."""
@@ -97,21 +112,23 @@ class Parts:
             await asyncio.sleep(SHOW_SECONDS)
             self.metrics.passed(asyncio.get_running_loop().time() - began, degraded=self.queue.degraded)
 
-    def _watchers(self) -> list[Any]:
-        loops: list[Any] = [
-            self.registry.watch(_registry_changed, _registry_broken),
-            self.admission.run(),
-            self.marks.follow(),
-            self.usage.run(),
-            self.sessions.run(),
-            self.pulse.run(),
-            self._shows(),
+    def _watchers(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        follow = partial(self.registry.watch, pause=self._until_look)
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            partial(follow, _registry_changed, _registry_troubled, _registry_well),
+            self.admission.run,
+            self.marks.follow,
+            partial(self.store.tell, self.marks),
+            self.usage.run,
+            self.sessions.run,
+            self.pulse.run,
+            self._shows,
         ]
         if self.settings.profile == "generic" or self.settings.pass_methods:
-            loops.append(self.store.follow())
+            loops.append(self.store.follow)
         if self.settings.redis_url.get_secret_value() == MEMORY:
             sweeper = Sweeper(self.redis, self.settings.redis_prefix, self.settings.memory_max_bytes)
-            loops.append(sweeper.run())
+            loops.append(sweeper.run)
         return loops
 
 
@@ -130,8 +147,17 @@ def _registry_changed(directory: Directory, difference: Difference) -> None:
     for how, ids in difference._asdict().items():
         if ids:
             told |= {how: len(ids), f"{how}_ids": ids[:NAMED]}
-    log.info("registry_reloaded", tenants=len(directory.tenants), **told)
+    now, gone = len(directory.tenants), len(difference.removed)
+    many = is_many(gone, now - len(difference.added) + gone, left=now > 0)
+    (log.warning if many else log.info)("registry_reloaded", tenants=now, **told)
 
 
-def _registry_broken(error: ConfigurationError) -> None:
-    log.error("registry_broken", reason=error.message, consequence="the last good state stays in force")
+def _registry_troubled(error: ConfigurationError) -> None:
+    if isinstance(error, RegistryDoubtful):
+        log.warning("registry_doubtful", reason=error.message, consequence="only keys that it revokes end now")
+    else:
+        log.error("registry_broken", reason=error.message, consequence="the last good state stays in force")
+
+
+def _registry_well() -> None:
+    log.info("registry_well")

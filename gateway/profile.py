@@ -9,6 +9,7 @@ from typing import Protocol
 from gateway.answer import Answer, Times, generic_answer, generic_times, statistics_answer, statistics_times
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
+from gateway.cors import ANY
 from gateway.errors import BadTarget, Headers
 from gateway.exchange import READS
 from gateway.tenants.identify import Caller, identify
@@ -38,7 +39,8 @@ class Profile(Protocol):
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
 
     def origins_of(self, tenant: Tenant | None) -> Collection[str]:
-        """The web origins whose pages may call as a tenant; None: as any of them."""
+        """The web origins whose pages may read answers to a tenant, or to nobody (None): empty where that is not
+        the gateway's to say, nor a preflight its to answer."""
 
     def recognise(self, path: bytes, query: bytes) -> Query:
         """What is asked. Raises BadTarget."""
@@ -66,8 +68,8 @@ class StatisticsProfile:
         return identify(headers, self._registry.directory, self._anonymous, now)
 
     def origins_of(self, tenant: Tenant | None) -> Collection[str]:
-        """The tenant's own, or everybody's: a preflight comes without a key."""
-        return self._registry.directory.origins if tenant is None else tenant.origins
+        """The tenant's own. What is told to nobody in particular tells nothing of whose origins there are."""
+        return (ANY,) if tenant is None else tenant.origins
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """None with a known query; what an unknown one may be negotiated by, in one order."""

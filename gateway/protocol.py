@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.content import Content, content_of
+from gateway.content import content_of
 from gateway.dated import http_date
 from gateway.errors import (
     BadRequest,
@@ -30,6 +30,7 @@ from gateway.errors import (
     TooManyConnections,
     render,
 )
+from gateway.framing import AT_ONCE, Content
 from gateway.head import check_head, check_request_line, origin_form
 from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
@@ -38,6 +39,9 @@ from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")
+HEALTH = b"/-/health/"
+SPARE_SECONDS = 2.0
+"""How long a head may take on a connection beyond the limit."""
 COPIED = 65_536
 """Bytes of a body that is rather copied than written apart."""
 
@@ -48,7 +52,7 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
 
 def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
-    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane}
+    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
 
 
@@ -58,12 +62,15 @@ class GatewayProtocol(HttpToolsProtocol):
     The parser is given one head at a time and the next only when the body of the last has ended and its answer
     is complete: pipelined answers keep their order, an error never overtakes an answer, and a flood of requests
     waits outside. It also leaves nothing for uvicorn's ``lenient_data_after_close`` to be lenient about. Bodies
-    are not the parser's business: ``content`` says where they end, beyond doubt.
+    are not the parser's business: ``content`` says where they end, beyond doubt. A body is read a little at a
+    time, with the event loop's other business between.
     """
 
     limits: ClassVar[Limits]
     lifecycle: ClassVar[Lifecycle]
     lane: ClassVar[Lane | None]
+    spares: ClassVar[dict[GatewayProtocol, None]]
+    """The connections beyond the limit, the oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,20 +81,24 @@ class GatewayProtocol(HttpToolsProtocol):
         self._held = b""  # received, not yet parsed
         self._head = b""  # parsed of the current head
         self._content: Content | None = None  # until the current request's body has ended
+        self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
+        self._is_spare = False  # beyond the limit of connections
         self._patience: asyncio.TimerHandle | None = None  # with a head, a body, then with a refused client
         self._stall: asyncio.TimerHandle | None = None  # with a client that does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accepts the connection unless there are too many."""
-        if len(self.connections) >= self.limits.connections:
-            self.transport = transport
-            self._refused = True
-            self._write_refusal(TooManyConnections("Too many connections.", retry_after=1))
-            transport.close()
-            return
+        """Accepts the connection; where there are too many, at most for a health check."""
+        if len(self.connections) - len(self.spares) >= self.limits.connections:
+            if not self.limits.spare:
+                self.transport = transport
+                self._refused = True
+                self._write_refusal(self._too_many())
+                transport.close()
+                return
+            self._take_spare()
         super().connection_made(transport)
         self._ours = self._authorities()
         self._peer = self.client[0] if self.client else ""
@@ -95,7 +106,10 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets what was waited for."""
+        self.spares.pop(self, None)
         self._content = None
+        if self._turn is not None:
+            self._turn.cancel()
         self._stop_patience()
         self._stop_stall()
         self._unset_keepalive_if_required()
@@ -110,6 +124,9 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._give(answer)
                 return
         self._quiet = False
+        if self._turn is not None:
+            self._hold(data)
+            return
         self._parse(data)
 
     def on_headers_complete(self) -> None:
@@ -125,7 +142,7 @@ class GatewayProtocol(HttpToolsProtocol):
             raise
         super().on_headers_complete()
         self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
-        if self.lifecycle.draining:
+        if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
         if self._content is not None:
             self._await_content()
@@ -140,7 +157,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         self._rest()
-        if self._held:
+        if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
 
@@ -159,7 +176,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Closes when idle, else after the answer; but never waits for ever for a client to read."""
         super().shutdown()
         self._keeps = False
-        self._held = b""
+        if self._content is None:
+            self._held = b""
         if self.transport.is_closing():
             self._watch_stall()
 
@@ -180,6 +198,7 @@ class GatewayProtocol(HttpToolsProtocol):
         cycle = self.cycle
         return (
             not self._head
+            and not self._is_spare
             and self._content is None
             and (cycle is None or cycle.response_complete)  # type: ignore[redundant-expr]
             and not self._refused
@@ -235,6 +254,8 @@ class GatewayProtocol(HttpToolsProtocol):
         check_head(version, self.headers)
         content = content_of(self.parser.get_method(), version, self.headers, limits.methods, limits.body_bytes)
         self.url = origin_form(self.url, self._ours)
+        if self._is_spare and not self.url.startswith(HEALTH):
+            raise self._too_many()
         if content is None or version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1
         return content
@@ -242,7 +263,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         while data and not self._refused:
             if self._content is not None:
-                data = self._take_content(self._content, data)
+                data = self._take_content(self._content, data[:AT_ONCE]) + data[AT_ONCE:]
+                if data and self._content is not None:
+                    self._hold(data)
+                    self._turn = self.loop.call_soon(self._go_on)
+                    return
             elif self._answering:
                 self._held += data
                 self.flow.pause_reading()
@@ -251,6 +276,18 @@ class GatewayProtocol(HttpToolsProtocol):
                 data = self._take_head(data)
         if self._head and not self._refused:
             self._await_head()
+
+    def _hold(self, data: bytes) -> None:
+        """Keeps more of a body until it is its turn. The app, which may ask for more, does not lift this pause."""
+        self._held += data
+        self.transport.pause_reading()
+
+    def _go_on(self) -> None:
+        self._turn = None
+        held, self._held = self._held, b""
+        self._parse(held)
+        if not self._held and not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _take_head(self, data: bytes) -> bytes:
         """Parses up to the current head's end; the rest."""
@@ -346,11 +383,31 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         if self._patience is None:
-            self._patience = self.loop.call_later(self.limits.head_seconds, self._head_overdue)
+            seconds = self.limits.head_seconds
+            patience = min(seconds, SPARE_SECONDS) if self._is_spare else seconds
+            self._patience = self.loop.call_later(patience, self._head_overdue)
 
     def _head_overdue(self) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._is_spare:
+            self._refuse(self._too_many())
+        else:
             self._refuse(HeadTimeout(f"A request head may take {self.limits.head_seconds:g} seconds."))
+
+    def _take_spare(self) -> None:
+        """Has one of the connections beyond the limit; the oldest where all are taken."""
+        if len(self.spares) >= self.limits.spare:
+            oldest = next(iter(self.spares))
+            del self.spares[oldest]
+            self.lifecycle.refused += 1
+            oldest.transport.abort()
+        self.spares[self] = None
+        self._is_spare = True
+
+    def _too_many(self) -> TooManyConnections:
+        self.lifecycle.refused += 1
+        return TooManyConnections("Too many connections.", retry_after=1)
 
     def _stop_patience(self) -> None:
         if self._patience is not None:

@@ -10,9 +10,10 @@ from typing import assert_never
 
 import msgspec
 import structlog
+from msgspec import structs
 from starlette.types import Send
 
-from gateway.answer import Answer, refusal_of
+from gateway.answer import Answer, refusal_of, varying
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, encode
@@ -28,14 +29,13 @@ from gateway.caching.rules import (
     Serve,
     ServeAndRefresh,
     decide,
-    failed,
 )
 from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
 from gateway.coding import Coder
-from gateway.cors import preflight, response_headers
+from gateway.cors import depends_on_origin, preflight, response_headers
 from gateway.delivery import deliver
 from gateway.errand import Errands, Passage
 from gateway.errors import (
@@ -56,7 +56,7 @@ from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
-from gateway.upstream.flight import Band, Work
+from gateway.upstream.flight import Band, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import payer_of
 from gateway.upstream.queue import Queue
@@ -169,8 +169,7 @@ class Proxy:
         except Exception:
             log.exception("internal_error", request_id=exchange.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
-        self._tell_origin(exchange)
-        return answer
+        return self._tell_origin(exchange, answer)
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
@@ -215,13 +214,10 @@ class Proxy:
 
     def _cross_origin(self, exchange: Exchange) -> Answer | None:
         """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
-        if exchange.method in READS:
+        if exchange.method in READS or not self.profile.origins_of(None):
             return None
-        asked = preflight(exchange.method, exchange.headers, self.profile.origins_of(None))
-        if asked is None:
-            return None
-        status, headers = asked
-        return Answer(status, headers, b"", Outcome.BYPASS, "preflight")
+        headers = preflight(exchange.method, exchange.headers)
+        return None if headers is None else Answer(204, headers, b"", Outcome.BYPASS, "preflight")
 
     async def _decide_on(self, errand: Errand) -> Decision:
         """What to do, from what is near, then from what Redis has: at most one round trip.
@@ -279,7 +275,7 @@ class Proxy:
                 raise
             return self._answer(fallback, Outcome.STALE, exchange, detail=type(error).__name__)
         (entry,) = overridden([landing.entry], exchange.tenant.lifetimes)
-        if fallback is not None and failed(entry, known=query.family is not Family.UNKNOWN):
+        if fallback is not None and landing.failed:
             return self._answer(fallback, Outcome.STALE, exchange, detail=f"upstream-{entry.status}")
         if landing.revalidated:
             return self._answer(entry, Outcome.REVALIDATED, exchange, stored=landing.stored)
@@ -297,24 +293,33 @@ class Proxy:
         deadline = time() + self.rules.caller_timeout
         exact = errand.key.exact
 
-        async def join(flight: str) -> tuple[Landing, bool]:
-            landing, led = await self._join(errand, flight, work, deadline - time())
+        async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[Landing, bool]:
+            landing, led = await self._join(errand, flight, work, deadline - time(), reuse)
             if isinstance(landing.error, ValidatorMismatch):
                 whole = self.errands.fetch(errand.question, errand.access, asker)
-                return await self._join(errand, flight, whole, deadline - time())
+                return await self._join(errand, flight, whole, deadline - time(), reuse)
             return landing, led
 
+        def reuse() -> Reuse:
+            return self.errands.reuse(errand.question)
+
+        def alone() -> Reuse:
+            return Reuse.NOBODY if reuse() is Reuse.JOINERS else Reuse.LATER
+
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join(errand.flight)
+            landing, led = await join(errand.flight, reuse)
             if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
             if not self.profile.shares_unstored:
-                return await join(f"{errand.flight}.{secrets.token_hex(8)}")
-        return await join(f"{errand.flight}.{exact}")
+                return await join(f"{errand.flight}.{secrets.token_hex(8)}", alone)
+        return await join(f"{errand.flight}.{exact}", reuse)
 
-    async def _join(self, errand: Errand, flight: str, work: Work, timeout: float) -> tuple[Landing, bool]:
+    async def _join(
+        self, errand: Errand, flight: str, work: Work, timeout: float, reuse: Callable[[], Reuse]
+    ) -> tuple[Landing, bool]:
         payer, recheck = payer_of(errand.exchange.tenant), self._recheck(errand)
-        return await self.queue.land(flight, errand.key.exact, payer, Band.PEOPLE, work, recheck, timeout)
+        exact = errand.key.exact
+        return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, timeout, reuse=reuse)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
@@ -354,7 +359,14 @@ class Proxy:
         flight = f"{errand.flight}.{secrets.token_hex(8)}"
         landing, _ = await exchange.while_connected(
             self.queue.land(
-                flight, flight, payer_of(exchange.tenant), Band.PEOPLE, work, _nothing, self.rules.caller_timeout
+                flight,
+                flight,
+                payer_of(exchange.tenant),
+                Band.PEOPLE,
+                work,
+                _nothing,
+                self.rules.caller_timeout,
+                reuse=_nobody,
             )
         )
         exchange.landed(landing.flown, landing.trace, joined=False)
@@ -390,15 +402,23 @@ class Proxy:
         now = self.clock.now()
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 
-    def _tell_origin(self, exchange: Exchange) -> None:
-        """Lets a tenant's own pages read the answer, refusals too; one without a tenant, anybody's pages."""
+    def _tell_origin(self, exchange: Exchange, answer: Answer) -> Answer:
+        """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
         if exchange.method not in READS:
-            return
+            return answer
         origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
-        if origins:
-            exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
-            exchange.told += exchange.told_origin
+        if not origins:
+            return answer
+        exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
+        exchange.told += exchange.told_origin
+        if not depends_on_origin(origins):
+            return answer
+        return structs.replace(answer, headers=varying(answer.headers, b"Origin"))
 
 
 async def _nothing() -> Landing | None:
     return None
+
+
+def _nobody() -> Reuse:
+    return Reuse.NOBODY

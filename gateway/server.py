@@ -9,12 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from gateway import __version__
+from gateway import __version__, open_files, signals
 from gateway.listener import StartupFailed, bind, url_of
 from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
+from gateway.observe.stream import divert_standard_streams
+from gateway.reload import Read, Reloading
 from gateway.service import Factory, Sockets, run_alone
-from gateway.settings import Settings
+from gateway.settings import Settings, load_settings
 from gateway.supervisor import Supervisor
 from gateway.worker import Worker
 
@@ -29,18 +31,29 @@ NOTE: no admin token: the admin API and the console answer nobody until STATS_GA
 Announce = Callable[[str], None]
 
 
-def serve(settings: Settings, factory: Factory, announce: Announce, advice: Sequence[str] = ()) -> int:
-    """Serves until told to end; the exit code. ``advice`` is announced with the rest.
+def serve(
+    settings: Settings,
+    factory: Factory,
+    announce: Announce,
+    advice: Sequence[str] = (),
+    read: Read = load_settings,
+) -> int:
+    """Serves until told to end; the exit code. ``advice`` is announced with the rest; ``read`` reads the settings
+    again where that is asked for.
 
     0 after a drained end, 1 when a start or an end failed, 128 + n when a second signal cut the end short.
     ``factory`` is called in each worker process, so it is a module's function. Raises ConfigurationError: a
     port in use, or whatever the factory raises.
     """
+    signals.prepare()
+    divert_standard_streams()
+    open_files.raise_limit()
     configure_logs(settings.log_level, settings.log_format)
     with (
         closing(bind(settings.host, settings.port, "public")) as public,
         closing(bind(settings.admin_host, settings.admin_port, "admin")) as admin,
     ):
+        reloading = Reloading(settings, read)
         ports = {"port": public.getsockname()[1], "admin_port": admin.getsockname()[1]}
         settings = settings.model_copy(update=ports)  # those that it really has, where one was free to choose
         for text in (opening(settings, url_of(public), url_of(admin)), *advice):
@@ -51,7 +64,7 @@ def serve(settings: Settings, factory: Factory, announce: Announce, advice: Sequ
             if sys.stderr.isatty():
                 announce(f"Console: {browsable(url_of(admin))}  (Ctrl-C ends)")
 
-        return _serve(settings, factory, (public, admin), on_ready)
+        return _serve(settings, factory, (public, admin), on_ready, reloading)
 
 
 def opening(settings: Settings, public: str, admin: str) -> str:
@@ -83,27 +96,32 @@ def _registry(settings: Settings) -> str:
     return masked_url(settings.registry.get_secret_value()) if path is None else str(path.absolute())
 
 
-def _serve(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> int:
+def _serve(
+    settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None], reloading: Reloading
+) -> int:
     if settings.workers > 1:
         with shared_metrics():
-            return asyncio.run(_supervise(settings, factory, sockets, on_ready))
+            return asyncio.run(_supervise(settings, factory, sockets, on_ready, reloading))
     try:
-        run_alone(settings, factory, sockets, on_ready)
+        run_alone(settings, factory, sockets, on_ready, reloading)
     except StartupFailed:
         return 1
     return 0
 
 
-async def _supervise(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> int:
+async def _supervise(
+    settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None], reloading: Reloading
+) -> int:
     def stop_listening() -> None:
         # Else the kernel would go on accepting, for nobody, once the workers have closed theirs.
         for each in sockets:
             each.close()
 
     def start() -> Worker:
-        return Worker(settings, factory, sockets)
+        level = {"log_level": reloading.now.log_level}
+        return Worker(settings.model_copy(update=level), factory, sockets)
 
-    return await Supervisor(start, settings.workers, on_ready, stop_listening).run()
+    return await Supervisor(start, settings.workers, on_ready, stop_listening, reloading).run()
 
 
 @contextmanager

@@ -5,21 +5,32 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import structlog
 from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.listener import Listener, admin_config, public_config
+from gateway.observe.logs import set_level
+from gateway.observe.stream import settle
+from gateway.open_files import exhausted, limit
+from gateway.reload import Reload, Reloading
 from gateway.settings import Settings
+from gateway.signals import Wish, hurries, listen
+from gateway.upstream.waiting import Background
 
 UNCOLLECTED = 10_000
 """Objects that may have been made, and not gone by themselves, before the collector looks at the youngest."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WATCH_SECONDS = 1.0
+TELL_SECONDS = 10.0
+"""Between two lines of the log about what was refused, at least."""
+
+
+log = structlog.get_logger("gateway")
 
 
 class Application(Protocol):
@@ -37,6 +48,9 @@ class Application(Protocol):
     @property
     def lane(self) -> Lane | None: ...
 
+    def look_again(self) -> None:
+        """Looks at once for what changed in the registry."""
+
 
 Factory = Callable[[Settings], Application]
 Sockets = tuple[socket.socket, socket.socket]
@@ -50,6 +64,7 @@ class Service:
         self, application: Application, settings: Settings, sockets: Sockets, on_ready: Callable[[], None]
     ) -> None:
         lifecycle = application.lifecycle
+        self._application = application
         self._lifecycle = lifecycle
         self._drain_seconds = settings.drain_seconds
         self._sockets = sockets
@@ -64,11 +79,33 @@ class Service:
         gc.set_threshold(UNCOLLECTED)
         public, admin = self._sockets
         scraped = asyncio.create_task(self._admin.serve([admin]))
+        watched = asyncio.create_task(self._watch(admin.fileno()))
         try:
             await self._public.serve([public])
         finally:
+            watched.cancel()
             self._admin.stop()  # last, so that the end can be watched
             await scraped
+
+    async def _watch(self, descriptor: int) -> None:
+        """Tells, now and then, of connections that were refused, and of open files that ran out: the event loop
+        then closes what it accepts without a word."""
+        told, told_at, lifecycle = 0, -TELL_SECONDS, self._lifecycle
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            is_exhausted = exhausted(descriptor)
+            lifecycle.exhausted += is_exhausted
+            now = asyncio.get_running_loop().time()
+            if now - told_at < TELL_SECONDS:
+                continue
+            if is_exhausted:
+                told_at = now
+                log.error("open_files_exhausted", open_files=limit(), consequence="new connections are reset")
+            if lifecycle.refused > told:
+                log.warning(
+                    "connections_refused", connections=lifecycle.refused - told, reason="too many are open"
+                )
+                told, told_at = lifecycle.refused, now
 
     def stop(self, *, drain: bool) -> None:
         """Begins the end; only the first call counts.
@@ -83,6 +120,11 @@ class Service:
         self._lifecycle.drain()
         asyncio.get_running_loop().call_later(pause, self._public.stop)
 
+    def take_up(self, reload: Reload) -> None:
+        """What changed takes effect."""
+        set_level(reload.log_level)
+        self._application.look_again()
+
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine to its end on uvloop where there is one."""
@@ -90,22 +132,31 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def run_alone(settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None]) -> None:
-    """Serves in this process until SIGTERM (drains) or SIGINT; a second signal ends it at once.
+def run_alone(
+    settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None], reloading: Reloading
+) -> None:
+    """Serves in this process until a signal asks for its end; a second one ends it at once.
 
     Raises ConfigurationError from the factory, and StartupFailed.
     """
 
     async def main() -> None:
         service = Service(factory(settings), settings, sockets, on_ready)
+        background = Background()
 
-        def signalled(number: int) -> None:
-            if service.stopping:
+        async def reload() -> None:
+            service.take_up(await reloading.again())
+
+        def heard(wish: Wish, number: int) -> None:
+            if not service.stopping and wish == "reload":
+                background.spawn(reload())
+            elif not service.stopping:
+                service.stop(drain=wish == "drain")
+            elif hurries(number):
+                settle()
                 os._exit(128 + number)
-            service.stop(drain=number == signal.SIGTERM)
 
-        for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, signalled, number)
+        listen(heard)
         await service.run()
 
     run_loop(main())

@@ -1,13 +1,16 @@
 """Every knob, typed, documented, in one place.
 
 A value comes from, in this order: a flag of ``serve``; an environment variable ``STATS_GATEWAY_<NAME>``;
-the TOML file given with ``--config`` or ``STATS_GATEWAY_CONFIG``; the default here.
+the TOML file given with ``--config`` or ``STATS_GATEWAY_CONFIG``; the default here. White space around it counts
+nowhere: a mounted secret ends with a line.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,22 +23,27 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
-from gateway.errors import ConfigurationError
+from gateway import environment
+from gateway.errors import UnusableSettings
 from gateway.masking import MASK, masked_url
 from gateway.redis_place import EXPECTED, RedisPlace
+from gateway.setting_values import one_word, stripped, texts, words
 
-PREFIX = "STATS_GATEWAY_"
+PREFIX = environment.PREFIX
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -46,16 +54,11 @@ GENERIC: dict[str, Any] = {
     "content_codings": (),
 }
 """Defaults that differ with ``profile = "generic"``."""
-FAMILIES = frozenset({"totals", "timeline", "breakdown", "tops", "unknown"})
+FAMILIES = frozenset({"totals", "overview", "timeline", "breakdown", "tops", "unknown"})
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def _words(value: Any) -> Any:
-    """A comma- or space-separated string as a list, so that one environment variable can hold several."""
-    return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) and value.strip() else value or ()
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
 
 
@@ -71,7 +74,9 @@ class AdminToken(BaseModel):
 class Settings(BaseSettings):
     """The effective settings of one process. Durations are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
     # Listening
     host: str = Field("127.0.0.1", description="address of the public listener")
@@ -83,7 +88,9 @@ class Settings(BaseSettings):
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )
     public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
-    max_connections: int = Field(10_000, ge=1, description="open connections per worker")
+    max_connections: int = Field(
+        10_000, ge=1, description="open connections per worker; fewer where open files do not allow"
+    )
     head_max_bytes: int = Field(16_384, ge=1_024, description="size of a request head, else 431")
     head_timeout: Seconds = Field(10.0, description="time that a request head may take, else 408")
     body_timeout: Seconds = Field(30.0, description="time that a request body may take, else 408")
@@ -99,6 +106,11 @@ class Settings(BaseSettings):
         "statistics", description="generic: a plain caching proxy of any one origin, without tenants"
     )
     upstream: str = Field("https://stats.figshare.com", description="base URL of the statistics service")
+    upstream_ca_file: str = Field(
+        "",
+        description="PEM file of the only authorities that may vouch for the service's certificate; without it "
+        "SSL_CERT_FILE and SSL_CERT_DIR count, else the system's trust store",
+    )
     upstream_timeout: Seconds = Field(20.0, description="total time of an upstream call")
     connect_timeout: Seconds = Field(5.0, description="time to connect to the upstream")
     read_timeout: Seconds = Field(15.0, description="silence allowed while reading an upstream answer")
@@ -154,6 +166,12 @@ class Settings(BaseSettings):
     lifetime_empty: Seconds = Field(300.0, description="empty answers")
     lifetime_error: Seconds = Field(600.0, description="the service's 400 and 404")
     lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
+    lifetime_unknown: float = Field(
+        60.0,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="JSON answers of unknown endpoints that tell no lifetime of their own; 0: not kept",
+    )
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
     stale_if_error: Seconds = Field(7 * 86_400.0, description="how long a stale answer stands in for a failure")
     stale_while_revalidate_family: dict[str, Seconds] = Field(
@@ -167,6 +185,12 @@ class Settings(BaseSettings):
     # Who may ask
     registry: SecretStr = Field(
         SecretStr("tenants.toml"), description="where the tenants are: a TOML file, or a Redis URL"
+    )
+    registry_doubt: float = Field(
+        10.0,
+        ge=0,
+        le=86_400,
+        description="time that a registry must stay as it is before most of its tenants count as gone",
     )
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
@@ -191,12 +215,19 @@ class Settings(BaseSettings):
     admin_tokens: dict[str, AdminToken] = Field(
         {}, description="named tokens: each a digest, sha256:… of the token, and a role, read-only or read-write"
     )
+    metrics_public: bool = Field(
+        False, description="whether /metrics names tenants to those who show no admin token, where there is one"
+    )
     admin_hosts: Words = Field(
         (), description="names under which the admin listener is reached, besides localhost"
     )
     session_idle: Seconds = Field(1_800.0, description="time after which an unused session of the console ends")
     session_secure: bool = Field(
         False, description="mark the console's cookie Secure even where no trusted proxy tells of https"
+    )
+    allow_unknown_settings: bool = Field(
+        False,
+        description="start although a variable STATS_GATEWAY_… or a line of the settings file names no setting",
     )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
@@ -215,10 +246,31 @@ class Settings(BaseSettings):
     trace_sample: float = Field(1.0, ge=0, le=1, description="share of traces begun here that are recorded")
     trace_upstream: bool = Field(False, description="whether the service is told of traces (traceparent)")
 
+    @field_validator("*")
+    @classmethod
+    def _all_of_it_can_be_seen(cls, value: Any, info: ValidationInfo) -> Any:
+        """Else it would match nothing, and nobody would see why."""
+        shown = texts(value)
+        if info.field_name == "encryption_keys":
+            shown = (word for text in shown for word in text.split())
+        if not all(text.isprintable() for text in shown):
+            raise ValueError("holds a line's end, or another character that cannot be seen")
+        return value
+
+    @field_validator("host", "admin_host")
+    @classmethod
+    def _hosts_can_be_looked_up(cls, value: str) -> str:
+        try:
+            one_word(value).encode("idna")
+        except UnicodeError:
+            raise ValueError("is no address or host name") from None
+        return value
+
     @field_validator("upstream")
     @classmethod
     def _upstream_is_an_origin(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = urlsplit(one_word(value))
+        _ = parts.port  # raises ValueError for what is none
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be an http:// or https:// URL without query or fragment")
         if parts.username or parts.password:
@@ -233,7 +285,8 @@ class Settings(BaseSettings):
     @field_validator("otlp_endpoint")
     @classmethod
     def _endpoint_is_a_url(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = urlsplit(one_word(value))
+        _ = parts.port  # raises ValueError for what is none
         if value and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError("must be an http:// or https:// URL")
         if parts.username or parts.password:
@@ -245,7 +298,7 @@ class Settings(BaseSettings):
     def _budget_reads(cls, value: str) -> str:
         if value != "unlimited":
             found = BUDGET.match(value)
-            if found is None or float(found["count"]) <= 0:
+            if found is None or not 0 < float(found["count"]) < math.inf:
                 raise ValueError("must be like 1/s, 30/m, 500/h, or unlimited")
         return value
 
@@ -288,7 +341,7 @@ class Settings(BaseSettings):
     def _redis_urls_are_read_alike_by_all(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         if "://" in url and url != "memory://":
-            RedisPlace.parse(url)
+            RedisPlace.parse(one_word(url))
         return value
 
     @field_validator("registry")
@@ -309,8 +362,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _generic_is_plain(cls, values: Any) -> Any:
-        """In front of any origin nothing is paced, invented or kept from clients, unless asked for by name."""
+    def _stripped_and_by_profile(cls, values: Any) -> Any:
+        """Without white space around any value. In front of any origin nothing is paced, invented or kept from
+        clients, unless asked for by name."""
+        values = stripped(values)
         if isinstance(values, dict) and values.get("profile") == "generic":
             return GENERIC | values
         return values
@@ -361,27 +416,76 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then file."""
-        chosen = os.environ.get(PREFIX + "CONFIG")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=chosen)
+        """Flags, then environment, then file; of the last two only what is ours."""
+        others = {name.lower() for name in environment.made_of_services(os.environ)}
+        if isinstance(env_settings, EnvSettingsSource):
+            found = env_settings.env_vars
+            env_settings.env_vars = {name: found[name] for name in found if name.lower() not in others}
+        return init_settings, env_settings, KnownInFile(settings_cls, toml_file=settings_file())
 
 
-def load_settings(config: Path | None = None, **flags: Any) -> Settings:
-    """The effective settings; ``flags`` that are None count as not given.
+class KnownInFile(TomlConfigSettingsSource):
+    """The settings file, without what names no setting; ``load_settings`` tells of that."""
 
-    Raises ConfigurationError with one line that names what is wrong, where, and never a secret's value.
+    def __call__(self) -> dict[str, Any]:
+        """As the base class's."""
+        return {name: value for name, value in super().__call__().items() if name in Settings.model_fields}
+
+
+def settings_file() -> Path | None:
+    """The file that the environment names, if any."""
+    named = os.environ.get(PREFIX + "CONFIG", "").strip()
+    return Path(named) if named else None
+
+
+def load_settings(config: Path | None = None, *, strict: bool = False, **flags: Any) -> Settings:
+    """The effective settings; ``flags`` that are None count as not given. Where it is ``strict``, environment
+    variables with our prefix have to name settings, unless ``allow_unknown_settings``.
+
+    Raises UnusableSettings, which names all that is wrong, and where, and never a secret's value.
     """
-    path = config or (Path(os.environ[PREFIX + "CONFIG"]) if os.environ.get(PREFIX + "CONFIG") else None)
+    path = config or settings_file()
     if path is not None:
         if not path.is_file():
-            raise ConfigurationError(f"no settings file at {path}")
+            raise UnusableSettings([f"no settings file at {path}"])
         os.environ[PREFIX + "CONFIG"] = str(path)
+    settings, problems = _settings({name: value for name, value in flags.items() if value is not None}, path)
+    if settings is None or not settings.allow_unknown_settings:
+        problems += unknown_in(path)
+        problems += unknown_variables() if strict else []
+    if settings is None or problems:
+        raise UnusableSettings(problems)
+    return settings
+
+
+def unknown_variables() -> list[str]:
+    """What to say of environment variables with our prefix that name no setting."""
+    names = Settings.model_fields
+    return [environment.misnomer(each, names) for each in environment.strangers(os.environ, names)]
+
+
+def unknown_in(path: Path | None) -> list[str]:
+    """What to say of lines of a settings file, which reads, that name no setting."""
+    names = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+    return [
+        f"unknown setting {name!r} in {path}{environment.meant(name, Settings.model_fields)}"
+        for name in names
+        if name not in Settings.model_fields
+    ]
+
+
+def _settings(flags: dict[str, Any], path: Path | None) -> tuple[Settings | None, list[str]]:
+    """The settings, or what is wrong with each. Raises UnusableSettings for a file that cannot be read."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**flags), []
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_complaint(e) for e in error.errors())) from None
+        return None, [_complaint(each) for each in error.errors()]
+    except SettingsError as error:
+        named = re.search(r'field "(\w+)"', str(error))
+        name = named[1] if named else "settings"
+        return None, [f"{name} ({PREFIX}{name.upper()}): must be JSON"]
     except (ValueError, OSError) as error:
-        raise ConfigurationError(f"settings file {path}: {error}") from None
+        raise UnusableSettings([f"settings file {path}: {error}"]) from None
 
 
 def _complaint(error: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,9 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.errors import ConfigurationError
-from gateway.service import SIGNALS
+from gateway.reload import Reloading
+from gateway.signals import Wish, hurries, listen
+from gateway.upstream.waiting import Background
 from gateway.worker import Order, Worker
 
 log = structlog.get_logger("gateway")
@@ -43,12 +44,15 @@ class Supervisor:
         workers: int,
         on_ready: Callable[[], None],
         on_stop: Callable[[], None],
+        reloading: Reloading,
         restarts: Restarts | None = None,
     ) -> None:
         self._start = start
         self._slots = workers
         self._on_ready = on_ready
         self._on_stop = on_stop
+        self._reloading = reloading
+        self._background = Background()
         self._restarts = restarts or Restarts()
         self._workers: set[Worker] = set()
         self._announced = False
@@ -62,9 +66,7 @@ class Supervisor:
 
         Raises ConfigurationError when the workers cannot use the settings.
         """
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number)
+        listen(self._heard)
         kept = asyncio.gather(*(self._keep() for _ in range(self._slots)))
         ends: set[asyncio.Future[Any]] = {kept, self._hurried}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -125,11 +127,19 @@ class Supervisor:
     def _ready(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.ready]
 
-    def _signalled(self, number: int) -> None:
+    def _heard(self, wish: Wish, number: int) -> None:
         if not self._stopping.is_set():
-            self._stop("drain" if number == signal.SIGTERM else "stop")
-        elif not self._hurried.done():
+            if wish == "reload":
+                self._background.spawn(self._reload())
+            else:
+                self._stop(wish)
+        elif hurries(number) and not self._hurried.done():
             self._hurried.set_result(128 + number)
+
+    async def _reload(self) -> None:
+        order = await self._reloading.again()
+        for worker in self._workers:
+            worker.order(order)
 
     def _stop(self, order: Order) -> None:
         self._stopping.set()

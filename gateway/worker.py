@@ -14,13 +14,16 @@ from typing import Literal
 from gateway.errors import ConfigurationError
 from gateway.listener import StartupFailed
 from gateway.observe.logs import configure_logs
-from gateway.service import SIGNALS, Factory, Service, Sockets, run_loop
+from gateway.observe.stream import divert_standard_streams
+from gateway.reload import Reload
+from gateway.service import Factory, Service, Sockets, run_loop
 from gateway.settings import Settings
+from gateway.signals import IGNORED, WISHES, ignore
 
 READY = ("ready", "")
 News = tuple[str, str]
 """``READY``, or ``("refused", why)`` when the settings cannot be used."""
-Order = Literal["drain", "stop"]
+Order = Literal["drain", "stop"] | Reload
 
 
 class Worker:
@@ -32,7 +35,7 @@ class Worker:
         self._process = spawn.Process(
             target=work, args=(settings, factory, sockets, theirs), daemon=True, name="stats-gateway-worker"
         )
-        with held_back(SIGNALS):
+        with held_back(WISHES):
             self._process.start()
         theirs.close()  # the worker's is then the only one, and its end is the worker's end
         self.ready = False
@@ -63,7 +66,7 @@ class Worker:
         return self._process.exitcode or 0
 
     def order(self, order: Order) -> None:
-        """Tells the worker to end; one that has just ended does not mind."""
+        """Tells the worker to end or to reload; one that has just ended does not mind."""
         try:
             self._pipe.send(order)
         except OSError:
@@ -77,10 +80,11 @@ class Worker:
 def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connection) -> None:
     """The worker process: serves until ordered to end, or until the supervisor is gone.
 
-    Orders come through the pipe and SIGINT is ignored, because a terminal's Ctrl-C reaches supervisor and
-    workers alike and must count once.
+    Orders come through the pipe and all signals but SIGTERM are ignored, because what a terminal sends (Ctrl-C,
+    its own end) reaches supervisor and workers alike and must count once.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore(signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, *IGNORED)
+    divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
 
     async def main() -> None:
@@ -89,15 +93,18 @@ def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connectio
 
         def ordered() -> None:
             try:
-                order = pipe.recv()
+                order: Order = pipe.recv()
             except (EOFError, OSError):
                 loop.remove_reader(pipe.fileno())
                 order = "stop"  # whoever takes the supervisor's place needs the ports
-            service.stop(drain=order == "drain")
+            if isinstance(order, Reload):
+                service.take_up(order)
+            else:
+                service.stop(drain=order == "drain")
 
         loop.add_reader(pipe.fileno(), ordered)
         loop.add_signal_handler(signal.SIGTERM, lambda: service.stop(drain=True))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WISHES)
         await service.run()
 
     try:
@@ -112,9 +119,12 @@ def work(settings: Settings, factory: Factory, sockets: Sockets, pipe: Connectio
 @contextmanager
 def held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Signals wait, for this process and for one started meanwhile until it is prepared for them."""
-    resource_tracker.ensure_running()  # else the first start of a process would let them through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
+        # Else the first start of a process would do so, and let some through. It keeps the others blocked: what
+        # a terminal sends must not end it before the workers.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

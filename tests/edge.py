@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+import traceback
+import warnings
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -17,6 +21,8 @@ from starlette.routing import Route
 
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
+from gateway.observe.logs import AUDIT
+from gateway.observe.stream import dropped_lines
 from gateway.server import serve
 from gateway.settings import Settings, load_settings
 
@@ -26,12 +32,17 @@ class SmallApplication:
     public: Starlette
     admin: Starlette
     lifecycle: Lifecycle
+    look_again: Callable[[], None]
     lane: None = None
 
 
 def small_application(settings: Settings) -> SmallApplication:
-    """``/pid``, ``/slow?seconds`` and a readiness route; its lifespan leaves a mark when it ends."""
+    """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its end and each reload leave a mark."""
     lifecycle = Lifecycle()
+
+    def mark(what: str) -> None:
+        with Path(settings.registry.get_secret_value()).open("a") as marks:
+            marks.write(f"{what}\n")
 
     async def pid(_: Request) -> Response:
         return PlainTextResponse(str(os.getpid()))
@@ -39,6 +50,11 @@ def small_application(settings: Settings) -> SmallApplication:
     async def slow(request: Request) -> Response:
         await asyncio.sleep(float(request.url.query))
         return PlainTextResponse("slow but whole")
+
+    async def say(request: Request) -> Response:
+        for _ in range(int(request.url.query)):
+            say_all()
+        return PlainTextResponse(str(sum(dropped_lines().values())))
 
     async def ready(_: Request) -> Response:
         return PlainTextResponse(lifecycle.phase.value, status_code=200 if lifecycle.ready else 503)
@@ -49,14 +65,32 @@ def small_application(settings: Settings) -> SmallApplication:
             raise RuntimeError("a part does not start")
         lifecycle.started()
         yield
-        with Path(settings.registry.get_secret_value()).open("a") as marks:
-            marks.write("ended\n")
+        mark("ended")
 
     if "refused" in settings.upstream:
         raise ConfigurationError("these settings cannot be used")
-    routes = [Route("/pid", pid), Route("/slow", slow), Route("/-/health/ready", ready)]
+    routes = [Route("/pid", pid), Route("/slow", slow), Route("/say", say), Route("/-/health/ready", ready)]
     admin = Starlette(routes=[Route("/pid", pid), Route("/metrics-folder", metrics_folder)])
-    return SmallApplication(Starlette(routes=routes, lifespan=lifespan), admin, lifecycle)
+    return SmallApplication(
+        Starlette(routes=routes, lifespan=lifespan), admin, lifecycle, lambda: mark("looked again")
+    )
+
+
+def say_all() -> None:
+    """A line or more by each way in which something is written in a running server."""
+    structlog.get_logger("gateway").info("ours")
+    structlog.get_logger(AUDIT).info("audit")
+    logging.getLogger("uvicorn.error").error("uvicorn's")
+    asyncio.get_running_loop().call_exception_handler({"message": "asyncio's", "exception": OSError("broken")})
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("a warning", stacklevel=1)
+    try:
+        raise RuntimeError("a traceback")
+    except RuntimeError:
+        traceback.print_exc()
+    print("printed", file=sys.stderr)
+    print("printed")
 
 
 async def metrics_folder(_: Request) -> Response:

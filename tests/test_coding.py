@@ -21,7 +21,6 @@ from gateway.coding import (
     is_codable,
     negotiate,
     shrunk,
-    varied,
 )
 from gateway.errors import Headers
 
@@ -153,28 +152,6 @@ def test_what_may_and_should_be_coded(headers: Headers, codable: bool) -> None:
 def test_small_bodies_are_not_worth_it() -> None:
     assert not is_codable([JSON], b"a" * WORTHWHILE)
     assert is_codable([JSON], b"a" * (WORTHWHILE + 1))
-
-
-@pytest.mark.parametrize(
-    ("lines", "after"),
-    [
-        ((), (b"Accept-Encoding",)),
-        ((b"X-API-Key, Authorization",), (b"X-API-Key, Authorization, Accept-Encoding",)),
-        ((b"Accept", b"Origin"), (b"Accept, Origin, Accept-Encoding",)),
-        ((b"",), (b"Accept-Encoding",)),
-        ((b"ACCEPT-encoding,Origin",), (b"ACCEPT-encoding,Origin",)),
-        ((b"x-accept-encoding",), (b"x-accept-encoding, Accept-Encoding",)),
-        ((b"*",), (b"*",)),
-        ((b"Origin", b"*"), (b"Origin", b"*")),
-    ],
-    ids=["none", "merged", "several_lines", "empty", "there_already", "a_longer_name", "any", "any_of_several"],
-)
-def test_rfc9110_12_5_5_vary_names_accept_encoding_once(
-    lines: tuple[bytes, ...], after: tuple[bytes, ...]
-) -> None:
-    headers = varied([JSON, *((b"vary", line) for line in lines)])
-    assert [value for name, value in headers if name == b"vary"] == list(after)
-    assert JSON in headers
 
 
 def test_rfc9110_8_8_3_3_a_coded_variant_has_headers_of_its_own() -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.content import EXTRAS_BYTES, Chunked, Content, Sized, allowed, content_of
+from gateway.content import allowed, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
+from gateway.framing import EXTRAS_BYTES, Chunked, Content, Sized
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})
 NEXT = b"GET /next HTTP/1.1\r\n"

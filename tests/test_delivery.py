@@ -8,7 +8,7 @@ import pytest
 import zstandard
 from msgspec.structs import replace
 
-from gateway.answer import Answer
+from gateway.answer import Answer, varying
 from gateway.caching.dates import format_date
 from gateway.coding import AT_ONCE, Coder
 from gateway.delivery import deliver
@@ -248,6 +248,47 @@ async def test_rfc9110_12_5_5_what_could_be_coded_varies_even_where_it_is_not(as
     answer = await got(asked)
     assert (answer.body, value(answer, b"content-encoding"), value(answer, b"etag")) == (BODY, None, ETAG)
     assert value(answer, b"vary") == b"X-API-Key, Authorization, Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        ((), (b"Accept-Encoding",)),
+        ((b"X-API-Key, Authorization",), (b"X-API-Key, Authorization, Accept-Encoding",)),
+        ((b"Accept", b"Origin"), (b"Accept, Origin, Accept-Encoding",)),
+        ((b"",), (b"Accept-Encoding",)),
+        ((b"ACCEPT-encoding,Origin",), (b"ACCEPT-encoding,Origin",)),
+        ((b"x-accept-encoding",), (b"x-accept-encoding, Accept-Encoding",)),
+        ((b"*",), (b"*",)),
+        ((b"Origin", b"*"), (b"Origin, *",)),
+        ((b"ACCEPT-encoding", b"Origin"), (b"ACCEPT-encoding, Origin",)),
+        ((b"Accept-Encoding", b""), (b"Accept-Encoding",)),
+    ],
+    ids=[
+        "none",
+        "merged",
+        "several_lines",
+        "empty",
+        "there_already",
+        "a_longer_name",
+        "any",
+        "any_of_several",
+        "there_in_several",
+        "an_empty_one",
+    ],
+)
+def test_rfc9110_12_5_5_one_vary_line_names_accept_encoding_once(
+    lines: tuple[bytes, ...], after: tuple[bytes, ...]
+) -> None:
+    headers = varying([JSON, *((b"vary", line) for line in lines)], b"Accept-Encoding")
+    assert [value for name, value in headers if name == b"vary"] == list(after)
+    assert JSON in headers
+
+
+def test_several_vary_lines_become_one_where_nothing_is_added_too() -> None:
+    assert varying([(b"vary", b"Accept"), JSON, (b"vary", b"Origin")]) == [JSON, (b"vary", b"Accept, Origin")]
+    for unchanged in ([JSON], [(b"vary", b"Accept"), JSON]):
+        assert varying(unchanged) is unchanged
 
 
 @pytest.mark.parametrize(

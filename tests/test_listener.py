@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import uvicorn
+from pydantic import SecretStr
 from uvicorn.loops.auto import auto_loop_factory
 
+from gateway import open_files
 from gateway.lifecycle import Lifecycle
 from gateway.limits import READING, Limits
 from gateway.listener import Listener, admin_config, bind, is_tried, public_config
@@ -104,6 +106,24 @@ def test_the_admin_listener_takes_its_apis_methods_and_small_bodies_only() -> No
         answer = ask(address, b"PROPFIND /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
         assert answer.status == 405
         assert ask(address, b"POST /200 HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n").status == 413
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"),
+    [(None, 10_000), (1_048_576, 10_000), (10_400, 10_000), (1_024, 714), (512, 202), (256, 64), (3, 1)],
+)
+def test_clients_may_have_the_open_files_that_a_reserve_leaves(files: int | None, connections: int) -> None:
+    settings = Settings.model_validate({"redis_url": SecretStr("redis://127.0.0.1")})
+    assert open_files.room(files, open_files.reserve(settings), settings.max_connections) == connections
+
+
+def test_redis_has_a_reserve_on_each_of_its_nodes() -> None:
+    def reserved(url: str) -> int:
+        return open_files.reserve(Settings.model_validate({"redis_url": SecretStr(url), "redis_connections": 10}))
+
+    without = reserved("memory://")
+    assert reserved("redis://one") == without + 10
+    assert reserved("redis+cluster://one,two,three") == without + 30
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -311,6 +312,29 @@ def test_connections_over_the_cap_are_refused_at_once_and_welcome_again_later() 
             assert one.send(get()).answer().status == 200
         until_free(running)
         assert ask(running.address, get()).status == 200
+
+
+def test_beyond_the_cap_a_health_check_is_answered_once_and_all_else_refused() -> None:
+    with edge(Limits(1, 2_000, 0.5, spare=2)) as running, Wire(running.address) as one:
+        assert one.send(get()).answer().status == 200
+        with ExitStack() as stack:
+            idle = [stack.enter_context(Wire(running.address)) for _ in range(5)]
+            assert all(wire.ended() for wire in idle[:3])  # the newest have their place
+            checked = ask(running.address, get("/-/health/live"))
+            assert (checked.status, checked.closes) == (200, True)
+            refused = ask(running.address, get("/-/healthy"))
+            assert (refused.status, refused.code, refused.closes) == (503, "GatewayTooManyConnections", True)
+        with Wire(running.address) as silent:
+            answer = silent.answer()
+            assert (answer.status, answer.code) == (503, "GatewayTooManyConnections")
+        assert one.send(get()).answer().status == 200
+        assert running.lifecycle.refused >= 5
+
+
+def test_beyond_the_cap_nothing_is_answered_in_the_lane() -> None:
+    with edge(Limits(1, 2_000, 10.0, spare=2), lane=Knowing()) as running, Wire(running.address) as one:
+        assert one.send(get("/known")).answer().body == b"known"
+        assert ask(running.address, get("/known")).status == 503
 
 
 def until_free(running: Edge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from gateway.limits import Limits
 from tests.echo import BIG, LIMITS, Edge, edge
+from tests.upstream.troubles import watched_turns
 from tests.wire import Wire, get, shown
 
 PASSING = replace(LIMITS, methods=frozenset({b"GET", b"HEAD", b"POST"}), body_bytes=200_000)
@@ -99,6 +101,51 @@ def test_a_body_of_exactly_the_limit_passes_whatever_its_framing(server: Edge) -
     with Wire(server.address) as wire:
         for data in (sized(body), chunked(body, size=1_000)):
             assert len(shown(wire.send(data).answer())["body"]) == len(body)
+
+
+async def watched(over: asyncio.Event) -> float:
+    """The longest turn of the loop until that."""
+    async with watched_turns() as turns:
+        await over.wait()
+    return turns.longest
+
+
+BYTES = bytes(b"0123456789" * 10_000)
+
+
+@pytest.mark.parametrize("do", [b"X-Do: apart", b"X-Do: ignore"], ids=["wanted", "unwanted"])
+def test_a_body_in_chunks_of_a_byte_holds_up_nobody_and_what_follows_it_is_answered(
+    server: Edge, do: bytes
+) -> None:
+    over = asyncio.Event()
+    watching = asyncio.run_coroutine_threadsafe(watched(over), server.loop)
+    data = head(b"Transfer-Encoding: chunked", do) + b"".join(b"1\r\n%c\r\n" % byte for byte in BYTES)
+    with Wire(server.address) as wire:
+        for _ in range(2):
+            wire.send(data + b"0\r\n\r\n" + get("/next"))
+            assert shown(wire.answer())["body"] == (BYTES.decode() if do == b"X-Do: apart" else "")
+            assert shown(wire.answer())["path"] == "/next"
+    server.call(over.set)
+    assert watching.result(10) < 0.05
+
+
+def test_a_body_in_chunks_of_a_byte_that_is_half_read_when_the_server_ends_is_read_to_its_end() -> None:
+    data = head(b"Transfer-Encoding: chunked") + b"".join(b"1\r\n%c\r\n" % byte for byte in BYTES)
+    for _ in range(5):
+        with edge(PASSING) as running, Wire(running.address) as wire:
+            wire.send(data)
+            assert running.app.arrived.acquire(timeout=5)
+            running.call(running.listener.stop)
+            answer = wire.send(b"0\r\n\r\n").answer()
+            assert shown(answer)["body"] == BYTES.decode()
+            assert wire.ended()
+
+
+def test_what_is_between_the_bytes_of_a_body_may_be_so_much_and_no_more(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        start = head(b"Transfer-Encoding: chunked")
+        answer = wire.send(start + b"00000000001\r\nx\r\n" * 150_000).answer()
+        assert (answer.status, answer.code, answer.closes) == (413, "GatewayBodyTooLarge", True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.provenance import DEFAULT, Provenance, Sources, misnomer, strangers
+from gateway.provenance import DEFAULT, Provenance, Sources
 from gateway.settings import Settings, load_settings
 
 FILE = """
@@ -71,9 +71,8 @@ def test_the_generic_profiles_own_defaults_are_told_apart() -> None:
     assert Sources.of((), {}).provenance("statistics")["refresh_floor"] is DEFAULT
 
 
-def test_variables_that_name_no_setting() -> None:
-    names = ["STATS_GATEWAY_BUGDET", "STATS_GATEWAY_BUDGET", "stats_gateway_port", "STATS_GATEWAY_CONFIG", "HOME",
-             "STATS_GATEWAY_ADMIN_URL", "STATS_GATEWAY_X"]  # fmt: skip
-    assert strangers(names) == ["STATS_GATEWAY_BUGDET", "STATS_GATEWAY_X"]
-    assert misnomer("STATS_GATEWAY_BUGDET").endswith("did you mean STATS_GATEWAY_BUDGET?")
-    assert "did you mean" not in misnomer("STATS_GATEWAY_X")
+def test_what_a_service_is_called_is_no_source_of_a_setting() -> None:
+    found = Sources.of((), {"STATS_GATEWAY_PORT": "tcp://10.0.0.1:8080", "STATS_GATEWAY_HOST": "::1"})
+    assert found.provenance("statistics")["port"] is DEFAULT
+    assert found.provenance("statistics")["host"].kind == "environment"
+    assert found.strangers == []

@@ -86,8 +86,11 @@ def gone(pid: int) -> bool:
 
 
 @contextmanager
-def serving(*, wait: bool = True, **settings: object) -> Iterator[Serving]:
-    """The small application, served with these settings in a process of its own."""
+def serving(
+    *, wait: bool = True, shell: str = 'exec "$@"', stderr: int | None = None, **settings: object
+) -> Iterator[Serving]:
+    """The small application, served with these settings in a process of its own, started by a ``shell``'s line;
+    what it says on stderr is kept unless it is given one."""
     chosen = {"port": 0, "admin_port": 0, "drain_seconds": 0, "redis_url": REDIS} | settings
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STATS_GATEWAY_")}
     with tempfile.TemporaryDirectory() as name:
@@ -95,8 +98,8 @@ def serving(*, wait: bool = True, **settings: object) -> Iterator[Serving]:
         chosen["registry"] = folder / "marks"
         given = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in chosen.items()}
         with (folder / "errors").open("w") as errors, subprocess.Popen(
-            COMMAND, cwd=ROOT, env=kept | given | {"TMPDIR": name}, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
+            ["sh", "-c", shell, "sh", *COMMAND], cwd=ROOT, env=kept | given | {"TMPDIR": name}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr or errors, start_new_session=True,
         ) as process:  # fmt: skip
             running = Serving(process, folder, [])
             try:

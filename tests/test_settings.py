@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.masking import masked_url
 from gateway.settings import load_settings
 
@@ -111,3 +111,108 @@ def test_where_clients_ask_is_a_url_without_a_password() -> None:
         with pytest.raises(ConfigurationError, match="public_url") as raised:
             load_settings(public_url=wrong)
         assert "hunter2" not in raised.value.message
+
+
+VALID: dict[str, str] = {
+    "host": "127.0.0.1",
+    "port": "9000",
+    "upstream": "http://127.0.0.1:9",
+    "public_url": "https://gateway.example",
+    "profile": "generic",
+    "budget": "2/s",
+    "log_level": "debug",
+    "allow_anonymous": "true",
+    "lifetime_open": "60",
+    "admin_token": "a-long-token",
+    "redis_url": "redis://:password@127.0.0.1:1/0",
+    "redis_sentinel_password": "hunter2",
+    "redis_prefix": "sgw2",
+    "registry": "/etc/tenants.toml",
+    "encryption_keys": "b25l,dHdv",
+    "content_codings": "gzip",
+    "trusted_proxies": "10.0.0.0/8,::1",
+    "admin_tokens": '{"ops": {"digest": "sha256:' + "0" * 64 + '"}}',
+    "stale_if_error_family": '{"totals": 5}',
+    "otlp_endpoint": "http://127.0.0.1:4318/v1/traces",
+}
+
+
+@pytest.mark.parametrize(
+    "around", ["{}\n", " {}", "\t{}\r\n", "\u00a0{}\u2003"], ids=["line", "space", "crlf", "wide"]
+)
+@pytest.mark.parametrize("name", VALID)
+def test_white_space_around_a_value_counts_nowhere(
+    name: str, around: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variable = f"STATS_GATEWAY_{name.upper()}"
+    monkeypatch.setenv(variable, VALID[name])
+    plain = load_settings()
+    if not VALID[name].startswith("{") or around.format("").isascii():  # JSON knows its own white space alone
+        monkeypatch.setenv(variable, around.format(VALID[name]))
+        assert getattr(load_settings(), name) == getattr(plain, name)
+    monkeypatch.delenv(variable)
+    if not VALID[name].startswith("{"):
+        file = tmp_path / "gateway.toml"
+        quoted = around.format(VALID[name]).encode("unicode_escape").decode().replace("\\xa0", "\\u00a0")
+        file.write_text(f'{name} = "{quoted}"\n')
+        monkeypatch.setenv("STATS_GATEWAY_CONFIG", str(file))
+        assert getattr(load_settings(), name) == getattr(plain, name)
+
+
+def test_secrets_within_tables_are_stripped_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATS_GATEWAY_CONFIG", "")
+    file = tmp_path / "gateway.toml"
+    digest = "sha256:" + "0" * 64
+    file.write_text(f'admin_tokens.ops = {{digest = "{digest}\\n", role = " read-write"}}\n')
+    assert load_settings(file).admin_tokens["ops"].digest == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("admin_token", "tok\nen"),
+        ("admin_token", "tok\u200ben"),  # pasted, and seen by nobody
+        ("admin_token", "\ufefftoken"),
+        ("upstream", "http://127.0.0.1\n:9"),
+        ("upstream", "http://exa mple"),
+        ("upstream", "http://127.0.0.1:99999"),
+        ("upstream", "http://127.0.0.1:http"),
+        ("public_url", "https://gate way.example"),
+        ("otlp_endpoint", "http://127.0.0.1:x/v1/traces"),
+        ("redis_url", "redis://127.0.0.1 :6379"),
+        ("redis_url", "redis://127.0.0.1\r:6379"),
+        ("registry", "redis://127.0.0.1 :6379"),
+        ("registry", "tenants\n.toml"),
+        ("registry", " \n"),
+        ("host", "127.0.0.1 ::1"),
+        ("host", "x" * 300),
+        ("admin_host", "127.0.0.1\t8081"),
+        ("encryption_keys", "b25l,\x00dHdv"),
+        ("redis_sentinel_password", "hunter\x7f2"),
+        ("lifetime_open", "nan"),
+        ("refresh_floor", "inf"),
+        ("drain_seconds", "1e999"),
+        ("budget", "9" * 400 + "/s"),
+        ("port", "eighty"),
+        ("log_level", "loud"),
+        ("admin_tokens", "{]"),
+        ("admin_tokens", '{"o\\u0000ps": {"digest": "sha256:' + "0" * 64 + '"}}'),
+    ],
+)
+def test_anything_else_is_refused_by_its_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "\x00" in value:
+        given = {name: value}
+    else:
+        given = {}
+        monkeypatch.setenv(f"STATS_GATEWAY_{name.upper()}", value)
+    with pytest.raises(UnusableSettings) as raised:
+        load_settings(**given)  # type: ignore[arg-type]
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{name} (STATS_GATEWAY_{name.upper()}): ")
+    assert "hunter" not in problem
+    assert value not in problem
+
+
+@pytest.mark.parametrize("keys", ["b25l\ndHdv\n", "b25l, dHdv", "b25l\r\n\tdHdv"])
+def test_encryption_keys_may_stand_on_lines(keys: str) -> None:
+    assert load_settings(encryption_keys=keys).encryption_keys.get_secret_value() == keys.strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urljoin, urlsplit
 
+from gateway.catalogue.target import canonical_authority
 from gateway.errors import Headers
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -39,7 +40,12 @@ def _resolve(target: bytes, reference: bytes, authorities: Collection[bytes]) ->
         found = urlsplit(urljoin(base, reference.decode("ascii").strip()))
     except (UnicodeDecodeError, ValueError):
         return None
-    if found.netloc != "same.invalid" and found.netloc.lower().encode() not in authorities:
+    if found.netloc != "same.invalid" and not _is_among(authorities, found.scheme.encode(), found.netloc.encode()):
         return None
     path = found.path or "/"
     return (f"{path}?{found.query}" if found.query else path).encode()
+
+
+def _is_among(authorities: Collection[bytes], scheme: bytes, authority: bytes) -> bool:
+    named = canonical_authority(scheme, authority)
+    return any(canonical_authority(scheme, each) == named for each in authorities)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -19,13 +19,17 @@ from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke
 
 PURGE = Script.load("gateway.caching", "purge.lua")
+RECALL = Script.load("gateway.caching", "recall.lua")
 LONGEST_LIFE = 366 * 86_400.0
 """Seconds that an entry may be kept at most, and therefore how long a mark must be."""
 MOST = 10_000
+MOST_RECALLS = 500
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 MICRO = 1e-6
-VERSION = "#"
+VERSION = b"#"
+DIGITS = 18
+"""Of a time in microseconds; a longer number is none."""
 
 
 class TooManyMarks(Overload):
@@ -104,19 +108,29 @@ def _softly(entry: Entry, since: float) -> Entry | None:
 
 class Marks:
     """The marks in force. ``follow`` keeps them current: by message, and once a second by their version.
-    ``revision`` is another number after each change.
+    ``revision`` is another number after each change. ``on_recall`` is told of each record that some process
+    recalls.
 
     A Redis that forgets or evicts them takes them from nobody who knows them, but processes that start later do
     not learn of them: what is purged hard must not depend on a Redis that evicts what has a TTL.
     """
 
-    def __init__(self, client: Client, prefix: str, *, life: float = LONGEST_LIFE) -> None:
+    def __init__(
+        self,
+        client: Client,
+        prefix: str,
+        *,
+        life: float = LONGEST_LIFE,
+        on_recall: Callable[[str], None] = lambda record: None,
+    ) -> None:
         self._client = client
         self._key = f"{prefix}:{{purge}}:marks"
         self._channel = f"{prefix}:{{purge}}:news"
         self._life_ms = int(life * 1000)
         self._soft: dict[str, float] = {}
         self._hard: dict[str, float] = {}
+        self._recalled: dict[str, int] = {}
+        self._on_recall = on_recall
         self.revision = 0
         self._version: Any = None
         self._reading: asyncio.Future[None] | None = None
@@ -143,8 +157,14 @@ class Marks:
         stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
         if stamp == 0:
             raise TooManyMarks(f"{MOST} purges are in force already; purge an institution, or all.")
-        self._note(name, stamp)
+        self._note(name.encode(), b"%d" % stamp)
         return stamp * MICRO
+
+    async def recall(self, record: str) -> None:
+        """Has every process forget its near copy of a record. Raises CacheUnavailable."""
+        arguments = (record, MOST_RECALLS, self._life_ms, self._channel)
+        stamp = int(await invoke(self._client, Invocation(RECALL, self._key, arguments)))
+        self._note(f"r:{record}".encode(), b"%d" % stamp)
 
     async def follow(self) -> None:
         """Learns of purges until cancelled."""
@@ -176,8 +196,8 @@ class Marks:
                     due = loop.time() + POLL_SECONDS
                 message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=due - loop.time())
                 if message is not None:
-                    name, _, stamp = message["data"].decode().partition("=")
-                    self._note(name, int(stamp))
+                    name, _, stamp = message["data"].partition(b"=")
+                    self._note(name, stamp)
 
     async def _read(self) -> None:
         version = await self._client.hget(self._key, VERSION)
@@ -185,8 +205,9 @@ class Marks:
             return
         found: dict[Any, Any] = await self._client.hgetall(self._key)
         for name, stamp in found.items():
-            if name.decode() != VERSION:
-                self._note(name.decode(), int(stamp))
+            if name != VERSION:
+                self._note(name, stamp)
+        self._recalled = {each: at for each, at in self._recalled.items() if f"r:{each}".encode() in found}
         self._forget(time.time() - self._life_ms / 1000)
         self._version = version
 
@@ -197,11 +218,19 @@ class Marks:
             for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
                 del marks[subject]
 
-    def _note(self, name: str, stamp: int) -> None:
-        kind, _, subject = name.partition(":")
+    def _note(self, name: bytes, stamp: bytes) -> None:
+        """Takes note of a mark; what somebody else wrote is none, and ends no following."""
+        kind, _, subject = name.decode(errors="replace").partition(":")
+        if kind not in ("h", "s", "r") or not subject or not stamp.isdigit() or len(stamp) > DIGITS:
+            return
+        if kind == "r":
+            if int(stamp) > self._recalled.get(subject, 0):
+                self._recalled[subject] = int(stamp)
+                self._on_recall(subject)
+            return
         marks = self._hard if kind == "h" else self._soft
         self.revision += 1
-        marks[subject] = max(marks.get(subject, 0.0), stamp * MICRO)
+        marks[subject] = max(marks.get(subject, 0.0), int(stamp) * MICRO)
 
 
 def _digest(*parts: bytes) -> str:

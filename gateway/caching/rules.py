@@ -111,17 +111,14 @@ def has_validator(entry: Entry) -> bool:
     return any(name in (b"etag", b"last-modified") for name, _ in entry.headers)
 
 
-def failed(entry: Entry, known: bool = True) -> bool:
-    """Whether the service's answer is a failure, for which a stale entry may stand in (decision 7).
+def failed(entry: Entry) -> bool:
+    """Whether the answer of an origin of which nothing is known is a failure, for which a stale entry stands in.
 
-    5xx, 429, and a 403 that is not the service's own JSON; for a known query also a 200 that is not JSON. A
-    JSON 400, 403 or 404 is an answer.
+    5xx, 429, and a 403 that is not JSON, as a firewall in front of it gives.
     """
     if entry.status >= 500 or entry.status == 429:
         return True
-    if entry.status == 403 or (entry.status == 200 and known):
-        return not entry.header(b"content-type").lower().startswith(b"application/json")
-    return False
+    return entry.status == 403 and not entry.header(b"content-type").lower().startswith(b"application/json")
 
 
 def _granted(wishes: Wishes, entry: Entry, now: float, rules: Rules) -> bool:

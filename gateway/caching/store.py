@@ -1,4 +1,4 @@
-"""Store: entries and error records in Redis, near copies of them, and the news of what was invalidated."""
+"""Store: entries and error records in Redis, near copies of them, and what was invalidated or recalled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import msgspec
 from gateway.caching.entry import VARIANT, Entry, decode, encode, stamp
 from gateway.caching.keys import CacheKey
 from gateway.caching.lookups import LookUps
-from gateway.caching.marks import LONGEST_LIFE
+from gateway.caching.marks import LONGEST_LIFE, Marks
 from gateway.caching.near import NearCache, Record
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, redis_errors
-from gateway.scripts import Invocation, Script
+from gateway.scripts import Invocation, Script, invoke
 
 PUT = Script.load("gateway.caching", "put.lua")
 INVALIDATE = Script.load("gateway.caching", "invalidate.lua")
@@ -41,6 +41,9 @@ class Store:
         self.near = near
         self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
+        self.recalled = 0
+        self._doubtful: dict[str, float] = {}  # recalled, and since when, until Redis knows
+        self._recall = asyncio.Event()
         self._look_ups = LookUps(client)
 
     def look_near(self, key: CacheKey) -> Found:
@@ -66,6 +69,28 @@ class Store:
         self.near.drop(key)
         return Invocation(INVALIDATE, key, (MARK + stamp(now), MARKED_MS, self.channel, key))
 
+    def recall(self, key: str, now: float) -> None:
+        """Forgets a record whose answer may be another request's: here at once, in the fleet by ``tell``."""
+        self.near.drop(key)
+        self.recalled += 1
+        self._doubtful[key] = now
+        self._recall.set()
+
+    async def tell(self, marks: Marks) -> None:
+        """Makes the whole fleet forget what is recalled, as soon as Redis takes it, until cancelled."""
+        while True:
+            await self._recall.wait()
+            self._recall.clear()
+            try:
+                for key, since in list(self._doubtful.items()):
+                    await invoke(self.client, self.invalidate(key, since))
+                    await marks.recall(key)
+                    if self._doubtful[key] == since:
+                        del self._doubtful[key]
+            except CacheUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+                self._recall.set()
+
     async def follow(self) -> None:
         """Drops near what others invalidate, until cancelled."""
         while True:
@@ -86,7 +111,7 @@ class Store:
                     # News may have been missed until now; while Redis was gone, what is near had to do.
                     self.near.clear()
                 elif message["type"] == "message":
-                    self.near.drop(message["data"].decode())
+                    self.near.drop(message["data"].decode(errors="replace"))
 
     def _read(self, value: object, key: str) -> Record:
         if not isinstance(value, bytes):

@@ -46,7 +46,8 @@ class Circumstances:
     ``authorized``: the request carried Authorization of its sender's own (RFC 9111 §3.5). ``private_scope``: the
     answer is shared by one credential's holders alone. ``no_store``: the request asked for that (§5.2.1.5).
     ``stale_if_error``: how long a stale entry stands in for a failure where the origin says nothing (§4.2.4).
-    ``failures``: whether 429 and 5xx may be stored.
+    ``failures``: whether 429 and 5xx may be stored. ``default_life``: the freshness lifetime of an answer that
+    tells nothing of its own, in seconds (§4.2.2).
     """
 
     authorized: bool = False
@@ -54,6 +55,7 @@ class Circumstances:
     no_store: bool = False
     stale_if_error: float = 0.0
     failures: bool = True
+    default_life: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
 def freshness(response: Response, control: CacheControl, given: Circumstances) -> Freshness:
     """When a storable response is fresh, stale and gone (RFC 9111 §4.2, RFC 5861)."""
     born = response.received - initial_age(response)
-    fresh_until = born + lifetime(response, control)
+    fresh_until = born + lifetime(response, control, given.default_life)
     if control.no_cache:
         fresh_until = min(fresh_until, response.received)
     stale_ok = not control.forbids_stale
@@ -117,8 +119,11 @@ def initial_age(response: Response) -> float:
     return max(apparent, corrected)
 
 
-def lifetime(response: Response, control: CacheControl) -> float:
-    """The freshness lifetime in seconds (RFC 9111 §4.2.1, §4.2.2); an unreadable one is 0."""
+def lifetime(response: Response, control: CacheControl, default: float = 0.0) -> float:
+    """The freshness lifetime in seconds (RFC 9111 §4.2.1, §4.2.2); an unreadable one is 0.
+
+    ``default`` is that of an answer that tells neither a lifetime nor when it was changed last.
+    """
     if control.max_age is not None:
         return control.max_age
     date = http_date(joined(response.headers, b"date"))
@@ -131,7 +136,7 @@ def lifetime(response: Response, control: CacheControl) -> float:
         return 0.0
     modified = http_date(joined(response.headers, b"last-modified"))
     if modified is None:
-        return 0.0
+        return default
     return min(HEURISTIC_LONGEST, max(0.0, made - modified) * HEURISTIC_SHARE)
 
 

@@ -71,6 +71,11 @@ def _families() -> dict[str, tuple[str, list[dict[str, Any]], str]]:
             [counter, item, item_id],
             "All of an item's time, one number",
         ),
+        "overview": (
+            "/total/{item}/{item_id}",
+            [item, item_id],
+            "All of an item's time, all counters",
+        ),
         "timeline": (
             "/timeline/{granularity}/{counter}/{item}/{item_id}",
             [granularity, counter, item, item_id, *window, *sub_items],

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from gateway.catalogue.canonical import Parameters, decoded_parameters, decoded_segments, encoded
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.query import ALL_TIME, Family, Query
 from gateway.catalogue.target import check_target
 from gateway.catalogue.window import read_window
 
@@ -23,6 +23,7 @@ _NO_INSTITUTION = FAMILY_NAMES | {"-", ""}
 _FILTERED = frozenset({"start_date", "end_date", "sub_item", "sub_item_id"})
 _DOCUMENTED: dict[Family, frozenset[str]] = {
     Family.TOTALS: frozenset(),
+    Family.OVERVIEW: frozenset(),
     Family.TIMELINE: _FILTERED,
     Family.BREAKDOWN: _FILTERED,
     Family.TOPS: frozenset({"item_id", "start_date", "end_date", "sub_item", "count"}),
@@ -40,7 +41,7 @@ class _Place(NamedTuple):
     family: Family
     institution: str | None
     granularity: str | None
-    counter: str
+    counter: str | None
     item: str
     item_id: str | None
 
@@ -69,6 +70,8 @@ def _place(institution: str | None, segments: list[str]) -> _Place | None:
     match segments:
         case ["total", counter, item, item_id]:
             place = _Place(Family.TOTALS, institution, None, counter, item, item_id)
+        case ["total", item, item_id]:
+            place = _Place(Family.OVERVIEW, institution, None, None, item, item_id)
         case ["timeline", granularity, counter, item, item_id]:
             place = _Place(Family.TIMELINE, institution, granularity, counter, item, item_id)
         case ["breakdown", granularity, counter, item, item_id]:
@@ -78,11 +81,11 @@ def _place(institution: str | None, segments: list[str]) -> _Place | None:
         case _:
             return None
     counted = place.granularity is None or place.granularity in GRANULARITIES
-    return place if item_id and counted and _named(counter, item) else None
+    return place if item_id and counted and _named(place.counter, item) else None
 
 
-def _named(counter: str, item: str) -> bool:
-    return counter in COUNTERS and item in ITEMS
+def _named(counter: str | None, item: str) -> bool:
+    return (counter is None or counter in COUNTERS) and item in ITEMS
 
 
 def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[str]) -> Query | None:
@@ -108,7 +111,7 @@ def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[st
         item=place.item,
         item_id=place.item_id or known.get("item_id"),
         granularity=place.granularity,
-        protected=place.institution is not None and place.family is not Family.TOTALS,
+        protected=place.institution is not None and place.family not in ALL_TIME,
         last_day=window.last_day,
         rests_on_today=window.rests_on_today,
     )

@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any
 
-import msgspec
-
-from gateway.cache_control import CacheControl, age_of, joined, response_control
-from gateway.catalogue.query import Family, Query
+from gateway.cache_control import CacheControl, age_of, response_control
+from gateway.catalogue.answers import Reading
+from gateway.catalogue.query import ALL_TIME, Family, Query
 
 DAY = 86_400.0
 SETTLING = 48 * 3600.0
@@ -23,15 +21,16 @@ SETTLING = 48 * 3600.0
 
 ERRORS = frozenset({"error", "forbidden"})
 RULES = frozenset({"closed", "open", "totals", "empty"}) | ERRORS
-"""The lifetimes by name."""
+"""The lifetimes by name, as far as tenants may have their own."""
+CHANGED = "changed"
+"""The lifetime of an answer in a shape that the service took to lately."""
 
+_BESIDE = ERRORS | {CHANGED}
 _EPOCH = date(1970, 1, 1).toordinal()
-_WRAPPERS = frozenset({"totals", "timeline", "breakdown", "top"})
-_MALFORMED = object()
 
 
 class Kind(StrEnum):
-    """What an answer is stored as; an error record never takes an entry's place."""
+    """What an answer is stored as; an error record is kept beside an entry and never takes its place."""
 
     ENTRY = "entry"
     ERROR = "error"
@@ -53,11 +52,17 @@ class Lifetimes:
     empty: float = 300.0
     error: float = 600.0
     forbidden: float = 10.0
+    unknown: float = 60.0
     jitter: float = 0.1
     stale_if_error: float = 7 * DAY
     obey: bool = True
     stale_while_revalidate_family: Mapping[str, float] = field(default_factory=dict)
     stale_if_error_family: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> float:
+        """That of an answer in a shape that the service took to lately, as of an unknown endpoint's."""
+        return self.unknown
 
     def of(self, rule: str) -> float:
         """The lifetime of this name."""
@@ -74,11 +79,11 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole upstream response. Header names are lower case; the body is free of content coding."""
+    """A whole upstream response, its body as it was read. Header names are lower case."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
-    body: bytes
+    reading: Reading
     dispatched_at: float
     received_at: float
 
@@ -121,7 +126,7 @@ def lifetime(
         bound = min(bound, answer.dispatched_at + left)
         life = min(life, max(0.0, left))
     fresh_until = min(answer.received_at + life, bound)
-    if rule in ERRORS:
+    if rule in _BESIDE:
         if fresh_until <= answer.received_at:
             return None
         return Lifetime(Kind.ERROR, fresh_until, fresh_until, fresh_until, rule, bound)
@@ -133,28 +138,29 @@ def lifetime(
 
 
 def _rule(query: Query, answer: Answer, rules: Lifetimes) -> str | None:
-    """Which lifetime a status and body have; None where they must not be stored."""
-    known = query.family is not Family.UNKNOWN
-    if answer.status not in (400, 403, 404) and not (answer.status == 200 and known):
-        return None
-    content = _content(answer)
-    if content is _MALFORMED:
+    """Which lifetime an answer has; None where it must not be stored."""
+    reading = answer.reading
+    if not reading.speaks:
         return None
     match answer.status:
-        case 200:
+        case 200 if reading.changed:
+            return CHANGED
+        case 200 if query.family is not Family.UNKNOWN:
             rule = rule_of(query, answer.dispatched_at)
-            return "empty" if _is_empty(content) and rules.empty < rules.of(rule) else rule
+            return "empty" if reading.empty and rules.empty < rules.of(rule) else rule
         case 403:
             return "forbidden"
+        case 400 | 404:
+            return "error"
         case _:
-            return "error" if _is_service_shaped(content) else None
+            return None
 
 
 def rule_of(query: Query, now: float) -> str:
     """Which lifetime an answer to a known query has that is asked now and not empty."""
     if query.last_day is not None and _has_settled(query.last_day, now):
         return "closed"
-    return "totals" if query.family in (Family.TOTALS, Family.TOPS) else "open"
+    return "totals" if query.family in ALL_TIME or query.family is Family.TOPS else "open"
 
 
 def _has_settled(last_day: date, now: float) -> bool:
@@ -163,29 +169,3 @@ def _has_settled(last_day: date, now: float) -> bool:
 
 def _next_midnight(now: float) -> float:
     return (now // DAY + 1) * DAY
-
-
-def _content(answer: Answer) -> Any:
-    """The body's JSON value, or _MALFORMED when the answer is not what it says, or does not say JSON."""
-    media_type = joined(answer.headers, b"content-type").partition(b";")[0].strip().lower()
-    if media_type != b"application/json":
-        return _MALFORMED
-    try:
-        return msgspec.json.decode(answer.body)
-    except (ValueError, RecursionError):
-        return _MALFORMED
-
-
-def _is_empty(content: Any) -> bool:
-    """Nothing counted: ``{"totals": 0}``, ``{"timeline": null}``, ``{"top": {}}``, ``{}`` and the like.
-
-    It may be about an item that does not exist yet, so it never lives as long as a closed window.
-    """
-    if isinstance(content, dict) and len(content) == 1 and not content.keys().isdisjoint(_WRAPPERS):
-        return not next(iter(content.values()))
-    return not content
-
-
-def _is_service_shaped(content: Any) -> bool:
-    """An error as the service writes them (contract page, Errors), not some intermediary's."""
-    return isinstance(content, dict) and "message" in content and "code" in content

@@ -8,13 +8,21 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """The four families of questions (contract page, Endpoints), and everything else."""
+    """The known families of questions (contract page, Endpoints), and everything else.
+
+    An overview is all totals of one item at once.
+    """
 
     TOTALS = "totals"
+    OVERVIEW = "overview"
     TIMELINE = "timeline"
     BREAKDOWN = "breakdown"
     TOPS = "tops"
     UNKNOWN = "unknown"
+
+
+ALL_TIME = frozenset({Family.TOTALS, Family.OVERVIEW})
+"""Families whose answers cover all time, and need no credential inside an institution."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ _DOTS = rb"\.\.?(?:[/;]|%3[Bb]|\Z)"  # some servers cut a segment at its semicol
 _PLAIN_PATH = re.compile(rb"(?:/(?!" + _DOTS + rb")[" + _PCHAR + rb"]++)*+/?")
 _PLAIN_QUERY = re.compile(rb"[" + _QUERY_CHAR + rb"]*+")
 
+DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
+
 _Rules = tuple[tuple[re.Pattern[bytes], str], ...]
 
 _BYTES: _Rules = (
@@ -67,6 +69,11 @@ def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
         _examine("path", raw_path, _PATH_RULES)
     if not _PLAIN_QUERY.fullmatch(raw_query):
         _examine("query", raw_query, _QUERY_RULES)
+
+
+def canonical_authority(scheme: bytes, authority: bytes) -> bytes:
+    """An authority in lower case, without its scheme's default port or an empty one (RFC 9110 §4.2.3)."""
+    return authority.lower().removesuffix(b":").removesuffix(DEFAULT_PORTS.get(scheme, b":"))
 
 
 def _examine(part: str, raw: bytes, rules: _Rules) -> None:

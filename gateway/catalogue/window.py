@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.query import ALL_TIME, Family
 
 CLAMPED = "clamped"
 """Stands for every end date that the service replaces by its limit."""
@@ -33,9 +33,10 @@ def read_window(family: Family, granularity: str | None, known: Mapping[str, str
     """The window of a request with these documented parameters; None when its dates make no window.
 
     Omitted dates default to the month so far, hence rest on *today*: always for timelines and breakdowns, for
-    tops only with ``sub_item``. Totals, and tops without it, cover all time (contract page, Query semantics).
+    tops only with ``sub_item``. Totals, overviews, and tops without it cover all time (contract page, Query
+    semantics).
     """
-    if family is Family.TOTALS:
+    if family in ALL_TIME:
         return Window()
     start_date, end_date = known.get("start_date"), known.get("end_date")
     start = None if start_date is None else _day(start_date)

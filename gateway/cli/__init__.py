@@ -30,7 +30,8 @@ from gateway.cli import (
 )
 from gateway.cli.commands import Commands, MainGroup, examples
 from gateway.cli.first_steps import FIRST_STEPS
-from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord
+from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
+from gateway.observe.stream import settle
 
 app = Commands(
     name="stats-gateway",
@@ -68,14 +69,17 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error is one line on stderr and exit code 2, 3 where there is no such
-    thing, 6 where the admin API refuses, 7 where it cannot be reached; never a traceback."""
+    """Runs the command line: an error is one line on stderr, one for each of the settings' problems, and exit code
+    2, 3 where there is no such thing, 6 where the admin API refuses, 7 where it cannot be reached; never a
+    traceback."""
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        _complain(error.format_message(), f"; try: {_command(error)} --help")
+        _complain(error.format_message(), hint=f"; try: {_command(error)} --help")
+    except UnusableSettings as error:
+        _complain(*error.problems)
     except NoSuchRecord as error:
         _complain(error.message, code=3)
     except AdminRefused as error:
@@ -87,6 +91,8 @@ def main() -> None:
     except Exception as error:
         # Its text could repeat what was typed.
         _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
+    finally:
+        settle()
 
 
 def _command(error: typer.TyperException) -> str:
@@ -95,8 +101,11 @@ def _command(error: typer.TyperException) -> str:
     return "stats-gateway" if context is None else str(context.command_path)
 
 
-def _complain(message: str, hint: str = "", code: int = 2) -> NoReturn:
+def _complain(*messages: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
-    if message:
-        print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+    try:
+        for message in filter(None, messages):
+            print(f"stats-gateway: {' '.join(message.split()).removesuffix('.')}{hint}", file=sys.stderr)
+    except OSError:
+        sys.stderr = None  # else Python tries again at the end, and makes another exit code of it
     sys.exit(code)

@@ -12,6 +12,7 @@ import typer
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
 from gateway.masking import masked_url
 from gateway.settings import PREFIX
+from gateway.upstream.trust import context_for
 
 SECONDS = 30.0
 AdminUrl = Annotated[
@@ -43,12 +44,13 @@ def ask(
 
     Raises NoSuchRecord, AdminRefused and AdminUnreachable.
     """
+    url = url.strip()
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--admin-url must begin with http:// or https://, not {url.partition(':')[0]!r}")
     given = {name: value for name, value in (query or {}).items() if value is not None}
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else {}
     try:
-        with nullcontext(client) if client else httpx.Client(timeout=seconds, trust_env=False) as asked:
+        with nullcontext(client) if client else client_for(url, seconds) as asked:
             answer = asked.request(method, url.rstrip("/") + path, params=given, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise AdminUnreachable(
@@ -57,6 +59,11 @@ def ask(
     if answer.is_success:
         return _content(answer, url)
     raise _refusal(answer, url)
+
+
+def client_for(url: str, seconds: float) -> httpx.Client:
+    """A client that waits so long: no proxies, but the authorities that the environment names."""
+    return httpx.Client(timeout=seconds, trust_env=False, verify=context_for(url))
 
 
 def _token() -> str:

@@ -11,6 +11,8 @@ import typer
 from rich.markup import escape
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from gateway.tenants.tables import check_no_key
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PANELS: Mapping[str, tuple[str, ...]] = {
@@ -56,6 +58,13 @@ class Group(TyperGroup):
 
 class MainGroup(Group):
     """The command itself, with everything that it can do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer's. Raises ConfigurationError for a key among what was typed, before anything repeats it: the
+        command line is visible to every user of the machine, and no command takes one there."""
+        for text in args:
+            check_no_key(text, "an argument")
+        return super().parse_args(ctx, args)
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

@@ -12,8 +12,8 @@ from gateway.cli import flags
 from gateway.cli.commands import examples
 from gateway.cli.registry import AsJson, print_json, tell
 from gateway.cli.table import aligned
-from gateway.provenance import Provenance, Sources, misnomer, strangers
-from gateway.settings import Settings
+from gateway.provenance import Provenance, Sources
+from gateway.settings import Settings, settings_file, unknown_in, unknown_variables
 
 EXAMPLES = examples(
     "stats-gateway config --changed",
@@ -38,6 +38,7 @@ def config(
     budget_burst: flags.BudgetBurst = None,
     registry: flags.RegistryFlag = None,
     allow_anonymous: flags.AllowAnonymous = None,
+    allow_unknown_settings: flags.AllowUnknownSettings = None,
 ) -> None:
     """Show the settings serve would use, and where each is from.
 
@@ -48,8 +49,8 @@ def config(
     given = flags.given(locals())
     settings = flags.settings_of(config, given)
     sources = Sources.of(given, os.environ)
-    for variable in strangers(os.environ):
-        tell(f"warning: {misnomer(variable)}")
+    for line in (*unknown_variables(), *unknown_in(settings_file())):
+        tell(f"warning: {line}")
     rows = list(_rows(settings, sources.provenance(settings.profile), changed=changed))
     if as_json:
         print_json(dict(rows))

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-import httpx2 as httpx
 import typer
 from rich.console import Console
 
@@ -15,13 +14,11 @@ from gateway.doctor.answers import answer_findings, not_asked
 from gateway.doctor.calls import Asked, Call, Caller, is_block, questions, seconds_for
 from gateway.doctor.finding import Finding, counted, unknown
 from gateway.doctor.reach import look, reach_findings
+from gateway.doctor.running import readiness
 from gateway.doctor.surroundings import Surroundings
 from gateway.redis_client import MEMORY
 from gateway.settings import Settings
-
-HEALTH = "/-/health/live"
-HEALTH_SECONDS = 1.0
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (looked up, not listened on)
+from gateway.upstream.trust import TrustStore
 
 
 def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, yes: bool) -> Iterator[Finding]:
@@ -38,7 +35,8 @@ def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, ye
     if not wanted:
         yield unknown("upstream.reach", "the service was not looked at", "stats-gateway doctor --upstream")
         return
-    reach = asyncio.run(look(settings.upstream, settings.connect_timeout))
+    store = TrustStore.of(settings.upstream_ca_file)
+    reach = asyncio.run(look(settings.upstream, settings.connect_timeout, store))
     yield from reach_findings(reach, time.time())
     if reach.trouble and asked:
         yield from not_asked(asked, "the service cannot be reached")
@@ -69,17 +67,9 @@ def _hindrance(settings: Settings, around: Surroundings) -> tuple[str, str] | No
     """Why the budget could not be kept, and what to do about it; None where it can."""
     if settings.redis_url.get_secret_value() != MEMORY:
         return None if around.redis else ("without Redis the fleet's budget cannot be kept", "see redis, above")
-    if _gateway_runs(settings):
+    if readiness(settings) is not None:
         return "a gateway runs here on memory://, whose budget cannot be shared", "stop it first, or use Redis"
     return None
-
-
-def _gateway_runs(settings: Settings) -> bool:
-    url = f"http://{EVERYWHERE.get(settings.host, settings.host)}:{settings.port}{HEALTH}"
-    try:
-        return httpx.get(url, timeout=HEALTH_SECONDS, trust_env=False).is_success
-    except (httpx.HTTPError, httpx.InvalidURL, OSError):
-        return False
 
 
 def _ask(settings: Settings, asked: Sequence[Asked]) -> Iterator[Finding]:

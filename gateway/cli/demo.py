@@ -39,7 +39,8 @@ def demo(
     Needs nothing set up: no Redis, no credentials, no network. Everything listens on 127.0.0.1, lives in a
     temporary folder, and ends with Ctrl-C.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else what it started would outlive it
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         with staged(port) as stage:
             if once:

@@ -13,7 +13,7 @@ from gateway.cli import flags
 from gateway.cli.commands import examples
 from gateway.cli.registry import AsJson, RegistryPath, print_json
 from gateway.doctor.finding import Finding, State, problem, worst
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.provenance import Sources
 
 CODES = {State.WARNING: 4, State.PROBLEM: 5}
@@ -70,8 +70,8 @@ def _examined(config: Path | None, registry: str | None, upstream: bool | None, 
         given = flags.given({"registry": registry})
         settings = flags.settings_of(config, given)
     except ConfigurationError as error:
-        return [
-            problem("settings.reading", error.message, "stats-gateway config --describe tells what each may be")
-        ]
+        wrong = error.problems if isinstance(error, UnusableSettings) else [error.message]
+        advice = "stats-gateway config --describe tells what each may be"
+        return [problem("settings.reading", each, advice) for each in wrong]
     around = asyncio.run(look_around(settings, Sources.of(given, os.environ)))
     return [*around.findings, *consult(settings, around, wanted=upstream, yes=yes)]

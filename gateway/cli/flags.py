@@ -46,6 +46,14 @@ AllowAnonymous = Annotated[
         rich_help_panel=CALLERS,
     ),
 ]
+AllowUnknownSettings = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-unknown-settings",
+        help="Start although a variable STATS_GATEWAY_… or a line of the file names no setting.",
+        show_default=False,
+    ),
+]
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -54,6 +62,6 @@ def given(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if name in Settings.model_fields and value is not None}
 
 
-def settings_of(config: Path | None, flags: dict[str, Any]) -> Settings:
+def settings_of(config: Path | None, flags: dict[str, Any], *, strict: bool = False) -> Settings:
     """The effective settings, as ``load_settings`` gives them."""
-    return load_settings(config, **given(flags))
+    return load_settings(config, strict=strict, **given(flags))

@@ -13,6 +13,7 @@ from gateway.cli.commands import examples
 from gateway.errors import ConfigurationError
 from gateway.masking import masked_url
 from gateway.settings import load_settings
+from gateway.upstream.trust import context_for
 
 READY = "/-/health/ready"
 EXAMPLES = examples("stats-gateway health", "stats-gateway health --url http://gateway.example:8080 --strict")
@@ -29,12 +30,13 @@ def health(
     timeout: Annotated[
         float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Seconds to wait for the answer.")
     ] = 3.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Not without Redis either (degraded).")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Nor where it is degraded.")] = False,
 ) -> None:
     """Ask a gateway whether it is ready, for an exit code.
 
     It is 0 when the gateway is ready, and 1 when it is not, whatever the reason. This is what a container's health
-    check runs. A gateway that has to do without Redis is degraded and ready; one that starts or drains is not.
+    check runs. A gateway that has to do without Redis, or cannot follow its registry, is degraded and ready; one
+    that starts or drains is not.
     """
     try:
         status = _status((url or _own_url()).rstrip("/"), timeout)
@@ -64,7 +66,7 @@ def _status(url: str, timeout: float) -> str:
         raise NotReady("--url must begin with http:// or https://")
     place = masked_url(url)
     try:
-        answer = httpx.get(url + READY, timeout=timeout, trust_env=False)
+        answer = httpx.get(url + READY, timeout=timeout, trust_env=False, verify=context_for(url))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
         raise NotReady(f"no gateway answers at {place}: {said(error)}") from None
     status = _told(answer)

@@ -13,7 +13,6 @@ from gateway.cli.completing import key_ids, tenant_ids
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.cli.times import moment_of, seconds_of
-from gateway.tenants import keys
 from gateway.tenants.tables import check_tenant_id
 from gateway.tenants.telling import told_key
 
@@ -92,9 +91,8 @@ def revoke(key_id: KeyId, registry: RegistryPath = None) -> None:
 
     Running gateways refuse it within a second or two.
     """
-    wanted = _id_of(key_id)
-    open_registry(registry).revoke_key(wanted)
-    tell(f"Revoked key {wanted}.")
+    open_registry(registry).revoke_key(key_id)
+    tell(f"Revoked key {key_id}.")
 
 
 @app.command(epilog=examples("stats-gateway key rotate AbCdEf1234 --overlap 7d", title="Example"))
@@ -115,10 +113,9 @@ def rotate(
 
     Both work for a while, so that applications can move without a gap.
     """
-    wanted = _id_of(key_id)
     end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
-    print(open_registry(registry).rotate_key(wanted, seconds_of(overlap), expires=end))
-    tell(f"The new key works at once; key {wanted} ends in {overlap}, unless it was to end earlier.")
+    print(open_registry(registry).rotate_key(key_id, seconds_of(overlap), expires=end))
+    tell(f"The new key works at once; key {key_id} ends in {overlap}, unless it was to end earlier.")
 
 
 def _tell_used(told: dict[str, Any], as_json: bool) -> None:
@@ -136,9 +133,3 @@ def _moment(seconds: float | None) -> str:
 def _safe(tenant_id: str) -> str:
     check_tenant_id(tenant_id)
     return tenant_id
-
-
-def _id_of(text: str) -> str:
-    """The id, also of a whole key pasted by mistake."""
-    pasted = keys.parse(text)
-    return text if pasted is None else pasted[0]

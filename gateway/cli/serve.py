@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from gateway.cli import flags
 from gateway.cli.commands import examples
 from gateway.cli.first_steps import missing
+from gateway.environment import made_of_services
+from gateway.settings import PREFIX, Settings, settings_file, unknown_in, unknown_variables
 
 EXAMPLES = examples(
     "stats-gateway serve --config gateway.toml",
@@ -28,23 +32,43 @@ def serve(
     budget_burst: flags.BudgetBurst = None,
     registry: flags.RegistryFlag = None,
     allow_anonymous: flags.AllowAnonymous = None,
+    allow_unknown_settings: flags.AllowUnknownSettings = None,
 ) -> None:
     """Run the gateway.
 
     Every setting has an environment variable, STATS_GATEWAY_ and its name in capitals, and a line in the TOML
     file; an option here wins over the variable, the variable over the file. All settings, and what they are:
-    stats-gateway config --describe.
+    stats-gateway config --describe. One that there is not is refused, with exit code 2.
 
     The Redis URL and the encryption keys have no option because a command line is visible to every user of the
     machine: set STATS_GATEWAY_REDIS_URL and STATS_GATEWAY_ENCRYPTION_KEYS.
 
-    SIGTERM drains for --drain-seconds and ends with exit code 0; Ctrl-C ends without draining.
+    SIGTERM and SIGQUIT drain for --drain-seconds and end with exit code 0; Ctrl-C ends without draining. SIGHUP
+    reads the settings file's log_level and the registry again; where the terminal is gone, it drains.
     """
     given = flags.given(locals())
     # Here, so that the small commands need not wait for the whole gateway to load.
     from gateway.app import create_application
     from gateway.server import serve as run
 
-    settings = flags.settings_of(config, given)
-    advice = missing(settings)
-    raise typer.Exit(run(settings, create_application, lambda line: typer.echo(line, err=True), advice))
+    settings = flags.settings_of(config, given, strict=True)
+    advice = [*passed_over(), *missing(settings)]
+    raise typer.Exit(
+        run(
+            settings,
+            create_application,
+            lambda line: typer.echo(line, err=True),
+            advice,
+            lambda: flags.settings_of(config, given),
+        )
+    )
+
+
+def passed_over() -> list[str]:
+    """What a start says of everything that looks like a setting and is not taken for one."""
+    unknown = [
+        f"WARNING: {line}; it has no effect" for line in (*unknown_variables(), *unknown_in(settings_file()))
+    ]
+    named = {PREFIX + name.upper() for name in Settings.model_fields}
+    others = sorted(name for name in made_of_services(os.environ) if name.upper() in named)
+    return unknown + [f"NOTE: {name} is of a service's name, and not taken for the setting" for name in others]

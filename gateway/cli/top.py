@@ -11,7 +11,7 @@ import httpx2 as httpx
 import msgspec
 import typer
 
-from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask, client_for
 from gateway.cli.commands import examples
 from gateway.cli.keyboard import EOF, keyboard
 from gateway.cli.registry import AsJson, print_json
@@ -54,7 +54,7 @@ def top(
     from rich.console import Console
 
     console = Console(highlight=False)
-    with httpx.Client(timeout=PATIENCE_SECONDS, trust_env=False) as client:
+    with client_for(admin_url, PATIENCE_SECONDS) as client:
         source = Source(admin_url, client)
         if once or not sys.stdout.isatty() or console.is_dumb_terminal:
             print_once(source, console)

@@ -27,7 +27,7 @@ from gateway.upstream.queue import Queue
 REASONS = {
     "closed": "the window has settled: 48 hours have passed since its last day",
     "open": "the window can still change",
-    "totals": "totals, and tops without a closed window, change all the time",
+    "totals": "totals, overviews, and tops without a closed window, change all the time",
 }
 
 
@@ -124,7 +124,10 @@ class ExplainApi:
 
     def _told_lifetime(self, query: Query, tenant: Tenant, now: float) -> dict[str, Any]:
         if query.family is Family.UNKNOWN:
-            return {"rule": None, "why": "an unknown request has the lifetime that HTTP gives it"}
+            return {
+                "rule": None,
+                "why": "an unknown request has the lifetime that its answer tells, else a short one",
+            }
         rule = rule_of(query, now)
         own = tenant.lifetimes.get(rule)
         return {

@@ -17,7 +17,7 @@ from gateway.errors import InvalidInput
 from gateway.observe.usage import Usage
 from gateway.redis_client import Client
 from gateway.settings import Settings
-from gateway.tenants.tables import check_institution
+from gateway.tenants.tables import check_institution, check_no_key
 from gateway.upstream.queue import Queue
 
 SHOWN_DAYS = 7
@@ -124,6 +124,7 @@ class FleetApi:
         if len(wanted) != 1:
             raise InvalidInput("Give exactly one of query, item, institution, all")
         ((name, value),) = wanted.items()
+        check_no_key(str(value), f"the {name}")
         match name:
             case "query":
                 return Subject.exact(self._recognise(*split_target(value)).canonical)

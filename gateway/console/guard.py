@@ -8,8 +8,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from gateway.errors import AdminDisabled, AdminForbidden, AdminUnauthenticated, Headers
+from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
+from gateway.errors import AdminDisabled, AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, Headers
 
 if TYPE_CHECKING:
     from gateway.settings import AdminToken
@@ -63,23 +65,29 @@ class Guard:
             raise AdminForbidden("The admin listener is not known by this Host; see the setting admin_hosts")
 
     def admit(self, headers: Headers, *, changes: bool) -> Admin:
-        """Whose token a request brings. Compares with all of them, in constant time.
+        """Whose token a request brings.
 
-        Raises AdminDisabled where there is none, AdminUnauthenticated, and AdminForbidden for a change by a token
-        that may only read.
+        Raises AdminDisabled where there is none, AdminUnauthenticated for a request without a token,
+        AdminTokenUnknown, and AdminForbidden for a change by a token that may only read.
         """
         self.check_enabled()
-        presented = [value for name, value in headers if name == b"authorization"]
-        scheme, _, text = (presented[0] if len(presented) == 1 else b"").partition(b" ")
-        found = self.recognise(text.strip(b" \t"))
-        if scheme.lower() != b"bearer" or found is None:
+        token = bearer_token(headers)
+        if not token:
             raise AdminUnauthenticated("An admin token is needed, as Authorization: Bearer")
+        found = self.recognise(token)
+        if found is None:
+            raise AdminTokenUnknown("No admin token reads like this")
         self.check_role(found, changes=changes)
         return found
 
+    @property
+    def enabled(self) -> bool:
+        """Whether there is any token."""
+        return bool(self._admins)
+
     def check_enabled(self) -> None:
         """Raises AdminDisabled where there is no token at all."""
-        if not self._admins:
+        if not self.enabled:
             raise AdminDisabled(DISABLED)
 
     def check_role(self, admin: Admin, *, changes: bool) -> None:
@@ -116,6 +124,39 @@ class Guard:
         except ValueError:
             return False
         return True
+
+
+def bearer_token(headers: Headers) -> bytes | None:
+    """The token of a request's Authorization: Bearer; None without one, or where there are several."""
+    presented = [value for name, value in headers if name == b"authorization"]
+    scheme, _, text = (presented[0] if len(presented) == 1 else b"").partition(b" ")
+    return text.strip(b" \t") if scheme.lower() == b"bearer" else None
+
+
+def is_own_source(headers: Headers, *, https: bool) -> bool:
+    """Whether a request came from a page of our own, or from no page, as far as the browser says.
+
+    A page on another port or a sibling host is of the same *site*, gets the cookie sent, and is not of the same
+    origin. Browsers send ``Sec-Fetch-Site`` over https and to the loopback only; else ``Origin`` tells, and
+    ``Referer`` where there is none. ``https`` says that the browser speaks https with us for certain.
+    """
+    given = dict(headers)
+    if (site := given.get(b"sec-fetch-site")) is not None:
+        return site in (b"same-origin", b"none")
+    source = given.get(b"origin", given.get(b"referer"))
+    return source is None or _is_same_origin(source, given.get(b"host", b""), https=https)
+
+
+def _is_same_origin(source: bytes, host: bytes, *, https: bool) -> bool:
+    """Whether a URL's origin is that of a request for ``host`` (RFC 6454 §5): a Host names no scheme, so that it
+    is taken to be the URL's unless it is known."""
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return False
+    if parts.scheme not in ((b"https",) if https else DEFAULT_PORTS):
+        return False
+    return canonical_authority(parts.scheme, parts.netloc) == canonical_authority(parts.scheme, host)
 
 
 def _proof(digest: bytes, admin: Admin, message: bytes) -> bytes:

@@ -17,16 +17,18 @@ from gateway.console.entrance import Entrance
 from gateway.console.guard import NOBODY, Admin
 from gateway.errors import (
     JSON_TYPE,
+    AdminTokenUnknown,
     ConfigurationError,
     GatewayError,
     InvalidInput,
+    RateLimited,
     render,
     row_of,
 )
 from gateway.masking import MASK
 from gateway.observe.logs import AUDIT
-from gateway.tenants.keys import KEY_ID, parse
-from gateway.tenants.tables import INSTITUTION, TENANT_ID
+from gateway.tenants.keys import KEY_ID, id_within
+from gateway.tenants.tables import INSTITUTION, TENANT_ID, check_no_key
 
 log = structlog.get_logger("gateway")
 audit = structlog.get_logger(AUDIT)
@@ -84,6 +86,11 @@ class Operation:
         return self.method != "GET" and not self.path.endswith("/preview")
 
     @property
+    def acts(self) -> bool:
+        """Whether it does anything: changes something, or asks the service at a tenant's expense."""
+        return self.changes or self.reveals
+
+    @property
     def path_parameters(self) -> list[str]:
         """The names in its path."""
         return re.findall(r"{(\w+)}", self.path)
@@ -94,7 +101,7 @@ def endpoint(operation: Operation, entrance: Entrance) -> Callable[[Request], Aw
 
     async def answer(request: Request) -> Response:
         try:
-            with audited(operation, request.path_params) as line:
+            with audited(operation, request.path_params, entrance.visitors.address(request)) as line:
                 line.admin = await entrance.admit(request, changes=operation.changes)
                 query, body = _query(operation, request), await _body(operation, request)
                 call = Call(request.path_params, query, body, line.admin, line.facts)
@@ -114,6 +121,8 @@ async def carried_out(operation: Operation, call: Call) -> Any:
     """What the operation answers; what a registry refuses of the input is the caller's fault, not the
     configuration's. Raises GatewayError."""
     try:
+        for name, text in (*call.path.items(), *call.query.items()):
+            check_no_key(text, f"the {name}")
         return await operation.handler(call)
     except ConfigurationError as error:
         if type(error) is ConfigurationError:
@@ -130,19 +139,27 @@ class Line:
 
 
 @contextmanager
-def audited(operation: Operation, path: Mapping[str, Any]) -> Iterator[Line]:
-    """One line for each change, and each look at what is a tenant's, done or refused, whatever the level of the
-    log."""
-    line, status = Line(_places(path)), 500
+def audited(operation: Operation, path: Mapping[str, Any], address: str = "") -> Iterator[Line]:
+    """One line for each change, each look at what is a tenant's, and each wrong token, which came from
+    ``address``; done or refused, whatever the level of the log."""
+    line, status, wanted = Line(_places(path)), 500, operation.acts
     try:
         yield line
         status = operation.status
     except GatewayError as error:
         status = row_of(error).status
+        if is_guess(error):
+            wanted = True
+            line.facts["address"] = address
         raise
     finally:
-        if operation.changes or operation.reveals:
+        if wanted:
             write_audit(line.admin, f"{operation.method} {operation.path}", line.facts, status)
+
+
+def is_guess(error: GatewayError) -> bool:
+    """Whether it refuses a wrong admin token, or one more of an address that sent too many."""
+    return isinstance(error, AdminTokenUnknown | RateLimited)
 
 
 def write_audit(admin: Admin, operation: str, facts: Mapping[str, Any], status: int) -> None:
@@ -170,11 +187,16 @@ def _query(operation: Operation, request: Request) -> Mapping[str, str]:
     return found
 
 
-async def _body(operation: Operation, request: Request) -> Any:
+async def received(request: Request) -> bytes:
+    """A request's body. Raises InvalidInput where the client hangs up before its end."""
     try:
-        content = await request.body()
+        return await request.body()
     except ClientDisconnect:
         raise InvalidInput("The body broke off") from None
+
+
+async def _body(operation: Operation, request: Request) -> Any:
+    content = await received(request)
     if operation.body is None:
         if content:
             raise InvalidInput("This takes no body")
@@ -192,6 +214,6 @@ async def _body(operation: Operation, request: Request) -> Any:
 def _places(path: Mapping[str, Any]) -> dict[str, Any]:
     """The values in a path, as far as they look like what belongs there."""
     return {
-        name: value if PUBLIC[name].fullmatch(value) and parse(value) is None else MASK
+        name: value if PUBLIC[name].fullmatch(value) and id_within(value) is None else MASK
         for name, value in path.items()
     }

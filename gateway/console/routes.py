@@ -12,11 +12,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 
 from gateway.console.entrance import Entrance
-from gateway.console.guard import Guard
+from gateway.console.guard import NOBODY, Guard
 from gateway.console.openapi import document
-from gateway.console.operations import Operation, endpoint, refused
+from gateway.console.operations import Operation, endpoint, is_guess, refused, write_audit
 from gateway.console.reading import CSP, page
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, row_of
 
 Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -48,6 +48,24 @@ def routes(entrance: Entrance, operations: Sequence[Operation], version: str) ->
         Route("/openapi.json", guarded(guard, told)),
         Route("/docs", guarded(guard, shown)),
     ]
+
+
+def scraped(entrance: Entrance, render: Callable[[bool], bytes], kind: str, *, public: bool) -> Endpoint:
+    """The metrics, as ``render`` writes them: it is told whether to name tenants. They are named to whoever shows
+    an admin token or is signed in, to all where they are ``public``, and where there is no token to show."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            entrance.guard.check_host(request.headers.raw)
+            named = public or not entrance.guard.enabled or await entrance.knows(request)
+        except GatewayError as error:
+            if is_guess(error):
+                about = {"address": entrance.visitors.address(request)}
+                write_audit(NOBODY, "GET /metrics", about, row_of(error).status)
+            return refused(error)
+        return Response(render(named), headers={"content-type": kind})
+
+    return answer
 
 
 def guarded(guard: Guard, answer: Endpoint) -> Endpoint:

@@ -9,10 +9,13 @@ from gateway.caching.dates import http_date
 from gateway.doctor.calls import Asked, Call, is_block
 from gateway.doctor.finding import Finding, named, note, ok, problem, unknown, warning
 from gateway.doctor.redis_facts import Reading
+from gateway.errors import UpstreamRedirected
 from gateway.upstream.client import UpstreamResponse
 
 SKEW_SECONDS = 5.0
 IGNORE = "STATS_GATEWAY_UPSTREAM_DIRECTIVES=ignore"
+WRONG = "does STATS_GATEWAY_UPSTREAM name the statistics service?"
+MOST_SHOWN = 100
 
 
 def answer_findings(calls: Sequence[Call], *, obey: bool, shortest: float) -> Iterator[Finding]:
@@ -51,9 +54,10 @@ def _credential(call: Call) -> Finding:
         )
     if answer is None:
         return _unanswered(check, whose, call)
-    if answer.status == 200 and _is_json(answer):
+    speaks = call.reading is not None and call.reading.speaks
+    if answer.status == 200 and speaks:
         return ok(check, f"the service accepts {whose}")
-    if answer.status == 401 or (answer.status == 403 and _is_json(answer)):
+    if answer.status == 401 or (answer.status == 403 and speaks):
         assert call.asked.credential is not None
         given = call.asked.credential
         return problem(
@@ -69,13 +73,16 @@ def _public(call: Call) -> Finding:
     check = "upstream.answer"
     if call.answer is None:
         return _unanswered(check, "a public query", call)
-    if call.answer.status == 200 and _is_json(call.answer):
+    if call.answer.status == 200 and call.reading is not None and call.reading.speaks:
         return ok(check, "the service answers a public query")
     return _odd(check, "a public query", call, call.answer)
 
 
 def _unanswered(check: str, what: str, call: Call) -> Finding:
     why = "no answer" if call.error is None else call.error.message.rstrip(".")
+    if isinstance(call.error, UpstreamRedirected):
+        place = call.error.place[:MOST_SHOWN].encode("unicode_escape").decode()
+        return warning(check, f"{what} was redirected to {place}, where nobody may take a key", WRONG)
     return unknown(check, f"{what} could not be tried: {why}", "try again later")
 
 
@@ -86,10 +93,11 @@ def _odd(check: str, what: str, call: Call, answer: UpstreamResponse) -> Finding
             f"{what} could not be tried: the service, or a firewall before it, blocks us ({answer.status})",
             "wait; the gate is closed for the fleet until a probe succeeds: stats-gateway gate show",
         )
+    if call.reading is not None and call.reading.names:
+        names = named(call.reading.names)
+        return warning(check, f"the answer to {what} has another shape than the service's: {names}", WRONG)
     kind = joined(answer.headers, b"content-type").decode("latin-1") or "no content type"
-    advice = (
-        "does STATS_GATEWAY_UPSTREAM name the statistics service?" if answer.status < 500 else "try again later"
-    )
+    advice = WRONG if answer.status < 500 else "try again later"
     return unknown(check, f"{what} could not be tried: it answered {answer.status} ({kind[:60]})", advice)
 
 
@@ -154,7 +162,3 @@ def _clock(calls: Sequence[Call]) -> Iterator[Finding]:
                 "synchronise this machine with a time server (NTP)",
             )
         return
-
-
-def _is_json(answer: UpstreamResponse) -> bool:
-    return joined(answer.headers, b"content-type").split(b";")[0].strip().lower() == b"application/json"

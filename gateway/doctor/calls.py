@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from gateway.catalogue.answers import Reading, read
+from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, GatewayError
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.flight import Band, Confirm, Result, Reuse
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
@@ -36,6 +38,11 @@ class Asked:
         """Whether the service wants a credential for it."""
         return self.credential is not None
 
+    @property
+    def family(self) -> Family:
+        """Of which family the question is."""
+        return Family.TIMELINE if self.protected else Family.TOTALS
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -48,6 +55,11 @@ class Call:
     received: float = 0.0
     error: GatewayError | None = None
     withheld: bool = False
+
+    @property
+    def reading(self) -> Reading | None:
+        """What the answer says of its sender."""
+        return None if self.answer is None else _reading(self.asked, self.answer)
 
 
 def questions(held: Iterable[tuple[str, Credential]]) -> list[Asked]:
@@ -93,7 +105,7 @@ class Caller:
         flight = f"doctor{secrets.token_hex(8)}"
         try:
             landing, _ = await self._queue.land(
-                flight, asked.target, payer, Band.PEOPLE, work, _nothing, self._timeout
+                flight, asked.target, payer, Band.PEOPLE, work, _nothing, self._timeout, reuse=_nobody
             )
         except GatewayError as error:
             return Call(asked, error=error)
@@ -117,7 +129,7 @@ class Caller:
             landing = Landing(asked.target, error=error)
             return Call(asked, error=error), Result(landing, sign=sign_of_error(error))
         received = self._now()
-        sign = sign_of(answer.status, answer.headers, received)
+        sign = sign_of(answer.status, answer.headers, received, speaks=_reading(asked, answer).speaks)
         return Call(asked, answer, sent, received), Result(Landing(asked.target), sign=sign)
 
 
@@ -125,7 +137,8 @@ def is_block(call: Call) -> bool:
     """Whether the service, or something in front of it, wants to hear nothing more for now."""
     if call.answer is None:
         return False
-    return sign_of(call.answer.status, call.answer.headers, call.received).kind is Kind.BLOCKED
+    speaks = _reading(call.asked, call.answer).speaks
+    return sign_of(call.answer.status, call.answer.headers, call.received, speaks=speaks).kind is Kind.BLOCKED
 
 
 def seconds_for(calls: Sequence[Asked], interval: float | None) -> float | None:
@@ -134,5 +147,13 @@ def seconds_for(calls: Sequence[Asked], interval: float | None) -> float | None:
     return None if interval is None else len(calls) * interval
 
 
+def _reading(asked: Asked, answer: UpstreamResponse) -> Reading:
+    return read(asked.family, answer.status, answer.headers, answer.body)
+
+
 async def _nothing() -> Landing | None:
     return None
+
+
+def _nobody() -> Reuse:
+    return Reuse.NOBODY

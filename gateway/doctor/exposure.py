@@ -1,4 +1,4 @@
-"""Exposure: who can reach the listeners, and what travels in the clear. Pure."""
+"""Exposure: who can reach the listeners, what travels in the clear, and what one may take from all. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ SHORT_TOKEN = 20
 def exposure(settings: Settings) -> Iterator[Finding]:
     """What the settings say about who gets in and who can listen in."""
     yield _admin(settings)
+    yield from _metrics(settings)
     yield _public(settings)
     yield from _token(settings)
     yield from _proxies(settings)
     yield from _upstream(settings)
     yield from _budget(settings)
+    yield from _queue(settings)
     for name, place in (("redis", settings.redis_url), ("registry", settings.registry)):
         yield from _redis(name, place.get_secret_value())
 
@@ -65,6 +67,28 @@ def _admin(settings: Settings) -> Finding:
         f"{where} can be reached from other machines, and listens in the clear: tokens can be overheard",
         "put TLS in front of it, or set STATS_GATEWAY_ADMIN_HOST=127.0.0.1",
     )
+
+
+def _metrics(settings: Settings) -> Iterator[Finding]:
+    """Whether dashboards have rows by tenant, and who else has the tenants' names."""
+    if not has_admin_token(settings):
+        return
+    check, alone = "listeners.metrics", is_loopback(settings.admin_host)
+    if settings.metrics_public and not alone:
+        yield note(
+            check,
+            "/metrics names the tenants to whoever reaches the admin listener",
+            "set STATS_GATEWAY_METRICS_PUBLIC=false, and let the scraper send an admin token that may only read",
+        )
+    elif alone:
+        shown = "names the tenants" if settings.metrics_public else "names tenants to those who send a token"
+        yield ok(check, f"/metrics {shown}, and can be reached from this machine only")
+    else:
+        yield note(
+            check,
+            "/metrics names no tenant to a scraper without an admin token: dashboards have no rows by tenant then",
+            "let it send a read-only one, as Authorization: Bearer, or set STATS_GATEWAY_METRICS_PUBLIC=true",
+        )
 
 
 def _public(settings: Settings) -> Finding:
@@ -114,6 +138,16 @@ def _budget(settings: Settings) -> Iterator[Finding]:
             "settings.budget",
             f"the budget, {settings.budget}, is more than the one request per second that the service asks for",
             "set STATS_GATEWAY_BUDGET=1/s, unless its operator agreed to more",
+        )
+
+
+def _queue(settings: Settings) -> Iterator[Finding]:
+    most, each = settings.queue_max, settings.queue_max_per_tenant
+    if settings.profile != "generic" and each >= most:
+        yield warning(
+            "settings.queue",
+            f"one tenant may fill the queue: {each} jobs may wait for each, and {most} in all",
+            "set STATS_GATEWAY_QUEUE_MAX_PER_TENANT well below STATS_GATEWAY_QUEUE_MAX",
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.doctor.finding import Finding, note, ok, problem, unknown, warning
+from gateway.tenants.files import LIMIT, aside
 
 GROUP, OTHERS = stat.S_IRGRP, stat.S_IROTH
 WRITABLE = stat.S_IWGRP | stat.S_IWOTH
@@ -28,7 +29,7 @@ class FileFacts:
 def file_facts(check: str, path: Path, what: str, *, secret: bool) -> FileFacts | None:
     """A file's facts; None where there is none."""
     try:
-        return FileFacts(check, path, what, secret, stat.S_IMODE(path.stat().st_mode))
+        return FileFacts(check, path, what, secret, stat.S_IMODE(_stat(path).st_mode))
     except FileNotFoundError:
         return None
     except OSError:
@@ -38,12 +39,17 @@ def file_facts(check: str, path: Path, what: str, *, secret: bool) -> FileFacts 
 def may_read(path: Path) -> bool:
     """Whether this user may read a file, or there is none."""
     try:
-        path.stat()
+        _stat(path)
     except FileNotFoundError:
         return True
     except OSError:
         return False
     return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Raises TimeoutError, an OSError, where a mount hangs."""
+    return aside(path.stat).result(LIMIT)
 
 
 def modes(facts: FileFacts) -> Finding:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx2 as httpx
-
 from gateway.doctor.finding import Finding, counted, ok, problem, warning
+from gateway.errors import ConfigurationError
+from gateway.upstream.trust import TrustStore
 
 EXPIRY_DAYS = 14
 STAGGER_SECONDS = 0.25
@@ -34,8 +34,11 @@ class Reach:
     certificate_ends: float | None = None
 
 
-async def look(url: str, timeout: float, context: ssl.SSLContext | None = None) -> Reach:
-    """Connects as the gateway would, and hangs up. Each step takes at most ``timeout`` seconds. Never raises."""
+async def look(url: str, timeout: float, store: TrustStore | None = None) -> Reach:
+    """Connects as the gateway would, and hangs up. Each step takes at most ``timeout`` seconds. Never raises.
+
+    ``store`` is where the authorities are, if not where the environment says.
+    """
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -46,7 +49,10 @@ async def look(url: str, timeout: float, context: ssl.SSLContext | None = None) 
     except (OSError, TimeoutError, UnicodeError) as error:
         return Reach(place, step="name", trouble=_said(error, timeout))
     addresses = tuple(dict.fromkeys(str(each[4][0]) for each in found))
-    tls = (context or httpx.create_ssl_context(trust_env=False)) if secure else None
+    try:
+        tls = (store or TrustStore.of()).context() if secure else None
+    except ConfigurationError as error:
+        return Reach(place, addresses, "certificate", error.message)
     return await _connect(Reach(place, addresses), host, port, tls, timeout)
 
 
@@ -76,7 +82,8 @@ async def _connect(reach: Reach, host: str, port: int, tls: ssl.SSLContext | Non
 ADVICE = {
     "name": "check STATS_GATEWAY_UPSTREAM, and this machine's DNS",
     "connection": "check the firewall between: the gateway uses no proxy from the environment",
-    "certificate": "is something between that replaces certificates? The system's trust store counts",
+    "certificate": "is something between that replaces certificates, or is its authority your own? "
+    "STATS_GATEWAY_UPSTREAM_CA_FILE names the authorities that count; see upstream.trust",
 }
 
 
@@ -101,6 +108,18 @@ def reach_findings(reach: Reach, now: float) -> Iterator[Finding]:
             f"the certificate of {reach.place} ends in {counted(days, 'day')}",
             "tell whoever runs it, in case they do not renew it by themselves",
         )
+
+
+def trust_findings(store: TrustStore) -> Iterator[Finding]:
+    """Which authorities may vouch for the service's certificate."""
+    try:
+        store.context()
+    except ConfigurationError as error:
+        yield problem("upstream.trust", error.message, "name certificates in PEM that the gateway may read")
+        return
+    for place in store.missing:
+        yield warning("upstream.trust", f"{store.source}: {place} is not there", "mount it, or name another")
+    yield ok("upstream.trust", f"the service's certificate is checked with {store}")
 
 
 def _said(error: BaseException, timeout: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,16 +12,20 @@ from gateway.doctor.credentials import Opened, credential_findings, opened
 from gateway.doctor.exposure import exposure
 from gateway.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
 from gateway.doctor.modes import file_facts, may_read, modes
+from gateway.doctor.reach import trust_findings
 from gateway.doctor.redis_checks import redis_findings, registry_findings
 from gateway.doctor.redis_facts import RedisFacts, ask_redis
+from gateway.doctor.running import readiness, running_findings
 from gateway.doctor.tenants import tenant_findings
+from gateway.environment import misnomer
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.provenance import Sources, misnomer, strangers
+from gateway.provenance import Sources
 from gateway.redis_client import MEMORY
 from gateway.redis_place import RedisPlace
-from gateway.settings import Settings
+from gateway.settings import Settings, unknown_in
 from gateway.tenants.opening import keyring_of, open_registry
 from gateway.tenants.tables import Tables
+from gateway.upstream.trust import TrustStore
 
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
 SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
@@ -41,12 +46,15 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
     found = Surroundings()
     found.findings += _settings(settings, sources)
     found.findings += exposure(settings)
+    if settings.upstream.startswith("https://"):
+        found.findings += trust_findings(TrustStore.of(settings.upstream_ca_file))
     found.findings += _files(settings, sources)
     cache, registry = await _ask(settings)
     found.redis = cache is not None and not cache.trouble
     found.findings += _redis(settings, cache, registry)
     if settings.profile != "generic":
         found.findings += _tenants(settings, found)
+        found.findings += running_findings(await asyncio.to_thread(readiness, settings))
     return found
 
 
@@ -55,8 +63,12 @@ def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
     yield ok(
         "settings.reading", f"{counted(changed, 'setting')} not as by default; see: stats-gateway config --changed"
     )
-    for variable in strangers(sources.variables.values()):
-        yield warning("settings.variables", misnomer(variable), "rename it, or take it out")
+    for variable in sources.strangers:
+        what, tolerated = misnomer(variable, Settings.model_fields), settings.allow_unknown_settings
+        found, more = (warning, "") if tolerated else (problem, "; serve refuses it")
+        yield found("settings.variables", what, f"rename it, or take it out{more}")
+    for line in unknown_in(Path(sources.file) if sources.file else None):
+        yield warning("settings.file", line, "rename it, or take it out")
 
 
 def _files(settings: Settings, sources: Sources) -> Iterator[Finding]:
@@ -124,7 +136,8 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
             )
             return
     except RegistryUnavailable as error:
-        yield problem("registry.reading", error.message, "start that Redis, or set STATS_GATEWAY_REGISTRY")
+        what = "start that Redis" if settings.registry_file is None else "see to that file, or to its disk"
+        yield problem("registry.reading", error.message, f"{what}, or set STATS_GATEWAY_REGISTRY")
         return
     except ConfigurationError as error:
         yield problem("registry.reading", error.message, "mend it by hand, or bring back a copy")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from gateway.doctor.finding import Finding, counted, named, note, ok, warning
-from gateway.tenants.tables import KeyTable, Tables, TenantTable
+from gateway.errors import ConfigurationError
+from gateway.tenants.tables import KeyTable, Tables, TenantTable, check_texts
 
 SOON = timedelta(days=30)
 
@@ -25,6 +26,7 @@ def tenant_findings(tables: Tables, now: datetime, *, allow_anonymous: bool) -> 
     enabled = {tenant_id: table for tenant_id, table in tables.items() if table.enabled}
     yield ok("tenants.count", _counts(tables))
     yield from _idle(tables, enabled, now)
+    yield from _pasted(tables)
     for tenant_id, table in enabled.items():
         yield from _ending(tenant_id, table, now)
 
@@ -50,6 +52,15 @@ def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
             f"without any institution's credential, so that they get public numbers only: {named(poor)}",
             "stats-gateway tenant add ID --institution NAME --username NAME",
         )
+
+
+def _pasted(tables: Tables) -> Iterator[Finding]:
+    """Keys that an older version, or an editor, let into what everybody is shown."""
+    for tenant_id, table in tables.items():
+        try:
+            check_texts(tenant_id, table)
+        except ConfigurationError as error:
+            yield warning("tenants.texts", error.message, f"stats-gateway tenant show {tenant_id}, and clear it")
 
 
 def _ending(tenant_id: str, table: TenantTable, now: datetime) -> Iterator[Finding]:

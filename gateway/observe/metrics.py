@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
 from gateway.observe.histogram import BOUNDS
+from gateway.observe.stream import BUFFER_BYTES, dropped_lines
 from gateway.upstream.flight import Band
 
 if TYPE_CHECKING:
     from gateway.caching.store import Store
     from gateway.observe.tally import Tally
     from gateway.redis_client import Client
+    from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MOST_TENANTS = 200
+TENANT = "tenant"
 OTHER = "other"
 """The label of all tenants beyond those."""
 ANSWERING = (
@@ -34,6 +39,7 @@ PLACES = [bisect_left(ANSWERING, bound) for bound in (*BOUNDS, float("inf"))]
 """For each bucket of a tally that of these bounds."""
 ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Bounds in seconds for the service's own time."""
+REGISTRY_TROUBLES = ("unread", "doubtful", "broken")
 WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 """Bounds in seconds for a job's wait in the queue."""
 
@@ -81,6 +87,37 @@ class Histogram(prometheus_client.Histogram):
                 bucket.inc(count)
 
 
+class Nameless(CollectorRegistry):
+    """What another registry collects, with the series of all tenants summed up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """Counters alone have that label: their numbers add up, and they were made when the first one was."""
+        for metric in self._registry.collect():
+            if any(TENANT in sample.labels for sample in metric.samples):
+                yield _summed(metric)
+            else:
+                yield metric
+
+
+def _summed(metric: Metric) -> Metric:
+    found = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    for name, labels, value, *_ in metric.samples:
+        series = (name, tuple((labels | {TENANT: ""}).items()))
+        before = values.get(series)
+        if before is None:
+            values[series] = value
+        else:
+            values[series] = min(before, value) if name.endswith("_created") else before + value
+    for (name, pairs), value in values.items():
+        found.add_sample(name, dict(pairs), value)
+    return found
+
+
 class Metrics:
     """One instance's counters, gauges and histograms. Labels are bounded: never paths, item ids or keys."""
 
@@ -93,6 +130,7 @@ class Metrics:
         self._of_the_upstream()
         self._of_the_cache()
         self._of_the_fleet()
+        self._of_the_process()
         self._gauge("build_info", "Always 1; the label tells the version.", "livemax", ["version"]).labels(
             version=__version__
         ).set(1)
@@ -110,10 +148,18 @@ class Metrics:
         if cache:
             self.hits.labels(cache).inc(tally.count)
 
+    def wrong_token(self, via: str) -> None:
+        """A wrong admin token came via the form, the API or the metrics."""
+        self.wrong_tokens.labels(via).inc()
+
     def upstream_call(self, result: str, tenant: str, seconds: float) -> None:
         """One request written to the service, what came of it, and how long that took."""
         self.upstream_calls.labels(result, self._tenants.label(tenant)).inc()
         self.upstream_duration.labels(result).observe(seconds)
+
+    def shape_told(self, family: str, *, changed: bool) -> None:
+        """Whether the service answers a family in a shape of its own choice."""
+        self.changed.labels(family).set(changed)
 
     def dispatched(self, band: Band, waited: float) -> None:
         """A job's turn came after ``waited`` seconds."""
@@ -137,43 +183,63 @@ class Metrics:
         self.near_entries.set(len(store.near))
         self.evictions.reached(store.near.evicted)
         self.undecodable.reached(store.undecodable)
+        self.recalled.reached(store.recalled)
         self.refusals.reached(queue.breaker.refusals)
         self.closings.reached(queue.gate.closings)
+        for kind, lines in dropped_lines().items():
+            self.dropped[kind].reached(lines)
         circuit = getattr(redis.connection_pool, "circuit", None)
         if circuit is not None:
             self.redis_errors.reached(circuit.errors)
+
+    def show_registry(self, standing: Standing) -> None:
+        """How far who may ask is known."""
+        self.registry_age.set(standing.age)
+        for reason in REGISTRY_TROUBLES:
+            self.registry_trouble.labels(reason).set(standing.reason == reason)
 
     def passed(self, seconds: float, *, degraded: bool) -> None:
         """So much time passed, with Redis or without."""
         if degraded:
             self.degraded_seconds.inc(seconds)
 
-    def render(self) -> bytes:
-        """The text exposition format; of all workers where they share a directory."""
-        folder = os.environ.get(SHARED_FOLDER)
-        if folder is None:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
-        return generate_latest(together)
+    def render(self, *, named: bool = True) -> bytes:
+        """The text exposition format; of all workers where they share a directory. Where tenants are not to be
+        ``named``, all of them together have one series, whose label is empty."""
+        registry, folder = self.registry, os.environ.get(SHARED_FOLDER)
+        if folder is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry if named else Nameless(registry))
 
     def _of_requests(self) -> None:
-        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", "tenant"])
+        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", TENANT])
         self.request_duration = self._histogram(
             "request_duration_seconds", "From a request's head to its answer's.", ANSWERING, ["outcome"]
         )
+        self.wrong_tokens = self._counter(
+            "admin_wrong_tokens", "Wrong admin tokens, by the way they came.", ["via"]
+        )
+        for via in ("form", "api", "metrics"):
+            self.wrong_tokens.labels(via)
         self.abandoned = self._counter("requests_abandoned", "Requests whose client left before the answer.")
         self.joined = self._counter("flights_joined", "Requests answered by a flight that was under way already.")
 
     def _of_the_upstream(self) -> None:
         self.upstream_calls = self._counter(
-            "upstream_calls", "Requests written to the service, by what came of them.", ["result", "tenant"]
+            "upstream_calls", "Requests written to the service, by what came of them.", ["result", TENANT]
         )
         self.upstream_duration = self._histogram(
             "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, ["result"]
         )
         self.queue_wait = self._histogram(
             "queue_wait_seconds", "From a job's submission to its turn.", WAITING, ["band"]
+        )
+        self.changed = self._gauge(
+            "answer_shape_changed",
+            "1 while the service answers in a shape that is not known.",
+            "livemax",
+            ["family"],
         )
         self.rate = self._gauge(
             "budget_calls_per_second", "Upstream calls that the whole fleet may make; +Inf: any.", "livemax"
@@ -196,6 +262,9 @@ class Metrics:
         self.undecodable = Total(
             self._counter("undecodable_records", "Records in Redis that could not be read, and were misses.")
         )
+        self.recalled = Total(
+            self._counter("answers_recalled", "Stored answers that may have been those of other requests.")
+        )
         self.redis_errors = Total(self._counter("redis_errors", "Failures of Redis connections and commands."))
         self.degraded = self._gauge("degraded", "Processes that have to do without Redis.")
         self.degraded_seconds = self._counter("degraded_seconds", "Time spent without Redis, by all processes.")
@@ -214,6 +283,25 @@ class Metrics:
         self.refused = self._gauge(
             "credentials_refused", "Credentials that are not used at present, when last seen.", "livemax"
         )
+
+        self.registry_age = self._gauge(
+            "registry_age_seconds", "Seconds since what is known of who may ask was all of it.", "livemax"
+        )
+        self.registry_trouble = self._gauge(
+            "registry_trouble", "Processes that go on with the registry's last good state.", labels=["reason"]
+        )
+
+    def _of_the_process(self) -> None:
+        dropped = self._counter(
+            "log_lines_dropped", "Lines that could not be written to standard error.", ["kind"]
+        )
+        self.connections_refused = Total(
+            self._counter("connections_refused", "Clients' connections that were beyond the limit.")
+        )
+        self.files_exhausted = Total(
+            self._counter("open_files_exhausted", "Looks, one a second, at which no file could be opened.")
+        )
+        self.dropped = {kind: Total(dropped.labels(kind)) for kind in BUFFER_BYTES}
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"stats_gateway_{name}", text, labels or [], registry=self.registry)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from gateway.sandbox.answer import Answer
@@ -53,7 +54,7 @@ class Sandbox(Starlette):
         path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         query = scope["query_string"].decode("latin-1")
         with self.ledger.call(path, f"{path}?{query}" if query else path, now) as tally:
-            answer = await self._answer(scope, path, query, now)
+            answer = await self._answer(scope, receive, path, query, now)
             tally.answered(answer.status)
             await _send(answer, scope["method"], send)
 
@@ -62,7 +63,7 @@ class Sandbox(Starlette):
         for gate in (self.gate, self._silence, self._latency):
             gate.open()
 
-    async def _answer(self, scope: Scope, path: str, query: str, now: float) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, path: str, query: str, now: float) -> Answer:
         refusal = self._pacer.refusal(now)
         if refusal is not None:
             return refusal
@@ -77,7 +78,8 @@ class Sandbox(Starlette):
         if fault is not None:
             return faulty_answer(fault)
         authorization = dict(scope["headers"]).get(b"authorization")
-        return self._service.answer(scope["method"], path, query, authorization)
+        content = await Request(scope, receive).body() if scope["method"] == "POST" else b""
+        return self._service.answer(scope["method"], path, query, authorization, content)
 
 
 def create_sandbox(

@@ -10,6 +10,7 @@ from gateway.sandbox.answer import not_found
 
 Family = Literal["total", "timeline", "breakdown", "top", "overview", "count"]
 
+COUNTERS = ("views", "downloads", "shares")
 FIRST_SEGMENTS = ("total", "timeline", "breakdown", "top", "count")
 
 
@@ -17,8 +18,7 @@ FIRST_SEGMENTS = ("total", "timeline", "breakdown", "top", "count")
 class Endpoint:
     """A path taken apart; its values are decoded and not yet checked.
 
-    Two families stand for the endpoints that the contract page mentions but does not describe: ``overview``
-    is ``/total/article/{id}`` without a counter, ``count`` is ``/count/articles/group/{id}``.
+    ``overview`` is ``/total/{item}/{id}`` without a counter, ``count`` is ``/count/articles``, asked by POST.
     """
 
     family: Family
@@ -30,8 +30,13 @@ class Endpoint:
 
     @property
     def protected(self) -> bool:
-        """Whether the institution's pair is needed: for all but totals, inside an institution."""
-        return self.institution is not None and self.family not in ("total", "overview")
+        """Whether the institution's pair is needed: for all but totals and counts, inside an institution."""
+        return self.institution is not None and self.family not in ("total", "overview", "count")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it is asked by."""
+        return ("POST",) if self.family == "count" else ("GET", "HEAD")
 
 
 def route(path: str) -> Endpoint:
@@ -48,9 +53,9 @@ def route(path: str) -> Endpoint:
             return Endpoint(kind, institution, item, item_id, counter, granularity)
         case ["top", counter, item]:
             return Endpoint("top", institution, item, None, counter)
-        case ["total", "article", item_id]:
-            return Endpoint("overview", institution, "article", item_id)
-        case ["count", "articles", "group", item_id]:
-            return Endpoint("count", institution, "group", item_id)
+        case ["total", item, item_id] if item not in COUNTERS:
+            return Endpoint("overview", institution, item, item_id)
+        case ["count", "articles"]:
+            return Endpoint("count", institution, "group")
         case _:
             raise not_found(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,9 +10,8 @@ from datetime import MAXYEAR, date
 from urllib.parse import parse_qsl
 
 from gateway.sandbox.answer import invalid, missing
-from gateway.sandbox.endpoint import Endpoint, Family
+from gateway.sandbox.endpoint import COUNTERS, Endpoint, Family
 
-COUNTERS = ("views", "downloads", "shares")
 ITEMS = ("article", "author", "collection", "group", "project")
 GRANULARITIES = ("day", "month", "year", "total")
 SUB_ITEMS: dict[Family, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ BREAKDOWN_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
 DEFAULT_COUNT = 10
 PATH_FIELDS = ("family", "institution", "item", "item_id", "counter", "granularity")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+MOST_GROUPS = 1_000
 POSITIVE = re.compile(r"0*[1-9][0-9]{0,8}")
 
 
@@ -70,6 +71,21 @@ def read(endpoint: Endpoint, path: str, query: str) -> Question:
     if endpoint.family == "total":
         return question
     return _with_sub_item(question, path, given)
+
+
+def read_groups(content: bytes) -> list[int]:
+    """The groups whose articles are to be counted: the content is ``{"groups": [{"id": 327}, …]}``.
+
+    Raises Complaint (400) for any other.
+    """
+    try:
+        groups = json.loads(content)["groups"]
+        ids = [group["id"] for group in groups]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise missing("groups", "/count/articles", {}) from None
+    if len(ids) > MOST_GROUPS or not all(isinstance(id, int) and not isinstance(id, bool) for id in ids):
+        raise invalid("groups", "Group not supported")
+    return ids
 
 
 def window_of(question: Question, today: date) -> Window:

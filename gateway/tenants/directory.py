@@ -29,13 +29,13 @@ class Difference(NamedTuple):
 
 
 class Directory:
-    """All tenants by id, the enabled ones by the keys they hold, and the web ``origins`` of all of those.
+    """All tenants by id, and the enabled ones by the keys they hold.
 
     Never changes: a registry that changes makes another directory, so that a request sees one state. No two of a
     process have the same ``serial``.
     """
 
-    __slots__ = ("_holders", "origins", "serial", "tenants")
+    __slots__ = ("_holders", "serial", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
         self._fill({tenant.id: tenant for tenant in tenants}, {})
@@ -46,9 +46,6 @@ class Directory:
         self.tenants: Mapping[str, Tenant] = MappingProxyType(tenants)
         self._holders = holders
         self.serial = next(_serials)
-        self.origins = frozenset(
-            origin for tenant in tenants.values() if tenant.enabled for origin in tenant.origins
-        )
 
     def changed(self, tenants: Iterable[Tenant], removed: Collection[str] = ()) -> Directory:
         """Another directory: with these tenants in place of any of the same id, and without those removed.

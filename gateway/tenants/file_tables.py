@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.tenants import files
 from gateway.tenants.edits import Edit
 from gateway.tenants.excerpt import excerpt
-from gateway.tenants.table_store import Change, Edits
+from gateway.tenants.table_store import Change, Edits, Mark
 from gateway.tenants.tables import Tables, TenantTable, read_tables
+
+REVISIONS_KEPT = 50
 
 
 class FileTables:
     """The tables of the file at ``path``; no file is no tables.
 
     Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once. A file that
-    cannot be written raises RegistryReadOnly.
+    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``: the file's stamp
+    before and after. A state is a command's where such lines lead to it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reader: files.Reader | None = None) -> None:
         self.path = path
-        self._seen: files.Stamp | None = None
-        self._filled = False
+        self._files = reader or files.Reader()
 
     def __repr__(self) -> str:
         return f"FileTables({str(self.path)!r})"
@@ -40,23 +43,26 @@ class FileTables:
 
     def read(self) -> Tables:
         """As ``TableStore.read``."""
-        return self._checked(self._parsed(files.read(self.path) or ""))
+        return self._checked(self._parsed(self._files.read(self.path) or ""))
 
-    def begin(self) -> Tables:
-        """As ``TableStore.begin``."""
+    def mark(self) -> Mark:
+        """As ``TableStore.mark``."""
+        return self._files.stamp(self.path)
+
+    def change(self, since: Mark = None, *, whole: bool = False) -> Change:
+        """As ``TableStore.change``; always everything."""
         # The stamp comes first: a change during the read is then seen by the next look.
-        self._seen = files.stamp(self.path)
-        if self._seen is None and self._filled:
-            raise ConfigurationError(f"{self.path} is gone; the tenants stay as they were")
-        tables = self.read()
-        self._filled = bool(tables)
-        return tables
-
-    def change(self) -> Change | None:
-        """As ``TableStore.change``; raises once per change for a file that is broken or gone."""
-        if files.stamp(self.path) == self._seen:
-            return None
-        return Change(self.begin(), whole=True)
+        mark = self._files.stamp(self.path)
+        try:
+            text = self._files.read(self.path)
+            if text is None and since is not None:
+                raise RegistryUnavailable(f"{self.path} is gone; the tenants stay as they were")
+            tables = self._checked(self._parsed(text or ""))
+        except RegistryUnavailable:
+            raise
+        except ConfigurationError as error:
+            return Change({}, mark, fault=error)
+        return Change(tables, mark, commanded=self._commanded(since, mark))
 
     def get(self, tenant_id: str) -> TenantTable | None:
         """As ``TableStore.get``."""
@@ -74,8 +80,10 @@ class FileTables:
         one piece: that costs ten times what reading takes.
         """
         steps = [step for steps in edits.values() for step in steps]
+        self.mark()  # of a mount that hangs this says so
         files.check_writable(self.path)
         with files.locked(self.path):
+            found = files.stamp(self.path)
             before = files.read(self.path) or ""
             wanted = self._parsed(before)
             self._checked(wanted)
@@ -87,12 +95,32 @@ class FileTables:
                 after = self._edited(before, steps)
                 if not self._reads_as(after, expected):
                     raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
-            files.replace(self.path, after)
+            files.replace(self.path, after, announce=lambda stamp: self._note(found, stamp))
 
     def notes(self) -> list[str]:
         """As ``TableStore.notes``."""
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"
-        return [] if self.path.exists() else [missing]
+        return [missing] if self._files.stamp(self.path) is None else []
+
+    # Revisions
+
+    @property
+    def _revisions(self) -> Path:
+        return self.path.with_name(self.path.name + ".revisions")
+
+    def _note(self, before: files.Stamp | None, after: files.Stamp) -> None:
+        """Leaves the line of an edit: where that fails, others only wait before they believe it."""
+        with suppress(ConfigurationError):
+            line = f"{_written(before)} {_written(after)}"
+            lines = [*(files.read(self._revisions) or "").splitlines(), line]
+            files.replace(self._revisions, "\n".join(lines[-REVISIONS_KEPT:]) + "\n", like=self.path)
+
+    def _commanded(self, since: Mark, now: Mark) -> bool:
+        try:
+            text = self._files.read(self._revisions) or ""
+        except ConfigurationError:
+            return False
+        return leads(text, _written(since), _written(now))
 
     def _edited_in_part(self, text: str, edits: Edits) -> str | None:
         """None where the text's layout, or edits of several tenants, ask for the whole."""
@@ -133,3 +161,19 @@ class FileTables:
             return read_tables(document)
         except ConfigurationError as error:
             raise type(error)(f"{self.path}: {error.message}") from None
+
+
+def leads(revisions: str, since: str, now: str) -> bool:
+    """Whether lines of a stamp before and one after, the newest last, lead from one stamp to another. Pure."""
+    place = now
+    for line in reversed(revisions.splitlines()):
+        before, _, after = line.partition(" ")
+        if place == since:
+            break
+        if after == place:
+            place = before
+    return place == since != now
+
+
+def _written(stamp: Mark) -> str:
+    return "-".join(str(part) for part in stamp) if isinstance(stamp, tuple) else "none"

@@ -1,4 +1,5 @@
-"""Small files that several processes read and write: never half written, never two writers at once."""
+"""Small files that several processes read and write: never half written, never two writers at once, and no reader
+that waits for ever."""
 
 from __future__ import annotations
 
@@ -6,34 +7,104 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
+from typing import Any, TypeVar
 
-from gateway.errors import ConfigurationError, RegistryReadOnly
+from gateway.errors import ConfigurationError, RegistryReadOnly, RegistryUnavailable
 
+LIMIT = 5.0
+"""Seconds that a file may take to be read."""
+T = TypeVar("T")
 Stamp = tuple[int, int, int]
 """What changes when a file does: modification time in nanoseconds, size in bytes, inode."""
 
 
-def read(path: Path) -> str | None:
-    """A file's text, or None where there is no file. Raises ConfigurationError for one that cannot be read."""
-    with _mapped("read", path):
+def aside(work: Callable[[], T]) -> Future[T]:
+    """Does work in a thread of its own, which a process that ends does not wait for."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # whoever stops waiting stops nothing
+
+    def run() -> None:
         try:
-            return path.read_text(encoding="utf-8")
+            result = work()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    try:
+        Thread(target=run, name="registry", daemon=True).start()
+    except RuntimeError as error:  # as many threads as may be
+        future.set_exception(RegistryUnavailable(f"cannot look at the registry: {error}"))
+    return future
+
+
+class Reader:
+    """Reads files within ``limit`` seconds each. A mount that hangs keeps one thread, and until that ends nothing
+    else is tried. Raises RegistryUnavailable, after which another try may succeed."""
+
+    def __init__(self, limit: float = LIMIT) -> None:
+        self._limit = limit
+        self._hanging: Future[Any] | None = None
+
+    def read(self, path: Path) -> str | None:
+        """As the function."""
+        return self._within(path, lambda: read(path))
+
+    def stamp(self, path: Path) -> Stamp | None:
+        """As the function."""
+        return self._within(path, lambda: stamp(path))
+
+    def open_to_others(self, path: Path) -> bool:
+        """As the function."""
+        return self._within(path, lambda: open_to_others(path))
+
+    def _within(self, path: Path, work: Callable[[], T]) -> T:
+        if self._hanging is None or self._hanging.done():
+            self._hanging = None
+            future = aside(work)
+            try:
+                return future.result(self._limit)
+            except TimeoutError:
+                self._hanging = future
+        raise RegistryUnavailable(f"cannot read {path}: nothing came of it within {self._limit:g} s")
+
+
+def read(path: Path) -> str | None:
+    """A regular file's text, or None where there is no file. Raises RegistryUnavailable for one that cannot be
+    read, and ConfigurationError for one that is no text."""
+    with _mapped("read", path, RegistryUnavailable):
+        try:
+            # Without waiting for whoever may write into a FIFO.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RegistryUnavailable(f"cannot read {path}: it is no regular file")
+            with open(descriptor, encoding="utf-8", closefd=False) as file:
+                return file.read()
         except UnicodeDecodeError:
             raise ConfigurationError(f"cannot read {path}: it is not UTF-8") from None
+        finally:
+            os.close(descriptor)
 
 
 def stamp(path: Path) -> Stamp | None:
-    """A file's stamp, or None where there is no file."""
-    with _mapped("read", path):
+    """A file's stamp, or None where there is no file. Raises RegistryUnavailable."""
+    with _mapped("read", path, RegistryUnavailable):
         try:
             found = path.stat()
         except FileNotFoundError:
             return None
+    return _stamp(found)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -70,17 +141,24 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, durably; its mode and owner stay, a new one is its owner's alone."""
+def replace(
+    path: Path, text: str, like: Path | None = None, announce: Callable[[Stamp], None] = lambda _: None
+) -> None:
+    """Writes a file whole or not at all, durably; its mode and owner stay, or become those of another that it is
+    to be ``like``. One that is new and like nothing is its owner's alone.
+
+    ``announce`` is told the stamp that it will have, before anybody can see it.
+    """
     target = path.resolve()
     with _mapped("write", path):
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
                 file.write(text)
-                _resemble(file.fileno(), target)
+                _resemble(file.fileno(), like or target)
                 file.flush()
                 os.fsync(file.fileno())
+            announce(_stamp(Path(name).stat()))
             Path(name).replace(target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -109,8 +187,8 @@ def _sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _mapped(verb: str, path: Path) -> Iterator[None]:
+def _mapped(verb: str, path: Path, kind: type[ConfigurationError] = ConfigurationError) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConfigurationError(f"cannot {verb} {path}: {error.strerror or error}") from None
+        raise kind(f"cannot {verb} {path}: {error.strerror or error}") from None

@@ -12,7 +12,7 @@ from gateway.tenants.directory import Directory
 from gateway.tenants.tenant import Key, Tenant
 
 MAX_BYTES = 512
-"""The longest value of a header that holds a key; a key has 58 bytes, base64 and a username add some."""
+"""The longest value of a header that holds a key; a key has 42 or 58 bytes, base64 and a username add some."""
 
 UNKNOWN_KEY = "The gateway key is unknown or no longer valid"
 
@@ -79,27 +79,29 @@ def _filled(key: bytes) -> bytes:
 
 
 def _from_authorization(value: bytes) -> bytes:
-    """The credentials of RFC 9110 §11.4; a scheme's name is case-insensitive."""
+    """The credentials of RFC 9110 §11.4; a scheme's name is case-insensitive. ``token`` is the one of figshare's
+    main API, which its clients send here too."""
     scheme, _, rest = value.partition(b" ")
     match scheme.lower():
-        case b"bearer":
+        case b"bearer" | b"token":
             return rest.strip(b" \t")
         case b"basic":
             return _password(rest.strip(b" \t"))
         case _:
-            raise Unauthenticated("The Authorization scheme must be Bearer or Basic, with a gateway key")
+            raise Unauthenticated("The Authorization scheme must be Basic, Bearer or token, with a gateway key")
 
 
 def _password(token: bytes) -> bytes:
-    """The password of a Basic pair (RFC 7617 §2): all after the first colon. Any username will do."""
+    """The password of a Basic pair (RFC 7617 §2): all after the first colon. Any username will do, in whatever
+    encoding the client writes it."""
     try:
-        pair = base64.b64decode(token, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise AmbiguousKey("The Basic credentials are not base64 of UTF-8") from None
-    _, colon, password = pair.partition(":")
+        pair = base64.b64decode(token, validate=True)
+    except binascii.Error:
+        raise AmbiguousKey("The Basic credentials are not base64") from None
+    _, colon, password = pair.partition(b":")
     if not colon:
         raise AmbiguousKey("The Basic credentials have no colon between username and password")
     if password and keys.parse(password) is None:
         # An institution's own password, by the likeliest mistake: the message helps and echoes nothing.
         raise Unauthenticated("The password must be a gateway key, not an institution's password")
-    return password.encode()
+    return password

@@ -24,13 +24,14 @@ class Keyring:
     def __init__(self, setting: str, registry: Path | None) -> None:
         self._setting = setting.strip()
         self.path = None if registry is None else registry.with_name(registry.name + ".key")
+        self._files = files.Reader()
 
     def __repr__(self) -> str:
         return f"Keyring({'setting' if self._setting else str(self.path)})"
 
     def stamp(self) -> files.Stamp | None:
         """What changes when the keys in the file do."""
-        return None if self._setting or self.path is None else files.stamp(self.path)
+        return None if self._setting or self.path is None else self._files.stamp(self.path)
 
     def vault(self) -> Vault:
         """The vault as the keys are now; one without keys where there are none yet.
@@ -39,7 +40,7 @@ class Keyring:
         """
         if self._setting or self.path is None:
             return _vault(self._setting, "encryption_keys (STATS_GATEWAY_ENCRYPTION_KEYS)")
-        return _vault(files.read(self.path) or "", str(self.path))
+        return _vault(self._files.read(self.path) or "", str(self.path))
 
     def vault_for_sealing(self) -> Vault:
         """The vault with at least one key: on first use the file is made, readable by its owner alone."""
@@ -71,7 +72,7 @@ class Keyring:
 
     def complaint(self) -> str | None:
         """What an operator should know: that others may read the key file. None when all is well."""
-        if self._setting or self.path is None or not files.open_to_others(self.path):
+        if self._setting or self.path is None or not self._files.open_to_others(self.path):
             return None
         return f"{self.path} holds the encryption keys and is open to other users; run: chmod 600 {self.path}"
 

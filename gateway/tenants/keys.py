@@ -12,12 +12,19 @@ from typing import NamedTuple
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_LENGTH = 10
-SECRET_LENGTH = 43
-"""The base62 digits that hold any 32 bytes: 62⁴³ > 2²⁵⁶."""
+SECRET_LENGTH = 27
+"""Random base62 digits, of more than 160 bits: 62²⁷ > 2¹⁶⁰. With so short a key and a username of up to 14
+characters, the base64 of Basic credentials fits into the 76 columns at which tools break it."""
+OLDER_LENGTH = 43
+"""Digits of the secrets of keys that older versions made, which work as ever."""
 
 KEY_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
-KEY = re.compile(rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH))
+KEY = re.compile(
+    rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d}|[0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH, OLDER_LENGTH)
+)
 
+KEY_LIKE = re.compile(rf"sgw_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{20,}}")
+"""A key within other text, also one that was not copied whole."""
 
 HOT = 1_024
 """Keys whose digest is remembered: the same few come with every request."""
@@ -33,8 +40,7 @@ class Minted(NamedTuple):
 
 def mint() -> Minted:
     """A new random key."""
-    key_id = "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
-    secret = _base62(secrets.token_bytes(32))
+    key_id, secret = _digits(ID_LENGTH), _digits(SECRET_LENGTH)
     return Minted(f"sgw_{key_id}_{secret}", key_id, digest_of(secret))
 
 
@@ -45,6 +51,12 @@ def parse(text: bytes | str) -> tuple[str, str] | None:
     return None if found is None else (found[1].decode(), found[2].decode())
 
 
+def id_within(text: str) -> str | None:
+    """The id of a key that stands somewhere in a text, None where there is none."""
+    found = KEY_LIKE.search(text)
+    return None if found is None else found[1]
+
+
 @lru_cache(HOT)
 def identity(text: bytes) -> tuple[str, bytes] | None:
     """The id of a presented key and the digest of its secret, or None for anything that is not exactly a key."""
@@ -53,8 +65,8 @@ def identity(text: bytes) -> tuple[str, bytes] | None:
 
 
 def digest_of(secret: str) -> bytes:
-    """What is stored of a secret: the SHA-256 of its text. Slow hashing guards guessable secrets; 32 random
-    bytes are not."""
+    """What is stored of a secret: the SHA-256 of its text. Slow hashing guards guessable secrets; these are
+    not."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -63,9 +75,5 @@ def matches(digest: bytes, other: bytes) -> bool:
     return hmac.compare_digest(digest, other)
 
 
-def _base62(data: bytes) -> str:
-    number, digits = int.from_bytes(data), []
-    for _ in range(SECRET_LENGTH):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+def _digits(count: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(count))

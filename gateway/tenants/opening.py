@@ -21,10 +21,11 @@ def open_registry(settings: Settings) -> Registry:
     """The registry of ``settings.registry``, in a file or in Redis; nothing is read yet."""
     path = settings.registry_file
     if path is not None:
-        return Registry(FileTables(path), keyring_of(settings))
+        return Registry(FileTables(path), keyring_of(settings), settings.registry_doubt)
     # Here, so that commands on a file need not wait for the Redis client to load.
     from gateway.tenants.redis_tables import RedisTables
 
     url = settings.registry.get_secret_value()
     sentinels = settings.redis_sentinel_password.get_secret_value()
-    return Registry(RedisTables(url, settings.redis_prefix, sentinel_password=sentinels), keyring_of(settings))
+    tables = RedisTables(url, settings.redis_prefix, sentinel_password=sentinels)
+    return Registry(tables, keyring_of(settings), settings.registry_doubt)

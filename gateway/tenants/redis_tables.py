@@ -19,9 +19,11 @@ from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.masking import masked_url
 from gateway.redis_place import RedisPlace
 from gateway.tenants.edits import Document, Edit
-from gateway.tenants.table_store import Change, Edits
+from gateway.tenants.table_store import Change, Edits, Mark
 from gateway.tenants.tables import Tables, TenantTable, read_tables
 
+BEGINNING = b"0-0"
+"""Before any change of a stream."""
 CHANGES_KEPT = 10_000
 PAGE = 1_000
 ATTEMPTS = 100
@@ -32,7 +34,8 @@ class RedisTables:
     """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys, and a stream
     that names each tenant that changed. Nothing of it has a TTL.
 
-    Every process follows the stream. One that finds its place in it gone (trimmed, flushed, or lost at a failover)
+    Every process follows the stream, in which edits alone leave anything: whoever still finds its place there
+    knows that commands led to what it finds now. One whose place is gone (trimmed, flushed, or lost at a failover)
     reads everything anew. Raises RegistryUnavailable when Redis does not answer within ``timeout`` seconds.
     """
 
@@ -47,8 +50,6 @@ class RedisTables:
         )
         source = files("gateway.tenants").joinpath("registry.lua").read_text(encoding="utf-8")
         self._put = self._client.register_script(source)
-        self._seen: bytes | None = None
-        self._told = ""
 
     def __repr__(self) -> str:
         return f"RedisTables({self.name!r})"
@@ -57,24 +58,26 @@ class RedisTables:
         """As ``TableStore.read``. Raises ConfigurationError for the first record that cannot be used."""
         with self._errors():
             records = self._client.hgetall(self._tenants)
-        return _sound(self._usable(_by_id(records)))
+        tables, broken = self._usable(_by_id(records))
+        for error in broken.values():
+            raise error
+        return tables
 
-    def begin(self) -> Tables:
-        """As ``TableStore.begin``. Raises as ``read`` does."""
-        return _sound(self._whole())
+    def mark(self) -> Mark:
+        """As ``TableStore.mark``: the last change's id."""
+        with self._errors():
+            last = self._client.xrevrange(self._changes, count=1)
+        return last[0][0] if last else None
 
-    def change(self) -> Change | None:
-        """As ``TableStore.change``. What cannot be used keeps nothing else from taking effect; that Redis does not
-        answer, or has no registry any more, is told once."""
-        try:
-            change = self._look()
-        except RegistryUnavailable as error:
-            if error.message == self._told:
-                return None
-            self._told = error.message
-            raise
-        self._told = ""
-        return change
+    def change(self, since: Mark = None, *, whole: bool = False) -> Change:
+        """As ``TableStore.change``: the tenants that the stream names since, where it still has that place."""
+        if whole or since is None:
+            return self._whole(BEGINNING if since is None else since)
+        with self._errors():
+            news = self._client.xrange(self._changes, min=since, count=PAGE + 1)
+        if not news or news[0][0] != since or len(news) > PAGE:
+            return self._whole(since)
+        return self._partly(since, news[1:])
 
     def get(self, tenant_id: str) -> TenantTable | None:
         """As ``TableStore.get``."""
@@ -119,34 +122,28 @@ class RedisTables:
 
     # Reading
 
-    def _look(self) -> Change | None:
-        with self._errors():
-            news = self._client.xrange(self._changes, min=self._seen or b"-", count=PAGE + 1)
-        if not news and self._seen is not None:
-            raise RegistryUnavailable(f"the registry at {self.name} is gone; the tenants stay as they were")
-        if self._seen is None or news[0][0] != self._seen or len(news) > PAGE:
-            return self._whole() if news else None
-        return self._partly(news[1:]) if len(news) > 1 else None
-
-    def _whole(self) -> Change:
+    def _whole(self, since: Mark) -> Change:
         with self._errors(), self._client.pipeline(transaction=True) as pipe:
             pipe.xrevrange(self._changes, count=1)
             pipe.hgetall(self._tenants)
-            last, records = pipe.execute()
-        change = self._usable(_by_id(records))
-        self._seen = last[0][0] if last else None
-        return change
+            pipe.xrange(self._changes, min=since, max=since, count=1)
+            last, records, place = pipe.execute()
+        if not last and since != BEGINNING:
+            raise RegistryUnavailable(f"the registry at {self.name} is gone; the tenants stay as they were")
+        tables, broken = self._usable(_by_id(records))
+        return Change(tables, last[0][0] if last else None, commanded=bool(place), broken=broken)
 
-    def _partly(self, news: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Change:
+    def _partly(self, since: Mark, news: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> Change:
+        if not news:
+            return Change({}, since, whole=False, commanded=True)
         ids = sorted({fields.get(b"tenant", b"").decode(errors="replace") for _, fields in news})
         with self._errors():
             records = dict(zip(ids, self._client.hmget(self._tenants, ids), strict=True))
         removed = frozenset(tenant_id for tenant_id, raw in records.items() if raw is None)
-        self._seen = news[-1][0]
-        change = self._usable({tenant_id: raw for tenant_id, raw in records.items() if raw is not None})
-        return Change(change.tables, whole=False, removed=removed, broken=change.broken)
+        tables, broken = self._usable({tenant_id: raw for tenant_id, raw in records.items() if raw is not None})
+        return Change(tables, news[-1][0], whole=False, commanded=True, removed=removed, broken=broken)
 
-    def _usable(self, records: dict[str, bytes]) -> Change:
+    def _usable(self, records: dict[str, bytes]) -> tuple[Tables, dict[str, ConfigurationError]]:
         tables: Tables = {}
         broken: dict[str, ConfigurationError] = {}
         for tenant_id in sorted(records):
@@ -154,7 +151,7 @@ class RedisTables:
                 tables[tenant_id] = self._table(tenant_id, records[tenant_id])
             except ConfigurationError as error:
                 broken[tenant_id] = error
-        return Change(tables, whole=True, broken=broken)
+        return tables, broken
 
     def _raw(self, tenant_id: str) -> bytes | None:
         with self._errors():
@@ -215,12 +212,6 @@ class RedisTables:
 
 def _by_id(records: dict[bytes, bytes]) -> dict[str, bytes]:
     return {tenant_id.decode(errors="replace"): raw for tenant_id, raw in records.items()}
-
-
-def _sound(whole: Change) -> Tables:
-    for error in whole.broken.values():
-        raise error
-    return whole.tables
 
 
 def _said(error: BaseException) -> str:

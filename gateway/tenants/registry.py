@@ -1,20 +1,16 @@
-"""Registry: who may ask, wherever it is kept; read, followed and edited."""
+"""Registry: who may ask, wherever it is kept; followed, and edited."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
-from gateway.tenants import edits, files, keys
-from gateway.tenants.directory import Difference, Directory
+from gateway.tenants import edits, keys
 from gateway.tenants.edits import Edit
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.table_store import Change, TableStore
+from gateway.tenants.following import Following
 from gateway.tenants.tables import (
     KeyTable,
     Tables,
@@ -22,118 +18,25 @@ from gateway.tenants.tables import (
     check_pair,
     check_tenant_id,
     check_text,
+    check_texts,
     salvaged,
     tenants_of,
 )
-from gateway.tenants.tenant import Pair, Tenant
-from gateway.tenants.vault import Vault
+from gateway.tenants.tenant import Pair
 
 
-class Registry:
-    """The tenants of a ``store``; ``directory`` is their last good state, empty until ``load``.
+class Registry(Following):
+    """The tenants of a ``store``, which are followed, and edited by who may.
 
     Everything here raises ConfigurationError, with the place and the reason, for what cannot be used.
     """
 
-    def __init__(self, store: TableStore, keyring: Keyring) -> None:
-        self.store = store
-        self.directory = Directory()
-        self.keyring = keyring
-        self._key_file: files.Stamp | None = None
-
-    def __repr__(self) -> str:
-        return f"Registry({self.store!r}, {self.directory!r})"
-
-    def load(self) -> Directory:
-        """Reads all, credentials too, and makes it the current state."""
-        self._key_file = self.keyring.stamp()
-        tables = self.store.begin()
-        self.directory = Directory(self._opened(tables, self.keyring.vault()))
-        return self.directory
-
     def notes(self) -> list[str]:
         """What an operator should know although it is no error. Raises where the gateway must not run on it."""
-        complaint = self.keyring.complaint()
-        return [*self.store.notes(), *([] if complaint is None else [complaint])]
-
-    # Following
-
-    async def watch(
-        self,
-        changed: Callable[[Directory, Difference], None],
-        broken: Callable[[ConfigurationError], None],
-        *,
-        interval: float = 1.0,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change, with
-        the state that is now in force and how it differs from the one before.
-
-        What is broken or gone leaves the last good state in force.
-        """
-        while True:
-            await pause(interval)
-            before, wrong = self.directory, None
-            try:
-                await asyncio.to_thread(self.refresh)
-            except ConfigurationError as error:
-                wrong = error
-            if self.directory is not before:
-                changed(self.directory, await asyncio.to_thread(self.directory.since, before))
-            if wrong is not None:
-                broken(wrong)
-
-    def refresh(self) -> bool:
-        """Loads what changed in the store, or all if the key file did, since the last look; whether anything did.
-
-        Raises ConfigurationError once per change for what is broken or gone, after the rest took effect.
-        """
-        key_file = self.keyring.stamp()
-        if key_file != self._key_file:
-            self._key_file = key_file
-            change: Change | None = Change(self.store.begin(), whole=True)
-        else:
-            change = self.store.change()
-        if change is None:
-            return False
-        self._apply(change)
-        return True
-
-    def _apply(self, change: Change) -> None:
-        """Tenant by tenant, and each as far as it can be used: what is wrong with one credential must not keep a
-        revocation from taking effect, its own tenant's or another's."""
-        vault, fault = self._vault()
-        usable: list[Tenant] = []
-        for tenant_id, table in change.tables.items():
-            before = self.directory.tenants.get(tenant_id)
-            tenant, wrong = salvaged(tenant_id, table, vault, {} if before is None else before.credentials)
-            usable.append(tenant)
-            fault = fault or wrong
-        self.directory = self.directory.changed(usable, self._removed(change, change.broken))
-        for error in change.broken.values():
-            raise error
-        if fault is not None:
-            raise type(fault)(f"{self.store.name}: {fault.message}")
-
-    def _vault(self) -> tuple[Vault, ConfigurationError | None]:
-        """The vault; without a usable key one that opens nothing, and why."""
-        try:
-            return self.keyring.vault(), None
-        except ConfigurationError as error:
-            return Vault([]), error
-
-    def _removed(self, change: Change, broken: Container[str]) -> Collection[str]:
-        if not change.whole:
-            return change.removed
-        return [each for each in self.directory.tenants if each not in change.tables and each not in broken]
-
-    def _opened(self, tables: Tables, vault: Vault) -> list[Tenant]:
-        try:
-            return tenants_of(tables, vault)
-        except ConfigurationError as error:
-            raise type(error)(f"{self.store.name}: {error.message}") from None
-
-    # Editing
+        notes, complaint = self.store.notes(), self.keyring.complaint()
+        if self.loaded and not self.directory.tenants and not any("no tenants" in note for note in notes):
+            notes = [*notes, f"the registry at {self.store.name} has no tenants"]
+        return [*notes, *([] if complaint is None else [complaint])]
 
     def create(self, tenant_id: str, **fields: Any) -> None:
         """Adds a tenant with the fields that ``change`` takes, at once. Raises RecordExists where there is one."""
@@ -221,6 +124,8 @@ class Registry:
         does not open with the encryption keys here or the place may lose tenants, and RecordExists.
         """
         self.store.notes()
+        for tenant_id, table in tables.items():
+            check_texts(tenant_id, table)
         tenants_of(tables, self.keyring.vault())
         there = self.store.read()
         if not replace and (both := sorted(set(tables) & set(there))):

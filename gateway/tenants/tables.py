@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError
-from gateway.tenants.keys import KEY, KEY_ID
+from gateway.tenants.keys import KEY_ID, id_within
 from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
 from gateway.tenants.vault import SEALED, Vault
 
@@ -150,15 +151,37 @@ def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credentia
         enabled=table.enabled,
         limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
         lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
-        origins=table.origins,
+        origins=tuple(map(_as_browsers_write, table.origins)),
         note=table.note,
         credentials=credentials,
         keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
     )
 
 
+def check_no_key(text: str, what: str) -> None:
+    """Raises ConfigurationError, which does not repeat it, for a gateway key where ``what`` belongs: whatever is
+    stored or looked up by these names is shown to others."""
+    key_id = id_within(text)
+    if key_id is not None:
+        raise ConfigurationError(
+            f"a gateway key was given where {what} belongs, the one with the id {key_id}; "
+            "if others could see it, revoke it"
+        )
+
+
+def check_texts(tenant_id: str, table: TenantTable) -> None:
+    """Raises ConfigurationError for a tenant in whose names, note or labels a gateway key stands."""
+    check_no_key(table.name, f"the name of tenant {tenant_id!r}")
+    check_no_key(table.note, f"the note of tenant {tenant_id!r}")
+    for stored in table.institutions.values():
+        check_no_key(stored.username, f"a username of tenant {tenant_id!r}")
+    for key_id, key in table.keys.items():
+        check_no_key(key.label, f"the label of key {key_id}")
+
+
 def check_tenant_id(tenant_id: str) -> None:
     """Raises ConfigurationError for an id that no tenant may have."""
+    check_no_key(tenant_id, "a tenant's id")
     if TENANT_ID.fullmatch(tenant_id) is None:
         raise ConfigurationError(
             f"tenant {tenant_id!r}: an id is 1 to 63 of a-z, 0-9 and -, and does not begin with -"
@@ -169,19 +192,19 @@ def check_tenant_id(tenant_id: str) -> None:
 
 def check_institution(institution: str) -> None:
     """Raises ConfigurationError for a name that cannot be an institution's path segment."""
+    check_no_key(institution, "an institution")
     if INSTITUTION.fullmatch(institution) is None:
         raise ConfigurationError(
             f"{institution!r} cannot be an institution: it must be one path segment of letters, digits, "
             "'.', '_', '~' and '-', beginning with a letter or digit"
         )
-    if KEY.match(institution.encode()):
-        raise ConfigurationError("a gateway key cannot be an institution")
     if institution in FAMILY_NAMES:
         raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
 
 
 def check_origin(origin: str, where: str = "") -> None:
     """Raises ConfigurationError for what is neither ``*`` nor an origin as browsers write it (RFC 6454 §6.2)."""
+    check_no_key(origin, "a web origin")
     if origin != "*" and ORIGIN.fullmatch(origin) is None:
         said = f"{where}: " if where else ""
         raise ConfigurationError(
@@ -189,14 +212,27 @@ def check_origin(origin: str, where: str = "") -> None:
         )
 
 
+def _as_browsers_write(origin: str) -> str:
+    """An origin without its scheme's default port (RFC 6454 §6.2)."""
+    scheme, mark, authority = origin.partition("://")
+    return scheme + mark + canonical_authority(scheme.encode(), authority.encode()).decode()
+
+
 def check_text(text: str, what: str) -> None:
-    """Raises ConfigurationError for a name or label that would not fit on one line."""
+    """Raises ConfigurationError for a name or label that would not fit on one line, or holds a gateway key."""
+    check_no_key(text, f"the {what}")
+    check_line(text, what)
+
+
+def check_line(text: str, what: str) -> None:
+    """Raises ConfigurationError for text that would not fit on one line."""
     if len(text) > 200 or re.search(f"[{CONTROLS}]", text):
         raise ConfigurationError(f"the {what} must be at most 200 characters, without control characters")
 
 
 def check_note(note: str) -> None:
-    """Raises ConfigurationError for a note that is too long or would not be plain text."""
+    """Raises ConfigurationError for a note that is too long, would not be plain text, or holds a gateway key."""
+    check_no_key(note, "the note")
     if len(note) > 2_000 or not re.match(NOTE, note):
         raise ConfigurationError("the note must be at most 2000 characters, without control characters")
 
@@ -205,16 +241,17 @@ def check_username(username: str) -> None:
     """Raises ConfigurationError for a username that Basic auth cannot carry (RFC 7617 §2)."""
     if not username or ":" in username:
         raise ConfigurationError("the username must not be empty nor have a colon in it")
-    check_text(username, "username")
+    check_line(username, "username")
 
 
 def check_pair(pair: Pair) -> None:
     """Raises ConfigurationError for an institution, username or password that cannot be used."""
     check_institution(pair.institution)
+    check_no_key(pair.username, "the username")
     check_username(pair.username)
     if not pair.password:
         raise ConfigurationError("the password is empty")
-    check_text(pair.password, "password")
+    check_line(pair.password, "password")  # of another gateway it may be a key
 
 
 def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:

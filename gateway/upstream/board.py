@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from gateway.upstream.replies import (
 from gateway.upstream.signs import NOTHING, Sign, Verdict
 
 PACKAGE = "gateway.upstream.lua"
-SHARED = ("prelude.lua", "gate.lua", "pace.lua")
+SHARED = ("prelude.lua", "room.lua", "gate.lua", "pace.lua")
 SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER = (
     Script.load(PACKAGE, *SHARED, f"{name}.lua")
     for name in ("submit", "claim", "slot", "poll", "leave", "recover")
@@ -86,17 +86,28 @@ class Board:
         return f"<Board {self._key} of {self.process}>"
 
     async def submit(
-        self, id: str, payer: Payer, band: Band, *, token: str, looked: bool
+        self,
+        id: str,
+        payer: Payer,
+        band: Band,
+        *,
+        token: str,
+        looked: bool,
+        kept: bool = True,
+        others: Iterable[Payer] = (),
     ) -> Claimed | Queued | Running | LookAgain | Full | Closed:
         """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
 
-        ``looked`` says that the cache has been looked into again.
+        ``looked`` says that the cache has been looked into again, ``kept`` that the answer will be stored;
+        ``others`` are tenants besides the payer whose callers wait for it here.
         """
         with redis_errors(self._client):
             sent = time.monotonic()
             job = (id, payer.tenant, int(band), token, int(looked))
             bounds = (self._rules.max_queued, payer.most(self._rules.max_per_tenant))
-            reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *bounds, payer.cost))
+            also = [part for other in others for part in (other.tenant, other.cost)]
+            terms = (*bounds, payer.cost, int(not kept), *also)
+            reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *terms))
             match reply[0]:
                 case b"claimed":
                     return _claimed(reply, sent)
@@ -164,10 +175,10 @@ class Board:
                     return Leading()
             return Gone()
 
-    async def leave(self, id: str, gen: str) -> Left:
-        """Our last caller disconnected."""
+    async def leave(self, id: str, gen: str, *, kept: bool = True) -> Left:
+        """Our last caller disconnected; ``kept`` says that the answer will be stored."""
         with redis_errors(self._client):
-            return Left((await self._run(LEAVE, id, gen))[0].decode())
+            return Left((await self._run(LEAVE, id, gen, int(not kept), *self._budget))[0].decode())
 
     async def beat(self) -> Pulse:
         """A sign of life; it also clears up after the dead, and tells of a closing that is news to the fleet."""

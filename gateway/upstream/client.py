@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
 
-import httpcore2
 import httpx2 as httpx
 
-from gateway.errors import (
-    BadRequest,
-    BadTarget,
-    GatewayError,
-    Headers,
-    UpstreamDisconnected,
-    UpstreamProtocolError,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from gateway.errors import BadTarget, Headers, UpstreamDisconnected, UpstreamRedirected, UpstreamTimeout
 from gateway.upstream.body import Body
-from gateway.upstream.headers import STATISTICS, HeaderPolicy
-from gateway.upstream.wire import NothingWritten, Wires
+from gateway.upstream.connection import Connection, Recall
+from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves
+from gateway.upstream.message import Message
+from gateway.upstream.network import Network, Sockets
+from gateway.upstream.pool import Pool
+from gateway.upstream.trust import TrustStore
 
 BeforeWrite = Callable[[], Awaitable[None]]
 
-KEEPALIVE_SECONDS = 15.0
+CONNECTIONS = 100
+"""Most connections to the service."""
+KEPT_SECONDS = 15.0
+"""How long a connection rests at most before it is closed."""
+KEPT_MARGIN = 1.0
+"""Seconds by which it is closed earlier than the service says it would."""
 ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
-WRITING = "http11.send_request_headers.started"
 WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 """Methods that announce even an empty content (RFC 9110 §8.6)."""
-
-FAILURES: dict[type[Exception], tuple[type[GatewayError], str]] = {
-    httpcore2.TimeoutException: (UpstreamTimeout, "The service did not answer in time."),
-    httpcore2.ConnectError: (UpstreamUnreachable, "The service cannot be reached."),
-    httpcore2.ProxyError: (UpstreamUnreachable, "The service cannot be reached."),
-    httpcore2.UnsupportedProtocol: (UpstreamUnreachable, "The service cannot be reached."),
-    httpcore2.NetworkError: (UpstreamDisconnected, "The connection ended before the service's answer did."),
-    httpcore2.ProtocolError: (UpstreamProtocolError, "The service's answer is not valid HTTP."),
-    httpcore2.LocalProtocolError: (BadRequest, "The request cannot be sent to the service."),
-}
+REPEATABLE = frozenset({b"GET", b"HEAD"})
+OWNERS = frozenset({b"authorization", b"cookie"})
+"""Request headers that say on whose behalf a connection is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +68,22 @@ class UpstreamResponse:
     """What came back: header names in lower case, those that the policy lets through, and the body.
 
     The body is decoded unless the policy is transparent. ``sound`` is False where more bytes came than belong to
-    the answer: it is complete by its own account, but something is wrong and it must not be stored.
+    the answer: it is complete by its own account, but something is wrong and it must not be stored. ``recall``
+    tells, perhaps much later, that it may have been the answer to something else.
     """
 
     status: int
     headers: Headers
     body: bytes
     sound: bool = True
+    recall: Recall = field(default_factory=Recall, compare=False, repr=False)
 
 
 class UpstreamClient:
-    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, nothing from the environment.
+    """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, no proxy from the environment.
 
     ``body_max_bytes`` caps an answer before and after decoding. ``policy`` says which headers cross.
-    ``ssl_context`` and ``network`` stand in for the system's trust store and its sockets.
-
-    It stands on httpcore2, the engine of httpx2, because all that httpx2 adds (URL normalisation, cookies,
-    redirects, environment) would have to be turned off, while the engine takes a network of our own.
+    ``ssl_context`` and ``network`` stand in for the trust store of the environment and the system's sockets.
     """
 
     def __init__(
@@ -104,76 +93,107 @@ class UpstreamClient:
         body_max_bytes: int,
         *,
         policy: HeaderPolicy = STATISTICS,
-        max_connections: int = 100,
+        max_connections: int = CONNECTIONS,
         ssl_context: ssl.SSLContext | None = None,
-        network: httpcore2.AsyncNetworkBackend | None = None,
+        network: Network | None = None,
     ) -> None:
         self._base = httpx.URL(base_url)
         self._prefix = self._base.raw_path.rstrip(b"/")
         self._body_max_bytes = body_max_bytes
         self._policy = policy
-        self._timeouts = {
-            "connect": timeouts.connect,
-            "read": timeouts.read,
-            "write": timeouts.write,
-            "pool": timeouts.pool,
-        }
-        if ssl_context is None and self._base.scheme == "https":  # to read all authorities takes a while
-            ssl_context = httpx.create_ssl_context(trust_env=False)
-        self._pool = httpcore2.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=max_connections,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=network or Wires(timeouts.total),
-        )
+        self._timeouts = timeouts
+        encrypted = self._base.scheme == "https"
+        if ssl_context is None and encrypted:  # to read all authorities takes a while
+            ssl_context = TrustStore.of().context()
+        self._tls = ssl_context if encrypted else None
+        if self._tls is not None:
+            self._tls.set_alpn_protocols(["http/1.1"])
+        self._network = network or Sockets()
+        self._pool = Pool(self._connect, max_connections)
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
-        """One call. It is repeated, once, only where a kept connection ended before a byte of it was written.
+        """One call. It is repeated once, on a new connection and within the same time, where its connection turns
+        out to have ended: before anything was written, or, on a kept connection and for GET and HEAD, before the
+        first byte of the answer (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
 
-        ``before_write`` is awaited once the connection is there and the request about to be written; the
-        total timeout starts after it, and what it raises ends the call and is raised as it is.
+        ``before_write`` is awaited each time that the connection is there and the request about to be written; the
+        total timeout starts after the first, and what it raises ends the call and is raised as it is.
 
         Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
-        UpstreamTimeout; BadTarget where the target is not in origin form, BadRequest where method or headers
-        cannot be sent.
+        UpstreamTimeout; unless the policy is transparent, UpstreamRedirected; BadTarget where the target is not in
+        origin form, BadRequest where method or headers cannot be sent.
         """
         if request.method == b"CONNECT" or not ORIGIN_FORM.fullmatch(request.target):
             raise BadTarget("The request target cannot be sent to the service.")
+        call = _Call(request, self._headers(request), before_write, self._timeouts)
         try:
-            try:
-                return await self._call(request, before_write)
-            except NothingWritten:
-                return await self._call(request, before_write)
-        except tuple(FAILURES) as error:
-            raise failure_of(error) from error
-
-    async def _call(self, request: UpstreamRequest, before_write: BeforeWrite | None) -> UpstreamResponse:
-        asked = httpcore2.Request(
-            request.method,
-            self._url(request.target),
-            headers=self._headers(request),
-            content=request.content,
-            extensions={"timeout": self._timeouts, "trace": _tracer(before_write)},
-        )
-        response = await self._pool.handle_async_request(asked)
-        try:
-            return await self._received(response)
-        finally:
-            await response.aclose()
-
-    async def _received(self, response: httpcore2.Response) -> UpstreamResponse:
-        version = response.extensions["http_version"].removeprefix(b"HTTP/")
-        headers = self._policy.incoming(response.headers, self._base, version)
-        body = await self._read(response)
-        sound = not response.extensions["network_stream"].get_extra_info("surplus")
-        return UpstreamResponse(response.status, headers, body, sound)
+            return await self._ask(call)
+        except UpstreamDisconnected:
+            if not call.repeatable:
+                raise
+        return await self._ask(call, fresh=True)
 
     async def aclose(self) -> None:
-        """Closes every connection."""
-        await self._pool.aclose()
+        """Closes every connection: those that are used now when their call ends."""
+        self._pool.close()
 
     def __repr__(self) -> str:
         return f"<UpstreamClient {self._base} {self._pool!r}>"
+
+    async def _ask(self, call: _Call, *, fresh: bool = False) -> UpstreamResponse:
+        request = call.request
+        message = Message(request.method, self._prefix + request.target, call.headers, self._body_max_bytes)
+        connection = await self._connection(call, fresh)
+        try:
+            if call.before_write is not None:
+                await call.before_write()
+            return await self._exchange(connection, message, call)
+        except UpstreamDisconnected as error:
+            call.lost(connection, message)
+            error.kept = connection.answers > 0
+            raise
+        finally:
+            self._pool.give(connection, call.owner, rest_after(message))
+
+    async def _connection(self, call: _Call, fresh: bool) -> Connection:
+        try:
+            async with asyncio.timeout_at(call.deadline):
+                return await self._pool.take(call.owner, self._timeouts.pool, fresh=fresh)
+        except TimeoutError as error:
+            raise UpstreamTimeout("The service did not answer in time.") from error
+
+    async def _connect(self) -> Connection:
+        base = self._base
+        port = base.port or (80 if self._tls is None else 443)
+        return await self._network.connect(base.raw_host.decode(), port, self._tls, self._timeouts.connect)
+
+    async def _exchange(self, connection: Connection, message: Message, call: _Call) -> UpstreamResponse:
+        connection.begin()
+        call.begin()
+        await connection.write(message.request, call.patience(self._timeouts.write))
+        await connection.write(call.request.content, call.patience(self._timeouts.write))
+        piece = b""
+        while not message.begun:
+            piece = message.receive(await self._read(connection, call))
+        head, fields = message.head, message.head.headers.raw_items()
+        headers = self._policy.incoming(fields, self._base, head.http_version)
+        away = None if self._policy.transparent else leaves(head.status_code, headers)
+        if away is not None:
+            raise UpstreamRedirected("The service redirects to another place.", place=away.decode("latin-1"))
+        body = Body([] if self._policy.transparent else fields, self._body_max_bytes)
+        body.add(piece)
+        while not message.complete:
+            body.add(message.receive(await self._read(connection, call)))
+        first = not connection.answers
+        sound = await connection.finish() and not message.surplus
+        if not sound:
+            connection.spoil()
+        # What a new connection brings first is its request's answer, whatever follows.
+        recall = Recall() if first and not sound else connection.recall
+        return UpstreamResponse(head.status_code, headers, body.finish(), sound, recall)
+
+    async def _read(self, connection: Connection, call: _Call) -> bytes:
+        return await connection.read(call.patience(self._timeouts.read))
 
     def _headers(self, request: UpstreamRequest) -> Headers:
         given, content = request.headers, request.content
@@ -186,29 +206,44 @@ class UpstreamClient:
             headers.append((b"Content-Length", b"%d" % len(content)))
         return headers
 
-    def _url(self, target: bytes) -> httpcore2.URL:
-        base = self._base
-        return httpcore2.URL(
-            scheme=base.raw_scheme, host=base.raw_host, port=base.port, target=self._prefix + target
-        )
 
-    async def _read(self, response: httpcore2.Response) -> bytes:
-        body = Body([] if self._policy.transparent else response.headers, self._body_max_bytes)
-        async with aclosing(response.aiter_stream()) as pieces:
-            async for piece in pieces:
-                body.add(piece)
-        return body.finish()
+class _Call:
+    """One call, on one connection or two. Its time runs from the first byte that is written."""
+
+    def __init__(
+        self, request: UpstreamRequest, headers: Headers, before_write: BeforeWrite | None, timeouts: Timeouts
+    ) -> None:
+        self.request = request
+        self.headers = headers
+        self.before_write = before_write
+        self.owner = tuple(pair for pair in headers if pair[0].lower() in OWNERS)
+        self.deadline: float | None = None
+        self.repeatable = False
+        """Whether it may be asked once more after the connection was lost."""
+        self._total = timeouts.total
+
+    def begin(self) -> None:
+        """It is about to be written."""
+        if self.deadline is None:
+            self.deadline = asyncio.get_running_loop().time() + self._total
+
+    def patience(self, most: float) -> float:
+        """Seconds to wait for what comes next. Raises UpstreamTimeout where none are left, though bytes flow."""
+        assert self.deadline is not None
+        left = self.deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise UpstreamTimeout("The service did not answer in time.")
+        return min(most, left)
+
+    def lost(self, connection: Connection, message: Message) -> None:
+        """The connection ended before the answer did."""
+        unanswered = connection.answers > 0 and not message.received and self.request.method in REPEATABLE
+        self.repeatable = unanswered or not connection.written
 
 
-def failure_of(error: Exception) -> GatewayError:
-    """The gateway's word for an error of httpcore2: its class's, else its nearest ancestor's."""
-    kind, message = next(FAILURES[cls] for cls in type(error).__mro__ if cls in FAILURES)
-    return kind(message)
-
-
-def _tracer(before_write: BeforeWrite | None) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
-    async def trace(event: str, _: dict[str, Any]) -> None:
-        if event == WRITING and before_write is not None:
-            await before_write()
-
-    return trace
+def rest_after(message: Message) -> float:
+    """How long the connection may rest now, in seconds; 0 where it may not be used again."""
+    if not message.persists:
+        return 0.0
+    kept = message.kept_for
+    return KEPT_SECONDS if kept is None else min(KEPT_SECONDS, kept - KEPT_MARGIN)

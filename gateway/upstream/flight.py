@@ -7,12 +7,15 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
 from gateway.upstream.signs import NOTHING, Sign, Verdict
+
+OTHERS = 4
+"""Tenants besides its payer that a job remembers; as in room.lua."""
 
 
 class Band(IntEnum):
@@ -21,6 +24,16 @@ class Band(IntEnum):
     PEOPLE = 0
     LEFT = 1
     REFRESH = 2
+
+
+class Reuse(Enum):
+    """Who may have the answer of a flight besides those who wait for it."""
+
+    LATER = "later"
+    """Whoever comes back: it is stored."""
+    JOINERS = "joiners"
+    """Whoever joins before it is there: it is not."""
+    NOBODY = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +67,20 @@ Recheck = Callable[[], Awaitable[Landing | None]]
 """Looks into the cache once more; None where it still has no answer."""
 
 
+class Deserted(Exception):
+    """Nobody waits for a flight any more, and it ends."""
+
+
 @dataclass(slots=True, eq=False)
 class Flight:
     """A flight of this process. Belongs to the process, never to a caller.
 
-    ``waiters`` are the callers who wait now; ``refused`` that one was sent away and promised to find the
-    answer when it returns, so that the job keeps its place without callers; ``alone`` that it flies
+    ``waiters`` are the callers who wait now; ``refused`` how many were sent away and are expected back, for whom
+    the job keeps its place; ``others`` are the first few tenants besides the payer whose callers joined it, by id.
+    ``reuse`` says who may have the answer, as far as can be told now. ``alone`` is that it flies
     without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` that it does
-    so through a half-open gate; ``promoted`` that somebody joined whose band goes first. ``token`` names its
-    submissions.
+    so through a half-open gate; ``restated`` that it has to be submitted anew, since somebody joined whose band
+    goes first or who is another tenant. ``token`` names its submissions.
     """
 
     id: str
@@ -71,12 +89,14 @@ class Flight:
     band: Band
     work: Work
     recheck: Recheck
+    reuse: Callable[[], Reuse] = lambda: Reuse.LATER
     waiters: int = 0
-    refused: bool = False
+    refused: int = 0
+    others: dict[str, Payer] = field(default_factory=dict)
     alone: bool = False
     slot: float | None = None
     probe: bool = False
-    promoted: bool = False
+    restated: bool = False
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     claim: Claim | None = None
     gen: str = ""
@@ -88,3 +108,30 @@ class Flight:
     def flies(self) -> bool:
         """Whether this process asks the service for it now."""
         return self.claim is not None or self.alone
+
+    def note(self, payer: Payer) -> bool:
+        """A caller of this tenant joined; whether that is news. Only so many tenants are remembered."""
+        news = payer.tenant != self.payer.tenant and payer.tenant not in self.others and len(self.others) < OTHERS
+        if news:
+            self.others[payer.tenant] = payer
+        return news
+
+    def restate(self) -> None:
+        """Has it submitted anew."""
+        self.restated = True
+        self.signal.set()
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for it, or was told to come back for it."""
+        return self.waiters > 0 or self.refused > 0
+
+    @property
+    def deserted(self) -> bool:
+        """Whether it has to give way: all have gone, and it still goes with people or would serve nobody."""
+        return not self.awaited and (self.band is Band.PEOPLE or self.pointless)
+
+    @property
+    def pointless(self) -> bool:
+        """Whether its answer would be for nobody."""
+        return not self.awaited and self.reuse() is not Reuse.LATER

@@ -53,6 +53,9 @@ REWRITTEN = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 AUTHORITY = re.compile(rb"(?i:(https?):)?//([^/?#\\]*)(.*)", re.DOTALL)
+STAYING = re.compile(rb"(?![/\\]{2})[^:/?#\\\s]*(?:[/?#]\S*)?")
+"""References that every client resolves within the origin (RFC 3986 §4.2): no scheme, no authority, nor what a
+browser takes for one, such as backslashes and white space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,16 @@ def relative(location: bytes, base: httpx.URL) -> bytes:
     rest = target[len(prefix) :]
     rest = rest if rest.startswith(b"/") else b"/" + rest
     return location if rest[1:2] in (b"/", b"\\") else rest
+
+
+def leaves(status: int, headers: Headers) -> bytes | None:
+    """Where a redirect with these headers, Location relative where it can be, leads away from the origin.
+
+    None where it stays, and for what is no redirect (RFC 9110 §15.4).
+    """
+    if not 300 <= status < 400 or status == 304:
+        return None
+    return next((value for name, value in headers if name == b"location" and not STAYING.fullmatch(value)), None)
 
 
 def _is_authority_of(base: httpx.URL, scheme: bytes | None, authority: bytes) -> bool:

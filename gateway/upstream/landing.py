@@ -8,6 +8,7 @@ import msgspec
 
 from gateway import errors
 from gateway.caching.entry import Entry
+from gateway.caching.rules import failed
 from gateway.errors import GatewayError
 
 
@@ -17,7 +18,8 @@ class Landing:
 
     ``exact`` is the leader's exact request: an error answer echoes it, so only those who asked the very same
     may have it. ``stored`` says that the entry is in the cache, ``revalidated`` that the service confirmed it
-    (RFC 9111 §4.3.3). ``flown`` is how many seconds the service took, ``trace`` the call's place in its trace.
+    (RFC 9111 §4.3.3), ``failed`` that it is no answer, so that a stale entry stands in for it. ``flown`` is how
+    many seconds the service took, ``trace`` the call's place in its trace.
     """
 
     exact: str
@@ -27,6 +29,7 @@ class Landing:
     revalidated: bool = False
     flown: float = 0.0
     trace: str = ""
+    failed: bool = False
 
     def answers(self, exact: str) -> bool:
         """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
@@ -48,6 +51,7 @@ class _Wire(msgspec.Struct, array_like=True):
     revalidated: bool = False
     flown: float = 0.0
     trace: str = ""
+    failed: bool | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -69,6 +73,7 @@ def encode(landing: Landing) -> bytes:
             revalidated=landing.revalidated,
             flown=landing.flown,
             trace=landing.trace,
+            failed=landing.failed,
         )
     )
 
@@ -84,4 +89,7 @@ def decode(data: bytes) -> Landing | None:
     else:
         kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
         error = kind(wire.message, retry_after=wire.retry_after)
-    return Landing(wire.exact, wire.entry, error, wire.stored, wire.revalidated, wire.flown, wire.trace)
+    told = wire.failed
+    if told is None:  # an older version does not tell
+        told = wire.entry is not None and failed(wire.entry)
+    return Landing(wire.exact, wire.entry, error, wire.stored, wire.revalidated, wire.flown, wire.trace, told)

@@ -6,54 +6,79 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from gateway.errors import QueueFull
 from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Flight, Result
+from gateway.upstream.flight import Deserted, Flight, Result
 from gateway.upstream.gate import Gate, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.pacing import Budget, LocalBudget
+from gateway.upstream.room import Room
 from gateway.upstream.signs import NOTHING
 from gateway.upstream.slot import LeadLost
-from gateway.upstream.waiting import signalled
+from gateway.upstream.waiting import Background, signalled
 
 WORTH_ASKING = 0.1
 """Seconds of waiting after which Redis may be back."""
 
 
+def full(retry_after: float) -> QueueFull:
+    """What those hear whose job finds no room, or made some."""
+    return QueueFull("Too many requests wait for the service.", retry_after=retry_after)
+
+
 class Local:
-    """Slots are taken one at a time, so that none is left to be spent beside Redis's once it is back."""
+    """Slots are taken one at a time, so that none is left to be spent beside Redis's once it is back.
+
+    Who goes next, and who gives way, is as in Redis.
+    """
 
     def __init__(
-        self, flights: Mapping[str, Flight], budget: Budget, rules: QueueRules, gate: Gate, heart: Heart
+        self,
+        flights: Mapping[str, Flight],
+        budget: Budget,
+        rules: QueueRules,
+        gate: Gate,
+        heart: Heart,
+        background: Background,
     ) -> None:
         self._flights = flights
         self._budget = LocalBudget(budget)
-        self._paced = budget.interval is not None
-        self._guard = budget.guard
+        self._pace = budget
         self._rules = rules
         self._gate = gate
         self._heart = heart
-        self._lone = asyncio.Lock()
+        self._background = background
+        self._room = Room(rules.max_queued, rules.max_per_tenant)
+        self._turns: dict[Flight, asyncio.Future[bool]] = {}
+        self._giving = False
         self._pen = asyncio.Lock()
         self._judged = asyncio.Event()
-
-    @property
-    def full(self) -> bool:
-        """Whether more flights than may wait in all fly, or wait, without Redis."""
-        return sum(flight.alone for flight in self._flights.values()) > self._rules.max_queued
 
     async def turn(self, flight: Flight) -> bool:
         """Waits for the flight's slot; False when Redis is back by then.
 
-        Raises GateClosed for one that was not queued before the gate closed.
+        Raises GateClosed for one that was not queued before the gate closed, QueueFull for one without room or
+        that had to make room for another, Deserted for one whose answer would be for nobody by now.
         """
         closed = self._gate.closed_for(time.monotonic())
         if closed > 0 and not flight.gen:
             raise refusal(closed, held=self._gate.held)
-        async with self._lone:
-            if not await self._slot():
-                return False
-            flight.slot, flight.probe = time.monotonic(), self._gate.enter()
-            return True
+        self._make_room(flight)
+        self._room.enter(flight)
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._turns[flight] = turn
+        if not self._giving:
+            self._giving = True
+            self._background.spawn(self._give_turns())
+        try:
+            return await turn
+        finally:
+            self._turns.pop(flight, None)
+            self._room.leave(flight)
+
+    def expected(self, flight: Flight) -> float:
+        """Seconds until the flight should have landed."""
+        return self._expected(self._room.rank(flight))
 
     async def fly(self, flight: Flight) -> Result:
         """Asks the service: the flight has its slot already. Raises LeadLost."""
@@ -72,7 +97,7 @@ class Local:
 
         Raises LeadLost where it comes later than its slot and Redis is back by then: it goes through the queue.
         """
-        if not self._paced:
+        if self._pace.interval is None:
             return
         async with self._pen:
             while True:
@@ -84,7 +109,40 @@ class Local:
                 await asyncio.sleep(wait)
 
     def _late(self, flight: Flight) -> bool:
-        return flight.slot is None or time.monotonic() - flight.slot > self._guard
+        return flight.slot is None or time.monotonic() - flight.slot > self._pace.guard
+
+    def _make_room(self, flight: Flight) -> None:
+        flying = sum(each.alone for each in self._flights.values()) - len(self._room) - 1
+        loser = self._room.loser(flight, flying)
+        if loser is flight:
+            raise full(self._expected(self._room.ahead_of(flight.payer.tenant)))
+        if loser is not None:
+            self._end(loser, full(self._expected(self._room.rank(loser))))
+
+    def _end(self, flight: Flight, error: Exception) -> None:
+        self._room.leave(flight)
+        if not (turn := self._turns.pop(flight)).done():
+            turn.set_exception(error)
+
+    def _expected(self, ahead: int) -> float:
+        wait = self._pace.wait_for(ahead * max(1, self._heart.fleet))
+        return max(wait, self._gate.closed_for(time.monotonic()))
+
+    async def _give_turns(self) -> None:
+        """Gives one slot after another to whoever is next, until nobody waits or Redis is back."""
+        try:
+            while self._turns and await self._slot():
+                for pointless in self._room.pointless():
+                    self._end(pointless, Deserted())
+                if (flight := self._room.next()) is not None and not (turn := self._turns.pop(flight)).done():
+                    flight.slot, flight.probe = time.monotonic(), self._gate.enter()
+                    turn.set_result(True)
+        finally:
+            self._giving = False
+            for turn in self._turns.values():
+                if not turn.done():
+                    turn.set_result(False)
+            self._turns.clear()
 
     async def _slot(self) -> bool:
         wait = self._budget.reserve(time.monotonic(), self._heart.fleet)

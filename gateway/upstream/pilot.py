@@ -8,19 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from gateway.errors import CacheUnavailable, GatewayError, QueueFull, UpstreamDisconnected
+from gateway.errors import CacheUnavailable, GatewayError, Overload, QueueFull, UpstreamDisconnected
 from gateway.scripts import Invocation
 from gateway.upstream import landing as landings
 from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.breaker import Breaker
 from gateway.upstream.dispatcher import Dispatcher
-from gateway.upstream.flight import Band, Claim, Flight, Result
+from gateway.upstream.flight import Band, Claim, Deserted, Flight, Result, Reuse
 from gateway.upstream.gate import Gate, refusal
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
-from gateway.upstream.local import Local
+from gateway.upstream.local import Local, full
 from gateway.upstream.pacing import Budget
-from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, LookAgain, Queued, Running
+from gateway.upstream.replies import Claimed, Closed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
 from gateway.upstream.signs import NOTHING, Kind
 from gateway.upstream.slot import LeadLost, Slot
 from gateway.upstream.waiting import Background, jittered, signalled
@@ -71,6 +71,10 @@ class Pilot:
                     return await self._attempt(flight)
                 except LeadLost:
                     flight.claim = None
+                except Deserted:
+                    if not flight.awaited:
+                        raise Overload("All who asked for this have gone.") from None
+                    flight.alone, flight.slot = False, None  # somebody came since
         except GatewayError as error:
             return Landing(flight.exact, error=error)
 
@@ -86,9 +90,19 @@ class Pilot:
         looked = False
         if self._gate.untold(time.monotonic()):
             await self._heart.beat()
-        for _ in range(MAX_TURNS):
+        turns = 0
+        while turns < MAX_TURNS:
+            if flight.pointless:
+                raise Deserted
+            flight.restated = False
             reply = await self._board.submit(
-                flight.id, flight.payer, flight.band, token=flight.token, looked=looked
+                flight.id,
+                flight.payer,
+                flight.band,
+                token=flight.token,
+                looked=looked,
+                kept=flight.reuse() is Reuse.LATER,
+                others=flight.others.values(),
             )
             looked = False
             match reply:
@@ -103,6 +117,7 @@ class Pilot:
                     if landing is not None:
                         return landing
                     looked = True
+                    turns += 1
                     continue
                 case Full(ahead):
                     raise self._full(ahead)
@@ -120,6 +135,7 @@ class Pilot:
                 return await self._lead(flight, outcome)
             if outcome is not None:
                 return outcome
+            turns += not flight.restated
         raise UpstreamDisconnected("The service could not be asked: its callers kept disappearing.")
 
     async def _await_turn(self, flight: Flight) -> Claim | Landing | None:
@@ -133,8 +149,7 @@ class Pilot:
             flight.signal.clear()
             if flight.claim is not None:
                 return flight.claim
-            if flight.promoted:
-                flight.promoted = False
+            if flight.restated:
                 return None
             standing = await self._board.poll(flight.id, flight.gen)
             if flight.claim is not None:
@@ -149,15 +164,30 @@ class Pilot:
                         self._dispatcher.schedule(await self._board.recover(flight.id))
                 case Gone():
                     return None
+                case Queued() if flight.deserted:
+                    await self._leave(flight)
                 case _ if self._heart.degraded:
                     # Redis can be read but not be written: nobody's turn comes there, and no landing either.
                     raise CacheUnavailable("the shared cache takes nothing")
 
+    async def _leave(self, flight: Flight) -> None:
+        """The last caller of a queued flight disconnected. Raises Deserted where it ends here with that."""
+        left = await self._board.leave(flight.id, flight.gen, kept=flight.reuse() is Reuse.LATER)
+        if left is Left.KEPT or flight.claim is not None:
+            return
+        if left is not Left.BEHIND:
+            raise Deserted
+        if flight.awaited:  # somebody came while the last one was leaving
+            flight.restate()
+        else:
+            flight.band = Band.LEFT
+
     def _landed(self, result: bytes) -> Landing | None:
         if result == b"lost":
             raise UpstreamDisconnected("Those who asked the service for this disappeared repeatedly.")
-        if result == b"dropped":
-            raise self._full(self._heart.depth)
+        word, _, ahead = result.partition(b":")
+        if word == b"dropped":  # an older version does not say how many went before it
+            raise self._full(int(ahead or self._heart.depth))
         return landings.decode(result)
 
     async def _lead(self, flight: Flight, claim: Claim) -> Landing:
@@ -197,8 +227,6 @@ class Pilot:
     async def _local_turn(self, flight: Flight) -> bool:
         """Redis is gone: waits for this process's share of the budget; False when Redis is back by then."""
         flight.alone = True
-        if self._local.full:
-            raise self._full(self._rules.max_queued)
         if await self._local.turn(flight):
             return True
         self._rejoin(flight)
@@ -230,7 +258,7 @@ class Pilot:
             return
 
     def _full(self, ahead: int) -> QueueFull:
-        return QueueFull("Too many requests wait for the service.", retry_after=self._budget.wait_for(ahead))
+        return full(max(self._budget.wait_for(ahead), self._gate.closed_for(time.monotonic())))
 
 
 def _unblocked(result: Result) -> Result:

@@ -13,7 +13,7 @@ from gateway.upstream.board import MICRO, Board, QueueRules
 from gateway.upstream.breaker import Breaker, BreakerRules
 from gateway.upstream.census import Census, Standing, census_alone, gate_alone
 from gateway.upstream.dispatcher import Dispatcher
-from gateway.upstream.flight import Band, Flight, Recheck, Work
+from gateway.upstream.flight import Band, Flight, Recheck, Reuse, Work
 from gateway.upstream.gate import Gate, GateRules
 from gateway.upstream.heart import Heart
 from gateway.upstream.landing import Landing
@@ -21,11 +21,17 @@ from gateway.upstream.local import Local
 from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
 from gateway.upstream.pilot import OnDispatch, Pilot
-from gateway.upstream.replies import Left, Pulse, Queued
+from gateway.upstream.replies import Leading, Pulse, Queued, Running
 from gateway.upstream.waiting import Background, jittered, kept_alive
 
 STUBBORN = 5
 DISPATCH = 2
+LATE = {
+    Reuse.LATER: "; it is on its way",
+    Reuse.JOINERS: "; its place in the queue is kept for whoever asks again",
+    Reuse.NOBODY: "",
+}
+"""What is added to the news that an answer is late."""
 
 
 class Queue:
@@ -60,7 +66,7 @@ class Queue:
         self._heart = Heart(self._board, rules.beat, self._pulsed)
         self._dispatcher = Dispatcher(self._board, self._flights, rules.poll)
         self._background = Background()
-        local = Local(self._flights, budget, rules, self.gate, self._heart)
+        self._local = Local(self._flights, budget, rules, self.gate, self._heart, self._background)
         self._pilot = Pilot(
             self._board,
             budget,
@@ -69,7 +75,7 @@ class Queue:
             self.breaker,
             self._heart,
             self._dispatcher,
-            local,
+            self._local,
             self._background,
             on_dispatch,
         )
@@ -141,39 +147,45 @@ class Queue:
                 return
 
     async def land(
-        self, id: str, exact: str, payer: Payer, band: Band, work: Work, recheck: Recheck, timeout: float
+        self,
+        id: str,
+        exact: str,
+        payer: Payer,
+        band: Band,
+        work: Work,
+        recheck: Recheck,
+        timeout: float,
+        *,
+        reuse: Callable[[], Reuse] = lambda: Reuse.LATER,
     ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
         Answers the landing, and whether it is that of a flight which this caller started and this process led.
-        Raises DeadlineExceeded, with the time after which the answer should be there, when ``timeout`` passes
-        first; the flight goes on all the same.
+        Raises DeadlineExceeded, with the time after which to come back, when ``timeout`` passes first; the flight
+        goes on all the same where that is of use, by what ``reuse`` says of its answer. A caller who is cancelled
+        has gone for good.
         """
-        started = id not in self._flights
-        flight = self._join(id, exact, payer, band, work, recheck)
+        flight, started = self._join(id, exact, payer, band, work, recheck, reuse)
         flight.waiters += 1
+        flight.refused = max(0, flight.refused - 1)  # whoever was sent away has come back
         try:
             done, _ = await asyncio.wait({flight.task}, timeout=timeout)
-        except asyncio.CancelledError:
-            if flight.waiters == 1 and not flight.refused:
-                self._background.spawn(self._leave(flight))
-            raise
+            if not done and flight.reuse() is not Reuse.NOBODY:
+                flight.refused += 1
         finally:
             flight.waiters -= 1
+            if flight.deserted:
+                flight.signal.set()
         if flight.task.cancelled():
             raise Overload("The gateway is ending.", retry_after=1)
         if done:
             return flight.task.result(), started and flight.flies
-        flight.refused = True
-        raise DeadlineExceeded(
-            "The answer could not be fetched in time; it is on its way.",
-            retry_after=await self._expected_wait(flight),
-        )
+        raise await self._late(flight, timeout)
 
     def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck) -> None:
         """Starts a background flight, unless one of this id is under way or the gate is closed."""
         if id not in self._flights and not self.gate_closed_for:
-            self._join(id, exact, payer, Band.REFRESH, work, recheck)
+            self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER)
 
     # What operators see and steer; each raises CacheUnavailable
 
@@ -216,50 +228,64 @@ class Queue:
 
     # A flight's life
 
-    def _join(self, id: str, exact: str, payer: Payer, band: Band, work: Work, recheck: Recheck) -> Flight:
+    def _join(
+        self,
+        id: str,
+        exact: str,
+        payer: Payer,
+        band: Band,
+        work: Work,
+        recheck: Recheck,
+        reuse: Callable[[], Reuse],
+    ) -> tuple[Flight, bool]:
+        """The flight of this id, and whether it had to be started."""
         flight = self._flights.get(id)
-        if flight is None:
-            flight = Flight(id, exact, payer, band, work, recheck)
+        if flight is None or flight.task.done():
+            flight = Flight(id, exact, payer, band, work, recheck, reuse)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._pilot.fly(flight))
-            flight.task.add_done_callback(lambda _: self._forget(flight))
-        elif band < flight.band:
-            flight.payer = payer
-            self._promote(flight, band)
-        return flight
+            promising = reuse() is Reuse.LATER
+            flight.task.add_done_callback(lambda _: self._ended(flight, promising))
+            return flight, True
+        if band < flight.band:
+            flight.payer, flight.band = payer, band
+            flight.restate()
+        elif flight.note(payer) and not flight.flies:
+            flight.restate()
+        return flight, False
 
-    def _promote(self, flight: Flight, band: Band) -> None:
-        flight.band, flight.promoted = band, True
-        flight.signal.set()
-
-    def _forget(self, flight: Flight) -> None:
+    def _ended(self, flight: Flight, promising: bool) -> None:
         if self._flights.get(flight.id) is flight:
             del self._flights[flight.id]
+        if promising and flight.reuse() is not Reuse.LATER:
+            # Its answer was not kept, after all: nor will be those of others like it, for which nobody waits.
+            for other in self._flights.values():
+                if other.deserted:
+                    other.signal.set()
 
-    async def _leave(self, flight: Flight) -> None:
-        if flight.claim is not None or not flight.gen or flight.task.done():
-            return
-        try:
-            left = await self._board.leave(flight.id, flight.gen)
-        except CacheUnavailable:
-            return
-        if left is Left.BEHIND:
-            flight.band = Band.LEFT
-        if left is not Left.KEPT and flight.waiters > 0:
-            # Somebody came while the last one was leaving.
-            self._promote(flight, Band.PEOPLE)
-        elif left is Left.THEIRS and flight.claim is None:
-            self._forget(flight)
-            flight.task.cancel()
+    async def _late(self, flight: Flight, timeout: float) -> DeadlineExceeded:
+        """What a caller hears whose flight has not landed in time, and when to come back.
 
-    async def _expected_wait(self, flight: Flight) -> float:
-        """Seconds until the flight should have landed: its rank divided by the rate."""
+        Where the answer will be kept, that is when it should be there. Else the caller has to wait for it again,
+        in the place that is kept or at the end: that pays once half of his patience will do.
+        """
+        wait, under_way = await self._expected_wait(flight)
+        reuse = flight.reuse()
+        if reuse is not Reuse.LATER:
+            wait = max(self.gate_closed_for, wait - timeout / 2)
+        told = LATE[reuse] if under_way else LATE[Reuse.NOBODY]
+        return DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
+
+    async def _expected_wait(self, flight: Flight) -> tuple[float, bool]:
+        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way."""
+        if flight.alone:
+            return self._local.expected(flight), not flight.task.done()
         try:
             standing = await self._board.poll(flight.id, flight.gen)
         except CacheUnavailable:
-            return self.budget.wait_for(self.depth)
+            return self.budget.wait_for(self.depth), not flight.task.done()
         wait = self.budget.wait_for(standing.rank if isinstance(standing, Queued) else 0)
-        return max(wait, self.gate_closed_for)
+        return max(wait, self.gate_closed_for), isinstance(standing, Queued | Running | Leading)
 
     # News of the fleet
 

@@ -73,10 +73,11 @@ class Gone:
 
 
 class Left(Enum):
-    """What becomes of a job whose last caller left: it is other processes' affair, falls behind, or runs on."""
+    """What becomes of a job whose last caller left: it is others' affair, falls behind, ends, or runs on."""
 
     THEIRS = "left"
     BEHIND = "behind"
+    DROPPED = "dropped"
     KEPT = "kept"
 
 

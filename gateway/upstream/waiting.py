@@ -13,12 +13,13 @@ log = structlog.get_logger("gateway")
 
 
 async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Begins a loop again that a fault of ours ended: without it, requests would wait for nothing."""
+    """Begins a loop again that a fault of ours ended: without it, requests would wait for nothing, or be answered
+    by what is no longer so."""
     while True:
         try:
             await loop()
         except Exception:
-            log.exception("queue_loop_failed")
+            log.exception("loop_failed")
             await asyncio.sleep(jittered(1.0))
 
 

@@ -23,7 +23,6 @@ from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer
 
 ADMIN, WATCHER = "hunter2-admin", "hunter2-watching"
-COOKIE = "stats_gateway_session"
 LONG = "w" * 63
 PATIENCE = 20_000
 """Milliseconds in which a page does what a test waits for."""
@@ -64,14 +63,14 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def cookies(console_stage: Stage) -> dict[str, str]:
+def cookies(console_stage: Stage) -> dict[str, tuple[str, str]]:
     """Sessions, by role, of people who signed in before."""
     base = admin_url(console_stage.gateways[0])
     return {"admin": signed_in(base, ADMIN), "watcher": signed_in(base, WATCHER)}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def enter(browser: Browser, gateway: Process, cookies: dict[str, str]) -> AsyncIterator[Enter]:
+async def enter(browser: Browser, gateway: Process, cookies: dict[str, tuple[str, str]]) -> AsyncIterator[Enter]:
     """Lets somebody in, with a context of their own, as Playwright's options say; nothing may go wrong unseen."""
     witnesses: list[Witness] = []
     async with AsyncExitStack() as stack:
@@ -86,7 +85,8 @@ async def enter(browser: Browser, gateway: Process, cookies: dict[str, str]) -> 
             await stack.enter_async_context(context)
             context.set_default_timeout(PATIENCE)
             if role is not None:
-                await context.add_cookies([{"name": COOKIE, "value": cookies[role], "url": base}])
+                name, value = cookies[role]
+                await context.add_cookies([{"name": name, "value": value, "url": base}])
             witnesses.append(Witness(context, base))
             return Visitor(await context.new_page(), base, witnesses[-1])
 
@@ -99,8 +99,9 @@ def admin_url(gateway: Process) -> str:
     return f"http://127.0.0.1:{gateway.admin_port}"
 
 
-def signed_in(base: str, token: str) -> str:
-    """The secret of a new session."""
+def signed_in(base: str, token: str) -> tuple[str, str]:
+    """The cookie of a new session: its name, and the secret."""
     answer = httpx.post(f"{base}/sign-in", data={"token": token}, timeout=40, **LOOPBACK)
     assert answer.status_code == 303, answer.text
-    return answer.cookies[COOKIE]
+    (cookie,) = answer.cookies.items()
+    return cookie

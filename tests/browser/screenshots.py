@@ -17,7 +17,7 @@ from playwright.async_api import Browser, expect
 
 from gateway.observe.pulse import MINUTE
 from tests.browser.chromium import chromium
-from tests.browser.conftest import ADMIN, COOKIE, admin_url, signed_in
+from tests.browser.conftest import ADMIN, admin_url, signed_in
 from tests.browser.scenery import an_hour
 from tests.browser.traffic import traffic
 from tests.browser.witness import Witness
@@ -95,7 +95,8 @@ def demonstrated() -> Iterator[Stage]:
 async def take_all(stage: Stage) -> None:
     """All pages in all looks."""
     gateway = stage.gateways[0]
-    cookie = {"name": COOKIE, "value": signed_in(admin_url(gateway), ADMIN), "url": admin_url(gateway)}
+    name, secret = signed_in(admin_url(gateway), ADMIN)
+    cookie = {"name": name, "value": secret, "url": admin_url(gateway)}
     IMAGES.mkdir(exist_ok=True)
     async with chromium() as browser, traffic(gateway, stage.keys["reports"], PAUSE):
         for name, look in LOOKS.items():

@@ -7,7 +7,8 @@ import hashlib
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.conftest import ADMIN, COOKIE, Enter
+from gateway.console.entrance import COOKIE
+from tests.browser.conftest import ADMIN, Enter
 from tests.browser.visitor import Visitor
 from tests.redis_server import RedisServer
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def ends(somebody: Visitor, redis: RedisServer) -> None:
     """Their session, as if nobody had been there for long."""
-    (secret,) = [each["value"] for each in await somebody.page.context.cookies() if each["name"] == COOKIE]
+    there = await somebody.page.context.cookies()
+    (secret,) = [each["value"] for each in there if each["name"].startswith(COOKIE)]
     digest = hashlib.sha256(secret.encode()).hexdigest()
     (name,) = redis.call("KEYS", f"*:{digest}")
     assert redis.call("DEL", name) == 1

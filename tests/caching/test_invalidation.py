@@ -29,12 +29,15 @@ def test_rfc9111_4_4_failure_invalidates_nothing(status: int) -> None:
         (b"http://Stats.example.org/b", b"/b"),
         (b"https://127.0.0.1:8080", b"/"),
         (b"//127.0.0.1:8080/b#part", b"/b"),
+        (b"http://stats.example.org:80/b", b"/b"),
+        (b"https://stats.example.org:443/b", b"/b"),
+        (b"https://stats.example.org:80/b", None),
         (b"http://elsewhere.example/b", None),
         (b"//elsewhere.example/b", None),
         (b"http://[::1/b", None),
         (b"/\xff", None),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_rfc9111_4_4_so_are_locations_of_the_same_origin(
     name: bytes, reference: bytes, target: bytes | None

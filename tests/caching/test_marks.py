@@ -168,3 +168,69 @@ async def test_what_is_older_than_any_entry_is_forgotten(redis_client: redis.asy
     await redis_client.hset(f"{prefix}:{{purge}}:marks", mapping={"s:all": "5", "#": "5"})
     await marks.poll()
     assert marks.covering(LBORO) is None
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"h:all", b"h:all=", b"h:all=x", b"h:all=-5", b"x:all=5", b"h:=5", b"\xff=1", b"h:all=" + b"9" * 400],
+)
+async def test_news_that_nobody_of_ours_sent_end_no_following(
+    nonsense: bytes, redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    marks, other = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    following = asyncio.create_task(marks.follow())
+    channel = f"{prefix}:{{purge}}:news"
+    while not (await redis_client.pubsub_numsub(channel))[0][1]:
+        await asyncio.sleep(0.01)
+    await redis_client.publish(channel, nonsense)
+    await redis_client.hset(f"{prefix}:{{purge}}:marks", nonsense.partition(b"=")[0], nonsense.partition(b"=")[2])
+    await other.purge(Subject.institution("lboro"))
+    while marks.covering(LBORO) is None:
+        assert not following.done()
+        await asyncio.sleep(0.01)
+    assert marks.covering(PUBLIC) is None
+    following.cancel()
+    await asyncio.wait({following}, timeout=20)
+
+
+RECORDS = ("p:{a}", "p:{b}", "p:{c}")
+
+
+def following(client: redis.asyncio.Redis, prefix: str) -> tuple[Marks, list[str]]:
+    """Marks, and the records that they say are recalled."""
+    told: list[str] = []
+    return Marks(client, prefix, on_recall=told.append), told
+
+
+async def test_a_recall_reaches_every_process_once_by_message_or_by_looking(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    (here, told_here), (there, told_there), (away, told_away) = (following(redis_client, prefix) for _ in range(3))
+    follows = asyncio.create_task(there.follow())
+    for record in RECORDS:
+        await here.recall(record)
+    await until(lambda: len(told_there) == 3)
+    for _ in range(2):
+        await away.poll()
+    await there.poll()
+    follows.cancel()
+    assert told_here == sorted(told_there) == sorted(told_away) == list(RECORDS)
+    await here.recall(RECORDS[0])
+    await away.poll()
+    assert told_away[3:] == [RECORDS[0]]
+    assert away.covering(LBORO) is None
+
+
+async def test_recalls_are_bounded_and_leave_room_for_purges(
+    redis_client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks_module, "MOST_RECALLS", 2)
+    marks, told = following(redis_client, prefix)
+    for record in RECORDS * 3:
+        await marks.recall(record)
+    await marks.purge(EVERYTHING)
+    fields = set(await redis_client.hkeys(f"{prefix}:{{purge}}:marks"))
+    assert fields == {b"#", b"s:all", *(f"r:{record}".encode() for record in RECORDS[1:])}
+    await marks.poll()
+    assert (told, set(marks._recalled)) == (list(RECORDS * 3), set(RECORDS[1:]))
+    assert await redis_client.pttl(f"{prefix}:{{purge}}:marks") > 0

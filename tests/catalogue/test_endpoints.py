@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.query import ALL_TIME, Family, Query
 from gateway.errors import BadTarget
 
 
@@ -30,12 +30,14 @@ def test_every_family_is_known_for_every_counter_and_item(
     for granularity in GRANULARITIES:
         wanted[f"/timeline/{granularity}/{counter}/{item}/5"] = (Family.TIMELINE, granularity, "5")
         wanted[f"/breakdown/{granularity}/{counter}/{item}/5"] = (Family.BREAKDOWN, granularity, "5")
+    wanted[f"/total/{item}/5"] = (Family.OVERVIEW, None, "5")
     for target, (family, granularity_, item_id) in wanted.items():
         query = asked(prefix + target)
         assert (query.family, query.granularity, query.item_id) == (family, granularity_, item_id)
-        assert (query.institution, query.counter, query.item) == (institution, counter, item)
+        assert (query.institution, query.item) == (institution, item)
+        assert query.counter == (None if family is Family.OVERVIEW else counter)
         assert query.exact == (prefix + target).encode()
-        assert query.protected is (institution is not None and family is not Family.TOTALS)
+        assert query.protected is (institution is not None and family not in ALL_TIME)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,9 @@ def test_every_family_is_known_for_every_counter_and_item(
         ("/-/health/live", None),
         ("/%2D/total/views/article/5", None),
         ("/total", None),
-        ("/total/article/5", None),
+        ("/total/book/5", None),
+        ("/total/article/", None),
+        ("/total/article/5/", None),
         ("/total/views/article/5/", None),
         ("/total/views/article/", None),
         ("/total/views/article", None),
@@ -65,7 +69,7 @@ def test_every_family_is_known_for_every_counter_and_item(
         ("/lboro/", "lboro"),
         ("/lboro/foo", "lboro"),
         ("/%6cboro/foo", "lboro"),
-        ("/lboro/total/article/5", "lboro"),
+        ("/lboro/total/book/5", "lboro"),
         ("/lboro/monash/total/views/article/5", "lboro"),
         ("/lboro/-/total/views/article/5", "lboro"),
         ("/lboro/timeline/day/views/article/5?start_date=x", "lboro"),

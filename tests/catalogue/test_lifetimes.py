@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.catalogue.answers import read
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.catalogue.query import Query
@@ -23,9 +24,11 @@ FULL = {
 
 JULY = "start_date=2015-07-01&end_date=2015-07-31"
 TOTALS = "/total/views/article/23"
+BREAKDOWN = f"/breakdown/day/views/article/23?{JULY}"
+TOP = "/top/views/group"
 CLOSED = f"/timeline/day/views/article/23?{JULY}"
 DEFAULT = "/timeline/day/views/article/23"
-UNKNOWN = "/total/article/23"
+UNKNOWN = "/citations/article/23"
 
 
 def at(text: str) -> float:
@@ -57,8 +60,9 @@ def judged(
 ) -> Lifetime | None:
     named = [(b"content-type", content_type), (b"cache-control", cache_control), (b"age", age)]
     headers = [(name, value) for name, value in named if value is not None]
-    answer = Answer(status, headers, body, dispatched, dispatched + took)
-    return lifetime(asked(target), answer, rules, jitter=jitter, private_scope=private_scope)
+    query = asked(target)
+    answer = Answer(status, headers, read(query.family, status, headers, body), dispatched, dispatched + took)
+    return lifetime(query, answer, rules, jitter=jitter, private_scope=private_scope)
 
 
 def fresh_for(life: Lifetime | None, since: float = NOON) -> float:
@@ -109,30 +113,32 @@ def test_a_window_is_closed_48_hours_after_its_last_day_by_the_time_of_dispatch(
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("target", "body"),
     [
-        *(b'{"totals": 0}', b'{"totals": null}', b'{"timeline": null}', b'{"timeline": {}}', b'{"breakdown": {}}'),
-        *(b'{"breakdown": null}', b'{"top": {}}', b'{"top": null}', b"{}", b" {} ", b"null", b"[]"),
+        *((TOTALS, body) for body in (b'{"totals": 0}', b'{"totals": null}', b'{"totals":-0.0 , "x": 1}')),
+        *((CLOSED, body) for body in (b'{"timeline": null}', b'{"timeline": {}}', b'{"timeline" : { } }')),
+        *((DEFAULT, body) for body in (b'{"timeline": null}', b'{"timeline": {}}')),
+        *((BREAKDOWN, body) for body in (b'{"breakdown": {}}', b'{"breakdown": null}')),
+        *((TOP, body) for body in (b'{"top": {}}', b'{"top": null}', b"{}", b" {} ")),
     ],
 )
-@pytest.mark.parametrize("target", [CLOSED, TOTALS, DEFAULT, "/top/views/group"])
 def test_an_empty_answer_lives_briefly_even_for_a_closed_window(target: str, body: bytes) -> None:
     assert fresh_for(judged(target, body)) == 300
     assert fresh_for(judged(target, body, rules=Lifetimes(closed=7, open=7, totals=7))) == 7
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("target", "body", "seconds"),
     [
-        b'{"www.google.com": 0}',
-        b'{"timeline": {"total": 0}}',
-        b'{"top": {"5": 0}}',
-        b'{"top": 0, "total": 3}',
-        b"7",
+        (TOP, b'{"www.google.com": 0}', 600),
+        (TOP, b'{"top": {"5": 0}}', 600),
+        (CLOSED, b'{"timeline": {"total": 0}}', 100_000),
+        (TOTALS, b'{"totals": 0.01}', 600),
+        (TOTALS, b'{"totals": 10}', 600),
     ],
 )
-def test_an_answer_with_something_in_it_is_not_empty(body: bytes) -> None:
-    assert fresh_for(judged(CLOSED, body)) == 100_000
+def test_an_answer_with_something_in_it_is_not_empty(target: str, body: bytes, seconds: float) -> None:
+    assert fresh_for(judged(target, body)) == seconds
 
 
 @pytest.mark.parametrize("status", [201, 203, 204, 206, 301, 302, 304, 401, 405, 410, 429, 500, 502, 503, 504])

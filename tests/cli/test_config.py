@@ -97,7 +97,7 @@ def test_a_wrong_settings_file_gives_the_same_error_as_serve(text: str, complain
 
 def test_a_variable_that_names_no_setting_is_warned_of_and_goes_not_to_stdout() -> None:
     done = config("--json", STATS_GATEWAY_BUGDET="3/s")
-    assert done.err.startswith("warning: the environment variable STATS_GATEWAY_BUGDET is no setting")
+    assert done.err.startswith("warning: the environment variable STATS_GATEWAY_BUGDET names no setting")
     assert json.loads(done.out)["budget"]["value"] == "1/s"
 
 

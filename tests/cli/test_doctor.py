@@ -46,7 +46,8 @@ def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
 
 def test_exit_codes_tell_warnings_from_problems(tmp_path: Path) -> None:
     place = {"STATS_GATEWAY_REGISTRY": str(tmp_path / "tenants.toml")}
-    warned = doctor("--json", STATS_GATEWAY_BUGDET="3/s", **place)
+    allowed = {"STATS_GATEWAY_ALLOW_UNKNOWN_SETTINGS": "true"}
+    warned = doctor("--json", STATS_GATEWAY_BUGDET="3/s", **allowed, **place)
     assert (warned.code, states(warned)["settings.variables"]) == (4, "warning")
     (tmp_path / "tenants.toml").write_text("[tenants.reports]\ncolour = 'red'\n")
     broken = doctor("--json", **place)

@@ -58,7 +58,39 @@ def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text("ports = 1\n")
     done = serve("--config", str(file))
-    assert (done.returncode, done.stderr) == (2, "stats-gateway: unknown setting 'ports'\n")
+    told = f"stats-gateway: unknown setting 'ports' in {file}; did you mean port?\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
+def test_every_problem_has_a_line_of_its_own_and_no_secret_is_shown(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text("lifetime_opne = 3\n")
+    done = serve(
+        "--config", str(file), upstream_url="http://127.0.0.1:1", redis_url="mongodb://:hush@127.0.0.1",
+        admin_token="hush\x0bhush", budget="often", admin_tokens="{hush",
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "hush" not in done.stderr
+    assert done.stderr.splitlines() == [
+        "stats-gateway: admin_tokens (STATS_GATEWAY_ADMIN_TOKENS): must be JSON",
+        f"stats-gateway: unknown setting 'lifetime_opne' in {file}; did you mean lifetime_open?",
+        "stats-gateway: the environment variable STATS_GATEWAY_UPSTREAM_URL names no setting; "
+        "did you mean STATS_GATEWAY_UPSTREAM?",
+    ]
+    done = serve(
+        redis_url="mongodb://:hush@127.0.0.1", admin_token="hush\x0bhush", budget="often", upstream_url="x"
+    )
+    assert [line.split()[1] for line in done.stderr.splitlines()] == ["budget", "redis_url", "admin_token", "the"]
+    assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["UPSTREAM_URL", "BUGDET", "service_port", "X", "PORT_8080", "HOSTS", "Upstreams"]
+)
+def test_a_variable_that_names_no_setting_stops_the_start(name: str) -> None:
+    done = serve(**{name: "http://127.0.0.1:1"})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"STATS_GATEWAY_{name.upper()} names no setting" in done.stderr
 
 
 def test_secrets_have_no_option() -> None:

@@ -101,11 +101,10 @@ def test_show_as_json_is_the_lists_row(path: Path) -> None:
     assert list(held[0]) == ["id", "label", "created", "expires", "revoked"]
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_key_is_revoked_by_its_id_or_by_the_whole_of_it(path: Path, whole: bool) -> None:
+def test_a_key_is_revoked_by_its_id(path: Path) -> None:
     add(path)
     key = new_key(path)
-    done = run("key", "revoke", key if whole else key[4:14], "--registry", str(path))
+    done = run("key", "revoke", key[4:14], "--registry", str(path))
     assert (done.code, done.said) == (0, f"Revoked key {key[4:14]}.\n")
     assert "revoked 2" in run("key", "list", "reports", "--registry", str(path)).out
     assert run("tenant", "list", "--registry", str(path)).out.split()[-1] == "0"
@@ -171,12 +170,70 @@ def test_a_password_that_cannot_be_used_is_refused(path: Path, given: str) -> No
     assert not path.exists()
 
 
-def test_a_mistyped_key_is_never_repeated(path: Path) -> None:
+OF_A_KEY = {
+    "a tenant's id": ["tenant", "add", "{}"],
+    "a tenant's id, to look at": ["tenant", "show", "{}"],
+    "a tenant's id, for a key": ["key", "add", "{}"],
+    "a tenant's id, of keys": ["key", "list", "{}", "--last-used"],
+    "a name": ["tenant", "add", "x", "--name", "{}"],
+    "another name": ["tenant", "set", "reports", "--name", "the scripts' {}"],
+    "a note": ["tenant", "set", "reports", "--note", "theirs is {}, by mail"],
+    "an origin": ["tenant", "set", "reports", "--origin", "https://{}"],
+    "an institution": ["tenant", "add", "x", "--institution", "{}", "--username", "u", "--password-stdin"],
+    "a username": ["tenant", "add", "x", "--institution", "lboro", "--username={}", "--password-stdin"],
+    "an institution to remove": ["tenant", "remove", "reports", "--institution", "{}"],
+    "a label": ["key", "add", "reports", "--label", "{}"],
+    "a key's id": ["key", "revoke", "{}"],
+    "a key's id, to rotate": ["key", "rotate", "{}"],
+    "a tenant to look at": ["usage", "--tenant", "{}"],
+    "an item": ["purge", "--item", "article/{}"],
+    "a path": ["explain", "/{}/total/views/article/23"],
+    "a fingerprint": ["breaker", "hold", "{}"],
+    "a command": ["{}"],
+    "an option": ["tenant", "list", "--{}"],
+}
+
+
+@pytest.mark.parametrize("words", OF_A_KEY.values(), ids=OF_A_KEY)
+@pytest.mark.parametrize("cut", [0, 1], ids=["whole", "cut short"])
+def test_a_key_pasted_in_the_wrong_place_is_refused_and_not_repeated(
+    path: Path, words: list[str], cut: int
+) -> None:
     add(path)
-    mistyped = new_key(path)[:-1]
-    done = run("key", "revoke", mistyped, "--registry", str(path))
+    key = new_key(path)
+    before, pasted = path.read_bytes(), key[: len(key) - cut]
+    done = run(*(word.format(pasted) for word in words), given="p\n")
     assert done.code == 2
-    assert mistyped[-20:] not in done.said
+    assert "a gateway key was given" in (done.error or "")
+    assert key[4:14] in (done.error or ""), "so that one finds it to revoke it"
+    assert key[-20:-1] not in done.said
+    assert path.read_bytes() == before
+
+
+def test_a_password_may_be_a_key_of_another_gateway(path: Path) -> None:
+    pair = ["--institution", "lboro", "--username", "any", "--password-stdin"]
+    given = keys.mint().text + "\n"
+    assert run("tenant", "add", "reports", *pair, "--registry", str(path), given=given).code == 0
+
+
+def test_an_import_with_a_key_in_a_label_writes_nothing(path: Path, tmp_path: Path) -> None:
+    add(path)
+    key = new_key(path, "--label", "a-label")
+    exported = run("tenant", "export", "--registry", str(path)).out
+    before = path.read_bytes()
+    for label in (key, f"cron, {key}"):
+        (tmp_path / "all.toml").write_text(exported.replace("a-label", label))
+        done = run("tenant", "import", str(tmp_path / "all.toml"), "--replace", "--registry", str(path))
+        assert "a gateway key was given where the label" in (done.error or "")
+        assert path.read_bytes() == before
+        assert key[-20:] not in done.said
+
+
+def test_a_registry_that_holds_a_key_in_a_label_still_works(path: Path) -> None:
+    add(path)
+    key = new_key(path, "--label", "a-label")
+    path.write_text(path.read_text().replace("a-label", key))
+    assert run("key", "revoke", key[4:14], "--registry", str(path)).code == 0
 
 
 def test_nothing_that_is_said_or_written_holds_a_password_a_secret_or_a_digest(path: Path) -> None:

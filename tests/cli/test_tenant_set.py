@@ -114,7 +114,7 @@ def test_a_key_says_when_it_ends(path: Path) -> None:
 
 def test_a_rotated_key_keeps_its_label_and_the_old_one_ends_after_the_overlap(path: Path) -> None:
     old = run("key", "add", "reports", "--label", "cron", "--registry", str(path)).out.strip()
-    new = run("key", "rotate", old, "--overlap", "1h", "--registry", str(path)).out.strip()
+    new = run("key", "rotate", old[4:14], "--overlap", "1h", "--registry", str(path)).out.strip()
     assert new != old
     before, after = shown(path)["keys"]
     assert (before["label"], after["label"]) == ("cron", "cron")
@@ -125,7 +125,7 @@ def test_a_rotated_key_keeps_its_label_and_the_old_one_ends_after_the_overlap(pa
 def test_rotating_never_makes_a_key_live_longer(path: Path) -> None:
     old = run("key", "add", "reports", "--expires", "1h", "--registry", str(path)).out.strip()
     end = shown(path)["keys"][0]["expires"]
-    run("key", "rotate", old, "--overlap", "7d", "--registry", str(path))
+    run("key", "rotate", old[4:14], "--overlap", "7d", "--registry", str(path))
     assert shown(path)["keys"][0]["expires"] == end
 
 

@@ -207,7 +207,7 @@ async def test_an_answer_can_be_looked_at_by_who_may_only_read_and_by_nobody_els
 def test_who_looked_at_whose_numbers_is_in_the_audit_log(stage: Stage) -> None:
     told = explored(stage, LBORO, "reports")
     request_id = told["headers"]["x-request-id"]
-    lines = [line for line in stage.gateways[0].output.splitlines() if '"event": "audit"' in line]
+    lines = [line for line in stage.gateways[0].settled.splitlines() if '"event": "audit"' in line]
     line = json.loads(next(each for each in lines if request_id in each))
     assert (line["admin"], line["operation"], line["status"]) == ("admin", "GET /api/explore", 200)
     assert line["on"] == {"tenant": "reports", "request_id": request_id}

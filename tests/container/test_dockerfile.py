@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import gateway
+from gateway.environment import strangers
 from gateway.settings import Settings
 from tests.container.box import ROOT
 from tests.container.context import Ignored, context
@@ -112,6 +113,10 @@ def test_only_the_public_port_is_told_of(image: Stage) -> None:
     assert image.only("EXPOSE").value == str(Settings.model_fields["port"].default)
     assert image.environment["STATS_GATEWAY_HOST"] == "0.0.0.0"
     assert "STATS_GATEWAY_ADMIN_HOST" not in image.environment
+
+
+def test_what_it_sets_are_settings(image: Stage) -> None:
+    assert strangers(image.environment, Settings.model_fields) == []
 
 
 def test_it_is_stopped_as_it_drains_and_asked_for_its_health(image: Stage) -> None:

@@ -10,7 +10,7 @@ from gateway.caching.dates import format_date
 from gateway.doctor.answers import answer_findings, not_asked
 from gateway.doctor.calls import PUBLIC, Asked, Call
 from gateway.doctor.finding import Finding, State
-from gateway.errors import GateClosed, UpstreamTimeout
+from gateway.errors import GateClosed, UpstreamRedirected, UpstreamTimeout
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamResponse
 
@@ -18,12 +18,17 @@ NOW = 1_900_000_000.0
 LBORO = Credential("lboro", "lboro", "f" * 64, b"Basic aHVudGVyMg==")
 ASKED = Asked("/lboro/timeline/total/views/article/1", LBORO, ("reports", "cron"))
 JSON, HTML = b"application/json; charset=UTF-8", b"text/html"
+ERROR = b'{"message": "as asked for", "code": "Any"}'
+BODIES = {200: b'{"timeline": null, "totals": 7}'}
 OK, NOTE, UNKNOWN, WARNING, PROBLEM = State
 
 
-def call(status: int = 200, kind: bytes = JSON, asked: Asked = ASKED, **headers: Any) -> Call:
+def call(
+    status: int = 200, kind: bytes = JSON, asked: Asked = ASKED, body: bytes | None = None, **headers: Any
+) -> Call:
     named = [(name.replace("_", "-").encode(), value) for name, value in headers.items()]
-    answer = UpstreamResponse(status, [(b"content-type", kind), *named], b"{}")
+    said = BODIES.get(status, ERROR) if body is None else body
+    answer = UpstreamResponse(status, [(b"content-type", kind), *named], said)
     return Call(asked, answer, NOW, NOW)
 
 
@@ -49,6 +54,11 @@ def only(check: str, *calls: Call, obey: bool = True) -> Finding:
         (call(404), UNKNOWN, "answered 404"),
         (call(200, HTML), UNKNOWN, "answered 200 (text/html)"),
         (call(302, HTML), UNKNOWN, "answered 302"),
+        (call(body=b"{}"), UNKNOWN, "answered 200 (application/json; charset=UTF-8)"),
+        (call(body=b'{"series": {}}'), WARNING, "another shape than the service's: series"),
+        (call(403, body=b'{"message": "Forbidden"}'), WARNING, "blocks us (403)"),
+        (call(503, body=b"{}"), WARNING, "blocks us (503)"),
+        (Call(ASKED, error=UpstreamRedirected("elsewhere", place="//x\x1b")), WARNING, "redirected to //x\\x1b,"),
         (Call(ASKED, error=UpstreamTimeout("The service did not answer in time.")), UNKNOWN, "in time"),
         (Call(ASKED, error=GateClosed("The service seems to block the gateway.")), UNKNOWN, "seems to block"),
         (Call(ASKED), UNKNOWN, "no answer"),

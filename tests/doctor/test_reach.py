@@ -10,6 +10,7 @@ import pytest
 
 from gateway.doctor.finding import State
 from gateway.doctor.reach import Reach, look, reach_findings
+from gateway.upstream.trust import TrustStore
 from tests.redis_server import free_port
 from tests.upstream.origin import Peer, certificate, serving
 
@@ -43,9 +44,9 @@ async def test_a_connection_is_made_and_nothing_is_asked() -> None:
 
 
 async def test_tls_is_tried_with_the_trust_store(tmp_path: Path) -> None:
-    tls, trust = certificate(tmp_path)
+    tls, _ = certificate(tmp_path)
     async with serving(silent, tls) as origin:
-        reach = await look(origin.url, PATIENCE, trust)
+        reach = await look(origin.url, PATIENCE, TrustStore.of(str(tmp_path / "origin.pem")))
     assert reach.tls.startswith("TLSv1")
     assert reach.certificate_ends is not None
 

@@ -40,10 +40,16 @@ def only(around: Surroundings, check: str) -> Finding:
     return found
 
 
-async def test_a_variable_that_names_no_setting_is_a_warning(path: Path) -> None:
-    around = await look({"STATS_GATEWAY_BUGDET": "3/s", "STATS_GATEWAY_ADMIN_URL": "x"}, registry=path)
+@pytest.mark.parametrize(("allowed", "state"), [(False, "problem"), (True, "warning")])
+async def test_a_variable_that_names_no_setting_is_told(path: Path, allowed: bool, state: str) -> None:
+    variables = {
+        "STATS_GATEWAY_BUGDET": "3/s",
+        "STATS_GATEWAY_ADMIN_URL": "x",
+        "STATS_GATEWAY_PORT": "tcp://10.0.0.1:1",
+    }
+    around = await look(variables, registry=path, allow_unknown_settings=allowed)
     finding = only(around, "settings.variables")
-    assert finding.state.value == "warning"
+    assert finding.state.value == state
     assert "did you mean STATS_GATEWAY_BUDGET?" in finding.what
 
 

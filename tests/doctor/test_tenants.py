@@ -44,6 +44,19 @@ def test_no_tenants_is_a_note_that_says_what_to_type() -> None:
     assert "public queries" in anonymous.what
 
 
+def test_a_key_in_a_name_a_note_or_a_label_is_a_warning_that_does_not_repeat_it() -> None:
+    secret = "x" * 43
+    pasted = f"sgw_AbCdEf9999_{secret}"
+    texts = {
+        "named": {"name": pasted},
+        "noted": {"note": f"by mail: {pasted}"},
+        "sound": {"name": "sgw_AbCdEf9999"},
+    }
+    found = findings(**texts, labelled={"keys": {KEYS[0]: key(label=pasted)}})
+    assert [each.state for each in found if each.check == "tenants.texts"] == [State.WARNING] * 3
+    assert secret not in str(found)
+
+
 def test_those_who_cannot_ask_are_named_once_for_each_reason() -> None:
     pair = {"lboro": {"username": "lboro", "password": "enc:x"}}
     found = findings(

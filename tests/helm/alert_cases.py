@@ -79,6 +79,22 @@ CASES = [
         quiet=(1, 2, 5),
     ),
     Case(
+        "StatsGatewayRegistryOld",
+        "one process of two",
+        {
+            'stats_gateway_registry_age_seconds{instance="a"}': "1x5 30+60x10 1x200",
+            'stats_gateway_registry_age_seconds{instance="b"}': "1x200",
+        },
+        fires=(9, 15),
+        quiet=(5, 7, 20),
+    ),
+    Case(
+        "StatsGatewayRegistryOld",
+        "a look that takes its time",
+        {'stats_gateway_registry_age_seconds{instance="a"}': "1 5 20 1x200"},
+        quiet=(1, 2, 3, 10),
+    ),
+    Case(
         "StatsGatewayFailing",
         "one request in ten",
         counted(REQUESTS, 'outcome="failed",instance="a"', 10)
@@ -159,6 +175,22 @@ CASES = [
         histogram(ANSWERING, 'outcome="hit",instance="a"', "0.1", "0.2", 1)
         | histogram(ANSWERING, 'outcome="miss",instance="a"', "0.1", "0.2", 0.1),
         quiet=(60,),
+    ),
+    Case(
+        "StatsGatewayAnswersChanged",
+        "one process of two, for a while",
+        {
+            'stats_gateway_answer_shape_changed{instance="a",family="totals"}': "_x3 1x10 0x200",
+            'stats_gateway_answer_shape_changed{instance="b",family="totals"}': "0x200",
+        },
+        fires=(5, 13),
+        quiet=(2, 16),
+    ),
+    Case(
+        "StatsGatewayAnswersChanged",
+        "never",
+        {'stats_gateway_answer_shape_changed{instance="a",family="totals"}': "0x200"},
+        quiet=(30,),
     ),
     Case(
         "StatsGatewayRecordsUndecodable",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.helm.chart import CASES, Manifest, manifests, one, pods, rendered
+from tests.helm.chart import CASES, Manifest, manifests, one, pods, rendered, values_of
 
 PROMETHEUS = [
     {
@@ -190,3 +190,19 @@ def test_prometheus_finds_the_admin_service() -> None:
     (endpoint,) = monitor["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["path"]) == ("admin", "/metrics")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def token_of(*settings: str) -> Any:
+    """What the ServiceMonitor sends, with these values besides."""
+    made = manifests(values_of("everything"), *(word for each in settings for word in ("--set", each)))
+    (endpoint,) = one(made, "ServiceMonitor")["spec"]["endpoints"]
+    return endpoint.get("authorization")
+
+
+def test_prometheus_sends_a_token_since_it_would_be_told_no_tenants_name_without() -> None:
+    secret = one(rendered("everything"), "Secret", "gw-stats-gateway")
+    assert "admin-token" in secret["data"]
+    assert token_of() == {"type": "Bearer", "credentials": {"name": "gw-stats-gateway", "key": "admin-token"}}
+    own = token_of("metrics.serviceMonitor.tokenSecret.name=scraper")
+    assert own == {"type": "Bearer", "credentials": {"name": "scraper", "key": "token"}}
+    assert token_of("settings.metrics_public=true") is None

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from gateway.listener import SLACK_SECONDS
-from gateway.settings import Settings
+from gateway.settings import Settings, load_settings
 from tests.helm.chart import CASES, environment, manifests, one, pods, rendered, values_of
 
 CONTAINER_SECURITY = {
@@ -76,7 +76,7 @@ def settings_of(case: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The settings that a gateway has in this case's pod."""
     for name, value in environment(rendered(case), GIVEN).items():
         monkeypatch.setenv(name, value)
-    return Settings()
+    return load_settings(strict=True)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -26,6 +26,7 @@ from tests.loopback import LOOPBACK
 from tests.redis_server import free_port
 
 STARTUP_SECONDS = 40.0
+QUIET_SECONDS = 0.15
 INSTITUTIONS = ("lboro", "monash", "melbourne")
 
 
@@ -50,6 +51,14 @@ class Process:
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
+
+    @property
+    def settled(self) -> str:
+        """Its output, once it has written nothing for a moment: lines are written behind its requests' backs."""
+        size = -1
+        while size != (size := self.log.stat().st_size):
+            time.sleep(QUIET_SECONDS)
+        return self.output
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples on this process's admin listener; 0 where there is none."""
@@ -119,15 +128,15 @@ class Stage:
         return gateway
 
     def start_gateway(
-        self, gone: Process | None = None, /, module: str = "gateway", **settings: object
+        self, gone: Process | None = None, /, module: str = "gateway", shell: str = "", **settings: object
     ) -> Process:
-        """On free ports, or on those of one that is ``gone``."""
+        """On free ports, or on those of one that is ``gone``; by a ``shell``'s line, where there is one."""
         extra = {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in settings.items()}
         ports = (gone.port, gone.admin_port) if gone else (free_port(), free_port())
         words = ["serve", "--port", str(ports[0]), "--admin-port", str(ports[1])]
         name = f"gateway{len(self.gateways)}"
         log = self.folder / f"{name}.log"
-        gateway = self.stack.enter_context(spawned(words, self.environment | extra, log, module))
+        gateway = self.stack.enter_context(spawned(words, self.environment | extra, log, module, shell))
         gateway.admin_port = ports[1]
         self.gateways.append(gateway)
         return gateway
@@ -153,11 +162,14 @@ def staged(*sandbox: str, **settings: object) -> Iterator[Stage]:
 
 @contextmanager
 def spawned(
-    words: list[str], environment: dict[str, str], log: Path, module: str = "gateway"
+    words: list[str], environment: dict[str, str], log: Path, module: str = "gateway", shell: str = ""
 ) -> Iterator[Process]:
     """One of the project's commands in the background; its port is the word after ``--port``."""
     log.write_bytes(b"")
-    running = Forked(words, environment, log) if module == "gateway" else _started(module, words, environment, log)
+    if module == "gateway" and not shell:
+        running: subprocess.Popen[bytes] | Forked = Forked(words, environment, log)
+    else:
+        running = _started(module, words, environment, log, shell)
     try:
         yield Process(running, log, int(words[words.index("--port") + 1]))
     finally:
@@ -169,8 +181,10 @@ def spawned(
             running.wait()
 
 
-def _started(module: str, words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", module, *words]
+def _started(
+    module: str, words: list[str], environment: dict[str, str], log: Path, shell: str
+) -> subprocess.Popen[bytes]:
+    command = ["sh", "-c", shell or 'exec "$@"', "sh", sys.executable, "-m", module, *words]
     with log.open("wb") as output:
         return subprocess.Popen(
             command,

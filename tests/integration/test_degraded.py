@@ -131,7 +131,8 @@ async def drill(
         await asyncio.sleep(AROUND)
     clients = int(scene.server.call("INFO", "clients")["connected_clients"])
     hot_calls = scene.hot_calls()
-    lines = [gateway.output.count(f'"{event}"') for event in ("redis_lost", "redis_back")]
+    output = gateway.settled
+    lines = [output.count(f'"{event}"') for event in ("redis_lost", "redis_back")]
     slowest = max(answer.seconds for answer in during)
     print(
         f"\n{name}: {len(load.answers)} requests, {load.statuses()}; {len(during)} while broken, "

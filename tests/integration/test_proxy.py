@@ -147,16 +147,63 @@ async def test_a_client_gets_a_fresher_answer_only_above_the_floor(stage: Stage)
     assert calls(stage) == 2
 
 
-async def test_unknown_endpoints_pass_through_and_only_their_errors_are_remembered(stage: Stage) -> None:
+@pytest.mark.parametrize("item", ["article", "author", "collection", "group", "project"])
+async def test_an_overview_is_kept_as_totals_are_with_a_key_or_without(stage: Stage, item: str) -> None:
     async with housed(stage) as house:
+        for target in (f"/total/{item}/7", f"/lboro/total/{item}/7"):
+            first, second = [await ask(house, stage, target) for _ in range(2)]
+            assert first.json().keys() == {"views", "downloads", "shares"}
+            assert first.content == second.content
+            assert "fwd=uri-miss; stored" in first.headers["cache-status"]
+            assert "; hit; ttl=" in second.headers["cache-status"]
+    assert calls(stage) == 2
+
+
+async def test_an_unknown_endpoints_json_answer_is_kept_for_a_minute_and_stands_in_for_failures(
+    stage: Stage,
+) -> None:
+    clock = FakeClock(NOW)
+    async with housed(stage, clock) as house:
+        stage.plan(status=200, body='{"citations": 7}', times=1)
+        first, second = [await ask(house, stage, "/citations/article/7") for _ in range(2)]
+        assert first.json() == second.json() == {"citations": 7}
+        assert "fwd=uri-miss; stored" in first.headers["cache-status"]
+        assert "; hit; ttl=" in second.headers["cache-status"]
+        assert calls(stage) == 1
+        clock.time += 61
+        stage.plan(status=500, body='{"message": "no", "code": "no"}', times=1)
+        third = await ask(house, stage, "/citations/article/7")
+        assert (third.status_code, third.json()) == (200, {"citations": 7})
+        assert "detail=upstream-500" in third.headers["cache-status"]
+    assert calls(stage) == 2
+
+
+@pytest.mark.parametrize(
+    ("content_type", "headers", "lifetime"),
+    [
+        ("application/json", {}, 0),
+        ("application/json", {"cache-control": "no-store"}, 60),
+        ("application/json", {"cache-control": "max-age=0"}, 60),
+        ("text/html", {}, 60),
+    ],
+)
+async def test_an_unknown_endpoints_answer_passes_through_where_it_may_not_be_kept(
+    content_type: str, headers: dict[str, str], lifetime: float, stage: Stage
+) -> None:
+    async with housed(stage, lifetime_unknown=lifetime) as house:
         for _ in range(2):
-            answer = await ask(house, stage, "/total/article/7")
-            assert answer.status_code == 200
+            stage.plan(status=200, body='{"citations": 7}', content_type=content_type, headers=headers, times=1)
+            answer = await ask(house, stage, "/citations/article/7")
+            assert (answer.status_code, answer.content) == (200, b'{"citations": 7}')
             assert "fwd=bypass; detail=unknown-endpoint" in answer.headers["cache-status"]
-        assert calls(stage) == 2
+    assert calls(stage) == 2
+
+
+async def test_errors_of_unknown_endpoints_are_remembered(stage: Stage) -> None:
+    async with housed(stage) as house:
         missing = [await ask(house, stage, "/no/such/endpoint") for _ in range(2)]
     assert [a.status_code for a in missing] == [404, 404]
-    assert calls(stage) == 3
+    assert calls(stage) == 1
 
 
 async def test_what_the_service_forbids_to_store_is_not_stored(stage: Stage) -> None:

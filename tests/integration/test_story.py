@@ -50,7 +50,8 @@ def stage(sandbox: Stage, prefix: str) -> Iterator[Stage]:
 
 def lines(gateway: Process, event: str = "request") -> list[dict[str, Any]]:
     """The log's lines of one kind; all lines must be JSON."""
-    written = gateway.output[gateway.output.index("{") :].splitlines()
+    output = gateway.settled
+    written = output[output.index("{") :].splitlines()
     return [line for line in map(json.loads, written) if line["event"] == event]
 
 

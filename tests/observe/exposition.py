@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
 from gateway.observe.tally import Kind, Tally
+from gateway.tenants.following import Standing
 from gateway.upstream.flight import Band
 
 
@@ -31,6 +32,8 @@ def used(metrics: Metrics) -> None:
     """Every labelled metric has a series."""
     answered(metrics, "reports")
     metrics.upstream_call("2xx", "reports", 0.1)
+    metrics.shape_told("totals", changed=True)
     metrics.dispatched(Band.PEOPLE, 0.5)
+    metrics.show_registry(Standing(None, 0.0))
     for band in Band:
         metrics.depth.labels(band.name.lower()).set(0)

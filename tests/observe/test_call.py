@@ -33,3 +33,22 @@ async def test_a_call_is_told_of_once_its_landing_had_time_to_go_out(redis_clien
         "request_id": "r-1",
         "seconds": round(call.seconds, 6),
     }
+
+
+async def test_a_call_that_is_written_once_more_on_a_new_connection_counts_twice(
+    redis_client: Client, prefix: str
+) -> None:
+    metrics = Metrics()
+    pulse, usage = Pulse(redis_client, prefix, time), Usage(redis_client, prefix, 3)
+    call = Call(metrics, usage, pulse, None, Asker("reports", "r-1"), "f-1")
+    with capture_logs() as logs:
+        call.written()
+        call.written()
+        call.ended("2xx", status=200)
+        await asyncio.sleep(0)
+    assert [(line["result"], line.get("status")) for line in logs] == [
+        ("UpstreamDisconnected", None),
+        ("2xx", 200),
+    ]
+    for result in ("UpstreamDisconnected", "2xx"):
+        assert metrics.upstream_calls.labels(result, "reports")._value.get() == 1

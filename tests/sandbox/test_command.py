@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx2 as httpx
 import pytest
 
+from gateway.listener import bind as gateway_bind
 from gateway.sandbox.faults import Fault
+from gateway.sandbox.server import bind
 from tests.loopback import LOOPBACK
 from tests.sandbox.asking import PATIENCE, pair_of, seed_of
 
@@ -84,6 +87,36 @@ def test_a_connection_is_kept_for_the_next_request() -> None:
                 assert chunk, received
                 received += chunk
             assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [lambda: bind("127.0.0.1", 0), lambda: gateway_bind("127.0.0.1", 0, "public")],
+    ids=["sandbox", "gateway"],
+)
+async def test_what_a_listener_accepts_sends_at_once(listener: Callable[[], socket.socket]) -> None:
+    found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with listener() as bound:
+        async with await asyncio.start_server(accept, sock=bound):
+            _, writer = await asyncio.open_connection(*bound.getsockname())
+            assert await asyncio.wait_for(found, PATIENCE)
+            writer.close()
+
+
+def test_answers_on_a_kept_connection_wait_for_no_acknowledgement() -> None:
+    with running() as sandbox, client_of(sandbox) as client:
+        client.get(TARGET)
+        took = []
+        for _ in range(15):
+            began = time.perf_counter()
+            assert client.get(TARGET).content == b'{"totals": 231}'
+            took.append(time.perf_counter() - began)
+    assert sorted(took)[len(took) // 2] < 0.030, "a delayed acknowledgement takes 40 ms"
 
 
 def test_the_flags_reach_the_sandbox() -> None:

@@ -50,7 +50,6 @@ def test_the_documented_examples_can_be_switched_off() -> None:
         "/timeline/day/views/article/3",
         "/breakdown/day/views/article/3",
         "/top/views/group",
-        "/count/articles/group/3",
     ],
 )
 @pytest.mark.parametrize(
@@ -66,7 +65,9 @@ def test_the_documented_examples_can_be_switched_off() -> None:
         pair_of("monash"),
     ],
 )
-def test_inside_an_institution_all_but_totals_wants_its_own_pair(path: str, authorization: str | None) -> None:
+def test_inside_an_institution_all_but_totals_and_counts_wants_its_own_pair(
+    path: str, authorization: str | None
+) -> None:
     sent = None if authorization is None else authorization.encode()
     answer = service().answer("GET", f"/lboro{path}", "", sent)
     assert (answer.status, answer.body) == (403, FORBIDDEN)
@@ -112,8 +113,7 @@ def test_the_caller_is_looked_at_before_the_parameters() -> None:
         "/lboro/monash/top/views/group",
         "/top/views",
         "/top/views/article/3",
-        "/total/author/3",
-        "/count/articles/author/3",
+        "/count/articles/group/3",
         "/count/views/group/3",
         "/total%2Fviews/article/3",
     ],
@@ -129,16 +129,39 @@ def test_the_service_is_only_read_from(method: str) -> None:
     assert answer_of(service(), "/total/views/article/3", method=method).status == 405
 
 
-def test_there_are_other_endpoints_than_those_described() -> None:
-    asked = service()
-    overview = json_of(asked, "/total/article/3")
-    assert overview == {
-        counter: json_of(asked, f"/total/{counter}/article/3")["totals"]
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+def test_counts_are_asked_by_post_alone(method: str) -> None:
+    assert answer_of(service(), "/count/articles", method=method).status == 405
+
+
+@pytest.mark.parametrize("examples", [True, False])
+@pytest.mark.parametrize("place", ["", "/lboro"])
+@pytest.mark.parametrize(
+    "item", ["article/3", "article/23", "author/15", "collection/15", "group/10", "project/2"]
+)
+def test_an_overview_is_all_totals_of_an_item(item: str, place: str, examples: bool) -> None:
+    asked = service(examples=examples)
+    assert json_of(asked, f"{place}/total/{item}") == {
+        counter: json_of(asked, f"{place}/total/{counter}/{item}")["totals"]
         for counter in ("views", "downloads", "shares")
     }
-    assert asked.answer("GET", "/lboro/total/article/3", "", None).status == 200
-    assert json_of(asked, "/lboro/total/article/3") != overview
-    assert json_of(asked, "/count/articles/group/3")["articles"] > 0
+    assert asked.answer("GET", f"{place}/total/{item}", "", None).status == 200
+
+
+def test_a_count_tells_how_many_articles_each_group_has() -> None:
+    asked = service()
+    answer = asked.answer("POST", "/count/articles", "", None, b'{"groups": [{"id": 3}, {"id": 4}, {"id": 999}]}')
+    told = json.loads(answer.body)
+    assert (answer.status, list(told), told["999"]) == (200, ["3", "4", "999"], 0)
+    assert told["3"] > 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"groups": 3}', b'{"groups": [3]}', b'{"groups": [{"id": "3"}]}', b"[" * 100_000],
+)
+def test_a_count_of_nothing_that_can_be_counted_is_400(content: bytes) -> None:
+    assert service().answer("POST", "/count/articles", "", None, content).status == 400
 
 
 async def test_a_head_has_the_headers_of_a_get_and_no_body() -> None:

@@ -46,12 +46,6 @@ def test_an_expired_key_finds_nobody_from_its_moment_on() -> None:
     assert directory.holder_of(minted.text.encode(), NOW) is None
 
 
-def test_it_knows_the_origins_of_all_enabled_tenants() -> None:
-    one, two = Tenant(id="a", name="A", origins=("https://a",)), Tenant(id="b", name="B", origins=("https://b",))
-    off = Tenant(id="c", name="C", origins=("https://c",), enabled=False)
-    assert Directory([one, two, off]).origins == {"https://a", "https://b"}
-
-
 def test_a_directory_does_not_change() -> None:
     directory = Directory([holding(keys.mint())])
     with pytest.raises(TypeError):

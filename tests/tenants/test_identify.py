@@ -55,6 +55,11 @@ WAYS = {
     "basic in small letters": (b"authorization", basic(b"u:" + KEY)[1].replace(b"Basic", b"basic")),
     "basic without a username": basic(b":" + KEY),
     "basic with a username that is not ASCII": basic("é:".encode() + KEY),
+    "basic with a username in latin-1": basic("José:".encode("latin-1") + KEY),
+    "basic with a username in UTF-16": basic("José".encode("utf-16") + b":" + KEY),
+    "basic with a username of any bytes": basic(bytes(set(range(256)) - {ord(":")}) + b":" + KEY),
+    "figshare's own scheme": (b"authorization", b"token " + KEY),
+    "figshare's own scheme in capitals": (b"authorization", b"TOKEN  " + KEY),
     "white space around": api_key(b" \t" + KEY + b" "),
     "more spaces after the scheme": bearer(b"  " + KEY),
 }
@@ -103,7 +108,6 @@ BAD = {
     "basic without padding": [(b"authorization", b"Basic YWJjOg")],
     "basic without colon": [basic(KEY)],
     "basic that is empty": [(b"authorization", b"Basic")],
-    "basic that is not UTF-8": [basic(b"\xff\xfe:" + KEY)],
 }
 
 
@@ -124,6 +128,10 @@ REFUSED = {
     "unknown scheme": [(b"authorization", b"Digest " + KEY)],
     "a key without a scheme": [(b"authorization", KEY)],
     "an institution's own password": [basic(b"lboro:hunter2")],
+    "a password that is not UTF-8": [basic(b"lboro:\xff\xfe")],
+    "a key after a second colon": [basic(b"a:b:" + KEY)],
+    "an empty token": [(b"authorization", b"token")],
+    "another scheme's name in it": [(b"authorization", b"tokens " + KEY)],
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.tenants import keys
 
-WHOLE = "sgw_AbCdEf1234_" + "x" * 43
+OLDER = "sgw_AbCdEf1234_" + "x" * 43
+WHOLE = "sgw_AbCdEf1234_" + "x" * 27
 
 
 def test_a_new_key_reads_back_and_matches_its_digest() -> None:
@@ -28,19 +31,39 @@ def test_the_digest_is_the_sha256_of_the_secrets_text() -> None:
 def test_every_key_is_new_and_of_one_width() -> None:
     minted = [keys.mint() for _ in range(200)]
     assert len({key.id for key in minted}) == len({key.digest for key in minted}) == 200
-    assert {len(key.text) for key in minted} == {58}
+    assert {len(key.text) for key in minted} == {42}
+
+
+def test_a_secret_has_160_bits_and_all_digits_come_as_often() -> None:
+    secrets = [keys.mint().text.rpartition("_")[2] for _ in range(500)]
+    assert 62 ** len(secrets[0]) > 2**160
+    counts = Counter("".join(secrets))
+    assert set(counts) == set(keys.ALPHABET)
+    assert max(counts.values()) < 2 * min(counts.values())
+
+
+@pytest.mark.parametrize("username", ["", "lboro", "u" * 14])
+def test_basic_credentials_with_a_new_key_fit_on_a_line_of_base64(username: str) -> None:
+    assert len(base64.b64encode(f"{username}:{keys.mint().text}".encode())) <= 76
+
+
+def test_a_key_of_an_older_version_works_as_ever() -> None:
+    assert keys.parse(OLDER) == ("AbCdEf1234", "x" * 43)
+    assert keys.identity(OLDER.encode()) == ("AbCdEf1234", hashlib.sha256(b"x" * 43).digest())
+    for cut in (1, 10, 15):
+        assert keys.parse(OLDER[:-cut]) is None
 
 
 def test_another_secret_does_not_match() -> None:
     minted = keys.mint()
-    presented = keys.identity(f"sgw_{minted.id}_{'x' * 43}".encode())
+    presented = keys.identity(f"sgw_{minted.id}_{'x' * 27}".encode())
     assert presented is not None
     assert keys.matches(minted.digest, minted.digest)
     assert not keys.matches(minted.digest, presented[1])
 
 
 def test_bytes_and_text_read_alike() -> None:
-    assert keys.parse(WHOLE) == keys.parse(WHOLE.encode()) == ("AbCdEf1234", "x" * 43)
+    assert keys.parse(WHOLE) == keys.parse(WHOLE.encode()) == ("AbCdEf1234", "x" * 27)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.file_tables import FileTables
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import Registry
-from gateway.tenants.table_store import Change
+from gateway.tenants.table_store import Mark
 from gateway.tenants.tenant import Pair
 from tests.tenants.places import key_file, path_of
 
@@ -29,10 +29,10 @@ class SlowTables(FileTables):
         super().__init__(path)
         self.asked, self.answers = threading.Event(), threading.Event()
 
-    def change(self) -> Change | None:
+    def mark(self) -> Mark:
         self.asked.set()
         assert self.answers.wait(20)
-        return super().change()
+        return super().mark()
 
 
 class Watched:
@@ -136,7 +136,7 @@ async def test_nobody_waits_for_a_look_that_takes_its_time(path: Path, keyring: 
     tables = SlowTables(path)
     registry = Registry(tables, keyring)
     registry.load()
-    registry.add("reports")
+    Registry(FileTables(path), keyring).add("reports")
     watched = Watched(registry)
     look = asyncio.create_task(watched.look())
     while not tables.asked.is_set():

@@ -62,6 +62,8 @@ class Peer:
 class Origin:
     def __init__(self) -> None:
         self.url = ""
+        self.port = 0
+        self.stop_listening: Callable[[], None] = lambda: None
         self.heads: list[bytes] = []
         self.connections = 0
 
@@ -80,8 +82,10 @@ def answering(*answers: bytes, then_close: bool = False) -> Behaviour:
 
 
 @asynccontextmanager
-async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
-    """Runs an origin on a free port until the block ends, and then everything it started."""
+async def serving(
+    behaviour: Behaviour, tls: ssl.SSLContext | None = None, port: int = 0, limit: float = LIMIT
+) -> AsyncIterator[Origin]:
+    """Runs an origin, on a free port unless one is given, until the block ends and all that it started has."""
     origin = Origin()
     handlers: set[asyncio.Task[None]] = set()
 
@@ -94,11 +98,13 @@ async def serving(behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> As
         task = asyncio.create_task(handle(reader, writer))
         handlers.add(task)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls, limit=1 << 20)
     scheme = "http" if tls is None else "https"
-    origin.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    origin.port = server.sockets[0].getsockname()[1]
+    origin.url = f"{scheme}://127.0.0.1:{origin.port}"
+    origin.stop_listening = server.close
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(limit):
             yield origin
     finally:
         server.close()

@@ -115,7 +115,7 @@ async def test_a_full_queue_makes_room_for_people_first(slow: Boards) -> None:
         assert isinstance(await board.submit(id, Payer("t"), Band.PEOPLE, token="t", looked=False), Queued)
     assert await board.submit("refresh2", Payer("t"), Band.REFRESH, token="t", looked=False) == Full(3)
     assert isinstance(await board.submit("c", Payer("t"), Band.PEOPLE, token="t", looked=False), Queued)
-    assert await board.poll("refresh", refreshed.gen) == Landed(b"dropped")
+    assert await board.poll("refresh", refreshed.gen) == Landed(b"dropped:2")
     assert await board.submit("d", Payer("t"), Band.PEOPLE, token="t", looked=False) == Full(3)
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-import httpcore2
 import pytest
 import uvloop
 
 from gateway.errors import UpstreamDisconnected, UpstreamUnreachable
 from gateway.upstream.client import BeforeWrite, UpstreamClient, UpstreamResponse
-from gateway.upstream.wire import Wire, Wires
+from gateway.upstream.connection import Connection
+from gateway.upstream.network import Sockets
 from tests.upstream.origin import OK, PATIENT, Peer, answering, ask, calling, certificate, serving
 
 STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"
@@ -173,19 +173,6 @@ async def test_rfc9112_9_3_1_a_connection_that_ends_while_its_slot_is_waited_for
     assert (slots, len(origin.heads), origin.connections) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
-async def test_rfc9110_9_2_2_a_call_that_was_written_is_never_repeated(method: bytes) -> None:
-    async def close_on_the_second(peer: Peer) -> None:
-        await answering(OK, then_close=True)(peer)
-        await peer.head()
-
-    async with serving(close_on_the_second) as origin, calling(origin.url) as client:
-        await ask(client)
-        with pytest.raises(UpstreamDisconnected):
-            await ask(client, method=method, content=b"body")
-    assert (len(origin.heads), origin.connections) == (2, 1)
-
-
 @pytest.mark.parametrize("reset", [False, True])
 async def test_rfc9112_9_5_an_answer_to_a_request_that_is_still_being_sent_is_its_answer(reset: bool) -> None:
     async def refuse_early(peer: Peer) -> None:
@@ -227,24 +214,6 @@ async def test_a_connection_that_the_service_closed_meanwhile_is_not_used() -> N
             for _ in range(100):
                 await asyncio.sleep(0)
     assert origin.connections == 3
-
-
-async def test_a_connection_closed_on_the_request_is_a_disconnection_and_no_second_call() -> None:
-    async def close_on_the_second(peer: Peer) -> None:
-        await answering(OK, then_close=True)(peer)
-        await peer.head()
-
-    calls = 0
-
-    async def count() -> None:
-        nonlocal calls
-        calls += 1
-
-    async with serving(close_on_the_second) as origin, calling(origin.url) as client:
-        await ask(client)
-        with pytest.raises(UpstreamDisconnected):
-            await ask(client, b"/", count)
-    assert (calls, len(origin.heads), origin.connections) == (1, 2, 1)
 
 
 async def test_connection_close_is_obeyed() -> None:
@@ -301,25 +270,17 @@ async def test_cancellations() -> None:
     assert turns > 40
 
 
-class Unconnected(Wires):
+class Unconnected(Sockets):
     """A network on which connecting takes for ever, the first time."""
 
     def __init__(self) -> None:
-        super().__init__(PATIENT.total)
         self.connecting = asyncio.Event()
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> Wire:
+    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Connection:
         if not self.connecting.is_set():
             self.connecting.set()
             await asyncio.Event().wait()
-        return await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return await super().connect(host, port, tls, seconds)
 
 
 async def test_cancellations_while_connecting_and_while_waiting_for_a_connection() -> None:

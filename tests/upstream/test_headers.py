@@ -6,7 +6,16 @@ import httpx2 as httpx
 import pytest
 
 from gateway.errors import Headers, UpstreamProtocolError
-from gateway.upstream.headers import DROPPED, FORWARDED, GENERIC, HOP_BY_HOP, STATISTICS, HeaderPolicy, relative
+from gateway.upstream.headers import (
+    DROPPED,
+    FORWARDED,
+    GENERIC,
+    HOP_BY_HOP,
+    STATISTICS,
+    HeaderPolicy,
+    leaves,
+    relative,
+)
 
 BASE = httpx.URL("https://stats.example.org")
 PREFIXED = httpx.URL("https://stats.example.org:8443/api/")
@@ -91,6 +100,39 @@ def test_any_other_location_is_passed_on_as_it_is(location: bytes) -> None:
 )
 def test_the_base_urls_path_is_taken_off_where_it_is_there(location: bytes, here: bytes) -> None:
     assert relative(location, PREFIXED) == here
+
+
+@pytest.mark.parametrize(
+    "location", [b"/", b"/a//b", b"/a?b=https://x/", b"a/b:c", b"?q", b"#f", b"", b"/\xc3\xa9"]
+)
+def test_rfc3986_4_2_a_reference_without_an_authority_stays(location: bytes) -> None:
+    assert leaves(302, [(b"location", location)]) is None
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        *(
+            b"https://x/",
+            b"//x",
+            b"///x",
+            b"/\\x",
+            b"\\\\x",
+            b"\\/x",
+            b"http:x",
+            b"a:b",
+            b"mailto:a@x",
+            b"/\t/x",
+            b" //x",
+        ),
+        *(b"\t//x", b"/a b", b"/a\n"),
+    ],
+)
+def test_what_any_client_might_read_as_another_host_leaves(location: bytes) -> None:
+    headers = [(b"location", b"/a"), (b"location", location)]
+    assert leaves(308, headers) == location
+    for status in (200, 201, 304, 404):
+        assert leaves(status, headers) is None
 
 
 def test_the_allow_list_holds_nothing_that_says_who_asks() -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.errors import UpstreamTimeout
+from gateway.errors import UpstreamRedirected, UpstreamTimeout
 from gateway.upstream.landing import Landing, decode, encode
 from tests.upstream.test_queue import entry_of
 
 
+@pytest.mark.parametrize("failed", [False, True])
 @pytest.mark.parametrize("revalidated", [False, True], ids=["fetched", "rfc9111-4.3.3-confirmed"])
-def test_an_answer_travels_whole(revalidated: bool) -> None:
-    landing = Landing("exact", entry_of("a"), stored=True, revalidated=revalidated)
+def test_an_answer_travels_whole(revalidated: bool, failed: bool) -> None:
+    landing = Landing("exact", entry_of("a"), stored=True, revalidated=revalidated, failed=failed)
     assert decode(encode(landing)) == landing
 
 
@@ -23,11 +24,22 @@ def test_an_error_travels_with_its_class_and_its_time() -> None:
     assert (landing.error.message, landing.error.retry_after) == ("slow", 3.0)
 
 
+def test_a_redirect_travels_without_its_place() -> None:
+    landing = decode(encode(Landing("exact", error=UpstreamRedirected("elsewhere", place="https://u:p@x/"))))
+    assert landing is not None
+    assert isinstance(landing.error, UpstreamRedirected)
+    assert (landing.error.message, landing.error.place) == ("elsewhere", "")
+
+
 def test_a_landing_of_the_version_before_is_understood() -> None:
     older = msgspec.msgpack.decode(encode(Landing("exact", entry_of("a"), stored=True)))[:-1]
     landing = decode(msgspec.msgpack.encode(older))
     assert landing is not None
-    assert (landing.stored, landing.revalidated) == (True, False)
+    assert (landing.stored, landing.revalidated, landing.failed) == (True, False, False)
+    older[1][1] = 503
+    landing = decode(msgspec.msgpack.encode(older))
+    assert landing is not None
+    assert landing.failed
 
 
 @pytest.mark.parametrize("data", [b"again", b"dropped", b"\xc1"])

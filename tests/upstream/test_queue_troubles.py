@@ -113,6 +113,40 @@ async def test_a_slot_asked_for_over_a_slow_way_is_not_used_too_early(
     assert min(gaps(origin)) >= 0.3
 
 
+async def written_twice(origin: Origin, queue: Queue, name: str) -> None:
+    """A call whose connection had ended: written once more, at once."""
+
+    async def again(confirm: Confirm) -> Result:
+        await confirm()
+        origin.times.append(asyncio.get_running_loop().time())
+        return await origin.work(name)(confirm)  # type: ignore[misc,no-any-return]
+
+    await queue.land(name, "x", Payer("t"), Band.PEOPLE, again, nothing, LONG)
+
+
+@pytest.mark.parametrize("interval", [0.02, 0.15])
+async def test_a_call_that_is_written_twice_takes_two_slots(
+    redis_client: redis.asyncio.Redis, prefix: str, interval: float
+) -> None:
+    origin = Origin()
+    origin.gate.set()
+    async with fleet(redis_client, prefix, 2, Budget(interval, 1)) as queues:
+        await asyncio.gather(*(written_twice(origin, queues[i % 2], f"job{i}") for i in range(6)))
+    assert len(origin.times) == 12
+    assert min(gaps(origin)) >= interval
+
+
+async def test_a_call_that_is_written_twice_takes_two_slots_without_redis_too(prefix: str) -> None:
+    origin = Origin()
+    origin.gate.set()
+    nowhere = redis.asyncio.Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
+    async with fleet(nowhere, prefix, 1, Budget(0.1, 1)) as (queue,):
+        await asyncio.gather(*(written_twice(origin, queue, f"job{i}") for i in range(3)))
+    await nowhere.aclose()
+    assert len(origin.times) == 6
+    assert min(gaps(origin)) >= 0.1
+
+
 @pytest.mark.parametrize(("lost", "budget"), [(SUBMIT.sha, Budget(None, 1)), (CLAIM.sha, Budget(0.1, 1))])
 async def test_a_lost_reply_leaves_nobody_waiting(
     redis_client: redis.asyncio.Redis, prefix: str, lost: str, budget: Budget

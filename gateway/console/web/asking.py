@@ -11,7 +11,13 @@ from gateway.catalogue.query import Family, Query
 from gateway.console.web.buckets import Window
 from gateway.errors import InvalidInput
 
-FAMILIES = {"totals": "Total", "timeline": "Timeline", "breakdown": "Breakdown by place", "tops": "Top list"}
+FAMILIES = {
+    "totals": "Total",
+    "overview": "Total of each counter",
+    "timeline": "Timeline",
+    "breakdown": "Breakdown by place",
+    "tops": "Top list",
+}
 COUNTERS = ("views", "downloads", "shares")
 ITEMS = ("article", "author", "collection", "group", "project")
 GRANULARITIES = ("day", "month", "year", "total")
@@ -97,6 +103,8 @@ def target_of(fields: Fields, today: date) -> str:
     match fields.family:
         case "totals":
             return _joined([*place, "total", fields.counter, fields.item, item_id], {})
+        case "overview":
+            return _joined([*place, "total", fields.item, item_id], {})
         case "tops":
             extra = {"item_id": fields.item_id, "sub_item": fields.sub_item, "count": fields.count}
             return _joined([*place, "top", fields.counter, fields.item], extra | _dates(fields, today))
@@ -120,7 +128,7 @@ def question_of(query: Query, target: str) -> str:
         return "A question that the gateway does not know"
     given = dict(_parameters(target))
     item = f"{query.item} {query.item_id}" if query.item_id else f"every {query.item}"
-    counted = f"{(query.counter or '').capitalize()} of {item}"
+    counted = f"{(query.counter or 'everything').capitalize()} of {item}"
     if query.family is Family.TOPS:
         counted = f"Top {PLURALS.get(given.get('sub_item', ''), f'{query.item}s')} by {query.counter}"
         counted += f", of {query.item} {query.item_id}" if query.item_id else ""

@@ -113,14 +113,14 @@ def _query(asked: Asked) -> dict[str, str]:
 def _shown(told: Exploration, asked: Asked, today: date, chosen: str) -> dict[str, Any]:
     """What the page says of an answer."""
     content = _content(told)
-    tops = asked.query is not None and asked.query.family is Family.TOPS
+    bare = asked.query is not None and asked.query.family in (Family.TOPS, Family.OVERVIEW)
     window = None if asked.query is None else asking.window_of(asked.query, asked.target, today)
     good = 200 <= told.status < 300
     pretty = told.body if told.json is None else msgspec.json.format(told.body, indent=2)
     return {
         "told": told,
         "question": "" if asked.query is None else asking.question_of(asked.query, asked.target),
-        "figure": figure_of(content, tops=tops, window=window, chosen=chosen) if good else None,
+        "figure": figure_of(content, bare=bare, window=window, chosen=chosen) if good else None,
         "message": None if good else _message(content),
         "how": served.told(told.outcome, told.detail, told.cache_status),
         "age": served.age_of(told.headers),

@@ -84,11 +84,11 @@ class Breakdown:
 Figure = Total | Series | Ranking | Breakdown
 
 
-def figure_of(answer: Any, *, tops: bool, window: Window | None = None, chosen: str = EVERY) -> Figure | None:
+def figure_of(answer: Any, *, bare: bool, window: Window | None = None, chosen: str = EVERY) -> Figure | None:
     """The figure that an answer makes; None where it has none of the service's shapes.
 
-    A bare object is a ranking only where ``tops`` were asked for. ``window`` is what a timeline is to cover,
-    ``chosen`` the bucket of a breakdown.
+    A ``bare`` object of numbers is a ranking only where tops or an overview were asked for. ``window`` is what
+    a timeline is to cover, ``chosen`` the bucket of a breakdown.
     """
     if not isinstance(answer, dict):
         return None
@@ -97,7 +97,7 @@ def figure_of(answer: Any, *, tops: bool, window: Window | None = None, chosen: 
     for key, make in (("timeline", _timeline), ("breakdown", _breakdown), ("top", _ranking)):
         if key in answer and isinstance(answer[key], dict | None):
             return make(answer[key] or {}, window, chosen)
-    return _ranking(answer, window, chosen) if tops and _only_counts(answer) else None
+    return _ranking(answer, window, chosen) if bare and _only_counts(answer) else None
 
 
 def number_of(value: Any) -> Number | None:

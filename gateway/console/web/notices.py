@@ -5,12 +5,11 @@ from __future__ import annotations
 import hmac
 from urllib.parse import quote, unquote
 
-from starlette.requests import Request
-
 from gateway.console.sessions import Session
 
 NOTICE = "stats_gateway_notice"
-"""The cookie. It is sealed, so that nobody else puts words into the console's mouth."""
+"""The cookie's name, with the instance's after it. It is sealed, so that nobody else puts words into the console's
+mouth."""
 
 
 def sealed_notice(text: str, session: Session) -> str:
@@ -18,9 +17,9 @@ def sealed_notice(text: str, session: Session) -> str:
     return f"{_seal(text, session)}.{quote(text, safe='')}"
 
 
-def notice_of(request: Request, session: Session) -> str | None:
+def notice_of(cookie: str, session: Session) -> str | None:
     """What the page before wanted to be told, if it did."""
-    seal, _, quoted = request.cookies.get(NOTICE, "").partition(".")
+    seal, _, quoted = cookie.partition(".")
     text = unquote(quoted)
     genuine = hmac.compare_digest(seal.encode(), _seal(text, session).encode())
     return text if text and genuine else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 SPANS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -15,9 +16,10 @@ SOON = 14 * 86_400
 
 
 def environment() -> Environment:
-    """The templates, which escape whatever they are given."""
+    """The templates, which escape whatever they are given; all are read, so that no page has to open a file."""
+    folder = files("gateway.console.web") / "templates"
     found = Environment(
-        loader=PackageLoader("gateway.console.web"),
+        loader=DictLoader({each.name: each.read_text("utf-8") for each in folder.iterdir()}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from gateway.catalogue.lifetimes import CHANGED
 from gateway.console.web.served import span
 
 SERVED = "It would be served from the cache"
@@ -57,7 +58,10 @@ def verdict_of(told: Mapping[str, Any]) -> Verdict:
 def _fresh(told: Mapping[str, Any]) -> str:
     entry, error = told["entry"], told["error_record"]
     if error is not None and error["fresh_for"] > 0 and (entry is None or entry["fetched"] <= error["fetched"]):
-        return f"The service's own error {error['status']} is remembered for another {span(error['fresh_for'])}."
+        left = span(error["fresh_for"])
+        if error["rule"] == CHANGED:
+            return f"The service took to another shape of answer; this one is kept for another {left}."
+        return f"The service's own error {error['status']} is remembered for another {left}."
     if entry is None:
         return "What is stored is fresh."
     return f"What is stored is fresh for another {span(entry['fresh_for'])}; nothing is asked of the service."

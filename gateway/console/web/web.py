@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,14 +14,23 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.console.entrance import COOKIE, Entrance, check_source, is_csrf
+from gateway.console.entrance import Entrance, is_csrf
 from gateway.console.guard import Admin
-from gateway.console.operations import Call, Operation, audited, carried_out, refused, write_audit
+from gateway.console.operations import Call, Operation, audited, carried_out, received, refused, write_audit
 from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
 from gateway.console.web.rendering import environment
-from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
+from gateway.errors import (
+    AdminDisabled,
+    AdminForbidden,
+    ConfigurationError,
+    GatewayError,
+    InvalidInput,
+    render,
+    row_of,
+)
+from gateway.tenants.tables import check_no_key
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
@@ -30,9 +40,7 @@ CSP = (
 HEADERS = {
     "content-security-policy": CSP,
     "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
 }
 PASSED_ON = frozenset({b"allow", b"retry-after"})
 """Of an error's headers those that a page has, too."""
@@ -67,6 +75,7 @@ class Web:
         self._version = version
         self._public_url = public_url
         self._port = port
+        self._notice = f"{NOTICE}_{entrance.instance}"
         self._environment = environment()
 
     def page(self, handler: Callable[[Visit], Awaitable[Response]], *, changes: bool = False) -> Endpoint:
@@ -79,7 +88,7 @@ class Web:
                 self.entrance.guard.check_host(request.headers.raw)
                 session = await self.entrance.session(request, active=True)
                 if session is None:
-                    return RedirectResponse(_sign_in(request), 303, HEADERS)
+                    return RedirectResponse(self._sign_in(request), 303, HEADERS)
                 visit = Visit(request, session.admin, session)
                 return await handler(await self._checked(visit, changes=changes))
             except GatewayError as error:
@@ -102,7 +111,7 @@ class Web:
         """A page, with the status of the ``error`` that it tells of, if any. Every template knows ``error``,
         ``may_change``, ``csrf_field()``, and what concerns its frame."""
         request, session = (None, None) if visit is None else (visit.request, visit.session)
-        notice = None if visit is None else notice_of(visit.request, visit.session)
+        notice = None if visit is None else notice_of(visit.request.cookies.get(self._notice, ""), visit.session)
         html = self._environment.get_template(template).render(
             admin=None if visit is None else visit.admin,
             may_change=visit is not None and visit.admin.may_change,
@@ -118,14 +127,15 @@ class Web:
         if error is not None:
             response.raw_headers += [each for each in render(error)[1] if each[0] in PASSED_ON]
         if notice is not None:
-            response.delete_cookie(NOTICE, httponly=True, samesite="strict")
+            response.delete_cookie(self._notice, httponly=True, samesite="strict")
         return response
 
     def redirect(self, visit: Visit, path: str, say: str = "") -> Response:
         """Goes on to another page of the console, which then says what was done."""
         response = RedirectResponse(path, 303, HEADERS)
         if say:
-            response.set_cookie(NOTICE, sealed_notice(say, visit.session), 60, httponly=True, samesite="strict")
+            notice = sealed_notice(say, visit.session)
+            response.set_cookie(self._notice, notice, 60, httponly=True, samesite="strict")
         return response
 
     async def perform(
@@ -140,11 +150,14 @@ class Web:
     ) -> Any:
         """What an operation of the API answers to whoever is signed in, with the API's own line in the audit log.
 
-        ``path`` is the operation's, with its names in braces, ``places`` their values. Raises GatewayError.
+        ``path`` is the operation's, with its names in braces, ``places`` their values. What does anything is done
+        for our own pages alone, also where a mere link asks for it. Raises GatewayError.
         """
         operation = self._operations[method, path]
         with audited(operation, places) as line:
             line.admin = visit.admin
+            if operation.acts:
+                self.entrance.visitors.check_source(visit.request)
             self.entrance.guard.check_role(visit.admin, changes=operation.changes)
             call = Call(places, query or {}, _body(operation, body), visit.admin, line.facts)
             return await carried_out(operation, call)
@@ -173,6 +186,7 @@ class Web:
         try:
             form = await self._form(visit) if request.method == "POST" else {}
             self.entrance.guard.check_role(visit.admin, changes=changes)
+            _refuse_keys(request.path_params, request.query_params, form)
         except GatewayError as error:
             if changes and request.method == "POST":
                 write_audit(visit.admin, f"POST {request.scope['route'].path}", {}, row_of(error).status)
@@ -180,11 +194,18 @@ class Web:
         return replace(visit, form=form)
 
     async def _form(self, visit: Visit) -> Form:
-        check_source(visit.request)
-        form = read_form(visit.request.headers.get("content-type", ""), await visit.request.body())
+        self.entrance.visitors.check_source(visit.request)
+        form = read_form(visit.request.headers.get("content-type", ""), await received(visit.request))
         if not is_csrf(visit.session, form.get("csrf", "")):
             raise AdminForbidden("This form is not of this session. Go back, load the page anew, and try again.")
         return form
+
+    def _sign_in(self, request: Request) -> str:
+        """Where whoever is not signed in goes, to come back after it; what a form said is lost."""
+        told: dict[str, str] = {"ended": "1"} if self.entrance.cookie in request.cookies else {}
+        if request.method in ("GET", "HEAD") and request.url.path != "/":
+            told["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return f"{SIGN_IN}?{urlencode(told)}" if told else SIGN_IN
 
 
 def own_path(text: str) -> str:
@@ -195,12 +216,14 @@ def own_path(text: str) -> str:
     return text
 
 
-def _sign_in(request: Request) -> str:
-    """Where whoever is not signed in goes, to come back after it; what a form said is lost."""
-    told: dict[str, str] = {"ended": "1"} if COOKIE in request.cookies else {}
-    if request.method in ("GET", "HEAD") and request.url.path != "/":
-        told["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return f"{SIGN_IN}?{urlencode(told)}" if told else SIGN_IN
+def _refuse_keys(*given: Mapping[str, str]) -> None:
+    """Raises InvalidInput for a gateway key in a field or a path, but for a password's: a page would show it."""
+    try:
+        for name, text in chain.from_iterable(each.items() for each in given):
+            if name != "password":
+                check_no_key(text, f"the {name}")
+    except ConfigurationError as error:
+        raise InvalidInput(error.message) from None
 
 
 def _csrf_field(session: Session | None) -> Markup:

@@ -15,7 +15,11 @@ local function retry(id)
   if not gen then return call('ZREM', q .. ':running', id) end
   local attempts = call('HINCRBY', job_key(id), 'attempts', 1)
   if call('SCARD', procs_key(id)) == 0 then return forget(id, gen) end
-  if attempts < cap then return requeue(id) end
+  if attempts < cap then
+    requeue(id)
+    if not awaited(id) then abandon(id) end
+    return
+  end
   call('SET', q .. ':result:' .. id .. ':' .. gen, 'lost', 'PX', RESULT_MS)
   if mine(id) then wake(me, 'done:' .. id .. ':' .. gen) end
   forget(id, gen)
@@ -31,8 +35,10 @@ for _, proc in ipairs(call('ZRANGEBYSCORE', live, '-inf', int(now - dead_after))
     if job[1] == 'running' and job[2] == proc then
       retry(id)
     elseif job[1] == 'queued' and call('SCARD', procs_key(id)) == 0 then
-      dequeue(id)
+      withdraw(id)
       forget(id, job[3])
+    elseif job[1] == 'queued' and not awaited(id) then
+      abandon(id)
     end
   end
   call('DEL', held_key(proc))

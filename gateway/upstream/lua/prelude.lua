@@ -1,12 +1,16 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
 -- the queue live in one slot. ARGV[1] is the calling process. Times are integer microseconds of Redis's clock.
 --
---   :job:<id>        hash   tenant cost band member start gen state(queued|running) owner token attempts
+--   :job:<id>        hash   tenant cost band member start gen state(queued|running) owner token attempts;
+--                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
+--                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
 --   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
 --   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag
 --   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
 --   :pending         hash   tenant -> queued jobs
+--   :line:<tenant>   zset   a tenant's queued jobs in the order of their turns
+--   :load            zset   tenants with more than one queued job -> what those cost them together
 --   :running         zset   id -> dispatched
 --   :tat             string theoretical arrival time of the next call (GCRA)
 --   :turn            string id|since: whose turn it is, and since when
@@ -23,17 +27,39 @@ local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local DAY = 86400000
 local RESULT_MS = 20000
+local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of bands first
 
 local function int(x) return string.format('%.0f', x) end
 local function job_key(id) return q .. ':job:' .. id end
 local function procs_key(id) return q .. ':procs:' .. id end
 local function held_key(proc) return q .. ':held:' .. proc end
 local function band_key(band) return q .. ':band:' .. band end
+local function line_key(tenant) return q .. ':line:' .. tenant end
+local function id_of(member) return string.sub(member, 14) end
 local function wake(proc, message) call('PUBLISH', q .. ':wake:' .. proc, message) end
 local function news(message) call('PUBLISH', q .. ':news', message) end
 
 local function queued()
   return call('ZCARD', band_key(0)) + call('ZCARD', band_key(1)) + call('ZCARD', band_key(2))
+end
+
+-- How many jobs go before a queued one.
+local function rank_of(band, member)
+  local rank = call('ZRANK', band_key(band), member) or 0
+  for before = 0, tonumber(band) - 1 do rank = rank + call('ZCARD', band_key(before)) end
+  return rank
+end
+
+-- A tenant has so many jobs more queued. What they cost together is told by its share: whoever has a larger one
+-- may have more of them.
+local function count(tenant, more, cost)
+  local jobs = call('HINCRBY', q .. ':pending', tenant, more)
+  if jobs <= 0 then call('HDEL', q .. ':pending', tenant) end
+  if jobs > 1 then
+    call('ZADD', q .. ':load', int(jobs * cost), tenant)
+  else
+    call('ZREM', q .. ':load', tenant)
+  end
 end
 
 -- Redis keeps no seq while the queue is empty, so a generation is told apart by time as well.
@@ -47,16 +73,19 @@ local function enqueue(id, tenant, band)
   call('HSET', fair, 'f' .. band .. ':' .. tenant, int(start + cost))
   local member = string.format('%012d:%s', call('HINCRBY', fair, 'seq', 1), id)
   call('ZADD', band_key(band), int(start), member)
-  call('HINCRBY', q .. ':pending', tenant, 1)
+  call('ZADD', line_key(tenant), int(band * BAND + start), member)
+  call('PEXPIRE', line_key(tenant), DAY)
+  count(tenant, 1, cost)
   call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'member', member, 'start', int(start), 'state', 'queued')
 end
 
 local function dequeue(id)
-  local job = call('HMGET', job_key(id), 'band', 'member', 'tenant')
-  if call('ZREM', band_key(job[1]), job[2]) == 1 and call('HINCRBY', q .. ':pending', job[3], -1) <= 0 then
-    call('HDEL', q .. ':pending', job[3])
+  local job = call('HMGET', job_key(id), 'band', 'member', 'tenant', 'cost')
+  if call('ZREM', band_key(job[1]), job[2]) == 1 then
+    call('ZREM', line_key(job[3]), job[2])
+    count(job[3], -1, tonumber(job[4]) or 1000)
   end
-  if queued() == 0 then call('DEL', q .. ':fair') end
+  if queued() == 0 then call('DEL', q .. ':fair', q .. ':pending', q .. ':load') end
 end
 
 local function hold(proc, id)
@@ -81,7 +110,7 @@ local function first(depth, accept)
   for band = 0, 2 do
     local members = call('ZRANGE', band_key(band), 0, depth - 1)
     for _, member in ipairs(members) do
-      local id = string.sub(member, 14)
+      local id = id_of(member)
       if accept(id) then return id end
     end
     depth = depth - #members

@@ -1,11 +1,17 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
--- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost
+-- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost, unkept, and of
+-- other tenants who wait for it there: tenant, cost, …
 -- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead | closed
 -- and last, the gate's word
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local cost, unkept = tonumber(ARGV[11]), ARGV[12]
 
-local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token')
+local function note_others(payer)
+  for i = 13, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
+end
+
+local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token', 'tenant')
 if job[1] then
   hold(me, id)
   if job[1] == 'running' and job[4] == me and job[5] == token then
@@ -13,12 +19,16 @@ if job[1] then
     requeue(id)
     job[1], job[2] = 'queued', band
   end
+  if band == 0 then call('HDEL', job_key(id), 'idle:' .. me) else call('HSET', job_key(id), 'idle:' .. me, 1) end
   if job[1] == 'running' then return {'running', job[3], gate_word()} end
   if band < tonumber(job[2]) then
-    dequeue(id)
-    call('HSET', job_key(id), 'cost', ARGV[11])
+    withdraw(id)
+    call('HSET', job_key(id), 'cost', cost)
     enqueue(id, tenant, band)
+    job[6] = tenant
   end
+  note(id, job[6], tenant, cost)
+  note_others(job[6])
   if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
   return {'queued', job[3], announce(interval, burst), gate_word()}
 end
@@ -32,21 +42,13 @@ if gate_wait() > 0 then return {'closed', gate_word()} end
 local ahead = queued()
 if band == 2 and ahead * 2 >= max then return {'full', ahead, 0} end
 local pending = tonumber(call('HGET', q .. ':pending', tenant)) or 0
-if pending >= max_tenant then return {'full', pending, 0} end
-if ahead >= max then
-  -- People before refreshes and before jobs whose callers left: the last of those makes room.
-  local last = call('ZREVRANGE', band_key(2), 0, 0)[1] or call('ZREVRANGE', band_key(1), 0, 0)[1]
-  if not last then return {'full', ahead, 0} end
-  local victim = string.sub(last, 14)
-  dequeue(victim)
-  local gen = call('HGET', job_key(victim), 'gen')
-  call('SET', q .. ':result:' .. victim .. ':' .. gen, 'dropped', 'PX', RESULT_MS)
-  if mine(victim) then wake(me, 'done:' .. victim .. ':' .. gen) end
-  forget(victim, gen)
-end
+if pending >= max_tenant and not own_room(tenant, band) then return {'full', ahead_of(tenant), 0} end
+if queued() >= max and not make_room(band, pending, cost) then return {'full', ahead_of(tenant), 0} end
 
 local gen = int(now)
-call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', ARGV[11], 'gen', gen, 'attempts', 0)
+call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', cost, 'gen', gen, 'attempts', 0, 'unkept', unkept)
+if band > 0 then call('HSET', job_key(id), 'idle:' .. me, 1) end
+note_others(tenant)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)
 local free = turn_wait(interval, burst) == 0

@@ -44,7 +44,7 @@ def stored(stage: Stage, article: int) -> str:
 
 
 def audits(stage: Stage, operation: str) -> list[str]:
-    lines = stage.gateways[0].output.splitlines()
+    lines = stage.gateways[0].settled.splitlines()
     return [line for line in lines if '"event": "audit"' in line and operation in line]
 
 

@@ -145,7 +145,7 @@ def test_it_is_refused_what_it_cannot_see_and_the_audit_log_has_it(
     assert re.sub(r'value="\w{64}"|content="\w{64}"', "", before) == re.sub(
         r'value="\w{64}"|content="\w{64}"', "", after
     )
-    lines = [json.loads(line) for line in fleet.gateways[0].output.splitlines() if '"event": "audit"' in line]
+    lines = [json.loads(line) for line in fleet.gateways[0].settled.splitlines() if '"event": "audit"' in line]
     refused = {each["operation"] for each in lines if (each["admin"], each["status"]) == ("watcher", 403)}
     assert "POST /tenants/{tenant}/keys/{key}/revoke" in refused
     assert len(refused) == len(changes)

@@ -29,7 +29,7 @@ def works(fleet: Stage, key: str) -> bool:
 
 
 def audited(fleet: Stage, operation: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in fleet.gateways[0].output.splitlines() if '"event": "audit"' in line]
+    lines = [json.loads(line) for line in fleet.gateways[0].settled.splitlines() if '"event": "audit"' in line]
     return [each for each in lines if each["operation"] == operation]
 
 
@@ -97,7 +97,7 @@ def test_changes_by_a_page_are_in_the_audit_log_as_the_apis_are(visit: Visit, fl
     assert line["status"] == 400
     visitor.post("/tenants/logged/remove", confirm="logged")
     assert audited(fleet, "DELETE /api/tenants/{tenant}")[-1]["on"] == {"tenant": "logged"}
-    output = fleet.gateways[0].output
+    output = fleet.gateways[0].settled
     assert made not in output
     assert "hunter2-secret" not in output
 
@@ -155,6 +155,40 @@ def test_nobody_overwrites_what_they_have_not_seen(visit: Visit) -> None:
     visitor.client.post(path, data=again["fields"] | {"note": "", "origins": "", "enabled": "on"})
     assert visitor.get("/api/tenants/shared").json()["name"] == "Mine"
     visitor.post("/tenants/shared/remove", confirm="shared")
+
+
+PASTED = "sgw_AbCdEf9999_" + "x" * 43
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields"),
+    [
+        ("POST", "/tenants/+new", {"id": PASTED}),
+        ("POST", "/tenants/+new", {"id": "x", "name": PASTED}),
+        ("POST", "/tenants/reports/edit", {"note": f"theirs: {PASTED}"}),
+        ("POST", "/tenants/reports/edit", {"origins": f"https://{PASTED}"}),
+        ("POST", "/tenants/reports/keys", {"label": PASTED[:-1]}),
+        ("POST", "/tenants/reports/credential", {"institution": PASTED, "username": "u", "password": "p"}),
+        ("POST", "/tenants/reports/credential", {"institution": "x", "username": PASTED, "password": "p"}),
+        ("POST", f"/tenants/reports/keys/{PASTED}/revoke", {}),
+        ("POST", "/cache/purge", {"item": f"article/{PASTED}", "subject": "item"}),
+        ("GET", "/tenants", {"search": PASTED}),
+        ("GET", f"/tenants/{PASTED}", {}),
+        ("GET", "/cache", {"path": "/", "tenant": PASTED}),
+        ("GET", "/explore", {"path": f"/{PASTED}/total/views/article/1"}),
+    ],
+)
+def test_a_key_pasted_into_a_form_is_refused_and_shown_nowhere(
+    visit: Visit, fleet: Stage, method: str, path: str, fields: dict[str, str]
+) -> None:
+    visitor = visit()
+    before = visitor.get("/api/tenants/reports").json()
+    answer = visitor.post(path, **fields) if method == "POST" else visitor.get(path, params=fields)
+    assert answer.status_code == 400
+    assert "a gateway key was given where" in Page(answer.text).text.lower()
+    assert PASTED[-20:] not in answer.text
+    assert PASTED[-20:] not in "".join(each.output for each in fleet.gateways)
+    assert visitor.get("/api/tenants/reports").json() == before
 
 
 @pytest.mark.parametrize(

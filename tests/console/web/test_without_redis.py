@@ -8,7 +8,6 @@ from contextlib import closing
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.console.entrance import COOKIE
 from tests.console.web.conftest import admin_url
 from tests.console.web.visitor import SETTINGS, Page, Visitor
 from tests.integration.stage import Stage, staged, until
@@ -37,7 +36,7 @@ def test_the_console_goes_on_without_redis_and_the_fleet_hears_of_it_later(
     with closing(Visitor(here)) as staying, closing(Visitor(here)) as leaving, closing(Visitor(there)) as copy:
         staying.sign_in()
         leaving.sign_in()
-        copy.client.cookies.set(COOKIE, leaving.cookie or "")
+        copy.copy(leaving)
         assert leaving.get("/tenants").status_code == 200
         csrf = leaving.csrf
         server.pause()
@@ -57,7 +56,7 @@ def test_the_console_goes_on_without_redis_and_the_fleet_hears_of_it_later(
         server.resume()
         until(lambda: "Redis does not answer" not in staying.get("/").text)
         other = Visitor(there)
-        other.client.cookies.set(COOKIE, again.cookie or "")
+        other.copy(again)
         until(lambda: other.get("/tenants").status_code == 200)
         assert copy.get("/tenants").status_code == 303, "signed out meanwhile"
         assert staying.get("/tenants").status_code == 200

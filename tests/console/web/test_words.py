@@ -83,7 +83,8 @@ ENTRY: dict[str, Any] = {
     "fresh_for": 60.0,
     "stands_in_for_failures_for": 99.0,
 }
-ERROR: dict[str, Any] = {"status": 404, "fetched": moment(9), "fresh_for": 30.0}
+ERROR: dict[str, Any] = {"status": 404, "fetched": moment(9), "fresh_for": 30.0, "rule": "error"}
+CHANGED = ERROR | {"status": 200, "rule": "changed"}
 
 
 def explained(**more: Any) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def explained(**more: Any) -> dict[str, Any]:
             "fresh for another 1 min",
         ),
         (explained(error_record=ERROR, entry=None), "served from the cache", "error 404"),
+        (explained(error_record=CHANGED), "served from the cache", "another shape of answer; this one is kept"),
         (explained(decision="ServeAndRefresh"), "as stale", "Meanwhile"),
         (explained(decision="Fetch", entry=None), "asked", "Nothing is stored"),
         (explained(decision="Fetch"), "asked", "too old"),

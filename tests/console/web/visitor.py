@@ -82,8 +82,14 @@ class Visitor:
         self.client.close()
 
     @property
-    def cookie(self) -> str | None:
-        return self.client.cookies.get(COOKIE)
+    def cookies(self) -> dict[str, str]:
+        """Those of sessions."""
+        return {name: value for name, value in self.client.cookies.items() if name.startswith(COOKIE)}
+
+    def copy(self, other: Visitor) -> None:
+        """Comes with the cookies that another one has now."""
+        for name, value in other.cookies.items():
+            self.client.cookies.set(name, value)
 
     def sign_in(self, token: str = TOKEN, **more: Any) -> httpx.Response:
         return self.client.post("/sign-in", data={"token": token} | more)

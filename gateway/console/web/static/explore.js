@@ -22,7 +22,7 @@ function arrange() {
     const idle = element.contains(fields.sub_item_id) && !element.contains(fields.sub_item) && fields.sub_item.value === "";
     show(element, belongs && !idle);
   }
-  if (family !== "totals") show(form.querySelector("[data-dates]"), fields.window.value === "dates");
+  if (!["totals", "overview"].includes(family)) show(form.querySelector("[data-dates]"), fields.window.value === "dates");
 }
 
 /** Offers the institutions that the chosen tenant holds credentials for, and at first what the URL named. */

@@ -1,0 +1,193 @@
+"""Answers: whether it is the service that speaks, by what it says (contract page, Answers and Errors)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from gateway.cache_control import joined
+from gateway.catalogue.query import Family
+
+IN_A_ROW = 20
+"""Different queries in a row, answered in the same new shape, before that counts as the service's own."""
+MOST_NAMES, LONGEST_NAME = 20, 64
+"""Bounds of a new shape's top-level names: data has many, a shape few."""
+
+NUMBER = re.compile(rb"[-0-9]|null")
+OBJECT = re.compile(rb"\{|null")
+"""How a value of each kind begins in JSON; any may be null."""
+
+_NOTHING = re.compile(rb"null|\{\s*\}|-?0(?:\.0*)?(?:[eE][-+]?[0-9]+)?")
+_ENVELOPE = frozenset(
+    {
+        *("code", "description", "detail", "details", "error", "errorcode", "errormessage", "errors", "exception"),
+        *("fault", "maintenance", "message", "messages", "msg", "ok", "reason", "status", "statuscode", "success"),
+        *("title", "type"),
+    }
+)
+"""Names by which intermediaries tell of their own state, whatever the case, ``_`` and ``-`` aside."""
+
+
+class Shape:
+    """The shape of a family's answers: an object with these ``keys``, whose values are of one kind or null.
+
+    ``bare`` says that the wrapper may be missing, which leaves an object of numbers.
+    """
+
+    def __init__(self, *keys: str, kind: re.Pattern[bytes], bare: bool = False) -> None:
+        self.keys = keys
+        self.kind = kind
+        self.bare = bare
+        # Other members are skipped, and values checked, but nothing is built of them.
+        self._wrapped = msgspec.json.Decoder(msgspec.defstruct("Wrapped", [(key, msgspec.Raw) for key in keys]))
+
+    def values(self, body: bytes) -> list[msgspec.Raw] | None:
+        """The values of the keys as JSON; None where the body has another shape. Raises where it is no JSON."""
+        try:
+            found = self._wrapped.decode(body)
+        except msgspec.ValidationError:
+            return [msgspec.Raw(body.strip())] if self.bare and _is_bare(body) else None
+        values = [getattr(found, key) for key in self.keys]
+        return values if all(map(self.kind.match, values)) else None
+
+
+SHAPES: Mapping[Family, Shape] = {
+    Family.TOTALS: Shape("totals", kind=NUMBER),
+    Family.OVERVIEW: Shape("views", "downloads", "shares", kind=NUMBER),
+    Family.TIMELINE: Shape("timeline", kind=OBJECT),
+    Family.BREAKDOWN: Shape("breakdown", kind=OBJECT),
+    Family.TOPS: Shape("top", kind=OBJECT, bare=True),
+}
+"""The answers of the known families. What has no shape here is unknown, and may be any JSON."""
+
+
+class _Error(msgspec.Struct):
+    message: str
+    code: str | int
+
+
+_ERROR = msgspec.json.Decoder(_Error)
+_COUNTS = msgspec.json.Decoder(dict[str, float])
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ANY = msgspec.json.Decoder(msgspec.Raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an answer says of its sender.
+
+    ``speaks``: it is the service. ``empty``: it counts nothing. ``names`` are the top-level names of a 200 that
+    is JSON, but not of its family's shape; ``changed`` says that the service itself took to that shape.
+    """
+
+    speaks: bool
+    empty: bool = False
+    names: tuple[str, ...] = ()
+    changed: bool = False
+
+
+STRANGER = Reading(speaks=False)
+
+
+def read(family: Family, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reading:
+    """Whether the service speaks in an answer to a query of ``family``.
+
+    Header names are lower case, the body is decoded. A 200 has its family's shape, leniently; an unknown
+    endpoint's is any JSON. An error has ``message`` and ``code``. A known family has no other status, while an
+    unknown endpoint may redirect, or say nothing.
+    """
+    if status != 200 and status < 400:
+        return Reading(speaks=family not in SHAPES)
+    media_type = joined(headers, b"content-type").partition(b";")[0].strip().lower()
+    if media_type != b"application/json" or not _is_utf8(body):
+        return STRANGER
+    try:
+        if status == 200:
+            return _answer(SHAPES.get(family), body)
+        _ERROR.decode(body)
+        return Reading(speaks=True)
+    except (ValueError, RecursionError):
+        return STRANGER
+
+
+def _answer(shape: Shape | None, body: bytes) -> Reading:
+    values = [_ANY.decode(body)] if shape is None else shape.values(body)
+    if values is None:
+        return Reading(speaks=False, names=_names(body))
+    return Reading(speaks=True, empty=all(map(_NOTHING.fullmatch, values)))
+
+
+def _is_bare(body: bytes) -> bool:
+    try:
+        return not any(map(_is_envelope, _COUNTS.decode(body)))
+    except msgspec.ValidationError:
+        return False
+
+
+def _names(body: bytes) -> tuple[str, ...]:
+    """The names that a new shape may be known by; none where it looks like an intermediary's, or like data."""
+    try:
+        names = sorted(_OBJECT.decode(body))
+    except msgspec.ValidationError:
+        return ()
+    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME or _is_envelope(name) for name in names):
+        return ()
+    return tuple(names)
+
+
+def _is_envelope(name: str) -> bool:
+    return name.lower().replace("_", "").replace("-", "") in _ENVELOPE
+
+
+def _is_utf8(body: bytes) -> bool:
+    """RFC 8259 §8.1; what the decoders skip they do not look at."""
+    try:
+        return body.isascii() or bool(body.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+class Shapes:
+    """Reads answers, and notices when the service itself changes the shape of a family's.
+
+    That takes ``IN_A_ROW`` different queries of this process, and ends with the first answer in the known shape.
+    ``told`` hears of both: the family, and the new names or none.
+    """
+
+    def __init__(self, told: Callable[[Family, tuple[str, ...]], None] = lambda family, names: None) -> None:
+        self._told = told
+        self._changed: dict[Family, tuple[str, ...]] = {}
+        self._runs: dict[Family, tuple[tuple[str, ...], set[str]]] = {}
+
+    def read(
+        self, family: Family, query: str, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> Reading:
+        """As ``read``; the service speaks too where it took to that shape. ``query`` tells queries apart."""
+        reading = read(family, status, headers, body)
+        if not reading.speaks:
+            return replace(reading, speaks=True, changed=True) if self._is_new(family, query, reading) else reading
+        if status == 200 and (family in self._runs or family in self._changed):
+            self._runs.pop(family, None)
+            if self._changed.pop(family, None):
+                self._told(family, ())
+        return reading
+
+    def _is_new(self, family: Family, query: str, reading: Reading) -> bool:
+        names = reading.names
+        if not names:
+            self._runs.pop(family, None)  # somebody else answered in between
+            return False
+        if self._changed.get(family) == names:
+            return True
+        before, queries = self._runs.get(family, ((), set[str]()))
+        queries = queries | {query} if before == names else {query}
+        self._runs[family] = (names, queries)
+        if len(queries) < IN_A_ROW:
+            return False
+        del self._runs[family]
+        self._changed[family] = names
+        self._told(family, names)
+        return True

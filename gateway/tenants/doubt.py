@@ -1,0 +1,56 @@
+"""Doubt: whether a registry may have lost this much at once, and what of it is believed at any rate. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.tenants.table_store import Change
+from gateway.tenants.tables import KeyTable, TenantTable
+from gateway.tenants.tenant import Key, Tenant
+
+MANY = 3
+"""As many tenants as do not vanish by one person's slip."""
+
+
+def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
+    """Why a change is more likely an accident than somebody's will; None where it is not.
+
+    Emptied files, files that were cut, and other registries' files look like that: nobody is left, or most of many
+    tenants are gone. What a command wrote is believed, and so is the removal of one tenant beside others.
+    """
+    if change.commanded or not change.whole:
+        return None
+    lost = {
+        tenant_id
+        for tenant_id, tenant in tenants.items()
+        if tenant_id not in change.broken and is_lost(tenant, change.tables.get(tenant_id))
+    }
+    left = len(lost) < len(tenants) or not change.tables.keys() <= lost
+    if not is_many(len(lost), len(tenants), left=left):
+        return None
+    return f"{len(lost)} of {len(tenants)} tenants are gone from it, or have lost their keys, at once"
+
+
+def is_many(lost: int, before: int, *, left: bool) -> bool:
+    """Whether so many lost of those before are too many; ``left`` says whether there is anybody else."""
+    return lost > 0 and (not left or (lost >= MANY and 2 * lost > before))
+
+
+def is_lost(tenant: Tenant, table: TenantTable | None) -> bool:
+    """Whether a tenant is gone, or none of its keys is listed any more. Those that are revoked are listed."""
+    return table is None or (bool(tenant.keys) and not tenant.keys.keys() & table.keys.keys())
+
+
+def restricted(tenant: Tenant, table: TenantTable) -> Tenant:
+    """The tenant as it was, without what a doubtful table takes from it by name: keys that it revokes or lets
+    expire earlier, and everything where it disables the tenant."""
+    keys = {key_id: _restricted(key, table.keys.get(key_id)) for key_id, key in tenant.keys.items()}
+    return replace(tenant, enabled=tenant.enabled and table.enabled, keys=keys)
+
+
+def _restricted(key: Key, table: KeyTable | None) -> Key:
+    if table is None:
+        return key
+    ends = [end for end in (key.expires, table.expires) if end is not None]
+    return replace(key, revoked=key.revoked or table.revoked, expires=min(ends, default=None))

@@ -1,0 +1,94 @@
+"""Which states of a registry are believed at once, and what of the others is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.tenants.doubt import doubt_of, restricted
+from gateway.tenants.table_store import Change
+from gateway.tenants.tables import KeyTable, Tables, TenantTable
+from gateway.tenants.tenant import Key, Tenant
+
+DIGEST = "sha256:" + "0" * 64
+EARLY, LATE = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+
+
+def held(letters: str) -> dict[str, Tenant]:
+    """Tenants named so, with a key each; those in capitals have none."""
+    return {each.lower(): Tenant(each.lower(), each, keys=_keys(each)) for each in letters}
+
+
+def _keys(letter: str) -> dict[str, Key]:
+    return {letter * 10: Key(letter * 10, b"")} if letter.islower() else {}
+
+
+def found(letters: str) -> Tables:
+    """Their tables; those in capitals list no key."""
+    return {
+        each.lower(): TenantTable(keys={each * 10: KeyTable(DIGEST)} if each.islower() else {}) for each in letters
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "doubtful"),
+    [
+        ("a", "", True),  # emptied
+        ("ab", "", True),
+        ("A", "", True),
+        ("a", "A", True),  # cut before its key
+        ("ab", "aB", False),
+        ("ab", "a", False),  # one removed
+        ("abc", "a", False),  # two removed
+        ("abcd", "a", True),  # three of four
+        ("abcdef", "abc", False),  # three, and no more than half
+        ("abcde", "ab", True),
+        ("abcde", "abCDE", True),  # cut where the keys of all stand behind all tenants
+        ("abcdefghij", "abcdefg", False),
+        ("abcd", "wxyz", True),  # another registry's file
+        ("a", "b", False),  # renamed
+        ("", "", False),
+        ("", "abc", False),
+        ("abc", "abc", False),
+        ("abcd", "ABCDa", True),
+    ],
+)
+def test_what_vanished_at_once_decides(before: str, after: str, doubtful: bool) -> None:
+    assert (doubt_of(held(before), Change(found(after), "mark")) is not None) is doubtful
+
+
+def test_what_a_command_did_is_believed() -> None:
+    assert doubt_of(held("abcd"), Change({}, "mark", commanded=True)) is None
+    part = Change({}, "mark", whole=False, removed=frozenset("abcd"))
+    assert doubt_of(held("abcd"), part) is None
+
+
+def test_those_who_cannot_be_read_are_not_gone() -> None:
+    broken = {each: ConfigurationError("no JSON") for each in "abc"}
+    assert doubt_of(held("abc"), Change({}, "mark", broken=broken)) is None
+    assert doubt_of(held("abcd"), Change({}, "mark", broken=broken)) is None
+
+
+@pytest.mark.parametrize("revoked", [None, EARLY])
+@pytest.mark.parametrize(("before", "after", "ends"), [
+    (None, None, None), (None, EARLY, EARLY), (EARLY, None, EARLY), (LATE, EARLY, EARLY), (EARLY, LATE, EARLY),
+])  # fmt: skip
+def test_a_doubtful_state_only_takes(
+    before: datetime | None, after: datetime | None, ends: datetime | None, revoked: datetime | None
+) -> None:
+    tenant = Tenant("a", "A", keys={"k": Key("k", b"", expires=before), "other": Key("other", b"")})
+    table = TenantTable(
+        name="B", keys={"k": KeyTable(DIGEST, expires=after, revoked=revoked), "new": KeyTable(DIGEST)}
+    )
+    assert restricted(tenant, table) == Tenant(
+        "a", "A", keys={"k": Key("k", b"", expires=ends, revoked=revoked), "other": Key("other", b"")}
+    )
+
+
+def test_a_doubtful_state_may_disable_but_not_enable() -> None:
+    tenant = Tenant("a", "A")
+    assert not restricted(tenant, TenantTable(enabled=False)).enabled
+    assert not restricted(Tenant("a", "A", enabled=False), TenantTable()).enabled
+    assert restricted(tenant, TenantTable()) == tenant
