@@ -229,4 +229,4 @@ async def test_an_empty_queue_keeps_no_accounts(either: redis.asyncio.Redis, pre
         for id, gen in line.gens.items():
             await board.leave(id, gen, kept=False)
     kinds = {key.decode().split(":", 2)[2].split(":")[0] async for key in either.scan_iter(match=f"{prefix}:*")}
-    assert kinds <= {"tat", "turn", "result"}
+    assert kinds <= {"tat", "turn", "result", "tenants"}
