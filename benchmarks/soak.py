@@ -23,13 +23,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache, partial
 
-from tests.clock_shim import clock_shim
-
 from benchmarks.processes import children, descriptors, resident
 from benchmarks.troubles import Scene, Trouble, piped, troubles
 from gateway.sandbox.service import Service
 from tests.chaos_redis import chaos_proxy
 from tests.chaos_service import chaos_service
+from tests.clock_shim import clock_shim
 from tests.integration.load import Answer, Connection, Load
 from tests.integration.stage import get, staged
 from tests.redis_server import RedisServer, redis_server

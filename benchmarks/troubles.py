@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.clock_shim import ClockShim
-
 from benchmarks.processes import children, descriptors
 from tests.chaos_redis import ChaosProxy
 from tests.chaos_service import ChaosService
+from tests.clock_shim import ClockShim
 from tests.integration.load import Connection
 from tests.integration.stage import Process, Stage, await_answer, spawned
 from tests.redis_server import RedisServer

@@ -28,7 +28,7 @@ REFUSALS = {
     "429": Reply(429, error("TooManyRequests"), headers=("Retry-After: 300",)).wire,
     "reset": b"",
 }
-ANSWER = Reply(200, '{"totals": 7}', JSON, headers=("Cache-Control: max-age=600",)).wire
+ANSWER = Reply(200, '{"timeline": {"total": 7}}', JSON, headers=("Cache-Control: max-age=600",)).wire
 NO = Reply(403, FORBIDDEN).wire
 HONEST_QUERIES = 12
 NUMBERS = count(1)
