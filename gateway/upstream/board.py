@@ -47,6 +47,8 @@ FINISH, BEAT, PROBE, HOLD, CENSUS, STANDING = (
     for name in ("finish", "beat", "probe", "hold", "census", "standing")
 )
 MICRO = 1e-6
+LONGEST_WAIT = 10 * 365 * 86_400 * 10**6
+"""Microseconds that a gate may be closed for, at most: the longest that a setting may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +273,17 @@ class Board:
                         yield kind, rest
 
     def _heard(self, reply: object) -> list[Any]:
-        """A reply without its last part, which is for the gate. Raises TypeError where it is no list."""
+        """A reply without its last part, which is for the gate; nonsense must not close that.
+
+        Raises TypeError, ValueError where it is none of ours.
+        """
         if not isinstance(reply, list):
             raise TypeError("a reply must be a list")
         *rest, closed = reply
-        self.gate.told(time.monotonic(), int(closed) * MICRO)
+        wait = int(closed)
+        if not -1 <= wait <= LONGEST_WAIT:
+            raise ValueError("a gate's wait must be -1, or 0 and more")
+        self.gate.told(time.monotonic(), wait * MICRO)
         return rest
 
     def _invocation(self, script: Script, *args: bytes | str | int | float) -> Invocation:

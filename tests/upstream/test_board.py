@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -191,7 +192,11 @@ class Nonsense:
         return self._reply
 
 
-@pytest.mark.parametrize("reply", [[], [b"claimed"], b"nonsense", [b"queued", None, b"x"], None], ids=repr)
+@pytest.mark.parametrize(
+    "reply",
+    [[], [b"claimed"], b"nonsense", [b"queued", None, b"x"], None, [b"\xff\xfe", b"\x80", -5]],
+    ids=repr,
+)
 async def test_a_reply_that_is_none_of_ours_is_no_reply(
     redis_client: redis.asyncio.Redis, prefix: str, reply: object
 ) -> None:
@@ -212,3 +217,4 @@ async def test_a_reply_that_is_none_of_ours_is_no_reply(
     ]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [CacheUnavailable] * len(calls)
+    assert board.gate.closed_for(time.monotonic()) == 0
