@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.errors import CacheUnavailable
 from gateway.upstream.signs import Verdict
@@ -58,7 +59,7 @@ class Breaker:
         self._held: set[str] = set()
         self._levels: dict[str, int] = {}
         self._probes: dict[str, float] = {}
-        self._suspected: dict[str, dict[str, None]] = {}
+        self._suspected: dict[str, dict[str, str]] = {}
 
     def __repr__(self) -> str:
         return f"<Breaker {self.count} refused>"
@@ -104,9 +105,13 @@ class Breaker:
             self.refusals += verdict.refused
             self.heard(verdict.fingerprint, refused_for)
 
-    def judge(self, verdict: Verdict | None) -> None:
-        """Takes a verdict that the fleet does not hear. One question may be odd: a credential is refused once two
-        different ones were, with no success between."""
+    def judge(self, verdict: Verdict | None, tenant: str = "", *, alone: bool = True) -> None:
+        """Takes a verdict that the fleet does not hear, on a question of this tenant's; ``alone`` says that nobody
+        else uses the credential.
+
+        One question may be odd, and so may one tenant's questions: a credential is refused once two different
+        ones were, with no success between, of two tenants where two use it.
+        """
         if verdict is None:
             return
         name = verdict.fingerprint
@@ -115,19 +120,22 @@ class Breaker:
         if not verdict.refused:
             self._suspected.pop(name, None)
             self.heard(name, None)
-        elif self._suspects(name, verdict.question) and not self._paused_for(name):
+        elif self._suspects(verdict, tenant, alone=alone) and not self._paused_for(name):
             # Those who asked before the pause began do not make it grow.
             self._levels[name] = self._levels.get(name, 0) + 1
             self.heard(name, self.rules.pause_of(self._levels[name]))
 
-    def _suspects(self, fingerprint: str, question: str) -> bool:
-        """Whether it was refused already, or another question was."""
-        questions = self._suspected.setdefault(fingerprint, {})
-        questions[question] = None
-        for kept, most in ((questions, MOST_SUSPECTED), (self._suspected, MOST)):
-            if len(kept) > most:
-                del kept[next(iter(kept))]
-        return len(questions) > 1 or fingerprint in self._until
+    def _suspects(self, verdict: Verdict, tenant: str, *, alone: bool) -> bool:
+        """Whether it was refused already, or enough questions were."""
+        questions = self._suspected.setdefault(verdict.fingerprint, {})
+        questions[verdict.question] = tenant
+        kept: tuple[tuple[dict[str, Any], int], ...] = ((questions, MOST_SUSPECTED), (self._suspected, MOST))
+        for each, most in kept:
+            if len(each) > most:
+                del each[next(iter(each))]
+        if verdict.fingerprint in self._until:
+            return True
+        return len(questions) > 1 and (alone or len(set(questions.values())) > 1)
 
     def heard(self, fingerprint: str, left: float | None) -> None:
         """What the fleet says of one credential, as in ``refused_for``; negative while it is held by hand."""

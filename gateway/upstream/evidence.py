@@ -122,6 +122,7 @@ class Evidence:
     bearers: Pauses = field(init=False)
     tenants: Recent = field(default_factory=Recent)
     credentials: Recent = field(default_factory=Recent)
+    users: dict[str, Recent] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -131,6 +132,15 @@ class Evidence:
         """Somebody asks: who is active counts."""
         self.tenants.note(payer.tenant, now)
         self.credentials.note(payer.credential, now)
+        if payer.credential:
+            self.users.setdefault(payer.credential, Recent()).note(payer.tenant, now)
+            if len(self.users) > MOST_PAUSED:
+                del self.users[next(iter(self.users))]
+
+    def sole_user(self, now: float, payer: Payer) -> bool:
+        """Whether no other tenant used the credential of late."""
+        users = self.users.get(payer.credential)
+        return users is None or all(name == payer.tenant for name in users.names(now))
 
     def paused(self, now: float, payer: Payer, target: str) -> tuple[Why, float] | None:
         """Why this may not be asked, and for how many seconds; None where it may."""

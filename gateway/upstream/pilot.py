@@ -231,7 +231,12 @@ class Pilot:
         """What a landing says, where Redis did not hear it."""
         if self._gate.judge(time.monotonic(), result.sign, flight.payer, flight.exact):
             log_closing(self._gate.why)
-        self._breaker.judge(result.verdict)
+        self._judge_credential(flight, result)
+
+    def _judge_credential(self, flight: Flight, result: Result) -> None:
+        payer = flight.payer
+        alone = self._gate.evidence.sole_user(time.monotonic(), payer)
+        self._breaker.judge(result.verdict, payer.tenant, alone=alone)
 
     def _news(self, flight: Flight, token: str, result: Result) -> list[Invocation]:
         encoded = landings.encode(result.landing)
@@ -266,7 +271,7 @@ class Pilot:
         except LeadLost:
             self._rejoin(flight)
             raise
-        self._breaker.judge(result.verdict)
+        self._judge_credential(flight, result)
         token = flight.token if flight.claim is None else flight.claim.token
         self._background.spawn(self._land_later(self._news(flight, token, _unrefused(result))))
         return result.landing

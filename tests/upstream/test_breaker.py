@@ -12,6 +12,7 @@ import redis.asyncio
 from gateway.errors import CacheUnavailable
 from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.breaker import MOST, MOST_SUSPECTED, Breaker, BreakerRules
+from gateway.upstream.evidence import ACTIVE, Evidence
 from gateway.upstream.flight import Band
 from gateway.upstream.pacing import Budget
 from gateway.upstream.payer import Payer
@@ -51,11 +52,12 @@ class Fleet:
         self.boards = [Board(client, prefix, Budget(None, 1), QueueRules(), breaker=RULES) for _ in range(3)]
         self.breakers = [Breaker(RULES, board.probe) for board in self.boards]
 
-    async def land(self, process: int, verdict: Verdict) -> None:
-        board = self.boards[process]
-        reply = await board.submit(f"f{time.monotonic_ns()}", Payer("t"), Band.PEOPLE, token="t", looked=True)
+    async def land(self, process: int, verdict: Verdict, tenant: str = "t") -> None:
+        board, payer = self.boards[process], Payer(tenant, credential="fp")
+        reply = await board.submit(f"f{time.monotonic_ns()}", payer, Band.PEOPLE, token="t", looked=True)
         assert isinstance(reply, Claimed)
-        settled = await board.land([board.landing(reply.claim.id, "t", b"result", verdict=verdict)])
+        landing = board.landing(reply.claim.id, "t", b"result", verdict=verdict, payer=payer)
+        settled = await board.land([landing])
         self.breakers[process].settled(verdict, settled.refused_for)
 
     async def convict(self, process: int = 0) -> None:
@@ -191,6 +193,36 @@ async def test_another_processes_success_between_clears_the_suspicion(fleet: Fle
     assert fleet.breakers[1].refused_for("fp") == about(100)
 
 
+async def test_one_tenants_odd_questions_refuse_nothing_to_another_that_uses_the_credential(fleet: Fleet) -> None:
+    await fleet.land(0, ACCEPTED, "quiet")
+    for process in (0, 1, 2, 0, 1):
+        await fleet.land(process, refused(), "noisy")
+    await fleet.beat()
+    assert fleet.refused_for() == [None] * 3
+    await fleet.land(2, refused(), "quiet")
+    assert fleet.breakers[2].refused_for("fp") == about(100)
+
+
+async def test_alone_one_tenants_odd_questions_refuse_nothing_to_another() -> None:
+    alone = Alone()
+    for _ in range(5):
+        alone.breaker.judge(refused(), "noisy", alone=False)
+    assert alone.breaker.refused_for("fp") is None
+    alone.breaker.judge(refused(), "quiet", alone=False)
+    assert alone.breaker.refused_for("fp") == 100
+
+
+def test_who_uses_a_credential_counts_for_some_time() -> None:
+    evidence = Evidence(lambda level, asked: 1.0)
+    noisy, quiet = (Payer(name, credential="fp") for name in ("noisy", "quiet"))
+    evidence.asks(0.0, noisy)
+    assert evidence.sole_user(0.0, noisy)
+    evidence.asks(1.0, quiet)
+    assert not evidence.sole_user(1.0, noisy)
+    assert evidence.sole_user(1.0 + ACTIVE, noisy)
+    assert evidence.sole_user(1.0, Payer("noisy", credential="other"))
+
+
 async def test_alone_one_odd_question_refuses_nothing_and_a_success_clears_the_suspicion() -> None:
     alone = Alone()
     for verdict in (refused("odd"), refused("odd"), ACCEPTED, refused(), ACCEPTED, None, refused()):
@@ -239,7 +271,7 @@ async def test_where_nobody_asks_anything_else_the_same_question_probes_in_the_e
 async def test_so_many_refused_questions_are_remembered(fleet: Fleet) -> None:
     for _ in range(MOST_SUSPECTED + 5):
         await fleet.land(0, refused())
-    assert await fleet.client.scard(f"{fleet.prefix}:suspected:fp") == MOST_SUSPECTED
+    assert await fleet.client.hlen(f"{fleet.prefix}:suspected:fp") == MOST_SUSPECTED
 
 
 async def test_alone_a_refused_question_leaves_the_probe_to_others_for_as_long_again() -> None:

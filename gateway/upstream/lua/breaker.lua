@@ -2,7 +2,8 @@
 --
 --   :refused                  zset   fingerprint -> until when nothing is asked with it
 --   :refusals:<fingerprint>   string how often in a row it was refused
---   :suspected:<fingerprint>  set    questions that were refused since the last success, up to MOST_SUSPECTED
+--   :suspected:<fingerprint>  hash   questions that were refused since the last success, up to MOST_SUSPECTED, and
+--                                    the tenant who asked each last
 --   :probing:<fingerprint>    string process|since: whose request finds out whether it still is
 --   :onhold                   hash   fingerprint -> since when somebody withholds it by hand; has no TTL
 local MOST, MOST_SUSPECTED = 1000, 16
@@ -41,23 +42,30 @@ local function acquit(name)
   if call('ZREM', refused_key, name) == 1 then news('accepted:' .. name) end
 end
 
--- One question may be odd: a credential is refused once two different ones were, with no success between.
-local function suspect(name, question)
+-- One question may be odd, and so may one tenant's questions: a credential is refused once two different ones were,
+-- with no success between, of two tenants where two use it.
+local function suspect(name, question, tenant)
   local key = suspected_key(name)
-  if call('SADD', key, question) == 1 and call('SCARD', key) > MOST_SUSPECTED then call('SPOP', key) end
+  call('HSET', key, question, tenant)
+  if call('HLEN', key) > MOST_SUSPECTED then call('HDEL', key, call('HKEYS', key)[1]) end
   call('PEXPIRE', key, DAY)
-  return call('SCARD', key) > 1 or call('ZSCORE', refused_key, name)
+  if call('ZSCORE', refused_key, name) then return true end
+  if call('HLEN', key) < 2 then return false end
+  for _, other in ipairs(call('HVALS', key)) do
+    if other ~= tenant then return true end
+  end
+  return alone_in(users_key(name), tenant)
 end
 
 -- Answers for how long it is refused now, in microseconds; -1 where it is not.
-local function find(name, refused, question, pause, longest)
+local function find(name, refused, question, pause, longest, tenant)
   if name == '' then return -1 end
   if refused ~= '1' then
     acquit(name)
     return -1
   end
   call('DEL', probing_key(name))
-  if not suspect(name, question) then return -1 end
+  if not suspect(name, question, tenant) then return -1 end
   convict(name, pause, longest)
   return int(math.max(0, tonumber(call('ZSCORE', refused_key, name)) - now))
 end

@@ -6,6 +6,7 @@
 --   :pauses:<kind>   hash   name -> "level length tenant": refusals in a row, the pause's length, who met it last
 --   :evidence        hash   tenant -> how many of its targets were newly refused since the last answer
 --   :tenants, :credentials   zset   who asked, and with what, during the last minutes -> when last
+--   :users:<fingerprint>     zset   the tenants who asked with a credential, likewise
 local ENOUGH = 3
 local TOLERATED = 2
 local MOST_PAUSED = 1000
@@ -16,6 +17,7 @@ local STEEPEST = 30
 local WALKED = 5000
 local gate_key, evidence_key = q .. ':gate', q .. ':evidence'
 local tenants_key, credentials_key = q .. ':tenants', q .. ':credentials'
+local function users_key(name) return q .. ':users:' .. name end
 local function paused_key(kind) return q .. ':paused:' .. kind end
 local function pauses_key(kind) return q .. ':pauses:' .. kind end
 
@@ -110,6 +112,7 @@ end
 local function asks(tenant, credential)
   mark(tenants_key, tenant)
   mark(credentials_key, credential)
+  if credential ~= '' then mark(users_key(credential), tenant) end
 end
 
 -- Who asked during the last minutes; a time ahead of the clock becomes now.
@@ -123,12 +126,14 @@ local function recent(key)
   return found
 end
 
-local function alone(tenant)
-  for _, other in ipairs(recent(tenants_key)) do
+local function alone_in(key, tenant)
+  for _, other in ipairs(recent(key)) do
     if other ~= tenant then return false end
   end
   return true
 end
+
+local function alone(tenant) return alone_in(tenants_key, tenant) end
 
 -- What waits for its turn to be asked with this credential does not wait in vain for the end of its pause.
 local function turn_away(credential, length)

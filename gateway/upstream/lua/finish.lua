@@ -10,7 +10,7 @@ local by = {tenant = ARGV[12], caller = ARGV[13], credential = ARGV[14], target 
 local job = call('HMGET', job_key(id), 'token', 'gen')
 local leads = job[1] == token
 judge(ARGV[7], tonumber(ARGV[8]), id, token, leads, rules, by)
-local refused = find(ARGV[16], ARGV[17], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20]))
+local refused = find(ARGV[16], ARGV[17], ARGV[18], tonumber(ARGV[19]), tonumber(ARGV[20]), by.tenant)
 if not leads then return {'late', refused, gate_word()} end
 local gen = job[2]
 local others = call('SCARD', procs_key(id)) - call('SISMEMBER', procs_key(id), me)

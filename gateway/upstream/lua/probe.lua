@@ -8,5 +8,5 @@ if not till then return {1, -1} end
 if till > now then return {0, int(till - now)} end
 local level = tonumber(call('GET', refusals_key(name))) or 1
 local again = now < till + breaker_pause(level, tonumber(ARGV[5]), tonumber(ARGV[6]))
-if again and call('SISMEMBER', suspected_key(name), ARGV[3]) == 1 then return {0, 0} end
+if again and call('HEXISTS', suspected_key(name), ARGV[3]) == 1 then return {0, 0} end
 return {begin_probe(name, tonumber(ARGV[4])) and 1 or 0, 0}
