@@ -229,8 +229,9 @@ class Proxy:
         pause = self._refused_for(errand)
         if pause is None:
             return await self._look_up(errand)
-        probing = self.queue.breaker.probe(errand.access.scope, errand.key.entry)
-        if pause > 0 or not await errand.exchange.in_time(probing):
+        exchange, breaker = errand.exchange, self.queue.breaker
+        probing = breaker.probe(errand.access.scope, errand.key.entry, exchange.tenant.id)
+        if not await exchange.in_time(probing):
             raise CredentialRefused("Unauthorized request")
         return Fetch()
 

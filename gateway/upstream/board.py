@@ -226,12 +226,12 @@ class Board:
             others = tuple(Terms.parse(each.decode()) for each in terms)
             return Pulse(*told, _pauses(refused), int(targets), why.decode(), place, others)
 
-    async def probe(self, fingerprint: str, question: str = "") -> tuple[bool, float | None]:
-        """Whether the caller may try a refused credential with this question; the seconds left of its
+    async def probe(self, fingerprint: str, question: str = "", tenant: str = "") -> tuple[bool, float | None]:
+        """Whether this tenant may try a refused credential with this question; the seconds left of its
         pause, None if it is not refused."""
         with redis_errors(self._client):
             longest = round(self._rules.longest_run * 1_000)
-            granted, left = await self._run(PROBE, fingerprint, question, longest, *self._breaker)
+            granted, left = await self._run(PROBE, fingerprint, question, longest, *self._breaker, tenant)
             return bool(granted), _wait(left)
 
     async def hold(self, fingerprint: str | None = None) -> bool:

@@ -20,8 +20,9 @@ HELD = 60.0
 STEEPEST = 30
 """Doublings of a pause; keeps the arithmetic finite."""
 
-Ask = Callable[[str, str], Awaitable[tuple[bool, float | None]]]
-"""Asks the fleet for the probe of a fingerprint with a question: whether it is ours, and as in ``refused_for``."""
+Ask = Callable[[str, str, str], Awaitable[tuple[bool, float | None]]]
+"""Asks the fleet for the probe of a fingerprint, with a question of a tenant's: whether it is ours, and as in
+``refused_for``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Breaker:
         self._levels: dict[str, int] = {}
         self._probes: dict[str, float] = {}
         self._suspected: dict[str, dict[str, str]] = {}
+        self._contested: dict[tuple[str, str], float] = {}
 
     def __repr__(self) -> str:
         return f"<Breaker {self.count} refused>"
@@ -82,22 +84,36 @@ class Breaker:
         until = self._until.get(fingerprint)
         return None if until is None else max(0.0, until - self._clock())
 
-    async def probe(self, fingerprint: str, question: str = "") -> bool:
-        """Whether the caller's request may go: as the one probe of the fleet, or because nothing is refused.
+    async def probe(self, fingerprint: str, question: str = "", tenant: str = "") -> bool:
+        """Whether the tenant's request may go: as the one probe of the fleet, or because nothing is refused.
 
         The next verdict releases the probe, else its time does. A question that was refused already leaves the
-        probe to others, for as long again as the pause was.
+        probe to others, for as long again as the pause was. Where another tenant's evidence alone refused it,
+        this one's request may go at once.
         """
         left = self.refused_for(fingerprint)
-        if left is None or left > 0:
-            return left is None
+        if left is None:
+            return True
+        if left > 0 and not self._contests(fingerprint, tenant, left):
+            return False
         try:
-            granted, left = await self._ask(fingerprint, question)
+            granted, left = await self._ask(fingerprint, question, tenant)
         except CacheUnavailable:
-            return self._probe_alone(fingerprint, question)
+            return self._probe_alone(fingerprint, question, tenant)
         if not granted or left is None:
             self.heard(fingerprint, left)
         return granted
+
+    def _contests(self, fingerprint: str, tenant: str, left: float) -> bool:
+        """Whether to ask, once in a pause, if another tenant's evidence alone made it."""
+        now, contest = self._clock(), (fingerprint, tenant)
+        if not tenant or fingerprint in self._held or self._contested.get(contest, now) > now:
+            return False
+        self._contested.pop(contest, None)
+        self._contested[contest] = now + left
+        if len(self._contested) > MOST:
+            del self._contested[next(iter(self._contested))]
+        return True
 
     def settled(self, verdict: Verdict | None, refused_for: float | None) -> None:
         """The fleet took a verdict: what it says of the credential now, as in ``refused_for``."""
@@ -160,10 +176,12 @@ class Breaker:
         self._held = {name for name, left in refused.items() if left < 0}
         self._levels = {name: level for name, level in self._levels.items() if name in refused}
 
-    def _probe_alone(self, fingerprint: str, question: str) -> bool:
-        now = self._clock()
+    def _probe_alone(self, fingerprint: str, question: str, tenant: str) -> bool:
+        now, questions = self._clock(), self._suspected.get(fingerprint, {})
+        if self._paused_for(fingerprint) and (not questions or not {tenant, ""}.isdisjoint(questions.values())):
+            return False
         again = self._until.get(fingerprint, now) + self.rules.pause_of(self._levels.get(fingerprint, 1))
-        if now < again and question in self._suspected.get(fingerprint, ()):
+        if now < again and question in questions:
             return False
         if self._probes.get(fingerprint, now) > now:
             return False

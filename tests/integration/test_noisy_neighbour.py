@@ -144,7 +144,7 @@ async def full_queue(street: Street) -> None:
     async def one(number: int) -> None:
         with closing(street.connection(number, NOISY[number % len(NOISY)])) as connection:
             while True:
-                await street.ask(connection, street.target("much"))
+                await street.ask(connection, street.target("much"), pause=0.5)
 
     await asyncio.gather(*(one(number) for number in range(3 * PER_TENANT)))
 

@@ -37,7 +37,7 @@ class Alone:
     breaker: Breaker = field(init=False)
 
     def __post_init__(self) -> None:
-        async def gone(fingerprint: str, question: str) -> tuple[bool, float | None]:
+        async def gone(fingerprint: str, question: str, tenant: str) -> tuple[bool, float | None]:
             raise CacheUnavailable("gone")
 
         self.breaker = Breaker(RULES, gone, clock=lambda: self.now)
@@ -201,6 +201,29 @@ async def test_one_tenants_odd_questions_refuse_nothing_to_another_that_uses_the
     assert fleet.refused_for() == [None] * 3
     await fleet.land(2, refused(), "quiet")
     assert fleet.breakers[2].refused_for("fp") == about(100)
+
+
+async def test_who_comes_to_a_credential_that_is_refused_on_anothers_evidence_alone_may_probe_at_once(
+    fleet: Fleet,
+) -> None:
+    for question in ("odd", "strange"):
+        await fleet.land(0, refused(question), "noisy")
+    await fleet.beat()
+    assert [await breaker.probe("fp", "new", "noisy") for breaker in fleet.breakers] == [False] * 3
+    assert [await breaker.probe("fp", "new", "quiet") for breaker in fleet.breakers] == [True, False, False]
+    assert not await fleet.breakers[0].probe("fp", "new", "quiet")
+    await fleet.land(0, refused("new"), "quiet")
+    assert fleet.breakers[0].refused_for("fp") == about(100)
+    assert [await breaker.probe("fp", "other", "third") for breaker in fleet.breakers] == [False] * 3
+
+
+async def test_alone_who_comes_to_a_credential_refused_on_anothers_evidence_may_probe_at_once() -> None:
+    alone = Alone()
+    for question in ("odd", "strange"):
+        alone.breaker.judge(refused(question), "noisy")
+    assert not await alone.breaker.probe("fp", "new", "noisy")
+    assert await alone.breaker.probe("fp", "new", "quiet")
+    assert not await alone.breaker.probe("fp", "new", "quiet")
 
 
 async def test_alone_one_tenants_odd_questions_refuse_nothing_to_another() -> None:

@@ -269,7 +269,7 @@ async def test_so_many_credentials_can_be_held_and_no_more(fleet: Fleet) -> None
 
 
 async def test_without_redis_a_held_credential_stays_held() -> None:
-    async def ask(fingerprint: str, question: str) -> tuple[bool, float | None]:
+    async def ask(fingerprint: str, question: str, tenant: str) -> tuple[bool, float | None]:
         raise AssertionError("nobody is asked about a held credential")
 
     breaker = Breaker(BreakerRules(), ask, clock=lambda: 0.0)

@@ -4,6 +4,7 @@
 --   :refusals:<fingerprint>   string how often in a row it was refused
 --   :suspected:<fingerprint>  hash   questions that were refused since the last success, up to MOST_SUSPECTED, and
 --                                    the tenant who asked each last
+--   :alone:<fingerprint>      string the tenant on whose evidence alone it is refused
 --   :probing:<fingerprint>    string process|since: whose request finds out whether it still is
 --   :onhold                   hash   fingerprint -> since when somebody withholds it by hand; has no TTL
 local MOST, MOST_SUSPECTED = 1000, 16
@@ -11,6 +12,7 @@ local refused_key = q .. ':refused'
 local onhold_key = q .. ':onhold'
 local function suspected_key(name) return q .. ':suspected:' .. name end
 local function refusals_key(name) return q .. ':refusals:' .. name end
+local function alone_key(name) return q .. ':alone:' .. name end
 local function probing_key(name) return q .. ':probing:' .. name end
 
 local function breaker_pause(level, pause, longest)
@@ -38,23 +40,27 @@ local function convict(name, pause, longest)
 end
 
 local function acquit(name)
-  call('DEL', suspected_key(name), refusals_key(name), probing_key(name))
+  call('DEL', suspected_key(name), refusals_key(name), probing_key(name), alone_key(name))
   if call('ZREM', refused_key, name) == 1 then news('accepted:' .. name) end
 end
 
 -- One question may be odd, and so may one tenant's questions: a credential is refused once two different ones were,
--- with no success between, of two tenants where two use it.
+-- with no success between, of two tenants where two use it. Where another comes later, that one may probe at once.
 local function suspect(name, question, tenant)
   local key = suspected_key(name)
   call('HSET', key, question, tenant)
   if call('HLEN', key) > MOST_SUSPECTED then call('HDEL', key, call('HKEYS', key)[1]) end
   call('PEXPIRE', key, DAY)
-  if call('ZSCORE', refused_key, name) then return true end
-  if call('HLEN', key) < 2 then return false end
   for _, other in ipairs(call('HVALS', key)) do
-    if other ~= tenant then return true end
+    if other ~= tenant then
+      call('DEL', alone_key(name))
+      return call('HLEN', key) > 1
+    end
   end
-  return alone_in(users_key(name), tenant)
+  if call('ZSCORE', refused_key, name) then return true end
+  if call('HLEN', key) < 2 or not alone_in(users_key(name), tenant) then return false end
+  call('SET', alone_key(name), tenant, 'PX', DAY)
+  return true
 end
 
 -- Answers for how long it is refused now, in microseconds; -1 where it is not.
@@ -81,7 +87,7 @@ end
 local function resume_credential(name)
   call('HDEL', onhold_key, name)
   call('ZREM', refused_key, name)
-  call('DEL', suspected_key(name), refusals_key(name), probing_key(name))
+  call('DEL', suspected_key(name), refusals_key(name), probing_key(name), alone_key(name))
   news('resumed:' .. name)
 end
 
