@@ -70,7 +70,8 @@ class StatisticsJudge:
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
         """``jitter`` is in [-1, 1]."""
         family, status = question.query.family, response.status
-        reading = self._shapes.read(family, question.key.entry, status, response.headers, response.body)
+        answer, sub_item = (status, response.headers, response.body), question.query.sub_item is not None
+        reading = self._shapes.read(family, question.key.entry, *answer, sub_item=sub_item)
         no_store, etag = self.forbids(question), _etag(response)
         if reading.speaks and family is Family.UNKNOWN and status not in (400, 403, 404):
             given = Circumstances(

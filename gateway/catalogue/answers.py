@@ -34,7 +34,7 @@ _ENVELOPE = frozenset(
 class Shape:
     """The shape of a family's answers: an object with these ``keys``, whose values are of one kind or null.
 
-    ``bare`` says that the wrapper may be missing, which leaves an object of numbers.
+    ``bare`` says that with a sub-item the wrapper may be missing, which leaves an object of numbers.
     """
 
     def __init__(self, *keys: str, kind: re.Pattern[bytes], bare: bool = False) -> None:
@@ -44,12 +44,15 @@ class Shape:
         # Other members are skipped, and values checked, but nothing is built of them.
         self._wrapped = msgspec.json.Decoder(msgspec.defstruct("Wrapped", [(key, msgspec.Raw) for key in keys]))
 
-    def values(self, body: bytes) -> list[msgspec.Raw] | None:
-        """The values of the keys as JSON; None where the body has another shape. Raises where it is no JSON."""
+    def values(self, body: bytes, *, sub_item: bool) -> list[msgspec.Raw] | None:
+        """The values of the keys as JSON; None where the body has another shape. Raises where it is no JSON.
+
+        ``sub_item`` says that one was asked for.
+        """
         try:
             found = self._wrapped.decode(body)
         except msgspec.ValidationError:
-            return [msgspec.Raw(body.strip())] if self.bare and _is_bare(body) else None
+            return [msgspec.Raw(body.strip())] if self.bare and sub_item and _is_bare(body) else None
         values = [getattr(found, key) for key in self.keys]
         return values if all(map(self.kind.match, values)) else None
 
@@ -92,8 +95,10 @@ class Reading:
 STRANGER = Reading(speaks=False)
 
 
-def read(family: Family, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> Reading:
-    """Whether the service speaks in an answer to a query of ``family``.
+def read(
+    family: Family, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, sub_item: bool = False
+) -> Reading:
+    """Whether the service speaks in an answer to a query of ``family``; ``sub_item`` says that one was asked for.
 
     Header names are lower case, the body is decoded. A 200 has its family's shape, leniently; an unknown
     endpoint's is any JSON. An error has ``message`` and ``code``. A known family has no other status, while an
@@ -106,15 +111,15 @@ def read(family: Family, status: int, headers: Sequence[tuple[bytes, bytes]], bo
         return STRANGER
     try:
         if status == 200:
-            return _answer(SHAPES.get(family), body)
+            return _answer(SHAPES.get(family), body, sub_item=sub_item)
         _ERROR.decode(body)
         return Reading(speaks=True)
     except (ValueError, RecursionError):
         return STRANGER
 
 
-def _answer(shape: Shape | None, body: bytes) -> Reading:
-    values = [_ANY.decode(body)] if shape is None else shape.values(body)
+def _answer(shape: Shape | None, body: bytes, *, sub_item: bool) -> Reading:
+    values = [_ANY.decode(body)] if shape is None else shape.values(body, sub_item=sub_item)
     if values is None:
         return Reading(speaks=False, names=_names(body))
     return Reading(speaks=True, empty=all(map(_NOTHING.fullmatch, values)))
@@ -122,7 +127,8 @@ def _answer(shape: Shape | None, body: bytes) -> Reading:
 
 def _is_bare(body: bytes) -> bool:
     try:
-        return not any(map(_is_envelope, _COUNTS.decode(body)))
+        counts = _COUNTS.decode(body)
+        return bool(counts) and not any(map(_is_envelope, counts))
     except msgspec.ValidationError:
         return False
 
@@ -163,10 +169,17 @@ class Shapes:
         self._runs: dict[Family, tuple[tuple[str, ...], set[str]]] = {}
 
     def read(
-        self, family: Family, query: str, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self,
+        family: Family,
+        query: str,
+        status: int,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        sub_item: bool = False,
     ) -> Reading:
         """As ``read``; the service speaks too where it took to that shape. ``query`` tells queries apart."""
-        reading = read(family, status, headers, body)
+        reading = read(family, status, headers, body, sub_item=sub_item)
         if not reading.speaks:
             return replace(reading, speaks=True, changed=True) if self._is_new(family, query, reading) else reading
         if status == 200 and (family in self._runs or family in self._changed):

@@ -111,6 +111,7 @@ def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[st
         item=place.item,
         item_id=place.item_id or known.get("item_id"),
         granularity=place.granularity,
+        sub_item=known.get("sub_item"),
         protected=place.institution is not None and place.family not in ALL_TIME,
         last_day=window.last_day,
         rests_on_today=window.rests_on_today,

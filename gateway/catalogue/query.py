@@ -34,7 +34,7 @@ class Query:
     target as the client wrote it, which error records are kept under and which goes upstream.
 
     ``institution`` is the exact decoded segment, or None outside any. An unknown request has its first segment
-    there, so that the caller's credential goes along; no family's name and no ``-`` is ever one. The next four
+    there, so that the caller's credential goes along; no family's name and no ``-`` is ever one. The next five
     are decoded values, None where the request has none; tops have their ``item_id`` from the query.
     ``protected`` says that the service wants that institution's credential, as far as the catalogue knows.
 
@@ -51,6 +51,7 @@ class Query:
     item: str | None = None
     item_id: str | None = None
     granularity: str | None = None
+    sub_item: str | None = None
     protected: bool = False
     last_day: date | None = None
     rests_on_today: bool = False

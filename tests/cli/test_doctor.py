@@ -33,14 +33,14 @@ def test_a_new_place_has_notes_and_no_fault(tmp_path: Path) -> None:
         "the service was not looked at",
     ):
         assert expected in done.out
-    assert done.out.rstrip().endswith("1 unknown, 3 notes, 3 ok")
+    assert done.out.rstrip().endswith("1 unknown, 3 notes, 4 ok")
 
 
 def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
     done = doctor("--json", "--registry", str(tmp_path / "tenants.toml"))
     answer = json.loads(done.out)
     assert (done.code, done.err, answer["worst"]) == (0, "", "unknown")
-    assert answer["counts"] == {"ok": 3, "note": 3, "unknown": 1, "warning": 0, "problem": 0}
+    assert answer["counts"] == {"ok": 4, "note": 3, "unknown": 1, "warning": 0, "problem": 0}
     assert set(answer["findings"][0]) == {"check", "state", "what", "advice"}
 
 

@@ -164,16 +164,18 @@ async def test_a_stranger_refuses_no_credential(stage: Stage) -> None:
         here.stranger = lambda target: said(b'{"message": "Forbidden"}', 403)
         assert (await here.get(OWN)).status_code == 403
         assert here.house.app.public.proxy.queue.breaker.count == 0
-        assert here.house.app.public.proxy.queue.gate_closed_for > 0
+        assert (await here.get(OWN)).json()["code"] == "GatewayTargetRefused"
 
 
-async def test_a_json_503_of_somebody_else_is_a_block(stage: Stage) -> None:
+async def test_a_json_503_of_somebody_else_is_a_refusal(stage: Stage) -> None:
     async with scene(stage) as here:
         here.stranger = lambda target: said(
             b'{"error": "overloaded"}', 503, JSON, b"Retry-After: 12345678901234567890"
         )
         assert (await here.get(TOTALS)).status_code == 503
-        assert here.house.app.public.proxy.queue.gate_closed_for == pytest.approx(900, abs=60)
+        refused = await here.get(TOTALS)
+        assert (refused.status_code, refused.json()["code"]) == (503, "GatewayTargetRefused")
+        assert float(refused.headers["retry-after"]) == pytest.approx(900, abs=60)
 
 
 AWAY = [

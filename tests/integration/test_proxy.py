@@ -70,8 +70,9 @@ async def test_a_stale_entry_stands_in_for_a_failure(
         clock.time += 8 * DAY
         stage.plan(status=status, content_type=kind, body=body, times=1)
         gone = await ask(house, stage)
-    if detail in ("upstream-429", "upstream-403"):
-        assert (gone.status_code, gone.json()["code"]) == (503, "GatewayGateClosed")
+    refused = {"upstream-429": "GatewayGateClosed", "upstream-403": "GatewayTargetRefused"}
+    if detail in refused:
+        assert (gone.status_code, gone.json()["code"]) == (503, refused[detail])
     else:
         assert (gone.status_code, gone.text, gone.headers["content-type"]) == (status, body, kind)
 

@@ -49,9 +49,8 @@ def stage(sandbox: Stage, prefix: str) -> Iterator[Stage]:
 
 
 def lines(gateway: Process, event: str = "request") -> list[dict[str, Any]]:
-    """The log's lines of one kind; all lines must be JSON."""
-    output = gateway.settled
-    written = output[output.index("{") :].splitlines()
+    """The log's lines of one kind; once it is ready, all lines must be JSON."""
+    written = gateway.settled.partition("\nready\n")[2].splitlines()
     return [line for line in map(json.loads, written) if line["event"] == event]
 
 
