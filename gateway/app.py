@@ -82,6 +82,8 @@ if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
 MANAGEMENT = b"/-/"
+ROUNDS = 10
+"""Commands, one after another, that a look-up takes at most: those it waits for, and in a cluster redirections."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
@@ -413,6 +415,7 @@ def _rules(settings: Settings) -> ProxyRules:
     return ProxyRules(
         prefix=settings.redis_prefix,
         caller_timeout=settings.caller_timeout,
+        look_up_timeout=ROUNDS * settings.redis_timeout,
         rules=Rules(settings.refresh_floor),
         passed=None if settings.profile == "generic" else frozenset(settings.pass_methods),
         request_max_bytes=settings.request_max_bytes,

@@ -69,11 +69,13 @@ log = structlog.get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class ProxyRules:
-    """What the proxy needs of the settings. ``passed`` are the methods passed on besides GET and HEAD (None: all);
-    ``authorities`` the service's own, at which a Location counts as the same origin."""
+    """What the proxy needs of the settings. ``look_up_timeout`` is how long a look-up takes at most, in seconds;
+    ``passed`` are the methods passed on besides GET and HEAD (None: all), ``authorities`` the service's own, at
+    which a Location counts as the same origin."""
 
     prefix: str
     caller_timeout: float
+    look_up_timeout: float
     rules: Rules
     passed: frozenset[str] | None = frozenset()
     request_max_bytes: int = 0
@@ -255,7 +257,7 @@ class Proxy:
                 errand.exchange.grounds = Grounds(query, errand.marked, errand.key, records, decision.entry, scope)
             return decision
         try:
-            shared = await errand.exchange.in_time(self.store.look_up(errand.key))
+            shared = await errand.exchange.in_time(self.store.look_up(errand.key), self.rules.look_up_timeout)
         except (CacheUnavailable, DeadlineExceeded):
             shared = NOTHING
         near = self.store.look_near(errand.key)  # once more: it may have landed here while Redis took its time
