@@ -102,7 +102,7 @@ def endpoint(operation: Operation, entrance: Entrance) -> Callable[[Request], Aw
     async def answer(request: Request) -> Response:
         try:
             with audited(operation, request.path_params, entrance.visitors.address(request)) as line:
-                line.admin = await entrance.admit(request, changes=operation.changes)
+                line.admin = await entrance.admit(request, changes=operation.changes, acts=operation.acts)
                 query, body = _query(operation, request), await _body(operation, request)
                 call = Call(request.path_params, query, body, line.admin, line.facts)
                 result = await carried_out(operation, call)

@@ -151,13 +151,14 @@ class Web:
         """What an operation of the API answers to whoever is signed in, with the API's own line in the audit log.
 
         ``path`` is the operation's, with its names in braces, ``places`` their values. What does anything is done
-        for our own pages alone, also where a mere link asks for it. Raises GatewayError.
+        for our own pages alone: for a form, which has shown its session's token, and for a link or a typed
+        address only where the browser says that it is ours. Raises GatewayError.
         """
         operation = self._operations[method, path]
         with audited(operation, places) as line:
             line.admin = visit.admin
-            if operation.acts:
-                self.entrance.visitors.check_source(visit.request)
+            if operation.acts and not visit.form:
+                self.entrance.visitors.check_own(visit.request)
             self.entrance.guard.check_role(visit.admin, changes=operation.changes)
             call = Call(places, query or {}, _body(operation, body), visit.admin, line.facts)
             return await carried_out(operation, call)
