@@ -201,7 +201,10 @@ def test_origin_and_host_are_the_same_by_their_scheme_and_its_port(
 def test_what_asks_the_service_needs_more_than_a_browser_that_says_nothing(stage: Stage, admin: Visitor) -> None:
     csrf = admin.csrf
     stage.reset_calls()
-    hosts = ({}, {"Host": "10.0.0.5:8081"})  # over http, a browser sends Sec-Fetch-Site to the loopback only
+    hosts: tuple[dict[str, str], ...] = (
+        {},
+        {"Host": "10.0.0.5:8081"},
+    )  # over http, a browser sends Sec-Fetch-Site to the loopback only
     (cookie,) = admin.cookies.items()
     for host in hosts:
         headers = host | {"Cookie": "=".join(cookie)}

@@ -16,7 +16,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gateway.console.entrance import Entrance, is_csrf
 from gateway.console.guard import Admin
-from gateway.console.operations import Call, Operation, audited, carried_out, received, refused, write_audit
+from gateway.console.operations import (
+    Call,
+    Operation,
+    audited,
+    carried_out,
+    received,
+    refuse_keys,
+    refused,
+    write_audit,
+)
 from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
@@ -24,13 +33,11 @@ from gateway.console.web.rendering import environment
 from gateway.errors import (
     AdminDisabled,
     AdminForbidden,
-    ConfigurationError,
     GatewayError,
     InvalidInput,
     render,
     row_of,
 )
-from gateway.tenants.tables import check_no_key
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
@@ -219,12 +226,8 @@ def own_path(text: str) -> str:
 
 def _refuse_keys(*given: Mapping[str, str]) -> None:
     """Raises InvalidInput for a gateway key in a field or a path, but for a password's: a page would show it."""
-    try:
-        for name, text in chain.from_iterable(each.items() for each in given):
-            if name != "password":
-                check_no_key(text, f"the {name}")
-    except ConfigurationError as error:
-        raise InvalidInput(error.message) from None
+    pairs = chain.from_iterable(each.items() for each in given)
+    refuse_keys((name, text) for name, text in pairs if name != "password")
 
 
 def _csrf_field(session: Session | None) -> Markup:
