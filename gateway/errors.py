@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.masking import without_keys
+
 Headers = list[tuple[bytes, bytes]]
 
 
 class GatewayError(Exception):
-    """The root. ``message`` is for the client to read and never holds a secret.
+    """The root. ``message`` is for the client to read and never holds a secret: a gateway key in it, be it that a
+    message repeats what somebody pasted in the wrong place, is masked.
 
     ``data`` goes into the answer's ``data`` field; ``retry_after`` is in seconds and becomes ``Retry-After``;
     ``headers`` go along.
@@ -24,8 +27,8 @@ class GatewayError(Exception):
     headers: Headers = []  # noqa: RUF012 (never changed in place)
 
     def __init__(self, message: str, *, data: Any = None, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_keys(message)
+        super().__init__(self.message)
         self.data = data
         self.retry_after = retry_after
 

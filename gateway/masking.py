@@ -1,14 +1,20 @@
-"""Masking: what may be shown of a URL that can hold a password. Pure."""
+"""Masking: what may be shown of a URL that can hold a password, or of a text that can hold a gateway key. Pure."""
 
 from __future__ import annotations
 
 import re
 
 MASK = "***"
+KEY = re.compile(r"sgw(?:_|%5[Ff])(?:[A-Za-z0-9_]|%5[Ff])+")
 SCHEME = re.compile(r"(rediss?(\+sentinel|\+cluster)?|unix|memory|https?)", re.IGNORECASE)
 USER = re.compile(r"([A-Za-z0-9_.-]*):")
 HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 PLACE = re.compile(rf"({HOST}(,{HOST})*)?(/[A-Za-z0-9_.-]*)*")
+
+
+def without_keys(text: str) -> str:
+    """The text with a mask in the place of whatever looks like a gateway key, or like a part of one."""
+    return KEY.sub(f"sgw_{MASK}", text)
 
 
 def masked_url(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -11,6 +10,7 @@ import structlog
 from gateway.answer import Answer
 from gateway.catalogue.query import Family
 from gateway.exchange import Exchange
+from gateway.masking import without_keys
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import SPARED, Outcome
 from gateway.observe.stages import clock
@@ -19,7 +19,6 @@ from gateway.observe.tally import Kind, Tallies
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
-SECRET = re.compile(r"sgw_[A-Za-z0-9_]+")
 LONGEST_PATH = 200
 LINE_SECONDS = 0.1
 """Between two lines about hits: one costs as much as many hits do."""
@@ -138,7 +137,7 @@ def kind_of(exchange: Exchange, answer: Answer) -> Kind:
 def shown_path(path: bytes) -> str:
     """A path fit for the log: bounded, printable, and without anything that looks like a key."""
     text = path[:LONGEST_PATH].decode("latin-1")
-    return SECRET.sub("sgw_***", "".join(c if " " < c <= "~" else "?" for c in text))
+    return without_keys("".join(c if " " < c <= "~" else "?" for c in text))
 
 
 def _who(exchange: Exchange) -> dict[str, Any]:

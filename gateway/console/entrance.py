@@ -49,14 +49,26 @@ class Visitors:
         """Whether the browser certainly speaks https."""
         return self.secure or came_by_https(_peer(request), request.headers.raw, self.trusted)
 
-    def is_own_source(self, request: Request) -> bool:
-        """Whether it came from a page of our own, or from no page, as far as the browser says."""
+    def is_own(self, request: Request) -> bool | None:
+        """Whether it came from a page of our own, or from no page; None where the browser says nothing."""
         return is_own_source(request.headers.raw, https=self.by_https(request))
+
+    def is_foreign(self, request: Request) -> bool:
+        """Whether another origin's page sent it, as the browser says."""
+        return self.is_own(request) is False
 
     def check_source(self, request: Request) -> None:
         """Raises AdminForbidden for a request that, as the browser says, another origin's page sent."""
-        if not self.is_own_source(request):
+        if self.is_foreign(request):
             raise AdminForbidden("This was sent by another site's page")
+
+    def check_own(self, request: Request) -> None:
+        """Raises AdminForbidden for a request of which the browser does not say that it is our own page's."""
+        self.check_source(request)
+        if not self.is_own(request):
+            raise AdminForbidden(
+                "The browser does not say that a page of this console sent this; ask it from there"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +109,12 @@ class Entrance:
         self.instance = instance
         self.cookie = f"{COOKIE}_{instance}"
 
-    async def admit(self, request: Request, *, changes: bool) -> Admin:
+    async def admit(self, request: Request, *, changes: bool, acts: bool) -> Admin:
         """Who uses the API. Raises AdminDisabled, AdminUnauthenticated, AdminForbidden, RateLimited.
 
-        A session counts only for our own pages, and alone changes nothing: its own token must come along, which
-        no foreign page knows.
+        A session counts for no other's pages, and alone does nothing: what ``changes`` anything needs the
+        session's own token, which no foreign page knows; what ``acts`` needs that token, or the browser's word
+        that the page is ours.
         """
         self.guard.check_host(request.headers.raw)
         if self.cookie not in request.cookies or bearer_token(request.headers.raw) is not None:
@@ -110,8 +123,11 @@ class Entrance:
         session = await self.session(request, active=ACTIVE_HEADER in request.headers)
         if session is None:
             raise AdminUnauthenticated("The session has ended; sign in again")
-        if changes and not is_csrf(session, request.headers.get(CSRF_HEADER, "")):
-            raise AdminForbidden("A change by a session needs its own X-CSRF-Token")
+        if not is_csrf(session, request.headers.get(CSRF_HEADER, "")):
+            if changes:
+                raise AdminForbidden("A change by a session needs its own X-CSRF-Token")
+            if acts:
+                self.visitors.check_own(request)
         self.guard.check_role(session.admin, changes=changes)
         return session.admin
 
@@ -129,16 +145,16 @@ class Entrance:
         if bearer_token(request.headers.raw) is not None:
             await self.by_token(request, "metrics")
             return True
-        return self.visitors.is_own_source(request) and await self.session(request, active=False) is not None
+        return not self.visitors.is_foreign(request) and await self.session(request, active=False) is not None
 
     async def session(self, request: Request, *, active: bool) -> Session | None:
-        """The session that a request's cookie names, if it lives; only a page of our own puts its idle end off.
+        """The session that a request's cookie names, if it lives; no other's page puts its idle end off.
         Raises AdminDisabled."""
         self.guard.check_enabled()
         secret = request.cookies.get(self.cookie)
         if secret is None:
             return None
-        return await self.sessions.find(secret, active=active and self.visitors.is_own_source(request))
+        return await self.sessions.find(secret, active=active and not self.visitors.is_foreign(request))
 
 
 def instance_of(settings: Settings) -> str:

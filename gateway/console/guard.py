@@ -133,8 +133,9 @@ def bearer_token(headers: Headers) -> bytes | None:
     return text.strip(b" \t") if scheme.lower() == b"bearer" else None
 
 
-def is_own_source(headers: Headers, *, https: bool) -> bool:
-    """Whether a request came from a page of our own, or from no page, as far as the browser says.
+def is_own_source(headers: Headers, *, https: bool) -> bool | None:
+    """Whether a request came from a page of our own, or from no page, as the browser says; None where it says
+    nothing, be it that somebody typed the address, or that another's page keeps quiet (``no-referrer``).
 
     A page on another port or a sibling host is of the same *site*, gets the cookie sent, and is not of the same
     origin. Browsers send ``Sec-Fetch-Site`` over https and to the loopback only; else ``Origin`` tells, and
@@ -144,7 +145,7 @@ def is_own_source(headers: Headers, *, https: bool) -> bool:
     if (site := given.get(b"sec-fetch-site")) is not None:
         return site in (b"same-origin", b"none")
     source = given.get(b"origin", given.get(b"referer"))
-    return source is None or _is_same_origin(source, given.get(b"host", b""), https=https)
+    return None if source is None else _is_same_origin(source, given.get(b"host", b""), https=https)
 
 
 def _is_same_origin(source: bytes, host: bytes, *, https: bool) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -102,7 +102,7 @@ def endpoint(operation: Operation, entrance: Entrance) -> Callable[[Request], Aw
     async def answer(request: Request) -> Response:
         try:
             with audited(operation, request.path_params, entrance.visitors.address(request)) as line:
-                line.admin = await entrance.admit(request, changes=operation.changes)
+                line.admin = await entrance.admit(request, changes=operation.changes, acts=operation.acts)
                 query, body = _query(operation, request), await _body(operation, request)
                 call = Call(request.path_params, query, body, line.admin, line.facts)
                 result = await carried_out(operation, call)
@@ -121,13 +121,22 @@ async def carried_out(operation: Operation, call: Call) -> Any:
     """What the operation answers; what a registry refuses of the input is the caller's fault, not the
     configuration's. Raises GatewayError."""
     try:
-        for name, text in (*call.path.items(), *call.query.items()):
-            check_no_key(text, f"the {name}")
+        refuse_keys((*call.path.items(), *call.query.items()))
         return await operation.handler(call)
     except ConfigurationError as error:
         if type(error) is ConfigurationError:
             raise InvalidInput(error.message) from None
         raise
+
+
+def refuse_keys(given: Iterable[tuple[str, str]]) -> None:
+    """Raises InvalidInput for a gateway key among names and values: what is done with them is shown to others."""
+    try:
+        for name, text in given:
+            check_no_key(name, "the name of a field")
+            check_no_key(text, f"the {name}")
+    except ConfigurationError as error:
+        raise InvalidInput(error.message) from None
 
 
 @dataclass(slots=True)
@@ -176,6 +185,7 @@ def refused(error: GatewayError) -> Response:
 
 
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
+    refuse_keys(request.query_params.multi_items())
     found = dict(request.query_params)
     if len(found) != len(request.query_params.multi_items()):
         raise InvalidInput("A parameter is given more than once")
@@ -207,7 +217,7 @@ async def _body(operation: Operation, request: Request) -> Any:
     try:
         return msgspec.json.decode(content, type=operation.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The message tells the place and the kind of the fault, never a value.
+        # The message tells the place and the kind of the fault: the name of a field, never a value.
         raise InvalidInput(f"The body cannot be used: {error}") from None
 
 

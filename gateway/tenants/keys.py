@@ -9,6 +9,7 @@ import secrets
 import string
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 ID_LENGTH = 10
@@ -52,8 +53,8 @@ def parse(text: bytes | str) -> tuple[str, str] | None:
 
 
 def id_within(text: str) -> str | None:
-    """The id of a key that stands somewhere in a text, None where there is none."""
-    found = KEY_LIKE.search(text)
+    """The id of a key that stands somewhere in a text, percent-encoded perhaps, None where there is none."""
+    found = KEY_LIKE.search(unquote(text))
     return None if found is None else found[1]
 
 

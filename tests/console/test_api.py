@@ -122,6 +122,14 @@ def test_a_key_pasted_in_the_wrong_place_is_logged_nowhere(house: House) -> None
         ("GET", f"/api/usage?tenant=reports,{key}", None),
         ("GET", f"/api/explain?path=/&tenant={key}", None),
         ("GET", f"/api/explore?path=/{key}", None),
+        ("GET", f"/api/explore?path=/total/views/article/1?k={key.replace('_', '%255F')}", None),
+        ("GET", f"/api/explore?path=/{key.replace('sgw_', '%2573gw%255f')}", None),
+        ("GET", f"/api/explain?path=/{key.replace('_', '%255F')}", None),
+        ("PUT", f"/api/tenants/reports/institutions/{key.replace('_', '%255F')}", PAIR),
+        ("GET", f"/api/tenants?{key}=1", None),
+        ("GET", f"/api/tenants?{key.replace('_', '%255F')}=1", None),
+        ("GET", f"/api/tenants?limit=1&limit={key}", None),
+        ("POST", f"/api/purge?{key}", {"all": True}),
     ):
         answer = house.ask(method, path, body)
         assert (answer.status_code, answer.json()["code"]) == (400, "GatewayInvalidInput"), (method, path, body)
@@ -132,6 +140,24 @@ def test_a_key_pasted_in_the_wrong_place_is_logged_nowhere(house: House) -> None
     assert house.told("/api/tenants/reports") == before
     assert key.rpartition("_")[2] not in house.gateway.output
     assert audited(house, "DELETE /api/keys/{key}", "***")
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "encoded"])
+def test_a_key_where_the_name_of_a_field_belongs_is_not_repeated(house: House, encoded: bool) -> None:
+    key = house.stage.keys["reports"]
+    name = key.replace("_", "%5F") if encoded else key
+    for method, path, body in (
+        ("POST", "/api/tenants", {"id": "x", name: "x"}),
+        ("PATCH", "/api/tenants/reports", {"limits": {name: 1}}),
+        ("PATCH", "/api/tenants/reports", {"lifetimes": {name: 1}}),
+        ("PUT", "/api/tenants/reports/institutions/x", PAIR | {name: "x"}),
+        ("POST", "/api/tenants/reports/keys", {name: "x"}),
+        ("POST", "/api/purge", {name: "x"}),
+    ):
+        answer = house.ask(method, path, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "GatewayInvalidInput"), (method, path, body)
+        assert key.rpartition("_")[2] not in answer.text, (method, path, body)
+    assert key.rpartition("_")[2] not in house.gateway.settled
 
 
 def test_a_change_is_in_the_audit_log_without_a_secret(house: House) -> None:

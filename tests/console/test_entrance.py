@@ -198,10 +198,28 @@ def test_origin_and_host_are_the_same_by_their_scheme_and_its_port(
     assert change.status_code == wanted
 
 
+def test_what_asks_the_service_needs_more_than_a_browser_that_says_nothing(stage: Stage, admin: Visitor) -> None:
+    csrf = admin.csrf
+    stage.reset_calls()
+    hosts: tuple[dict[str, str], ...] = (
+        {},
+        {"Host": "10.0.0.5:8081"},
+    )  # over http, a browser sends Sec-Fetch-Site to the loopback only
+    (cookie,) = admin.cookies.items()
+    for host in hosts:
+        headers = host | {"Cookie": "=".join(cookie)}
+        for method, path in DOING[:4]:
+            assert admin.client.request(method, path, headers=headers).status_code == 403, (method, path)
+        for path in ("/api/tenants", "/api/explain?path=/total/views/article/23", "/explore", "/metrics"):
+            assert admin.get(path, headers=headers).status_code == 200, "reading does nothing"
+    assert stage.calls()["total"] == 0
+    assert admin.get(DOING[0][1], headers={"X-CSRF-Token": csrf}).status_code == 200
+    assert admin.get(DOING[0][1], headers={"X-CSRF-Token": "wrong"}).status_code == 403
+
+
 def test_a_page_of_our_own_and_who_types_an_address_are_served(stage: Stage, admin: Visitor) -> None:
     own = str(admin.client.base_url).rstrip("/")
     for headers in (
-        {},
         {"Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Origin": own},
@@ -215,11 +233,20 @@ def test_a_page_of_our_own_and_who_types_an_address_are_served(stage: Stage, adm
     )
 
 
-def test_the_explore_page_offers_what_another_sites_link_asks_and_a_click_asks_it(admin: Visitor) -> None:
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [({"Sec-Fetch-Site": "same-site"}, "sent by another site"), ({}, "The browser does not say")],
+    ids=["foreign", "silent"],
+)
+def test_the_explore_page_offers_what_a_link_asks_and_a_click_asks_it(
+    admin: Visitor, headers: dict[str, str], said: str
+) -> None:
     path = "/explore?path=/total/views/article/23"
-    answer = admin.get(path, headers={"Sec-Fetch-Site": "same-site"})
-    assert "sent by another site" in answer.text
+    answer = admin.get(path, headers=headers)
+    assert said in answer.text
     assert 'value="/total/views/article/23"' in answer.text
+    assert answer.headers["referrer-policy"] == "same-origin", "so that the click is seen to be ours"
+    assert admin.get(path, headers={"Referer": str(answer.url)}).status_code == 200
 
 
 def test_only_a_page_of_our_own_puts_the_idle_end_off(stage: Stage, shared_redis: RedisServer) -> None:

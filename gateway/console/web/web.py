@@ -16,7 +16,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gateway.console.entrance import Entrance, is_csrf
 from gateway.console.guard import Admin
-from gateway.console.operations import Call, Operation, audited, carried_out, received, refused, write_audit
+from gateway.console.operations import (
+    Call,
+    Operation,
+    audited,
+    carried_out,
+    received,
+    refuse_keys,
+    refused,
+    write_audit,
+)
 from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
@@ -24,13 +33,11 @@ from gateway.console.web.rendering import environment
 from gateway.errors import (
     AdminDisabled,
     AdminForbidden,
-    ConfigurationError,
     GatewayError,
     InvalidInput,
     render,
     row_of,
 )
-from gateway.tenants.tables import check_no_key
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
@@ -151,13 +158,14 @@ class Web:
         """What an operation of the API answers to whoever is signed in, with the API's own line in the audit log.
 
         ``path`` is the operation's, with its names in braces, ``places`` their values. What does anything is done
-        for our own pages alone, also where a mere link asks for it. Raises GatewayError.
+        for our own pages alone: for a form, which has shown its session's token, and for a link or a typed
+        address only where the browser says that it is ours. Raises GatewayError.
         """
         operation = self._operations[method, path]
         with audited(operation, places) as line:
             line.admin = visit.admin
-            if operation.acts:
-                self.entrance.visitors.check_source(visit.request)
+            if operation.acts and not visit.form:
+                self.entrance.visitors.check_own(visit.request)
             self.entrance.guard.check_role(visit.admin, changes=operation.changes)
             call = Call(places, query or {}, _body(operation, body), visit.admin, line.facts)
             return await carried_out(operation, call)
@@ -218,12 +226,8 @@ def own_path(text: str) -> str:
 
 def _refuse_keys(*given: Mapping[str, str]) -> None:
     """Raises InvalidInput for a gateway key in a field or a path, but for a password's: a page would show it."""
-    try:
-        for name, text in chain.from_iterable(each.items() for each in given):
-            if name != "password":
-                check_no_key(text, f"the {name}")
-    except ConfigurationError as error:
-        raise InvalidInput(error.message) from None
+    pairs = chain.from_iterable(each.items() for each in given)
+    refuse_keys((name, text) for name, text in pairs if name != "password")
 
 
 def _csrf_field(session: Session | None) -> Markup:

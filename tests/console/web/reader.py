@@ -44,6 +44,7 @@ class Reader(Visitor):
 
     def __init__(self, base: str, token: str) -> None:
         super().__init__(base)
+        self.client.headers["Sec-Fetch-Site"] = "same-origin"  # as from link to link
         assert self.sign_in(token).status_code == 303
 
     def __enter__(self) -> Self:

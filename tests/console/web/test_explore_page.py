@@ -140,6 +140,23 @@ def test_what_asks_nothing_is_said_beside_the_form(
     assert page.dangers() == []
 
 
+@pytest.mark.parametrize("mark", ["_", "%5F"])
+def test_a_key_pasted_into_the_question_is_refused_and_not_shown(stage: Stage, visitor: Reader, mark: str) -> None:
+    key = stage.keys["reports"]
+    stage.reset_calls()
+    pasted = key.replace("_", mark)
+    for query in (
+        {"path": f"/total/views/article/1?k={pasted}"},
+        {"family": "totals", "item_id": pasted},
+        {pasted: "1"},
+    ):
+        answer = visitor.client.get("/explore", params=query)
+        assert answer.status_code == 400
+        assert "gateway key was given" in answer.text
+        assert key.rpartition("_")[2] not in answer.text
+    assert stage.calls()["total"] == 0
+
+
 def test_a_hostile_service_writes_no_html(stage: Stage, visitor: Reader) -> None:
     hostile = {
         "breakdown": {HOSTILE: {HOSTILE: {HOSTILE: 3, "total": 4}}, "2014": {"javascript:alert(1)": {"total": 1}}},
