@@ -26,20 +26,27 @@ def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
         for tenant_id, tenant in tenants.items()
         if tenant_id not in change.broken and is_lost(tenant, change.tables.get(tenant_id))
     }
-    left = len(lost) < len(tenants) or not change.tables.keys() <= lost
+    unread = (tenants[tenant_id] for tenant_id in change.broken if tenant_id in tenants)
+    left = any(_opens(each) for each in (*change.tables.values(), *unread))
     if not is_many(len(lost), len(tenants), left=left):
         return None
     return f"{len(lost)} of {len(tenants)} tenants are gone from it, or have lost their keys, at once"
 
 
 def is_many(lost: int, before: int, *, left: bool) -> bool:
-    """Whether so many lost of those before are too many; ``left`` says whether there is anybody else."""
+    """Whether so many lost of those before are too many; ``left`` says whether anybody is left who may ask."""
     return lost > 0 and (not left or (lost >= MANY and 2 * lost > before))
 
 
 def is_lost(tenant: Tenant, table: TenantTable | None) -> bool:
-    """Whether a tenant is gone, or none of its keys is listed any more. Those that are revoked are listed."""
-    return table is None or (bool(tenant.keys) and not tenant.keys.keys() & table.keys.keys())
+    """Whether a tenant is gone, or no key of it is listed any more. A cut leaves no keys, and never other ones;
+    those that are revoked are listed."""
+    return table is None or (bool(tenant.keys) and not table.keys)
+
+
+def _opens(holder: Tenant | TenantTable) -> bool:
+    """Whether it holds a key that is not revoked."""
+    return any(key.revoked is None for key in holder.keys.values())
 
 
 def restricted(tenant: Tenant, table: TenantTable) -> Tenant:

@@ -288,6 +288,19 @@ def test_keys_that_a_doubtful_state_revokes_end_at_once(
     assert works(followed, keys["reports"])
 
 
+def test_a_leaked_key_that_another_replaces_by_hand_ends_at_once(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "other.toml"
+    registries = [Registry(FileTables(each), Keyring(KEY, None)) for each in (path, place)]
+    for registry in registries:
+        registry.add("reports")
+    leaked, new = (registry.add_key("reports") for registry in registries)
+    registries[0].load()
+    path.write_text(place.read_text())
+    assert registries[0].refresh()
+    assert not works(registries[0], leaked)
+    assert works(registries[0], new)
+
+
 def test_few_who_go_by_hand_are_gone_at_once(followed: Registry, path: Path, keys: dict[str, str]) -> None:
     text = path.read_text()
     path.write_text(text[: text.index("\n[tenants.repository")])
@@ -355,6 +368,50 @@ def test_who_cannot_read_what_commands_left_waits(
     assert list(followed.directory.tenants) == ["reports"]
     editor.add("again")  # and no command fails for want of that line
     assert followed.refresh()
+
+
+@pytest.mark.parametrize("follower_links", [True, False])
+def test_commands_by_a_link_and_by_the_file_itself_see_what_the_other_left(
+    follower_links: bool, editor: Registry, path: Path, keys: dict[str, str]
+) -> None:
+    link = path.with_name("elsewhere") / "linked.toml"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    by_link = Registry(FileTables(link), Keyring(KEY, None))
+    by_file = Registry(FileTables(path), Keyring(KEY, None))
+    follower, commands = (by_link, by_file) if follower_links else (by_file, by_link)
+    follower.load()
+    for tenant in TENANTS[1:]:
+        commands.remove(tenant)
+    assert follower.refresh()
+    assert list(follower.directory.tenants) == ["reports"]
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_a_secret_that_kubernetes_swaps_is_followed(
+    followed: Registry, path: Path, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """The mounted file is a link through ``..data``, which is replaced as a whole; nothing there can be written."""
+    mount = tmp_path / "mount"
+    text = path.read_text()
+    states = {"one": text, "two": text[: text.index("\n[tenants.repository")], "three": ""}
+    for state, held in states.items():
+        (mount / state).mkdir(parents=True)
+        (mount / state / "tenants.toml").write_text(held)
+        (mount / state).chmod(0o555)
+    (mount / "..data").symlink_to("one")
+    (mount / "tenants.toml").symlink_to("..data/tenants.toml")
+    follower = Registry(FileTables(mount / "tenants.toml"), Keyring(KEY, None))
+    follower.load()
+    for state in ("two", "three"):
+        (mount / "..tmp").symlink_to(state)
+        (mount / "..tmp").replace(mount / "..data")
+        if state == "two":
+            assert follower.refresh()
+        else:
+            with pytest.raises(RegistryDoubtful):
+                follower.refresh()
+        assert list(follower.directory.tenants) == list(TENANTS[:3])
 
 
 def test_what_commands_leave_is_read_by_who_reads_the_registry(editor: Registry, path: Path) -> None:
