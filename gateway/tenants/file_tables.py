@@ -25,8 +25,8 @@ class FileTables:
     """The tables of the file at ``path``; no file is no tables.
 
     Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once. A file that
-    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``, beside the file that
-    a link leads to: the file's stamp before and after. A state is a command's where such lines lead to it.
+    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``, beside the file to
+    which a link leads: the file's stamp before and after. A state is a command's where such lines lead to it.
     """
 
     def __init__(self, path: Path, reader: files.Reader | None = None) -> None:
