@@ -717,3 +717,25 @@ def test_keys_that_move_to_other_tenants_in_a_doubt_never_stop_working(
     assert followed.refresh()
     assert list(followed.directory.tenants) == [f"new-{tenant}" for tenant in TENANTS]
     assert all(works(followed, key) for key in keys.values())
+
+
+def test_a_redis_that_is_put_back_as_it_was_keeps_nothing_of_a_doubt(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    editor, follower = (Registry(RedisTables(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
+    for tenant in TENANTS:
+        editor.add(tenant)
+    follower.load()
+    client = redis.Redis.from_url(shared_redis.url)
+    names = [f"{prefix}:{{registry}}:{name}" for name in ("tenants", "changes")]
+    saved = [client.dump(name) for name in names]
+    client.delete(*names)
+    editor.add("first")
+    with pytest.raises(RegistryDoubtful):
+        follower.refresh()
+    assert "first" in follower.directory.tenants
+    for name, state in zip(names, saved, strict=True):
+        client.restore(name, 0, state, replace=True)
+    assert follower.refresh()
+    assert sorted(follower.directory.tenants) == sorted(TENANTS)
+    assert follower.standing.reason is None
