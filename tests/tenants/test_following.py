@@ -731,11 +731,15 @@ def test_a_redis_that_is_put_back_as_it_was_keeps_nothing_of_a_doubt(
     saved = [client.dump(name) for name in names]
     client.delete(*names)
     editor.add("first")
+    editor.add("reports")
+    editor.change("reports", enabled=False)
     with pytest.raises(RegistryDoubtful):
         follower.refresh()
     assert "first" in follower.directory.tenants
+    assert not follower.directory.tenants["reports"].enabled
     for name, state in zip(names, saved, strict=True):
         client.restore(name, 0, state, replace=True)
     assert follower.refresh()
     assert sorted(follower.directory.tenants) == sorted(TENANTS)
+    assert follower.directory.tenants["reports"].enabled
     assert follower.standing.reason is None
