@@ -728,7 +728,7 @@ def test_a_redis_that_is_put_back_as_it_was_keeps_nothing_of_a_doubt(
     follower.load()
     client = redis.Redis.from_url(shared_redis.url)
     names = [f"{prefix}:{{registry}}:{name}" for name in ("tenants", "changes")]
-    saved = [client.dump(name) for name in names]
+    saved = [client.dump(name) or b"" for name in names]
     client.delete(*names)
     editor.add("first")
     editor.add("reports")
