@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from gateway.tenants.table_store import Change
@@ -26,20 +26,51 @@ def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
         for tenant_id, tenant in tenants.items()
         if tenant_id not in change.broken and is_lost(tenant, change.tables.get(tenant_id))
     }
-    left = len(lost) < len(tenants) or not change.tables.keys() <= lost
+    unread = [tenants[tenant_id] for tenant_id in change.broken if tenant_id in tenants]
+    left = any(map(_opens, change.tables.values())) or any(map(_opens, unread))
     if not is_many(len(lost), len(tenants), left=left):
         return None
     return f"{len(lost)} of {len(tenants)} tenants are gone from it, or have lost their keys, at once"
 
 
 def is_many(lost: int, before: int, *, left: bool) -> bool:
-    """Whether so many lost of those before are too many; ``left`` says whether there is anybody else."""
+    """Whether so many lost of those before are too many; ``left`` says whether anybody is left who may ask."""
     return lost > 0 and (not left or (lost >= MANY and 2 * lost > before))
 
 
 def is_lost(tenant: Tenant, table: TenantTable | None) -> bool:
-    """Whether a tenant is gone, or none of its keys is listed any more. Those that are revoked are listed."""
-    return table is None or (bool(tenant.keys) and not tenant.keys.keys() & table.keys.keys())
+    """Whether a tenant is gone, or no key of it is listed any more. A cut leaves no keys, and never other ones;
+    those that are revoked are listed."""
+    return table is None or (bool(tenant.keys) and not table.keys)
+
+
+def _opens(holder: Tenant | TenantTable) -> bool:
+    """Whether it holds a key that is not revoked."""
+    return any(key.revoked is None for key in holder.keys.values())
+
+
+def followed(change: Change, step: Change) -> Change:
+    """What a look found, as a step that was commanded after it left it."""
+    if step.whole:
+        return replace(step, commanded=False)
+    news = step.tables.keys() | step.removed | step.broken.keys()
+    tables = {tenant_id: table for tenant_id, table in change.tables.items() if tenant_id not in news}
+    broken = {tenant_id: error for tenant_id, error in change.broken.items() if tenant_id not in news}
+    return Change(tables | step.tables, step.mark, broken=broken | dict(step.broken))
+
+
+def without(tenant: Tenant, before: TenantTable, after: TenantTable | None) -> Tenant | None:
+    """The tenant without the keys that a commanded step took from its table; None where that removed it."""
+    if after is None:
+        return None
+    gone = before.keys.keys() - after.keys.keys()
+    return replace(tenant, keys={key_id: key for key_id, key in tenant.keys.items() if key_id not in gone})
+
+
+def joined(tenant: Tenant | None, found: Tenant, held: Collection[str]) -> Tenant:
+    """The tenant with the keys that a doubtful state adds, or a new one; those ``held`` stay whose they are."""
+    new = {key_id: key for key_id, key in found.keys.items() if key_id not in held}
+    return replace(found, keys=new) if tenant is None else replace(tenant, keys=tenant.keys | new)
 
 
 def restricted(tenant: Tenant, table: TenantTable) -> Tenant:

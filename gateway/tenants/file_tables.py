@@ -25,8 +25,8 @@ class FileTables:
     """The tables of the file at ``path``; no file is no tables.
 
     Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once. A file that
-    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``: the file's stamp
-    before and after. A state is a command's where such lines lead to it.
+    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``, beside the file to
+    which a link leads: the file's stamp before and after. A state is a command's where such lines lead to it.
     """
 
     def __init__(self, path: Path, reader: files.Reader | None = None) -> None:
@@ -106,7 +106,8 @@ class FileTables:
 
     @property
     def _revisions(self) -> Path:
-        return self.path.with_name(self.path.name + ".revisions")
+        target = self.path.resolve()  # as the lock does: whoever comes by a link and whoever does not share it
+        return target.with_name(target.name + ".revisions")
 
     def _note(self, before: files.Stamp | None, after: files.Stamp) -> None:
         """Leaves the line of an edit: where that fails, others only wait before they believe it."""

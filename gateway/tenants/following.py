@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.errors import ConfigurationError, RegistryDoubtful, RegistryUnavailable
 from gateway.tenants import files
 from gateway.tenants.directory import Difference, Directory
-from gateway.tenants.doubt import doubt_of, restricted
+from gateway.tenants.doubt import doubt_of, followed, joined, restricted, without
 from gateway.tenants.keyring import Keyring
 from gateway.tenants.table_store import Change, Mark, TableStore
 from gateway.tenants.tables import Tables, salvaged, tenants_of
@@ -47,10 +47,11 @@ class Suspect:
 
 
 class Following:
-    """The tenants of a ``store``; ``directory`` is their last good state, empty until ``load``.
+    """The tenants of a ``store``; ``directory`` is the state in force, empty until ``load``.
 
     What was found counts as seen once it is in force, and what could not be read is tried again at the next look.
-    A state that has lost too much at once is in force after it stayed for ``doubt`` seconds; see ``doubt_of``.
+    What a state has lost at once that lost too much is gone after it stayed so for ``doubt`` seconds, see
+    ``doubt_of``; all else, and whatever commands do meanwhile, is in force at once.
     ``mark`` is that of the newest encryption key. ``trouble`` says why the state in force may not be the
     registry's; None where it is. ``clock`` is monotonic.
     """
@@ -71,6 +72,8 @@ class Following:
         self._doubt_seconds = doubt
         self._clock = clock
         self._well_at = clock()
+        self._good = self.directory  # in force but for what a doubtful state adds
+        self._strayed = False  # from what was at the mark that is applied
         self._applied: Mark = None
         self._keys: files.Stamp | None = None
         self._looked_at: tuple[Mark, files.Stamp | None] | None = None
@@ -91,6 +94,7 @@ class Following:
                 raise error
         vault = self.keyring.vault()
         self.directory, self.mark = Directory(self._opened(change.tables, vault)), vault.mark
+        self._good, self._strayed = self.directory, False
         self._applied = change.mark
         self._looked_at = change.mark, self._keys
         self._suspect, self._broken, self._faults, self.trouble = None, None, {}, None
@@ -175,20 +179,41 @@ class Following:
         return unread or self._broken or self._doubted() or fault
 
     def _take(self, keys: files.Stamp | None) -> None:
-        """Reads what is new, and puts it in force unless that is doubtful."""
-        change = self.store.change(self._applied, whole=keys != self._keys)
-        self._looked_at = change.mark, keys
+        """Reads what is new, and puts it in force but for the losses that are doubtful."""
         before, self._suspect = self._suspect, None
+        change = self._commanded_since(before)
+        commanded = change is not None
+        if change is None:
+            change = self.store.change(self._applied, whole=self._strayed or keys != self._keys)
+        self._looked_at = change.mark, keys
         self._broken = change.fault
         if change.fault is not None:
             return
-        why = doubt_of(self.directory.tenants, change)
+        why = doubt_of(self._good.tenants, change)
         if why is None:
             self._apply(change, keys)
             return
-        stayed = before is not None and before.change.tables == change.tables
-        self._suspect = Suspect(change, keys, why, before.since if before and stayed else self._clock())
-        self.directory = self._restricted(change)
+        if before is not None and (commanded or before.change.tables == change.tables):
+            self._suspect = replace(before, change=change, keys=keys)
+        else:
+            self._suspect = Suspect(change, keys, why, self._clock())
+        self._put_in_force(change)
+
+    def _commanded_since(self, suspect: Suspect | None) -> Change | None:
+        """What is there where commands alone led to it from a suspect, once what they removed is gone."""
+        step = None if suspect is None else self.store.change(suspect.change.mark)
+        if suspect is None or step is None or not step.commanded:
+            return None
+        change = followed(suspect.change, step)
+        fewer: list[Tenant] = []
+        removed: list[str] = []
+        for tenant_id, table in suspect.change.tables.items():
+            tenant = self._good.tenants.get(tenant_id)
+            if tenant is not None and tenant_id not in change.broken:
+                left = without(tenant, table, change.tables.get(tenant_id))
+                removed.append(tenant_id) if left is None else fewer.append(left)
+        self._good = self._good.changed(fewer, removed)
+        return change
 
     def _settle(self) -> None:
         """Believes what has stayed for long enough."""
@@ -205,13 +230,24 @@ class Following:
             f"{self._doubt_seconds:g} s or a command says so"
         )
 
-    def _restricted(self, change: Change) -> Directory:
-        """The state in force without the keys that even a doubtful one revokes."""
-        before = self.directory.tenants
-        both = [tenant_id for tenant_id in before if tenant_id in change.tables]
-        now = [restricted(before[tenant_id], change.tables[tenant_id]) for tenant_id in both]
-        fewer = [tenant for tenant in now if tenant != before[tenant.id]]
-        return self.directory.changed(fewer) if fewer else self.directory
+    def _put_in_force(self, change: Change) -> None:
+        """Of a doubtful state what it revokes, for good, and what it adds, for as long as it is there."""
+        self._strayed = True
+        good = self._good.tenants
+        self._good = self._good.changed(
+            [restricted(good[tenant_id], table) for tenant_id, table in change.tables.items() if tenant_id in good]
+        )
+        good = self._good.tenants
+        held = {key_id for tenant in good.values() for key_id in tenant.keys}
+        vault, _ = self._vault()  # told when it settles, and a doubt is told already
+        more: list[Tenant] = []
+        for tenant_id, table in change.tables.items():
+            if tenant_id not in good or not table.keys.keys() <= held:
+                found, _ = salvaged(tenant_id, table, vault, {})
+                more.append(joined(good.get(tenant_id), found, held))
+        directory = self._good.changed(more)
+        if directory.tenants != self.directory.tenants:
+            self.directory = directory
 
     def _apply(self, change: Change, keys: files.Stamp | None) -> None:
         """Tenant by tenant, and each as far as it can be used: what is wrong with one credential must not keep a
@@ -231,13 +267,14 @@ class Following:
             if wrong is not None:
                 faults[tenant_id] = self._named(wrong)
         removed = self._removed(change)
-        self.directory, self.mark = self.directory.changed(usable, removed), vault.mark
+        self.directory = self._good = self._good.changed(usable, removed)
+        self.mark = vault.mark
         if isinstance(fault, RegistryUnavailable):
             raise self._named(fault)
         news = {KEYS, *change.tables, *removed}
         others = {} if change.whole else {each: wrong for each, wrong in self._faults.items() if each not in news}
         self._faults = faults | others
-        self._applied, self._keys = change.mark, keys
+        self._applied, self._keys, self._strayed = change.mark, keys, False
 
     def _named(self, error: ConfigurationError) -> ConfigurationError:
         return type(error)(f"{self.store.name}: {error.message}")
@@ -252,7 +289,7 @@ class Following:
     def _removed(self, change: Change) -> Collection[str]:
         if not change.whole:
             return change.removed
-        return [each for each in self.directory.tenants if each not in change.tables and each not in change.broken]
+        return [each for each in self._good.tenants if each not in change.tables and each not in change.broken]
 
     def _opened(self, tables: Tables, vault: Vault) -> list[Tenant]:
         try:

@@ -53,10 +53,27 @@ def found(letters: str) -> Tables:
         ("", "abc", False),
         ("abc", "abc", False),
         ("abcd", "ABCDa", True),
+        ("Ab", "A", True),  # nobody is left who holds a key
+        ("Ab", "AB", True),
+        ("Ab", "AC", True),
+        ("Ab", "a", False),
+        ("Abc", "Ab", False),
     ],
 )
 def test_what_vanished_at_once_decides(before: str, after: str, doubtful: bool) -> None:
     assert (doubt_of(held(before), Change(found(after), "mark")) is not None) is doubtful
+
+
+@pytest.mark.parametrize("tenants", ["a", "ab", "abcdef"])
+def test_keys_that_others_replace_are_not_lost(tenants: str) -> None:
+    anew = {each: TenantTable(keys={"new" + each * 7: KeyTable(DIGEST)}) for each in tenants}
+    assert doubt_of(held(tenants), Change(anew, "mark")) is None
+
+
+def test_who_holds_only_revoked_keys_is_nobody_left() -> None:
+    tables = {"a": TenantTable(keys={"a" * 10: KeyTable(DIGEST, revoked=EARLY)})}
+    assert doubt_of(held("ab"), Change(tables, "mark")) is not None
+    assert doubt_of(held("a"), Change(tables, "mark")) is None
 
 
 def test_what_a_command_did_is_believed() -> None:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
+import tomlkit
 
 from gateway.errors import ConfigurationError, RegistryDoubtful, RegistryUnavailable
 from gateway.tenants import files
@@ -282,10 +284,24 @@ def test_keys_that_a_doubtful_state_revokes_end_at_once(
     with pytest.raises(RegistryDoubtful, match="3 of 5"):
         followed.refresh()
     assert [tenant for tenant in TENANTS if works(followed, keys[tenant])] == list(TENANTS[1:])
-    assert "stranger" not in followed.directory.tenants
+    assert "stranger" in followed.directory.tenants  # what is new takes nothing from anybody
     path.write_text(text)  # an undone revocation, beside everything else that is back
     assert followed.refresh()
+    assert "stranger" not in followed.directory.tenants
     assert works(followed, keys["reports"])
+
+
+def test_a_leaked_key_that_another_replaces_by_hand_ends_at_once(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "other.toml"
+    registries = [Registry(FileTables(each), Keyring(KEY, None)) for each in (path, place)]
+    for registry in registries:
+        registry.add("reports")
+    leaked, new = (registry.add_key("reports") for registry in registries)
+    registries[0].load()
+    path.write_text(place.read_text())
+    assert registries[0].refresh()
+    assert not works(registries[0], leaked)
+    assert works(registries[0], new)
 
 
 def test_few_who_go_by_hand_are_gone_at_once(followed: Registry, path: Path, keys: dict[str, str]) -> None:
@@ -355,6 +371,50 @@ def test_who_cannot_read_what_commands_left_waits(
     assert list(followed.directory.tenants) == ["reports"]
     editor.add("again")  # and no command fails for want of that line
     assert followed.refresh()
+
+
+@pytest.mark.parametrize("follower_links", [True, False])
+def test_commands_by_a_link_and_by_the_file_itself_see_what_the_other_left(
+    follower_links: bool, editor: Registry, path: Path, keys: dict[str, str]
+) -> None:
+    link = path.with_name("elsewhere") / "linked.toml"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    by_link = Registry(FileTables(link), Keyring(KEY, None))
+    by_file = Registry(FileTables(path), Keyring(KEY, None))
+    follower, commands = (by_link, by_file) if follower_links else (by_file, by_link)
+    follower.load()
+    for tenant in TENANTS[1:]:
+        commands.remove(tenant)
+    assert follower.refresh()
+    assert list(follower.directory.tenants) == ["reports"]
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_a_secret_that_kubernetes_swaps_is_followed(
+    followed: Registry, path: Path, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """The mounted file is a link through ``..data``, which is replaced whole. Nothing there can be written."""
+    mount = tmp_path / "mount"
+    text = path.read_text()
+    states = {"one": text, "two": text[: text.index("\n[tenants.repository")], "three": ""}
+    for state, held in states.items():
+        (mount / state).mkdir(parents=True)
+        (mount / state / "tenants.toml").write_text(held)
+        (mount / state).chmod(0o555)
+    (mount / "..data").symlink_to("one")
+    (mount / "tenants.toml").symlink_to("..data/tenants.toml")
+    follower = Registry(FileTables(mount / "tenants.toml"), Keyring(KEY, None))
+    follower.load()
+    for state in ("two", "three"):
+        (mount / "..tmp").symlink_to(state)
+        (mount / "..tmp").replace(mount / "..data")
+        if state == "two":
+            assert follower.refresh()
+        else:
+            with pytest.raises(RegistryDoubtful):
+                follower.refresh()
+        assert list(follower.directory.tenants) == list(TENANTS[:3])
 
 
 def test_what_commands_leave_is_read_by_who_reads_the_registry(editor: Registry, path: Path) -> None:
@@ -534,3 +594,152 @@ def test_tenants_that_others_took_from_redis_are_doubted(shared_redis: RedisServ
     with pytest.raises(RegistryDoubtful, match="5 of 5 tenants"):
         follower.refresh()
     assert works(follower, keys["reports"])
+
+
+# Commands during a doubt
+
+
+@pytest.fixture
+def doubted(anywhere: Registry, place: tuple[str, str, str], seconds: Seconds) -> Doubted:
+    """A registry, in a file and in Redis, from which three of five tenants have just gone by accident."""
+    for tenant in TENANTS:
+        anywhere.add(tenant)
+    keys = {tenant: anywhere.add_key(tenant) for tenant in TENANTS}
+    where, _, prefix = place
+    store = FileTables(Path(where)) if where.startswith("/") else RedisTables(where, prefix)
+    follower = Registry(store, Keyring(KEY, None), DOUBT, seconds)
+    follower.load()
+    if isinstance(store, FileTables):
+        text = store.path.read_text()
+        document = tomlkit.parse(text)
+        for tenant in TENANTS[2:]:
+            del document["tenants"][tenant]
+        store.path.write_text(document.as_string())
+    else:
+        client = redis.Redis.from_url(where)
+        client.hdel(f"{prefix}:{{registry}}:tenants", *TENANTS[2:])
+        client.delete(f"{prefix}:{{registry}}:changes")
+        anywhere.change("reports", note="so that there is a stream")
+    with pytest.raises(RegistryDoubtful, match="3 of 5"):
+        follower.refresh()
+    return Doubted(follower, anywhere, keys)
+
+
+class Doubted(NamedTuple):
+    follower: Registry
+    editor: Registry
+    keys: dict[str, str]
+
+    def working(self) -> list[str]:
+        return [tenant for tenant in TENANTS if works(self.follower, self.keys[tenant])]
+
+
+def test_what_commands_add_in_a_doubt_works_at_once(doubted: Doubted, seconds: Seconds) -> None:
+    follower, editor, _ = doubted
+    editor.add("fresh", pair=LBORO)
+    fresh, second = editor.add_key("fresh"), editor.add_key("reports")
+    assert follower.refresh()
+    assert works(follower, fresh)
+    assert works(follower, second)
+    assert list(follower.directory.tenants["fresh"].credentials) == ["lboro"]
+    assert doubted.working() == list(TENANTS)
+    editor.revoke_key(fresh[4:14])
+    assert follower.refresh()
+    assert not works(follower, fresh)
+    editor.remove("fresh")
+    assert follower.refresh()
+    assert "fresh" not in follower.directory.tenants
+    assert follower.standing.reason == "doubtful"
+
+
+def test_what_commands_take_in_a_doubt_is_gone_at_once(doubted: Doubted) -> None:
+    follower, editor, keys = doubted
+    editor.revoke_key(keys["reports"][4:14])
+    assert follower.refresh()
+    assert doubted.working() == list(TENANTS[1:])
+    editor.remove("dashboards")
+    assert follower.refresh()
+    assert doubted.working() == list(TENANTS[2:])
+    assert "dashboards" not in follower.directory.tenants
+    editor.remove("reports")
+    editor.add("reports")
+    assert follower.refresh()
+    assert follower.directory.tenants["reports"].keys == {}
+    assert doubted.working() == list(TENANTS[2:])
+
+
+def test_commands_do_not_prolong_a_doubt(doubted: Doubted, seconds: Seconds) -> None:
+    follower, editor, _ = doubted
+    for number in range(int(DOUBT) - 1):
+        seconds.now += 1
+        editor.add(f"fresh-{number}")
+        assert follower.refresh()
+        assert doubted.working() == list(TENANTS)
+    seconds.now += 1
+    editor.add("last")
+    assert follower.refresh()
+    assert doubted.working() == list(TENANTS[:2])
+    assert follower.standing.reason is None
+    assert "fresh-0" in follower.directory.tenants
+
+
+def test_what_another_registry_adds_goes_with_it_and_counts_for_nothing(
+    followed: Registry, path: Path, keys: dict[str, str], tmp_path: Path
+) -> None:
+    """Else the right file, put back, would be doubted for want of them."""
+    other = Registry(FileTables(tmp_path / "other.toml"), Keyring(KEY, None))
+    for tenant in "abcdefgh":
+        other.add(tenant)
+    theirs = [other.add_key(tenant) for tenant in "abcdefgh"]
+    whole = path.read_text()
+    path.write_text((tmp_path / "other.toml").read_text())
+    with pytest.raises(RegistryDoubtful):
+        followed.refresh()
+    assert all(works(followed, key) for key in (*theirs, *keys.values()))
+    path.write_text(whole)
+    assert followed.refresh()
+    assert list(followed.directory.tenants) == list(TENANTS)
+    assert not any(works(followed, key) for key in theirs)
+    assert followed.standing.reason is None
+
+
+def test_keys_that_move_to_other_tenants_in_a_doubt_never_stop_working(
+    followed: Registry, path: Path, keys: dict[str, str], seconds: Seconds
+) -> None:
+    text = path.read_text()
+    for tenant in TENANTS:
+        text = text.replace(f"[tenants.{tenant}", f"[tenants.new-{tenant}")
+    path.write_text(text)
+    with pytest.raises(RegistryDoubtful):
+        followed.refresh()
+    assert followed.directory.holder_of(keys["bench"].encode(), 0).tenant.id == "bench"  # type: ignore[union-attr]
+    seconds.now += DOUBT
+    assert followed.refresh()
+    assert list(followed.directory.tenants) == [f"new-{tenant}" for tenant in TENANTS]
+    assert all(works(followed, key) for key in keys.values())
+
+
+def test_a_redis_that_is_put_back_as_it_was_keeps_nothing_of_a_doubt(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    editor, follower = (Registry(RedisTables(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
+    for tenant in TENANTS:
+        editor.add(tenant)
+    follower.load()
+    client = redis.Redis.from_url(shared_redis.url)
+    names = [f"{prefix}:{{registry}}:{name}" for name in ("tenants", "changes")]
+    saved = [client.dump(name) or b"" for name in names]
+    client.delete(*names)
+    editor.add("first")
+    editor.add("reports")
+    editor.change("reports", enabled=False)
+    with pytest.raises(RegistryDoubtful):
+        follower.refresh()
+    assert "first" in follower.directory.tenants
+    assert not follower.directory.tenants["reports"].enabled
+    for name, state in zip(names, saved, strict=True):
+        client.restore(name, 0, state, replace=True)
+    assert follower.refresh()
+    assert sorted(follower.directory.tenants) == sorted(TENANTS)
+    assert follower.directory.tenants["reports"].enabled
+    assert follower.standing.reason is None
