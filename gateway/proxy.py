@@ -304,17 +304,15 @@ class Proxy:
             return landing, led
 
         def reuse() -> Reuse:
-            return self.errands.reuse(errand.question)
-
-        def alone() -> Reuse:
-            return Reuse.NOBODY if reuse() is Reuse.JOINERS else Reuse.LATER
+            reuse = self.errands.reuse(errand.question)
+            return Reuse.NOBODY if reuse is Reuse.JOINERS and not self.profile.shares_unstored else reuse
 
         for _ in range(ASK_AGAIN - 1):
             landing, led = await join(errand.flight, reuse)
             if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
             if not self.profile.shares_unstored:
-                return await join(f"{errand.flight}.{secrets.token_hex(8)}", alone)
+                return await join(f"{errand.flight}.{secrets.token_hex(8)}", reuse)
         return await join(f"{errand.flight}.{exact}", reuse)
 
     async def _join(

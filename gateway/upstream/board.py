@@ -290,9 +290,9 @@ class Board:
         return Invocation(script, self._key, (self.process, *args, self._expected()))
 
     def _expected(self) -> int:
-        """What the fleet's time should be by now, in microseconds; 0 where that is not known."""
+        """What the fleet's time should be by now, in microseconds; until it was told, minus our own wall clock."""
         if self._fleet_time is None:
-            return 0
+            return -round(time.time() / MICRO)
         then, sent = self._fleet_time
         return round((then + time.monotonic() - sent) / MICRO)
 

@@ -201,3 +201,28 @@ async def test_a_full_queue_never_refuses_a_quiet_tenant(stage: Stage, redis: bo
     waits = [int(reply.headers["retry-after"]) for reply in refused]
     assert min(waits) >= 60, sorted(waits)[:10]
     assert max(waits) <= 400
+
+
+async def test_no_call_is_made_for_nobody_where_an_answer_is_its_own_askers_alone(
+    shared_redis: RedisServer, prefix: str
+) -> None:
+    """In front of any origin: no place is kept for whoever is sent away, since nobody may have his answer."""
+    settings = {"redis_url": shared_redis.url, "redis_prefix": prefix, "log_level": "warning"}
+    with staged(**settings, profile="generic", budget="15/m", budget_burst=1, caller_timeout=2) as stage:
+        async with gateways(stage, 1) as (service, (port,)):
+            await persistent(port, "/odd/unknown/0")
+            late, *_ = await persistent(port, "/odd/unknown/1")
+    assert late.status == 503
+    assert b"in time." in late.body
+    assert int(late.headers["retry-after"]) > 0
+    assert len(service.matching("/odd/unknown/1")) == 1
+
+
+async def persistent(port: int, target: str) -> list[Reply]:
+    """What a client gets that comes back when it is told to, until it has its answer."""
+    replies = [await Client(port, target).ask()]
+    async with asyncio.timeout(60):
+        while replies[-1].status != 200:
+            await asyncio.sleep(int(replies[-1].headers["retry-after"]))
+            replies.append(await Client(port, target).ask())
+    return replies

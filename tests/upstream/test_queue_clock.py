@@ -163,15 +163,83 @@ async def test_a_place_in_the_queue_whose_job_is_gone_holds_nobody_up(fleet: Fle
     assert not await fleet.client.exists(f"{key}:pending")
 
 
-async def test_whoever_comes_after_a_step_finds_the_fleets_time_as_it_was(fleet: Fleet, clock: ClockShim) -> None:
+NEWCOMERS_CLOCKS = pytest.mark.parametrize("off", [0, 0.7, -0.7, 3600, -3600], ids="{:+}s".format)
+
+
+@pytest.mark.parametrize("by", [-600, 600, 30 * 86_400], ids="{:+}s".format)
+async def test_whoever_comes_after_a_step_finds_the_fleets_time_as_it_was(
+    fleet: Fleet, clock: ClockShim, by: float
+) -> None:
     old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
     before = await old.beat()
-    clock.step(-600)
+    clock.step(by)
     pulses = [await new.beat(), await old.beat()]
-    assert {round(pulse.skew) for pulse in pulses} == {600}
     for pulse in pulses:
+        assert pulse.skew == pytest.approx(-by, abs=5)
         assert pulse.now + pulse.skew == pytest.approx(before.now + before.skew, abs=5)
+    assert pulses[1].processes == 2
     assert isinstance(await new.submit("a", Payer("t"), Band.PEOPLE, token="a", looked=True), Queued | Claimed)
+
+
+async def test_a_newcomer_after_a_step_takes_no_flight_from_its_leader(
+    fleet: Fleet, clock: ClockShim, bearable: float
+) -> None:
+    (leader,) = await fleet.grow(1)
+    flight = fleet.ask(leader, "slow")
+    await until(lambda: fleet.service.flying == 1)
+    clock.step(bearable)
+    new = Board(fleet.client, fleet.prefix, BUDGET, QUICK)
+    assert (await new.beat()).processes == 2
+    assert await new.standing("slow") is not None
+    fleet.service.says(ANSWERED)
+    assert (await flight).error is None
+    assert fleet.service.calls == ["slow"]
+
+
+@NEWCOMERS_CLOCKS
+@pytest.mark.parametrize("by", [-600, 0], ids="{:+}s".format)
+async def test_a_newcomers_wrong_clock_moves_no_living_fleets_time(
+    fleet: Fleet, clock: ClockShim, monkeypatch: pytest.MonkeyPatch, by: float, off: float
+) -> None:
+    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    monkeypatch.setattr(new, "_expected", lambda: -round((time.time() + off) * 1e6))
+    before = await old.beat()
+    clock.step(by)
+    for pulse in [await new.beat(), await old.beat()]:
+        assert pulse.now + pulse.skew == pytest.approx(before.now + before.skew, abs=5)
+        assert pulse.skew == pytest.approx(-by, abs=5)
+
+
+@NEWCOMERS_CLOCKS
+async def test_after_a_step_ahead_no_newcomers_clock_takes_the_fleets_time_beyond_its_own(
+    fleet: Fleet, clock: ClockShim, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    """One that is as far ahead as Redis's cannot tell of the step."""
+    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    monkeypatch.setattr(new, "_expected", lambda: -round((time.time() + off) * 1e6))
+    before = await old.beat()
+    clock.step(7200)
+    for pulse in [await new.beat(), await old.beat()]:
+        assert pulse.now + pulse.skew == pytest.approx(before.now + before.skew + max(0, off), abs=5)
+
+
+@pytest.mark.parametrize("off", [0, 3600, -3600], ids="{:+}s".format)
+async def test_the_first_of_a_fleet_goes_by_redis_s_clock(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, off: float
+) -> None:
+    board = Board(fleet.client, fleet.prefix, BUDGET, QUICK)
+    monkeypatch.setattr(board, "_expected", lambda: -round((time.time() + off) * 1e6))
+    assert (await board.beat()).skew == 0
+
+
+async def test_a_fleet_that_was_silent_for_long_finds_its_pauses_over(fleet: Fleet, clock: ClockShim) -> None:
+    key, silence = f"{fleet.prefix}:{{queue}}:fleet", 3600
+    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    before = await old.beat()
+    await fleet.client.hset(key, "last", round((before.now - silence) * 1e6))
+    pulse = await new.beat()
+    assert pulse.skew == 0
+    assert pulse.now == pytest.approx(before.now, abs=5)
 
 
 async def test_a_record_of_a_slower_budget_is_mended_once_not_at_each_look(fleet: Fleet) -> None:

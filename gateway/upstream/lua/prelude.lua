@@ -1,6 +1,7 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
 -- the queue live in one slot. ARGV[1] is the calling process, the last one what the fleet's time should be by its
--- own monotonic clock (0: it does not know). Times are integer microseconds of the fleet's time.
+-- own monotonic clock; or negative, the wall clock of a newcomer, which has not been told it yet. Times are integer
+-- microseconds of the fleet's time.
 --
 --   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
 --                           interval, burst (the lowest budget of those that live)
@@ -37,6 +38,10 @@ local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of
 -- whatever is kept with a time stays as far ahead, or back, as it was. Where it would be further than LEAP from what
 -- the caller expects, that holds; it never goes back behind `last`. Each sign of life notes how far it is ahead of
 -- Redis's clock (beat.lua).
+--
+-- A newcomer's wall clock tells a step ahead of Redis's from a long silence of the fleet, and may be wrong itself. So
+-- it only decides how far beyond `last` Redis is believed: in a fleet that lives, a wrong one moves nothing by more
+-- than a beat. Where there is no fleet yet, Redis's clock is its time.
 local LEAP = 1500000
 local time = call('TIME')
 local wall = time[1] * 1000000 + time[2]
@@ -45,6 +50,7 @@ local expected = tonumber(table.remove(ARGV)) or 0
 local skew = tonumber(fleet[1]) or math.max(0, expected - wall)
 local now = wall + skew
 if expected > 0 and math.abs(now - expected) > LEAP then now = expected end
+if expected < 0 and fleet[2] and now + expected > LEAP then now = -expected end
 now = math.max(now, tonumber(fleet[2]) or 0)
 
 local function int(x) return string.format('%.0f', x) end
