@@ -17,7 +17,7 @@ class Lifecycle:
     """Read by the readiness route and by the proxy; moved on by the app's lifespan and by signals.
 
     ``draining`` says whether answers should ask for the connection to be closed. ``refused`` counts connections
-    beyond the listeners' limits, ``exhausted`` the looks, one a second, at which no file could be opened.
+    beyond the listeners' limits, ``exhausted`` the looks, a sample, at which no file could be opened.
     """
 
     def __init__(self) -> None:

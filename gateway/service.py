@@ -25,7 +25,8 @@ from gateway.upstream.waiting import Background
 
 UNCOLLECTED = 10_000
 """Objects that may have been made, and not gone by themselves, before the collector looks at the youngest."""
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.05
+"""Between two looks for a file to open: connections that a shorter shortage ends are not seen."""
 TELL_SECONDS = 10.0
 """Between two lines of the log about what was refused, at least."""
 
@@ -90,22 +91,20 @@ class Service:
     async def _watch(self, descriptor: int) -> None:
         """Tells, now and then, of connections that were refused, and of open files that ran out: the event loop
         then closes what it accepts without a word."""
-        told, told_at, lifecycle = 0, -TELL_SECONDS, self._lifecycle
+        told, told_at, lifecycle = (0, 0), -TELL_SECONDS, self._lifecycle
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            is_exhausted = exhausted(descriptor)
-            lifecycle.exhausted += is_exhausted
+            lifecycle.exhausted += exhausted(descriptor)
+            seen = lifecycle.refused, lifecycle.exhausted
             now = asyncio.get_running_loop().time()
-            if now - told_at < TELL_SECONDS:
+            if seen == told or now - told_at < TELL_SECONDS:
                 continue
-            if is_exhausted:
-                told_at = now
+            refused, looks = seen[0] - told[0], seen[1] - told[1]
+            told, told_at = seen, now
+            if looks:
                 log.error("open_files_exhausted", open_files=limit(), consequence="new connections are reset")
-            if lifecycle.refused > told:
-                log.warning(
-                    "connections_refused", connections=lifecycle.refused - told, reason="too many are open"
-                )
-                told, told_at = lifecycle.refused, now
+            if refused:
+                log.warning("connections_refused", connections=refused, reason="too many are open")
 
     def stop(self, *, drain: bool) -> None:
         """Begins the end; only the first call counts.

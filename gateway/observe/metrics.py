@@ -326,7 +326,10 @@ class Metrics:
             self._counter("connections_refused", "Clients' connections that were beyond the limit.")
         )
         self.files_exhausted = Total(
-            self._counter("open_files_exhausted", "Looks, one a second, at which no file could be opened.")
+            self._counter(
+                "open_files_exhausted",
+                "Looks, twenty a second, at which no file could be opened: a sample, no count of connections.",
+            )
         )
         self.dropped = {kind: Total(dropped.labels(kind)) for kind in BUFFER_BYTES}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import io
+import logging
 import os
 import select
 import signal
@@ -174,14 +175,29 @@ def write_all(descriptor: int, data: bytes) -> int:
 
 def divert_standard_streams() -> None:
     """From now on neither standard output nor standard error blocks or fails whoever in this process writes to
-    ``sys.stdout`` and ``sys.stderr``. One that is closed is replaced, so that no socket gets its number."""
+    ``sys.stdout`` and ``sys.stderr``, or logs to them by a handler that has them already, as a server has that
+    set up its log first. One that is closed is replaced, so that no socket gets its number."""
     _fill_closed()
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         before = getattr(sys, name)
         if stream_of(before) is None:
             encoding = getattr(before, "encoding", None) or "utf-8"
             raw: Any = NonBlockingStream(descriptor)
-            setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", write_through=True))
+            after = io.TextIOWrapper(raw, encoding, "backslashreplace", write_through=True)
+            setattr(sys, name, after)
+            for handler in _handlers_of(before):
+                handler.setStream(after)
+
+
+def _handlers_of(stream: object) -> Iterator[logging.StreamHandler[Any]]:
+    """The handlers of all loggers that write to this stream. A file's has none of its own until it is opened."""
+    named = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    for logger in (logging.root, *named):
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.StreamHandler) or isinstance(handler, logging.FileHandler):
+                continue
+            if handler.stream is stream:
+                yield handler
 
 
 def stream_of(file: Any) -> NonBlockingStream | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from gateway.service import TELL_SECONDS
 from tests.integration.stage import Process, Stage, staged, until
 from tests.redis_server import RedisServer, redis_server
 from tests.test_server import children, serving
@@ -18,6 +20,9 @@ FILES = 512
 """Open files that the gateway may have."""
 CROWD = 700
 """Idle connections, more than those."""
+SHORT = 0.2
+"""Seconds that a short shortage lasts."""
+SHORTAGES = 5
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,21 @@ def test_without_a_file_left_stored_answers_go_on_and_the_rest_is_refused_clearl
         assert ask(address(gateway), page(5)).status == 200
         assert gateway.metric("stats_gateway_open_files_exhausted_total") > 0
         assert "Traceback" not in gateway.output
+
+
+def test_a_shortage_that_ends_soon_is_counted_and_told(gateway: Process) -> None:
+    told, began = lines(gateway, "open_files_exhausted"), time.monotonic()
+    for number in range(1, SHORTAGES + 1):
+        before = gateway.metric("stats_gateway_open_files_exhausted_total")
+        with Wire(address(gateway)) as kept:
+            assert kept.send(get("/-/health/live")).answer().status == 200
+            with no_more_files(gateway):
+                end = time.monotonic() + SHORT
+                while time.monotonic() < end:
+                    assert kept.send(get("/-/health/live")).answer().status == 200
+        assert gateway.metric("stats_gateway_open_files_exhausted_total") > before, number
+    until(lambda: lines(gateway, "open_files_exhausted") > told)
+    assert lines(gateway, "open_files_exhausted") - told <= 1 + (time.monotonic() - began) / TELL_SECONDS
 
 
 def is_stale(answer: WireAnswer) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ EVENTS = ("ours", "audit", "uvicorn's", "asyncio's", "a warning", "a traceback",
 METRICS = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer token\r\n\r\n"
 COLD = 30
 """Cold requests, each with lines of its own."""
+MALFORMED = 2_000
+"""Malformed requests: their lines are more than a pipe holds."""
 
 
 @contextmanager
@@ -158,6 +161,34 @@ def test_the_gateway_serves_whatever_becomes_of_its_log(stage: Stage, stderr: st
             assert (dropped > 0) == (stderr in ("full", "left"))  # the buffer holds what the full pipe does not
             process.terminate()
             assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("stderr", ["unread", "full", "closed"])
+def test_a_server_that_set_up_its_own_log_first_does_not_wait_for_it(stage: Stage, stderr: str) -> None:
+    public = ("127.0.0.1", free_port())
+    words = [sys.executable, "-m", "uvicorn", "--factory", "gateway.asgi:app", "--no-date-header"]
+    words += ["--port", str(public[1])]
+    shell = {"full": 'exec "$@" 1>&2 2>/dev/full', "closed": 'exec "$@" 1>&2 2>&-'}.get(stderr, 'exec "$@" 1>&2')
+    with pipe() as (_, writing), subprocess.Popen(
+        ["sh", "-c", shell, "sh", *words], env=stage.environment, stdin=subprocess.DEVNULL, stderr=writing,
+    ) as process:  # fmt: skip
+        try:
+
+            def live() -> bool:
+                with suppress(OSError):
+                    return ask(public, get("/-/health/live")).status == 200
+                return False
+
+            assert until(live)
+            for _ in range(MALFORMED):
+                with socket.create_connection(public, timeout=10) as client:
+                    client.sendall(b"\x01garbage\r\n\r\n")
+                    assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+            assert live()
+            process.terminate()
+            assert process.wait(30) in (0, -signal.SIGTERM)
         finally:
             process.kill()
 
