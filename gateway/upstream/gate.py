@@ -109,10 +109,10 @@ class Gate:
         if remaining <= 0:
             self._level, self._by, self._alone = 0, (), ""
 
-    def objection(self, now: float, payer: Payer, target: str) -> Overload | None:
+    def objection(self, now: float, payer: Payer, question: str) -> Overload | None:
         """What somebody gets who may not ask this now; None where it may be asked."""
         self.evidence.asks(now, payer)
-        paused = self.evidence.paused(now, payer, target)
+        paused = self.evidence.paused(now, payer, payer.target(question))
         if paused is None:
             self._contest(now, payer.tenant)
         closed = self.closed_for(now)
@@ -144,9 +144,10 @@ class Gate:
         self._probe = self._probes
         return self._probe
 
-    def judge(self, now: float, sign: Sign, payer: Payer, target: str, *, probe: int = 0) -> bool:
+    def judge(self, now: float, sign: Sign, payer: Payer, question: str, *, probe: int = 0) -> bool:
         """What a local flight, or one whose landing Redis did not take, says about the gate; whether that closed
         it."""
+        target = payer.target(question)
         probes = probe != 0 and probe == self._probe
         if probes:
             self._probe = 0

@@ -34,6 +34,10 @@ class Payer:
         """Whom a 429 tells to slow down."""
         return self.credential or f"caller:{self.asker}"
 
+    def target(self, question: str) -> str:
+        """What a refusal is about first: the question as it goes with this credential, or without one."""
+        return f"{self.credential}.{question}"
+
     @property
     def cost(self) -> int:
         """Thousandths of virtual time that a job takes (start-time fair queuing)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import socketserver
@@ -37,7 +38,8 @@ NUMBERS = count(1)
 class Firewall(socketserver.ThreadingTCPServer):
     """Refuses targets with the word in them, and answers all others; ``asked`` are the targets that reached it.
 
-    To targets with ``odd`` in them the service itself says 403.
+    A request's content and credential may hold the word too. To targets with ``odd`` in them the service itself
+    says 403.
     """
 
     daemon_threads = True
@@ -57,17 +59,24 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             while line := self.rfile.readline():
                 target = line.split(b" ")[1].decode()
-                while self.rfile.readline() not in (b"\r\n", b""):
-                    pass
+                said = target
+                length = 0
+                while (field := self.rfile.readline().decode()) not in ("\r\n", ""):
+                    name, _, value = field.partition(": ")
+                    if name.lower() == "authorization":
+                        said += base64.b64decode(value.split(" ")[1]).decode()
+                    elif name.lower() == "content-length":
+                        length = int(value)
+                said += self.rfile.read(length).decode()
                 self.server.asked.append(target)
-                if not self._answer(target):
+                if not self._answer(said):
                     return
         except ConnectionError:
             return
 
-    def _answer(self, target: str) -> bool:
-        if not (WORD in target or self.server.everything):
-            self.wfile.write(NO if "odd" in target else ANSWER)
+    def _answer(self, said: str) -> bool:
+        if not (WORD in said or self.server.everything):
+            self.wfile.write(NO if "odd" in said else ANSWER)
         elif self.server.refusal:
             self.wfile.write(self.server.refusal)
         else:
@@ -224,3 +233,35 @@ def test_decision_7_one_odd_question_refuses_no_credential(shared_redis: RedisSe
         assert origin.asked.count(odd) == 1
         for gateway in (one, two):
             until(lambda gateway=gateway: ask(gateway, kept, key).status_code == 403)
+
+
+def test_what_is_refused_for_one_credential_is_asked_with_another(shared_redis: RedisServer, prefix: str) -> None:
+    with fleet("403-html", shared_redis, prefix) as (stage, origin):
+        gateway = stage.gateways[0]
+        stage.tenant("wrong", "lboro", password=WORD)
+        until(lambda: ask(gateway, cold(), stage.keys["wrong"]).status_code == 200)
+        target = cold("/lboro")
+        for status in (403, 503):
+            assert ask(gateway, target, stage.keys["wrong"]).status_code == status
+        assert ask(gateway, target, stage.keys["one"]).status_code == 200
+        assert origin.asked.count(target) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_one_refused_question_is_one_target_however_it_is_asked(
+    method: str, shared_redis: RedisServer, prefix: str
+) -> None:
+    with fleet("403-html", shared_redis, prefix, pass_methods="POST", gate_pause=30) as (stage, origin):
+        gateway, key = stage.gateways[0], stage.keys["one"]
+        content, word = (WORD.encode(), "") if method == "POST" else (b"", WORD)
+
+        def status(language: str, content: bytes) -> int:
+            headers = {"X-API-Key": key, "Accept-Language": language}
+            url = f"{gateway.url}/lboro/some/thing{word}"
+            return httpx.request(method, url, headers=headers, content=content, timeout=40, **LOOPBACK).status_code
+
+        assert [status(language, content) for language in ("de", "fr", "en", "nl")] == [403, 503, 503, 503]
+        assert len(origin.asked) == 1
+        if method == "POST":
+            assert status("de", b"another") == 200
+        assert ask(gateway, cold()).status_code == 200

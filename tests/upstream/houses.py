@@ -112,7 +112,7 @@ class Fleet:
     async def set_out(self, query: Query) -> Flight | str:
         self.flights += 1
         reply = await self.board().submit(
-            f"f{self.flights}", query.payer, Band.PEOPLE, token="t", looked=True, target=query.target
+            f"f{self.flights}", query.payer, Band.PEOPLE, token="t", looked=True, question=query.target
         )
         match reply:
             case Claimed(claim):
@@ -126,7 +126,7 @@ class Fleet:
     async def land(self, flight: Flight, sign: Sign) -> None:
         claim, query, board = flight.token, flight.query, self.board()
         assert isinstance(claim, Claim)
-        landing = board.landing(claim.id, claim.token, b"result", sign, payer=query.payer, target=query.target)
+        landing = board.landing(claim.id, claim.token, b"result", sign, payer=query.payer, question=query.target)
         await board.land([landing])
 
     async def closed_for(self) -> float:

@@ -49,6 +49,14 @@ async def test_a_connection_may_break_off_once(house: House) -> None:
     assert await house.set_out(Query(target="bad")) == "TargetRefused"
 
 
+async def test_what_is_refused_with_one_credential_is_asked_with_another(house: House) -> None:
+    await honest(house)
+    await told(house, REFUSED, tenant="wrong", target="same", credential="wrong")
+    assert await house.set_out(Query("wrong", target="same", credential="wrong")) == "TargetRefused"
+    for credential in ("right", ""):
+        assert isinstance(await house.set_out(Query("right", target="same", credential=credential)), Flight)
+
+
 async def test_a_refusal_is_forgotten_in_time(house: House) -> None:
     await told(house, REFUSED, target="bad")
     await told(house, ANSWERED)

@@ -35,7 +35,7 @@ class Queueing(Fleet):
 
     async def lands(self, query: Query, sign: Sign, id: str = "a late one") -> None:
         """A flight that somebody else leads by now."""
-        await self.slow.land([self.slow.landing(id, "", b"", sign, payer=query.payer, target=query.target)])
+        await self.slow.land([self.slow.landing(id, "", b"", sign, payer=query.payer, question=query.target)])
 
     async def next(self) -> str | None:
         """The job whose turn it is."""

@@ -195,7 +195,7 @@ async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
     kinds = {key.decode().split(":")[2] for key in keys}
     assert kinds <= {
         *("tat", "live", "done", "result", "turn", "gate", "refused", "refusals", "suspected", "tenants"),
-        *("paused", "pauses", "fleet", "terms"),
+        *("paused", "pauses", "fleet", "terms", "alone"),
     }
 
 
