@@ -140,7 +140,7 @@ class Fleet:
         if until := await self.client.hget(self.key, "until"):
             await self.client.hset(self.key, "until", int(until) - micro)
         kinds = [f"paused:{kind}" for kind in ("target", "caller", "bearer")]
-        for name in (*kinds, "tenants", "credentials"):
+        for name in (*kinds, "callers", "credentials"):
             key = f"{self.prefix}:{name}"
             scores: dict[str, float] = dict(await self.client.zrange(key, 0, -1, withscores=True))  # type: ignore[arg-type]
             if scores:
