@@ -115,7 +115,7 @@ class Board:
             sent = time.monotonic()
             job = (id, payer.tenant, int(band), token, int(looked))
             bounds = (self._rules.max_queued, payer.most(self._rules.max_per_tenant))
-            asked = (payer.target(question or id), payer.asker, payer.credential, self.gate.rules.arguments[2])
+            asked = (payer.target(question or id), payer.asker, payer.credential, *self.gate.rules.arguments)
             also = [part for other in others for part in (other.tenant, other.cost)]
             terms = (*bounds, payer.cost, int(not kept), *asked, *also)
             reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *terms))

@@ -39,11 +39,16 @@ class Why(StrEnum):
 
 @dataclass(slots=True)
 class Pause:
-    """``level`` refusals in a row; the last was met by ``payer``."""
+    """``level`` refusals in a row; the last was met by ``payer``.
+
+    It began at ``since``, or ``tried`` was let through then.
+    """
 
     until: float
     level: int
     payer: Payer
+    since: float
+    tried: str = ""
 
 
 class Pauses:
@@ -73,10 +78,17 @@ class Pauses:
         level = 0 if left is None else self._pauses[name].level
         level += not left
         length = max(self._pause_of(level - free, asked) if level > free else 0.0, left or 0.0)
-        self._pauses[name] = Pause(now + length, level, payer)
+        self._pauses[name] = Pause(now + length, level, payer, now)
         if left is None and len(self._pauses) > MOST_PAUSED:
             del self._pauses[min(self._pauses, key=lambda each: self._pauses[each].until)]
         return left is None, length
+
+    def tries(self, name: str, target: str, now: float) -> bool:
+        """Whether this target is let through in spite of the pause: one in as long as a first pause takes."""
+        pause = self._pauses.get(name)
+        if pause is not None and pause.tried != target and now >= pause.since + self._pause_of(1, None):
+            pause.since, pause.tried = now, target
+        return pause is not None and pause.tried == target
 
     def end(self, name: str) -> None:
         """It was answered."""
@@ -156,6 +168,11 @@ class Evidence:
             if left:
                 return why, left
         return None
+
+    def may_try(self, now: float, payer: Payer, target: str) -> bool:
+        """Whether a caller's pause lets this through: now and then one target that was never refused, so that who
+        met refused ones by chance is not stopped for long."""
+        return self.targets.left(target, now) is None and self.callers.tries(payer.asker, target, now)
 
     def others_than(self, now: float, askers: Collection[str]) -> bool:
         """Whether anybody asks of late but these."""

@@ -113,12 +113,15 @@ class Gate:
     def objection(self, now: float, payer: Payer, question: str) -> Overload | None:
         """What somebody gets who may not ask this now; None where it may be asked."""
         self.evidence.asks(now, payer)
-        paused = self.evidence.paused(now, payer, payer.target(question))
+        target = payer.target(question)
+        paused = self.evidence.paused(now, payer, target)
         if paused is None:
             self._contest(now, payer.asker)
         closed = self.closed_for(now)
         if closed == 0 and paused is not None:
-            return held_back(*paused)
+            why, left = paused
+            if why is not Why.CALLER or not self.evidence.may_try(now, payer, target):
+                return held_back(why, left)
         if closed == 0 and self.may_probe(now, payer.asker):
             return None
         return refusal(max(closed, self.rules.shortest), held=self.held)

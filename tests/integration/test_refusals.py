@@ -9,7 +9,7 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -116,18 +116,26 @@ def cold(institution: str = "", word: str = "") -> str:
     return f"{institution}/timeline/total/views/article/{next(NUMBERS)}{word}?start_date=2014-01-01"
 
 
-def ask(gateway: Process, target: str, key: str = "") -> httpx.Response:
-    return get(gateway.url + target, headers={"X-API-Key": key} if key else {})
+def ask(gateway: Process, target: str, key: str = "", address: str = "127.0.0.1") -> httpx.Response:
+    with httpx.Client(timeout=40, **whence(address)) as client:
+        return client.get(gateway.url + target, headers={"X-API-Key": key} if key else {})
+
+
+def whence(address: str) -> dict[str, Any]:
+    """The options of a client at this address."""
+    return {"trust_env": False, "transport": httpx.HTTPTransport(local_address=address)}
 
 
 @contextmanager
-def attack(stage: Stage, key: str) -> Iterator[list[int]]:
+def attack(
+    stage: Stage, key: str, institution: str = "/melbourne", address: str = "127.0.0.1"
+) -> Iterator[list[int]]:
     """Somebody asks what is refused, over and over: the same, and ever new targets; answers the statuses."""
     over, statuses = threading.Event(), [0]
-    institution = "/melbourne" if key else ""
+    institution = institution if key else ""
 
     def attacker(gateway: Process) -> None:
-        with httpx.Client(timeout=40, **LOOPBACK) as client:
+        with httpx.Client(timeout=40, **whence(address)) as client:
             while not over.is_set():
                 for target in (f"{institution}/timeline/total/views/article/{WORD}", cold(institution, WORD)):
                     headers = {"X-API-Key": key} if key else {}
@@ -160,6 +168,40 @@ def test_decision_9_one_callers_refusals_stop_nobody_else(
         asked = [target for target in origin.asked if WORD in target]
         assert len(asked) < len(statuses) / 2, "he is refused without a call"
         assert ask(stage.gateways[0], cold("/lboro"), stage.keys["one"]).status_code == 200
+
+
+@pytest.mark.parametrize("first", ["hostile-first", "honest-first"])
+@pytest.mark.parametrize("hostile", [("anonymous",), ("key",), ("key", "anonymous")], ids="-and-".join)
+def test_decision_9_neither_addresses_nor_keys_nor_both_of_one_person_stop_anybody(
+    hostile: tuple[str, ...], first: str, shared_redis: RedisServer, prefix: str
+) -> None:
+    """Not another address without a key, not another key of the same tenant, not another tenant."""
+    with fleet("403-html", shared_redis, prefix) as (stage, _), ExitStack() as attacks:
+        second = stage.registry().add_key("bad", label="second")
+        quiet = stage.keys["one"]
+        known = {"X-API-Key": second, "Cache-Control": "only-if-cached"}  # asks the service nothing
+        for gateway in stage.gateways:
+            until(lambda gateway=gateway: get(gateway.url + cold(), headers=known).status_code == 504)
+        honest = (("", "", "127.0.0.9"), ("/melbourne", second, "127.0.0.8"), ("/lboro", quiet, "127.0.0.7"))
+
+        def answered(gateway: Process) -> None:
+            for institution, key, address in honest:
+                answer = ask(gateway, cold(institution), key, address)
+                assert answer.status_code == 200, (institution, key == second, answer.text)
+
+        if first == "honest-first":
+            answered(stage.gateways[0])
+        statuses = [
+            attacks.enter_context(
+                attack(stage, stage.keys["bad"] if who == "key" else "", address=f"127.0.0.{place}")
+            )
+            for who in hostile
+            for place in (2, 3)
+        ]
+        until(lambda: all(len(each) > 50 for each in statuses))
+        for number in range(HONEST_QUERIES):
+            answered(stage.gateways[number % 2])
+        assert not any(200 in each for each in statuses)
 
 
 def test_decision_9_a_service_that_refuses_two_tenants_closes_the_gate_and_says_why(

@@ -86,6 +86,34 @@ async def test_whoever_meets_refusal_after_refusal_is_refused_himself(house: Hou
         await house.advance(pause + 0.1)
 
 
+async def test_a_paused_caller_may_ask_something_new_now_and_then_and_an_answer_ends_it(house: House) -> None:
+    await honest(house)
+    for number in range(TOLERATED + 2):
+        await told(house, REFUSED, tenant="unlucky", target=f"bad{number}")
+        await house.advance(101 if number == TOLERATED else 0)
+    await house.advance(98)
+    assert await house.set_out(Query("unlucky")) == "CallerPaused"
+    await house.advance(3)
+    assert await house.set_out(Query("unlucky", target="bad0")) == "CallerPaused"
+    first = await out(house, Query("unlucky"))
+    assert await house.set_out(Query("unlucky")) == "CallerPaused"
+    await house.land(first, ANSWERED)
+    assert isinstance(await house.set_out(Query("unlucky")), Flight)
+
+
+async def test_what_a_paused_caller_tries_in_vain_is_no_way_round_his_pause(house: House) -> None:
+    await honest(house)
+    for number in range(TOLERATED + 2):
+        await told(house, REFUSED, tenant="bad")
+        await house.advance(101 if number == TOLERATED else 0)
+    for _ in range(4):
+        await house.advance(101)
+        await told(house, REFUSED, tenant="bad")
+        await house.advance(90)
+        assert await house.set_out(Query("bad")) == "CallerPaused"
+        assert await house.set_out(Query("bad", caller="bad:another")) != "CallerPaused"
+
+
 @SIGNS
 async def test_an_answer_between_clears_a_caller(house: House, sign: Sign) -> None:
     await honest(house)

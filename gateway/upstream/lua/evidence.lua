@@ -106,6 +106,16 @@ local function paused(target, caller, credential)
   end
 end
 
+-- Whether a caller's pause lets this through: one target in as long as a first pause takes, that was never refused,
+-- so that who met refused ones by chance is not stopped for long. The pause's length is kept as if it began then.
+local function may_try(caller, target, interval)
+  local left = left_of('caller', caller)
+  local level, length, tenant = pause_of('caller', caller)
+  if not left or length - left < interval or left_of('target', target) then return false end
+  call('HSET', pauses_key('caller'), caller, int(level) .. ' ' .. int(left) .. ' ' .. tenant .. '|' .. caller)
+  return true
+end
+
 local function mark(key, name)
   if name == '' or call('ZADD', key, int(now), name) == 0 then return end
   call('ZREMRANGEBYRANK', key, 0, -MOST_ACTIVE - 1)

@@ -1,7 +1,7 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
 -- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost, unkept, target,
--- caller, credential (empty: none), the gate's shortest pause, and of other tenants who wait for it there: tenant,
--- cost, …
+-- caller, credential (empty: none), the gate's pause, longest and shortest, and of other tenants who wait for it
+-- there: tenant, cost, …
 -- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead
 -- | paused kind microseconds | closed microseconds; and last, the gate's word
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
@@ -10,7 +10,7 @@ local cost, unkept = tonumber(ARGV[11]), ARGV[12]
 local target, caller, credential = ARGV[13], ARGV[14], ARGV[15]
 
 local function note_others(payer)
-  for i = 17, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
+  for i = 19, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
 end
 
 local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token', 'tenant')
@@ -43,9 +43,10 @@ asks(tenant, caller, credential)
 local kind, left = paused(target, caller, credential)
 if not kind then contest(caller) end
 local closed = gate_wait()
+if closed == 0 and kind == 'caller' and may_try(caller, target, tonumber(ARGV[16])) then kind = nil end
 if closed == 0 and kind then return {'paused', kind, int(left), gate_word()} end
 if closed > 0 or not may_probe(caller) then
-  return {'closed', int(math.max(closed, tonumber(ARGV[16]))), gate_word()}
+  return {'closed', int(math.max(closed, tonumber(ARGV[18]))), gate_word()}
 end
 
 local ahead = queued()
