@@ -60,9 +60,11 @@ class Callers:
             exchange.told += (await self._admission.admit(subject, tenant.limits)).headers
 
     def asker(self, exchange: Exchange) -> str:
-        """Whose refusals by the service count together: the tenant's, or one address's without a key."""
-        tenant = exchange.tenant
-        return f"{tenant.id}:{self._subject(exchange)}" if tenant.anonymous else tenant.id
+        """Whose refusals by the service count together: one key's, or one address's without a key."""
+        tenant, key = exchange.tenant, exchange.key_id
+        if tenant.anonymous:
+            return f"{tenant.id}:{self._subject(exchange)}"
+        return tenant.id if key is None else f"{tenant.id}:{key}"
 
     def subject(self, tenant: Tenant, peer: str) -> str | None:
         """Who is held to a tenant's limits when a request comes from the address ``peer``: nobody (empty) where

@@ -15,7 +15,7 @@ from starlette.types import Send
 from gateway.answer import Answer, refusal_of, varying
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
-from gateway.caching.keys import CacheKey, cache_key, encode
+from gateway.caching.keys import CacheKey, cache_key, encode, question_of
 from gateway.caching.marks import Marked, Marks, purged
 from gateway.caching.overrides import overridden
 from gateway.caching.rules import (
@@ -320,12 +320,15 @@ class Proxy:
     ) -> tuple[Landing, bool]:
         exchange, recheck, exact = errand.exchange, self._recheck(errand), errand.key.exact
         payer = self._payer(errand)
-        return await self.queue.land(flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse)
+        return await self.queue.land(
+            flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse, question=_read(errand)
+        )
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
-        self.queue.refresh(errand.flight, errand.key.exact, self._payer(errand), work, self._recheck(errand))
+        exact, payer, recheck = errand.key.exact, self._payer(errand), self._recheck(errand)
+        self.queue.refresh(errand.flight, exact, payer, work, recheck, _read(errand))
 
     def _payer(self, errand: Errand) -> Payer:
         exchange = errand.exchange
@@ -371,6 +374,7 @@ class Proxy:
                 _nothing,
                 exchange.left,
                 reuse=_nobody,
+                question=question_of(passage.method, errand.question.query.exact, content),
             )
         )
         exchange.landed(landing.flown, landing.trace, joined=False)
@@ -418,6 +422,11 @@ class Proxy:
         if not depends_on_origin(origins):
             return answer
         return structs.replace(answer, headers=varying(answer.headers, b"Origin"))
+
+
+def _read(errand: Errand) -> str:
+    """What a read asks the service."""
+    return question_of(b"GET", errand.question.query.exact)
 
 
 async def _nothing() -> Landing | None:

@@ -51,5 +51,10 @@ def cache_key(prefix: str, scope: str, canonical: bytes, exact: bytes, sent: byt
     return CacheKey(flight=flight, entry=tag, error=f"{tag}:{literal}", exact=literal)
 
 
+def question_of(method: bytes, exact: bytes, content: bytes = b"") -> str:
+    """Names what is asked, without the headers that are negotiated."""
+    return _digest(12, method, exact, content)
+
+
 def _digest(size: int, *parts: bytes) -> str:
     return blake2b(encode(*parts), digest_size=size).hexdigest()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from gateway.caching.keys import question_of
 from gateway.catalogue.answers import Reading, read
 from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, GatewayError
@@ -106,7 +107,15 @@ class Caller:
         flight = f"doctor{secrets.token_hex(8)}"
         try:
             landing, _ = await self._queue.land(
-                flight, asked.target, payer, Band.PEOPLE, work, _nothing, self._timeout, reuse=_nobody
+                flight,
+                asked.target,
+                payer,
+                Band.PEOPLE,
+                work,
+                _nothing,
+                self._timeout,
+                reuse=_nobody,
+                question=question_of(b"GET", asked.target.encode()),
             )
         except GatewayError as error:
             return Call(asked, error=error)

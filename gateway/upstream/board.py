@@ -101,21 +101,21 @@ class Board:
         *,
         token: str,
         looked: bool,
-        target: str = "",
+        question: str = "",
         kept: bool = True,
         others: Iterable[Payer] = (),
     ) -> Claimed | Queued | Running | LookAgain | Full | Paused | Closed:
         """Joins the job of this id or creates it. ``token`` is the flight's, the same whenever it is submitted.
 
         ``looked`` says that the cache has been looked into again, ``kept`` that the answer will be stored;
-        ``others`` are tenants besides the payer whose callers wait for it here. ``target`` names the exact
-        request, the job itself where there is none.
+        ``others`` are tenants besides the payer whose callers wait for it here. ``question`` names what is
+        asked, the job itself where there is none.
         """
         with redis_errors(self._client):
             sent = time.monotonic()
             job = (id, payer.tenant, int(band), token, int(looked))
             bounds = (self._rules.max_queued, payer.most(self._rules.max_per_tenant))
-            asked = (target or id, payer.asker, payer.credential, self.gate.rules.arguments[2])
+            asked = (payer.target(question or id), payer.asker, payer.credential, *self.gate.rules.arguments)
             also = [part for other in others for part in (other.tenant, other.cost)]
             terms = (*bounds, payer.cost, int(not kept), *asked, *also)
             reply = self._heard(await self._run(SUBMIT, *job, *self._budget, *terms))
@@ -162,12 +162,12 @@ class Board:
         verdict: Verdict | None = None,
         *,
         payer: Payer = NOBODY,
-        target: str = "",
+        question: str = "",
     ) -> Invocation:
         """The call that lands a flight: not made yet, so that it can go out with what it announces."""
         after = -1 if sign.retry_after is None else round(min(sign.retry_after, self.gate.rules.longest) / MICRO)
         signs = (sign.kind.value, after, *self.gate.rules.arguments)
-        whose = (payer.tenant, payer.asker, payer.credential, target or id)
+        whose = (payer.tenant, payer.asker, payer.credential, payer.target(question or id))
         verdicts = (
             ("", 0, "") if verdict is None else (verdict.fingerprint, int(verdict.refused), verdict.question)
         )

@@ -77,6 +77,7 @@ class Flight:
 
     ``waiters`` are the callers who wait now; ``refused`` how many were sent away and are expected back, for whom
     the job keeps its place; ``others`` are the first few tenants besides the payer whose callers joined it, by id.
+    ``question`` names what is asked, for what a refusal of it is about.
     ``reuse`` says who may have the answer, as far as can be told now. ``alone`` is that it flies
     without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` its number
     where it does so through a half-open gate; ``restated`` that it has to be submitted anew, since somebody joined
@@ -90,6 +91,7 @@ class Flight:
     work: Work
     recheck: Recheck
     reuse: Callable[[], Reuse] = lambda: Reuse.LATER
+    question: str = ""
     waiters: int = 0
     refused: int = 0
     others: dict[str, Payer] = field(default_factory=dict)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.errors import CallerPaused, GateClosed, Overload, QueryPaused, SlowedDown, TargetRefused
-from gateway.upstream.evidence import Closing, Evidence, Why
+from gateway.tenants.tenant import ANONYMOUS
+from gateway.upstream.evidence import MOST_ACTIVE, Closing, Evidence, Why, sole_witness
 from gateway.upstream.payer import Payer
 from gateway.upstream.signs import REFUSALS, Kind, Sign
 
@@ -109,32 +110,35 @@ class Gate:
         if remaining <= 0:
             self._level, self._by, self._alone = 0, (), ""
 
-    def objection(self, now: float, payer: Payer, target: str) -> Overload | None:
+    def objection(self, now: float, payer: Payer, question: str) -> Overload | None:
         """What somebody gets who may not ask this now; None where it may be asked."""
         self.evidence.asks(now, payer)
+        target = payer.target(question)
         paused = self.evidence.paused(now, payer, target)
         if paused is None:
-            self._contest(now, payer.tenant)
+            self._contest(now, payer.asker)
         closed = self.closed_for(now)
         if closed == 0 and paused is not None:
-            return held_back(*paused)
-        if closed == 0 and self.may_probe(now, payer.tenant):
+            why, left = paused
+            if why is not Why.CALLER or not self.evidence.may_try(now, payer, target):
+                return held_back(why, left)
+        if closed == 0 and self.may_probe(now, payer.asker):
             return None
         return refusal(max(closed, self.rules.shortest), held=self.held)
 
-    def _contest(self, now: float, tenant: str) -> None:
-        """Where the gate was closed on one tenant's evidence alone, another's coming makes that too little; and
-        what the one's probe may find, too."""
-        if self._alone and tenant != self._alone:
-            self._alone, self._probe = "", 0
+    def _contest(self, now: float, asker: str) -> None:
+        """Where the gate was closed on one tenant's word alone, the coming of somebody who had no part in that
+        makes it too little; and what another's probe may find, too."""
+        if self._alone and asker not in self._by:
+            self._probe = 0
             self._until = None if self._until is None else min(self._until, now)
 
-    def may_probe(self, now: float, tenant: str) -> bool:
-        """Whether this tenant's query may find out whether a block is over. Whoever brought it about leaves that
+    def may_probe(self, now: float, asker: str) -> bool:
+        """Whether this caller's query may find out whether a block is over. Whoever brought it about leaves that
         to the others who are active, for as long again as the pause was."""
-        if self._until is None or tenant not in self._by or now >= self._until + self._pause:
+        if self._until is None or asker not in self._by or now >= self._until + self._pause:
             return True
-        return all(name in self._by for name in self.evidence.tenants.names(now))
+        return not self.evidence.others_than(now, self._by)
 
     def enter(self) -> int:
         """A local flight sets out, where ``closed_for`` is 0; its number as the probe, 0 where it is open."""
@@ -144,38 +148,49 @@ class Gate:
         self._probe = self._probes
         return self._probe
 
-    def judge(self, now: float, sign: Sign, payer: Payer, target: str, *, probe: int = 0) -> bool:
+    def judge(self, now: float, sign: Sign, payer: Payer, question: str, *, probe: int = 0) -> bool:
         """What a local flight, or one whose landing Redis did not take, says about the gate; whether that closed
-        it."""
+        it.
+
+        An answer to its probe opens it, and where it is closed on one tenant's word alone, one to anybody who had
+        no part in that.
+        """
+        target = payer.target(question)
         probes = probe != 0 and probe == self._probe
         if probes:
             self._probe = 0
         if sign.kind in REFUSALS:
             closing = self.evidence.testify(now, sign, payer, target)
             if closing is None and probes and sign.kind is not Kind.RESET:
-                closing = Closing((payer.tenant,), sign.retry_after)
+                closing = Closing({payer.tenant: payer.asker}, sign.retry_after)
             return closing is not None and self._close(now, closing, sign.kind, probes)
         if sign.kind is not Kind.NOTHING:
             self.evidence.heard(now, payer, target, answered=sign.kind is Kind.ANSWERED)
-            if sign.kind is Kind.ANSWERED and probes:
+            refuted = self._alone != "" and payer.asker not in self._by
+            if sign.kind is Kind.ANSWERED and (probes or refuted):
                 self._open()
         return False
 
     def _open(self) -> None:
+        self.evidence.forget(self._by)
         self._until, self._level, self._by, self._alone, self._untold = None, 0, (), "", False
-        self.evidence.forget()
 
     def _close(self, now: float, closing: Closing, why: Kind, probe: bool) -> bool:
-        """Those who set out before it closed extend the pause, but it does not grow with each of them; nor with
-        one tenant's probes, while there are others to probe."""
-        tenants, opened = closing.tenants, self._until is None
-        if opened or (probe and (not set(tenants) <= set(self._by) or self.evidence.alone(now, tenants[0]))):
+        """Those who set out before it closed extend the pause, but it does not grow with each of them. While there
+        are others to probe, it grows only with the probe of a tenant's caller who had no part in it, and where two
+        tenants say so."""
+        by, opened = closing.by, self._until is None
+        news = any(tenant != ANONYMOUS.id and asker not in self._by for tenant, asker in by.items())
+        before = [self._alone] if self._alone else []
+        self._alone = sole_witness([*before, *by]) if opened or before else ""
+        callers = [asker for asker in self._by if asker not in by.values()] + list(by.values())
+        self._by = tuple(callers[-MOST_ACTIVE:])
+        if opened or (probe and ((news and not self._alone) or not self.evidence.others_than(now, self._by))):
             self._level += 1
         self.closings += opened
-        self._alone = tenants[0] if len(tenants) == 1 and (opened or self._alone == tenants[0]) else ""
         until = now + self.rules.pause_of(max(1, self._level), closing.after)
         self._until = until if self._until is None else max(self._until, until)
-        self._pause, self._by, self.why = self._until - now, tenants, why.value
+        self._pause, self.why = self._until - now, why.value
         self._untold, self._probe = True, 0
         return opened
 

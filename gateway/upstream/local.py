@@ -59,7 +59,7 @@ class Local:
         QueueFull for one without room or that had to make room for another, Deserted for one whose answer would be
         for nobody by now.
         """
-        objection = self._gate.objection(time.monotonic(), flight.payer, flight.exact)
+        objection = self._gate.objection(time.monotonic(), flight.payer, flight.question)
         if objection is not None and (not flight.gen or isinstance(objection, QueryPaused)):
             raise objection
         self._make_room(flight)
@@ -88,7 +88,7 @@ class Local:
             return result
         finally:
             now = time.monotonic()
-            if self._gate.judge(now, sign, flight.payer, flight.exact, probe=flight.probe):
+            if self._gate.judge(now, sign, flight.payer, flight.question, probe=flight.probe):
                 log_closing(self._gate.why)
             flight.probe = 0
             self._judged.set()
@@ -148,7 +148,7 @@ class Local:
     def _lets_go(self, flight: Flight, turn: asyncio.Future[bool]) -> bool:
         """Whether the slot is this flight's; where it may not be asked by now, it hears that."""
         now = time.monotonic()
-        objection = self._gate.objection(now, flight.payer, flight.exact)
+        objection = self._gate.objection(now, flight.payer, flight.question)
         if turn.done():
             return objection is None
         if objection is not None:

@@ -15,7 +15,8 @@ class Payer:
     """A tenant in the queue: its ``share`` (weight) beside others' 1, and how many jobs it may have ``queued``.
 
     None leaves that to the queue's own bound. ``caller`` is who asks where that is not the tenant as a whole: one
-    of the addresses without a key. ``credential`` is the fingerprint of the pair that is sent along, if any.
+    of its keys, or one of the addresses without a key. ``credential`` is the fingerprint of the pair
+    that is sent along, if any.
     """
 
     tenant: str
@@ -33,6 +34,10 @@ class Payer:
     def bearer(self) -> str:
         """Whom a 429 tells to slow down."""
         return self.credential or f"caller:{self.asker}"
+
+    def target(self, question: str) -> str:
+        """What a refusal is about first: the question as it goes with this credential, or without one."""
+        return f"{self.credential}.{question}"
 
     @property
     def cost(self) -> int:

@@ -111,7 +111,7 @@ class Pilot:
                 flight.band,
                 token=flight.token,
                 looked=looked,
-                target=flight.exact,
+                question=flight.question,
                 kept=flight.reuse() is Reuse.LATER,
                 others=flight.others.values(),
             )
@@ -229,7 +229,7 @@ class Pilot:
 
     def _judge(self, flight: Flight, result: Result) -> None:
         """What a landing says, where Redis did not hear it."""
-        if self._gate.judge(time.monotonic(), result.sign, flight.payer, flight.exact):
+        if self._gate.judge(time.monotonic(), result.sign, flight.payer, flight.question):
             log_closing(self._gate.why)
         self._judge_credential(flight, result)
 
@@ -241,7 +241,7 @@ class Pilot:
     def _news(self, flight: Flight, token: str, result: Result) -> list[Invocation]:
         encoded = landings.encode(result.landing)
         landing = self._board.landing(
-            flight.id, token, encoded, result.sign, result.verdict, payer=flight.payer, target=flight.exact
+            flight.id, token, encoded, result.sign, result.verdict, payer=flight.payer, question=flight.question
         )
         return [*result.stores, landing]
 

@@ -177,15 +177,16 @@ class Queue:
         timeout: float,
         *,
         reuse: Callable[[], Reuse] = lambda: Reuse.LATER,
+        question: str = "",
     ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
         Answers the landing, and whether it is that of a flight which this caller started and this process led.
         Raises DeadlineExceeded, with the time after which to come back, when ``timeout`` passes first; the flight
         goes on all the same where that is of use, by what ``reuse`` says of its answer. A caller who is cancelled
-        has gone for good.
+        has gone for good. ``question`` names what is asked, for what a refusal of it is about; without, ``exact``.
         """
-        flight, started = self._join(id, exact, payer, band, work, recheck, reuse)
+        flight, started = self._join(id, exact, payer, band, work, recheck, reuse, question)
         flight.waiters += 1
         flight.refused = max(0, flight.refused - 1)  # whoever was sent away has come back
         try:
@@ -202,10 +203,10 @@ class Queue:
             return flight.task.result(), started and flight.flies
         raise await self._late(flight, timeout)
 
-    def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck) -> None:
+    def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck, question: str = "") -> None:
         """Starts a background flight, unless one of this id is under way or the gate is closed."""
         if id not in self._flights and not self.gate_closed_for:
-            self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER)
+            self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER, question)
 
     # What operators see and steer; each raises CacheUnavailable
 
@@ -257,11 +258,12 @@ class Queue:
         work: Work,
         recheck: Recheck,
         reuse: Callable[[], Reuse],
+        question: str,
     ) -> tuple[Flight, bool]:
         """The flight of this id, and whether it had to be started."""
         flight = self._flights.get(id)
         if flight is None or flight.task.done():
-            flight = Flight(id, exact, payer, band, work, recheck, reuse)
+            flight = Flight(id, exact, payer, band, work, recheck, reuse, question or exact)
             self._flights[id] = flight
             flight.task = asyncio.create_task(self._pilot.fly(flight))
             promising = reuse() is Reuse.LATER

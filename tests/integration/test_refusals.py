@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import socket
 import socketserver
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from typing import Any
 
@@ -37,7 +38,8 @@ NUMBERS = count(1)
 class Firewall(socketserver.ThreadingTCPServer):
     """Refuses targets with the word in them, and answers all others; ``asked`` are the targets that reached it.
 
-    To targets with ``odd`` in them the service itself says 403.
+    A request's content and credential may hold the word too. To targets with ``odd`` in them the service itself
+    says 403.
     """
 
     daemon_threads = True
@@ -57,17 +59,24 @@ class Connection(socketserver.StreamRequestHandler):
         try:
             while line := self.rfile.readline():
                 target = line.split(b" ")[1].decode()
-                while self.rfile.readline() not in (b"\r\n", b""):
-                    pass
+                said = target
+                length = 0
+                while (field := self.rfile.readline().decode()) not in ("\r\n", ""):
+                    name, _, value = field.partition(": ")
+                    if name.lower() == "authorization":
+                        said += base64.b64decode(value.split(" ")[1]).decode()
+                    elif name.lower() == "content-length":
+                        length = int(value)
+                said += self.rfile.read(length).decode()
                 self.server.asked.append(target)
-                if not self._answer(target):
+                if not self._answer(said):
                     return
         except ConnectionError:
             return
 
-    def _answer(self, target: str) -> bool:
-        if not (WORD in target or self.server.everything):
-            self.wfile.write(NO if "odd" in target else ANSWER)
+    def _answer(self, said: str) -> bool:
+        if not (WORD in said or self.server.everything):
+            self.wfile.write(NO if "odd" in said else ANSWER)
         elif self.server.refusal:
             self.wfile.write(self.server.refusal)
         else:
@@ -107,18 +116,26 @@ def cold(institution: str = "", word: str = "") -> str:
     return f"{institution}/timeline/total/views/article/{next(NUMBERS)}{word}?start_date=2014-01-01"
 
 
-def ask(gateway: Process, target: str, key: str = "") -> httpx.Response:
-    return get(gateway.url + target, headers={"X-API-Key": key} if key else {})
+def ask(gateway: Process, target: str, key: str = "", address: str = "127.0.0.1") -> httpx.Response:
+    with httpx.Client(timeout=40, **whence(address)) as client:
+        return client.get(gateway.url + target, headers={"X-API-Key": key} if key else {})
+
+
+def whence(address: str) -> dict[str, Any]:
+    """The options of a client at this address."""
+    return {"trust_env": False, "transport": httpx.HTTPTransport(local_address=address)}
 
 
 @contextmanager
-def attack(stage: Stage, key: str) -> Iterator[list[int]]:
+def attack(
+    stage: Stage, key: str, institution: str = "/melbourne", address: str = "127.0.0.1"
+) -> Iterator[list[int]]:
     """Somebody asks what is refused, over and over: the same, and ever new targets; answers the statuses."""
     over, statuses = threading.Event(), [0]
-    institution = "/melbourne" if key else ""
+    institution = institution if key else ""
 
     def attacker(gateway: Process) -> None:
-        with httpx.Client(timeout=40, **LOOPBACK) as client:
+        with httpx.Client(timeout=40, **whence(address)) as client:
             while not over.is_set():
                 for target in (f"{institution}/timeline/total/views/article/{WORD}", cold(institution, WORD)):
                     headers = {"X-API-Key": key} if key else {}
@@ -151,6 +168,40 @@ def test_decision_9_one_callers_refusals_stop_nobody_else(
         asked = [target for target in origin.asked if WORD in target]
         assert len(asked) < len(statuses) / 2, "he is refused without a call"
         assert ask(stage.gateways[0], cold("/lboro"), stage.keys["one"]).status_code == 200
+
+
+@pytest.mark.parametrize("first", ["hostile-first", "honest-first"])
+@pytest.mark.parametrize("hostile", [("anonymous",), ("key",), ("key", "anonymous")], ids="-and-".join)
+def test_decision_9_neither_addresses_nor_keys_nor_both_of_one_person_stop_anybody(
+    hostile: tuple[str, ...], first: str, shared_redis: RedisServer, prefix: str
+) -> None:
+    """Not another address without a key, not another key of the same tenant, not another tenant."""
+    with fleet("403-html", shared_redis, prefix) as (stage, _), ExitStack() as attacks:
+        second = stage.registry().add_key("bad", label="second")
+        quiet = stage.keys["one"]
+        known = {"X-API-Key": second, "Cache-Control": "only-if-cached"}  # asks the service nothing
+        for gateway in stage.gateways:
+            until(lambda gateway=gateway: get(gateway.url + cold(), headers=known).status_code == 504)
+        honest = (("", "", "127.0.0.9"), ("/melbourne", second, "127.0.0.8"), ("/lboro", quiet, "127.0.0.7"))
+
+        def answered(gateway: Process) -> None:
+            for institution, key, address in honest:
+                answer = ask(gateway, cold(institution), key, address)
+                assert answer.status_code == 200, (institution, key == second, answer.text)
+
+        if first == "honest-first":
+            answered(stage.gateways[0])
+        statuses = [
+            attacks.enter_context(
+                attack(stage, stage.keys["bad"] if who == "key" else "", address=f"127.0.0.{place}")
+            )
+            for who in hostile
+            for place in (2, 3)
+        ]
+        until(lambda: all(len(each) > 50 for each in statuses))
+        for number in range(HONEST_QUERIES):
+            answered(stage.gateways[number % 2])
+        assert not any(200 in each for each in statuses)
 
 
 def test_decision_9_a_service_that_refuses_two_tenants_closes_the_gate_and_says_why(
@@ -224,3 +275,35 @@ def test_decision_7_one_odd_question_refuses_no_credential(shared_redis: RedisSe
         assert origin.asked.count(odd) == 1
         for gateway in (one, two):
             until(lambda gateway=gateway: ask(gateway, kept, key).status_code == 403)
+
+
+def test_what_is_refused_for_one_credential_is_asked_with_another(shared_redis: RedisServer, prefix: str) -> None:
+    with fleet("403-html", shared_redis, prefix) as (stage, origin):
+        gateway = stage.gateways[0]
+        stage.tenant("wrong", "lboro", password=WORD)
+        until(lambda: ask(gateway, cold(), stage.keys["wrong"]).status_code == 200)
+        target = cold("/lboro")
+        for status in (403, 503):
+            assert ask(gateway, target, stage.keys["wrong"]).status_code == status
+        assert ask(gateway, target, stage.keys["one"]).status_code == 200
+        assert origin.asked.count(target) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_one_refused_question_is_one_target_however_it_is_asked(
+    method: str, shared_redis: RedisServer, prefix: str
+) -> None:
+    with fleet("403-html", shared_redis, prefix, pass_methods="POST", gate_pause=30) as (stage, origin):
+        gateway, key = stage.gateways[0], stage.keys["one"]
+        content, word = (WORD.encode(), "") if method == "POST" else (b"", WORD)
+
+        def status(language: str, content: bytes) -> int:
+            headers = {"X-API-Key": key, "Accept-Language": language}
+            url = f"{gateway.url}/lboro/some/thing{word}"
+            return httpx.request(method, url, headers=headers, content=content, timeout=40, **LOOPBACK).status_code
+
+        assert [status(language, content) for language in ("de", "fr", "en", "nl")] == [403, 503, 503, 503]
+        assert len(origin.asked) == 1
+        if method == "POST":
+            assert status("de", b"another") == 200
+        assert ask(gateway, cold()).status_code == 200

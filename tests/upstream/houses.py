@@ -112,7 +112,7 @@ class Fleet:
     async def set_out(self, query: Query) -> Flight | str:
         self.flights += 1
         reply = await self.board().submit(
-            f"f{self.flights}", query.payer, Band.PEOPLE, token="t", looked=True, target=query.target
+            f"f{self.flights}", query.payer, Band.PEOPLE, token="t", looked=True, question=query.target
         )
         match reply:
             case Claimed(claim):
@@ -126,7 +126,7 @@ class Fleet:
     async def land(self, flight: Flight, sign: Sign) -> None:
         claim, query, board = flight.token, flight.query, self.board()
         assert isinstance(claim, Claim)
-        landing = board.landing(claim.id, claim.token, b"result", sign, payer=query.payer, target=query.target)
+        landing = board.landing(claim.id, claim.token, b"result", sign, payer=query.payer, question=query.target)
         await board.land([landing])
 
     async def closed_for(self) -> float:
@@ -140,7 +140,7 @@ class Fleet:
         if until := await self.client.hget(self.key, "until"):
             await self.client.hset(self.key, "until", int(until) - micro)
         kinds = [f"paused:{kind}" for kind in ("target", "caller", "bearer")]
-        for name in (*kinds, "tenants", "credentials"):
+        for name in (*kinds, "callers", "credentials"):
             key = f"{self.prefix}:{name}"
             scores: dict[str, float] = dict(await self.client.zrange(key, 0, -1, withscores=True))  # type: ignore[arg-type]
             if scores:

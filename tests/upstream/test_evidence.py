@@ -6,11 +6,15 @@ from __future__ import annotations
 import pytest
 
 from gateway.upstream.evidence import ACTIVE, ENOUGH, MEMORY, TOLERATED
-from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Sign
+from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
 from tests.upstream.houses import Flight, House, Query, about, after, out, told, wait
 
 SIGNS = pytest.mark.parametrize("sign", [REFUSED, RESET], ids=["refused", "reset"])
 ALL = pytest.mark.parametrize("sign", [REFUSED, RESET, LIMITED], ids=["refused", "reset", "limited"])
+
+
+def after_refusal(seconds: float) -> Sign:
+    return Sign(Kind.REFUSED, seconds)
 
 
 async def honest(house: House, tenant: str = "honest") -> None:
@@ -49,6 +53,14 @@ async def test_a_connection_may_break_off_once(house: House) -> None:
     assert await house.set_out(Query(target="bad")) == "TargetRefused"
 
 
+async def test_what_is_refused_with_one_credential_is_asked_with_another(house: House) -> None:
+    await honest(house)
+    await told(house, REFUSED, tenant="wrong", target="same", credential="wrong")
+    assert await house.set_out(Query("wrong", target="same", credential="wrong")) == "TargetRefused"
+    for credential in ("right", ""):
+        assert isinstance(await house.set_out(Query("right", target="same", credential=credential)), Flight)
+
+
 async def test_a_refusal_is_forgotten_in_time(house: House) -> None:
     await told(house, REFUSED, target="bad")
     await told(house, ANSWERED)
@@ -72,6 +84,34 @@ async def test_whoever_meets_refusal_after_refusal_is_refused_himself(house: Hou
         assert await house.set_out(Query("bad")) == "CallerPaused"
         assert isinstance(await house.set_out(Query("honest")), Flight)
         await house.advance(pause + 0.1)
+
+
+async def test_a_paused_caller_may_ask_something_new_now_and_then_and_an_answer_ends_it(house: House) -> None:
+    await honest(house)
+    for number in range(TOLERATED + 2):
+        await told(house, REFUSED, tenant="unlucky", target=f"bad{number}")
+        await house.advance(101 if number == TOLERATED else 0)
+    await house.advance(98)
+    assert await house.set_out(Query("unlucky")) == "CallerPaused"
+    await house.advance(3)
+    assert await house.set_out(Query("unlucky", target="bad0")) == "CallerPaused"
+    first = await out(house, Query("unlucky"))
+    assert await house.set_out(Query("unlucky")) == "CallerPaused"
+    await house.land(first, ANSWERED)
+    assert isinstance(await house.set_out(Query("unlucky")), Flight)
+
+
+async def test_what_a_paused_caller_tries_in_vain_is_no_way_round_his_pause(house: House) -> None:
+    await honest(house)
+    for number in range(TOLERATED + 2):
+        await told(house, REFUSED, tenant="bad")
+        await house.advance(101 if number == TOLERATED else 0)
+    for _ in range(4):
+        await house.advance(101)
+        await told(house, REFUSED, tenant="bad")
+        await house.advance(90)
+        assert await house.set_out(Query("bad")) == "CallerPaused"
+        assert await house.set_out(Query("bad", caller="bad:another")) != "CallerPaused"
 
 
 @SIGNS
@@ -165,18 +205,68 @@ async def test_what_one_alone_closed_stays_closed_where_another_meets_the_same(h
     assert await house.closed_for() == about(200)
 
 
-async def test_once_the_service_answers_again_nothing_is_held_against_anybody(house: House) -> None:
-    for _ in range(ENOUGH):
-        await told(house, REFUSED, tenant="one", target="same")
-        await house.advance(351)
-    for _ in range(TOLERATED):
-        await told(house, REFUSED, tenant="two")
-    assert (await house.closed_for(), await house.refused()) == (about(100), TOLERATED)
+async def test_an_opening_ends_no_pause_of_whoever_closed_it(house: House) -> None:
+    for target in ("bad", "worse", "worst"):
+        await told(house, after_refusal(300), tenant="bad", target=target)
+    assert await house.closed_for() == about(300)
+    await honest(house)
+    assert await house.closed_for() == 0
+    assert await house.set_out(Query(target="bad")) == "TargetRefused"
+    assert await house.set_out(Query("bad")) == "CallerPaused"
+
+
+async def test_what_others_met_meanwhile_is_forgotten_with_the_block(house: House) -> None:
+    early = await out(house, Query("early", target="met"))
+    for tenant in ("one", "two", "two"):
+        await told(house, REFUSED, tenant=tenant)
+    await house.land(early, after_refusal(350))
+    assert await house.set_out(Query(target="met")) == "GateClosed"
     await wait(house)
-    probe = await out(house, Query("three", target="same"))
-    await house.land(probe, ANSWERED)
-    assert await house.refused() == 0
-    assert isinstance(await house.set_out(Query("one", target="same")), Flight)
+    await told(house, ANSWERED, tenant="three")
+    assert isinstance(await house.set_out(Query(target="met")), Flight)
+
+
+@ALL
+@pytest.mark.parametrize("first", [True, False], ids=["keyed-first", "anonymous-first"])
+async def test_a_key_and_no_key_are_no_two_witnesses(house: House, sign: Sign, first: bool) -> None:
+    """One person may have both."""
+    await honest(house)
+    for number in range(8):
+        if first is (number % 2 == 0):
+            await told(house, sign, tenant="bad", caller=f"bad:{number}", credential=f"c{number}")
+        else:
+            await told(house, sign, tenant="anonymous", caller=f"anonymous:{number}")
+        assert await house.closed_for() == 0
+
+
+@ALL
+@pytest.mark.parametrize("tenant", ["anonymous", "keyed"])
+async def test_one_callers_evidence_stops_no_other_of_its_tenant(house: House, sign: Sign, tenant: str) -> None:
+    good, bad = f"{tenant}:good", f"{tenant}:bad"
+    await told(house, ANSWERED, tenant=tenant, caller=good, credential="good")
+    for number in range(8):
+        flight = await house.set_out(Query(tenant, caller=bad, credential=f"bad{number}"))
+        if isinstance(flight, Flight):
+            await house.land(flight, sign)
+        await told(house, ANSWERED, tenant=tenant, caller=good, credential="good")
+        assert await house.closed_for() == 0
+
+
+@pytest.mark.parametrize("tenant", ["anonymous", "keyed"])
+async def test_a_gate_that_one_tenants_callers_closed_lets_each_other_caller_try(
+    house: House, tenant: str
+) -> None:
+    """However many of them there are, and whenever he comes."""
+    for _ in range(ENOUGH):
+        await told(house, REFUSED, tenant=tenant, caller=f"{tenant}:0")
+    for number in range(1, 5):
+        assert await house.closed_for() > 0
+        await told(house, REFUSED, tenant=tenant, caller=f"{tenant}:{number}")
+    assert await house.closed_for() > 0
+    for number in range(5):
+        assert await house.set_out(Query(tenant, caller=f"{tenant}:{number}")) in {"GateClosed", "CallerPaused"}
+    await told(house, ANSWERED, tenant=tenant, caller=f"{tenant}:honest")
+    assert await house.closed_for() == 0
 
 
 # The credential

@@ -35,7 +35,7 @@ class Queueing(Fleet):
 
     async def lands(self, query: Query, sign: Sign, id: str = "a late one") -> None:
         """A flight that somebody else leads by now."""
-        await self.slow.land([self.slow.landing(id, "", b"", sign, payer=query.payer, target=query.target)])
+        await self.slow.land([self.slow.landing(id, "", b"", sign, payer=query.payer, question=query.target)])
 
     async def next(self) -> str | None:
         """The job whose turn it is."""
@@ -95,14 +95,14 @@ async def test_so_many_are_kept_and_no_more_and_none_for_ever(either: redis.asyn
         assert await either.zcard(f"{fleet.prefix}:paused:{kind}") == MOST_PAUSED
         assert await either.hlen(f"{fleet.prefix}:pauses:{kind}") == MOST_PAUSED
         assert await either.zscore(f"{fleet.prefix}:paused:{kind}", f"old {kind} {MOST_PAUSED - 1}") is None
-    for kind in ("tenants", "credentials"):
+    for kind in ("callers", "credentials"):
         assert await either.zcard(f"{fleet.prefix}:{kind}") == MOST_ACTIVE
 
 
 def test_alone_so_many_are_kept_and_no_more() -> None:
     pauses, recent = Pauses(RULES.pause_of), Recent()
     for number in range(MOST_PAUSED + 50):
-        pauses.begin(f"target{number}", "t", number, None)
+        pauses.begin(f"target{number}", Payer("t"), number, None)
         recent.note(f"tenant{number}", number)
     assert pauses.left("target49", 60) is None
     assert pauses.left("target50", 60) == about(90)

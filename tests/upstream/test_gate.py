@@ -168,4 +168,6 @@ async def test_what_the_gate_keeps_does_not_stay_for_ever(redis_client: redis.as
     await wait(fleet)
     await told(fleet, ANSWERED, credential="c")
     kept = [key async for key in redis_client.scan_iter(match=f"{prefix}:*")]
-    assert {key.decode().split(":")[2] for key in kept} == {"done", "result", "tenants", "credentials"}
+    assert {key.decode().split(":")[2] for key in kept} == {"done", "result", "callers", "credentials"} | {
+        *("users", "paused", "pauses")
+    }

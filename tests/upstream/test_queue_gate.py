@@ -180,7 +180,7 @@ async def test_the_gate_costs_no_round_trip_and_leaves_nothing_behind(fleet: Fle
     await fleet.ask(queue, "a")
     assert len(scripts) == 2
     keys = [key.decode().split(":")[2] async for key in fleet.client.scan_iter(match=f"{fleet.prefix}:*")]
-    assert set(keys) <= {"done", "tat", "live", "tenants"}
+    assert set(keys) <= {"done", "tat", "live", "callers"}
 
 
 async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
@@ -194,7 +194,7 @@ async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
     assert all([await fleet.client.pttl(key) > 0 for key in keys])
     kinds = {key.decode().split(":")[2] for key in keys}
     assert kinds <= {
-        *("tat", "live", "done", "result", "turn", "gate", "refused", "refusals", "suspected", "tenants"),
+        *("tat", "live", "done", "result", "turn", "gate", "refused", "refusals", "suspected", "callers"),
         *("paused", "pauses", "fleet", "terms", "alone", "users", "credentials"),
     }
 

@@ -20,7 +20,7 @@ local of, since = string.match(turn, '^(.*)|(%d+)$')
 if of ~= id then
   call('SET', q .. ':turn', id .. '|' .. int(now), 'PX', DAY)
 elseif now - tonumber(since) > PATIENCE then
-  local own = first(DEPTH, function(each) return mine(each) and may_probe(call('HGET', job_key(each), 'tenant') or '') end)
+  local own = first(DEPTH, function(each) return mine(each) and may_probe(caller_of(each)) end)
   if own then return dispatch(own, token, interval, burst) end
 end
 announce(interval, burst)

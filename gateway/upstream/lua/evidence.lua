@@ -3,9 +3,10 @@
 --
 --   :paused:<kind>   zset   name -> until when nothing is asked: of a target, for a caller, or by a bearer (a
 --                           credential, or a caller without one, whom the service told to slow down)
---   :pauses:<kind>   hash   name -> "level length tenant": refusals in a row, the pause's length, who met it last
+--   :pauses:<kind>   hash   name -> "level length tenant|caller": refusals in a row, the pause's length, who met it last
 --   :evidence        hash   tenant -> how many of its targets were newly refused since the last answer
---   :tenants, :credentials   zset   who asked, and with what, during the last minutes -> when last
+--   :provokers       hash   tenant -> its caller who met the last of them
+--   :callers, :credentials   zset   who asked, and with what, during the last minutes -> when last
 --   :users:<fingerprint>     zset   the tenants who asked with a credential, likewise
 local ENOUGH = 3
 local TOLERATED = 2
@@ -15,8 +16,9 @@ local ACTIVE = 600000000
 local MOST_ACTIVE = 16
 local STEEPEST = 30
 local WALKED = 5000
-local gate_key, evidence_key = q .. ':gate', q .. ':evidence'
-local tenants_key, credentials_key = q .. ':tenants', q .. ':credentials'
+local ANONYMOUS = 'anonymous'
+local gate_key, evidence_key, provokers_key = q .. ':gate', q .. ':evidence', q .. ':provokers'
+local callers_key, credentials_key = q .. ':callers', q .. ':credentials'
 local function users_key(name) return q .. ':users:' .. name end
 local function paused_key(kind) return q .. ':paused:' .. kind end
 local function pauses_key(kind) return q .. ':pauses:' .. kind end
@@ -40,8 +42,9 @@ end
 
 local function pause_of(kind, name)
   local kept = call('HGET', pauses_key(kind), name) or ''
-  local level, length, tenant = string.match(kept, '^(%d+) (%d+) (.*)$')
-  return tonumber(level) or 0, tonumber(length) or 0, tenant
+  local level, length, tenant, caller = string.match(kept, '^(%d+) (%d+) ([^|]*)|?(.*)$')
+  if caller == '' then caller = tenant end -- an older version notes none
+  return tonumber(level) or 0, tonumber(length) or 0, tenant, caller
 end
 
 -- Microseconds left of a pause, 0 once it is over; nil where nothing was refused of late. None lasts longer than it
@@ -72,7 +75,7 @@ end
 
 -- Answers whether it is news, and the pause's length; the first `free` refusals cost none. Those who asked before a
 -- pause began do not make it grow.
-local function begin_pause(kind, name, tenant, after, free, rules)
+local function begin_pause(kind, name, by, after, free, rules)
   local left = left_of(kind, name)
   local level = left and pause_of(kind, name) or 0
   if not left or left == 0 then level = level + 1 end
@@ -80,7 +83,7 @@ local function begin_pause(kind, name, tenant, after, free, rules)
   length = math.max(length, left or 0)
   troubled = true
   call('ZADD', paused_key(kind), int(now + length), name)
-  call('HSET', pauses_key(kind), name, int(level) .. ' ' .. int(length) .. ' ' .. tenant)
+  call('HSET', pauses_key(kind), name, int(level) .. ' ' .. int(length) .. ' ' .. by.tenant .. '|' .. by.caller)
   local kept = math.max((MEMORY + length) / 1000, call('PTTL', paused_key(kind)))
   call('PEXPIRE', paused_key(kind), int(kept))
   call('PEXPIRE', pauses_key(kind), int(kept))
@@ -103,14 +106,24 @@ local function paused(target, caller, credential)
   end
 end
 
+-- Whether a caller's pause lets this through: one target in as long as a first pause takes, that was never refused,
+-- so that who met refused ones by chance is not stopped for long. The pause's length is kept as if it began then.
+local function may_try(caller, target, interval)
+  local left = left_of('caller', caller)
+  local level, length, tenant = pause_of('caller', caller)
+  if not left or length - left < interval or left_of('target', target) then return false end
+  call('HSET', pauses_key('caller'), caller, int(level) .. ' ' .. int(left) .. ' ' .. tenant .. '|' .. caller)
+  return true
+end
+
 local function mark(key, name)
   if name == '' or call('ZADD', key, int(now), name) == 0 then return end
   call('ZREMRANGEBYRANK', key, 0, -MOST_ACTIVE - 1)
   call('PEXPIRE', key, DAY)
 end
 
-local function asks(tenant, credential)
-  mark(tenants_key, tenant)
+local function asks(tenant, caller, credential)
+  mark(callers_key, caller)
   mark(credentials_key, credential)
   if credential ~= '' then mark(users_key(credential), tenant) end
 end
@@ -126,14 +139,21 @@ local function recent(key)
   return found
 end
 
-local function alone_in(key, tenant)
+local function alone_in(key, name)
   for _, other in ipairs(recent(key)) do
-    if other ~= tenant then return false end
+    if other ~= name then return false end
   end
   return true
 end
 
-local function alone(tenant) return alone_in(tenants_key, tenant) end
+local function alone(caller) return alone_in(callers_key, caller) end
+
+-- Whether two tenants are witnesses of their own: whoever has a key may ask without it too.
+local function independent(one, other) return one ~= other and one ~= ANONYMOUS and other ~= ANONYMOUS end
+
+local function listed(names, name)
+  return names ~= '' and string.find('|' .. names .. '|', '|' .. name .. '|', 1, true) ~= nil
+end
 
 -- What waits for its turn to be asked with this credential does not wait in vain for the end of its pause.
 local function turn_away(credential, length)
@@ -155,44 +175,50 @@ local function turn_away(credential, length)
 end
 
 -- A 429 is for its bearer. The service is meant where another bearer was told the same and its pause lasts, or the
--- same one that has no credential; of another tenant, where two are active; and where only one credential is in use.
+-- same one that has no credential; of an independent tenant, where two callers are active; and where only one
+-- credential is in use.
 local function limited(after, by, rules)
-  local own, sole = bearer_of(by.credential, by.caller), alone(by.tenant)
-  local tenants, again = {by.tenant}, sole and by.credential == '' and (left_of('bearer', own) or 0) > 0
-  local _, length = begin_pause('bearer', own, by.tenant, after, 0, rules)
+  local own, sole = bearer_of(by.credential, by.caller), alone(by.caller)
+  local closers, again = {[by.tenant] = by.caller}, sole and by.credential == '' and (left_of('bearer', own) or 0) > 0
+  local _, length = begin_pause('bearer', own, by, after, 0, rules)
   local longest = length
   for _, name in ipairs(call('ZRANGEBYSCORE', paused_key('bearer'), '(' .. int(now), '+inf', 'LIMIT', 0, 100)) do
-    local left, _, _, tenant = left_of('bearer', name), pause_of('bearer', name)
-    if name ~= own and (sole or tenant ~= by.tenant) then
+    local left, _, _, tenant, caller = left_of('bearer', name), pause_of('bearer', name)
+    if name ~= own and (sole or independent(tenant, by.tenant)) then
       again, longest = true, math.max(longest, left)
-      tenants[#tenants + 1] = tenant ~= by.tenant and tenant or nil
+      closers[tenant] = closers[tenant] or caller
     end
   end
-  if again then return tenants, longest end
-  if sole and #recent(credentials_key) <= 1 then return tenants, after end
+  if again then return closers, longest end
+  if sole and #recent(credentials_key) <= 1 then return closers, after end
   if by.credential ~= '' then turn_away(by.credential, length) end
 end
 
--- Heeds a refusal, a reset or a 429. Answers the tenants by whose evidence the service itself is meant, and after
--- how long it may be asked again (-1: it did not say); nil where it is not.
+-- Heeds a refusal, a reset or a 429. Answers by whose evidence the service itself is meant (tenant -> caller), and
+-- after how long it may be asked again (-1: it did not say); nil where it is not.
 local function testify(sign, after, by, rules)
-  local fresh = begin_pause('target', by.target, by.tenant, after, sign == 'reset' and 1 or 0, rules)
+  local fresh = begin_pause('target', by.target, by, after, sign == 'reset' and 1 or 0, rules)
   if sign == 'limited' then return limited(after, by, rules) end
   if not fresh then return nil end
-  begin_pause('caller', by.caller, by.tenant, after, TOLERATED, rules)
+  begin_pause('caller', by.caller, by, after, TOLERATED, rules)
   call('HINCRBY', evidence_key, by.tenant, 1)
-  call('PEXPIRE', evidence_key, int(MEMORY / 1000))
-  local sum, tenants = 0, call('HKEYS', evidence_key)
-  for _, count in ipairs(call('HVALS', evidence_key)) do sum = sum + tonumber(count) end
-  if sum < ENOUGH or (#tenants < 2 and not alone(by.tenant)) then return nil end
-  call('DEL', evidence_key)
-  return tenants, after
+  call('HSET', provokers_key, by.tenant, by.caller)
+  for _, key in ipairs({evidence_key, provokers_key}) do call('PEXPIRE', key, int(MEMORY / 1000)) end
+  local sum, two, counts = 0, false, call('HGETALL', evidence_key)
+  for i = 1, #counts, 2 do
+    sum, two = sum + tonumber(counts[i + 1]), two or independent(counts[i], by.tenant)
+  end
+  if sum < ENOUGH or not (two or alone(by.caller)) then return nil end
+  local closers, provokers = {}, call('HGETALL', provokers_key)
+  for i = 1, #provokers, 2 do closers[provokers[i]] = provokers[i + 1] end
+  call('DEL', evidence_key, provokers_key)
+  return closers, after
 end
 
 -- The service spoke: what came before was not about it.
 local function heard_from(by, answered)
   if calm() then return end
-  call('DEL', evidence_key)
+  call('DEL', evidence_key, provokers_key)
   if not answered then return end
   end_pause('target', by.target)
   end_pause('caller', by.caller)
@@ -200,10 +226,14 @@ local function heard_from(by, answered)
   if left_of('bearer', bearer) == 0 then end_pause('bearer', bearer) end
 end
 
--- What was refused while the gate was closed was so because of that.
-local function forget_refusals()
-  call('DEL', evidence_key)
-  for _, kind in ipairs({'target', 'caller'}) do call('DEL', paused_key(kind), pauses_key(kind)) end
+-- What others than these callers were refused was so because of the block that is over. Theirs may be what brought
+-- it about, so that it stays refused, and their own pauses go on.
+local function forget_refusals(by)
+  call('DEL', evidence_key, provokers_key)
+  for _, name in ipairs(call('HKEYS', pauses_key('target'))) do
+    local _, _, _, caller = pause_of('target', name)
+    if not listed(by, caller or '') then end_pause('target', name) end
+  end
 end
 
 local function targets_refused()

@@ -2,8 +2,8 @@
 --
 --   :gate   hash   until, pause (how long it was closed for); level (blocks in a row); probe, token (the probing
 --                  flight); longest, shortest (bounds of a pause, in microseconds); why (the last sign), by (the
---                  tenants whose evidence closed it, with | between), alone (the one, while it is one), query (the
---                  job that closed it); held (since when somebody keeps it closed by hand; the key then has no TTL)
+--                  callers whose evidence closed it, with | between), alone (the tenant on whose word alone that is,
+--                  while it is), query (the job that closed it); held (since when somebody keeps it closed by hand; the key then has no TTL)
 --
 -- No `until`: open. `until` ahead: closed. `until` past: half open, one flight may probe; a probe whose job
 -- is no longer run under the token it set out with is lost, and another may go. `held`: closed, and no probe
@@ -45,31 +45,37 @@ local function pass(id, token)
   if call('HEXISTS', gate_key, 'until') == 1 then call('HSET', gate_key, 'probe', id, 'token', token) end
 end
 
-local function listed(names, name)
-  return names ~= '' and string.find('|' .. names .. '|', '|' .. name .. '|', 1, true) ~= nil
+-- Whether anybody asks of late but these callers.
+local function others_than(by)
+  for _, other in ipairs(recent(callers_key)) do
+    if not listed(by, other) then return true end
+  end
+  return false
 end
 
--- Whether this tenant's query may find out whether a block is over. Whoever brought it about leaves that to the
+local function caller_of(id)
+  local job = call('HMGET', job_key(id), 'caller', 'tenant')
+  return job[1] or job[2] or ''
+end
+
+-- Whether this caller's query may find out whether a block is over. Whoever brought it about leaves that to the
 -- others who are active, for as long again as the pause was.
-local function may_probe(tenant)
+local function may_probe(caller)
   if calm() then return true end
   local gate = call('HMGET', gate_key, 'until', 'by', 'pause')
   local by = gate[2] or ''
-  if not gate[1] or not listed(by, tenant) then return true end
+  if not gate[1] or not listed(by, caller) then return true end
   if now >= tonumber(gate[1]) + (tonumber(gate[3]) or 0) then return true end
-  for _, other in ipairs(recent(tenants_key)) do
-    if not listed(by, other) then return false end
-  end
-  return true
+  return not others_than(by)
 end
 
--- A tenant comes to a gate that was closed on another's evidence alone: with two active, that is not enough, and
--- neither is what the other's probe may find.
-local function contest(tenant)
+-- Somebody comes to a gate that was closed on one tenant's word alone, and did not bring that about: with two active,
+-- that is not enough, and neither is what another's probe may find.
+local function contest(caller)
   if calm() then return end
-  local gate = call('HMGET', gate_key, 'until', 'alone')
-  if not gate[2] or gate[2] == tenant then return end
-  call('HDEL', gate_key, 'alone', 'probe', 'token')
+  local gate = call('HMGET', gate_key, 'until', 'alone', 'by')
+  if not gate[2] or listed(gate[3] or '', caller) then return end
+  call('HDEL', gate_key, 'probe', 'token')
   if tonumber(gate[1]) > now then call('HSET', gate_key, 'until', int(now)) end
   news('gate:' .. int(gate_word()))
 end
@@ -79,56 +85,82 @@ end
 local function head()
   local gate = calm() and {} or call('HMGET', gate_key, 'until', 'by', 'query')
   if not gate[1] or tonumber(gate[1]) > now then return first(1, function() return true end) end
-  local function tenant_of(id) return call('HGET', job_key(id), 'tenant') or '' end
   local function another(id) return id ~= gate[3] end
-  return first(DEPTH, function(id) return another(id) and not listed(gate[2] or '', tenant_of(id)) end)
-    or first(DEPTH, function(id) return another(id) and may_probe(tenant_of(id)) end)
-    or first(DEPTH, function(id) return may_probe(tenant_of(id)) end)
+  return first(DEPTH, function(id) return another(id) and not listed(gate[2] or '', caller_of(id)) end)
+    or first(DEPTH, function(id) return another(id) and may_probe(caller_of(id)) end)
+    or first(DEPTH, function(id) return may_probe(caller_of(id)) end)
 end
 
--- Closes for `after` microseconds (-1: as long as the pause grew) by these tenants' evidence. Whoever set out before
--- it closed extends the pause, but the pause does not grow with each of them; nor with one tenant's probes, while
--- there are others to probe.
-local function close(after, probe, rules, why, tenants, id)
+-- The one tenant on whose word all this rests; nil where two independent ones say so.
+local function sole_witness(tenants)
+  local witness
+  for _, tenant in ipairs(tenants) do
+    if witness and independent(witness, tenant) then return nil end
+    if not witness or witness == ANONYMOUS then witness = tenant end
+  end
+  return witness
+end
+
+-- These names and those, the latest MOST_ACTIVE.
+local function joined(names, more)
+  local list = {}
+  for name in string.gmatch(names, '[^|]+') do
+    if not listed(more, name) then list[#list + 1] = name end
+  end
+  for name in string.gmatch(more, '[^|]+') do list[#list + 1] = name end
+  while #list > MOST_ACTIVE do table.remove(list, 1) end
+  return table.concat(list, '|')
+end
+
+-- Closes for `after` microseconds (-1: as long as the pause grew) by the evidence of these (tenant -> caller). Whoever
+-- set out before it closed extends the pause, but the pause does not grow with each of them. While there are others
+-- to probe, it grows only with the probe of a tenant's caller who had no part in it, and where two tenants say so.
+local function close(after, probe, rules, why, closers, id)
   troubled = true
   local gate = call('HMGET', gate_key, 'until', 'level', 'by', 'alone')
-  local level, by = tonumber(gate[2]) or 0, table.concat(tenants, '|')
-  if not gate[1] or (probe and (not listed(gate[3] or '', by) or alone(by))) then level = level + 1 end
+  local level, before, opened = tonumber(gate[2]) or 0, gate[3] or '', not gate[1]
+  local tenants, callers, news_of_it = {gate[4] or nil}, {}, false
+  for tenant, caller in pairs(closers) do
+    tenants[#tenants + 1], callers[#callers + 1] = tenant, caller
+    news_of_it = news_of_it or (tenant ~= ANONYMOUS and not listed(before, caller))
+  end
+  local witness = (opened or gate[4]) and sole_witness(tenants)
+  local by = joined(before, table.concat(callers, '|'))
+  if opened or (probe and ((news_of_it and not witness) or not others_than(by))) then level = level + 1 end
   local till = math.max(tonumber(gate[1]) or 0, now + pause_for(math.max(level, 1), after, rules))
   call('HSET', gate_key, 'until', int(till), 'pause', int(till - now), 'level', level, 'longest', rules.longest,
     'shortest', rules.shortest, 'why', why, 'by', by, 'query', id)
-  if #tenants == 1 and (not gate[1] or gate[4] == by) then
-    call('HSET', gate_key, 'alone', by)
-  else
-    call('HDEL', gate_key, 'alone')
-  end
+  if witness then call('HSET', gate_key, 'alone', witness) else call('HDEL', gate_key, 'alone') end
   call('HDEL', gate_key, 'probe', 'token')
   expire_gate((till - now) / 1000 + DAY)
   news('gate:' .. int(gate_word()))
-  if not gate[1] then news('closed:' .. why .. ':' .. targets_refused()) end
+  if opened then news('closed:' .. why .. ':' .. targets_refused()) end
 end
 
 local function open_gate()
+  local by = call('HGET', gate_key, 'by') or ''
   call('DEL', gate_key)
-  forget_refusals()
+  forget_refusals(by)
   news('gate:0')
 end
 
--- What a landing says about the gate; `leads` where it is the landing of whoever leads the flight now; `by` the
+-- What a landing says about the gate: an answer to its probe opens it, and where it is closed on one tenant's word
+-- alone, one to anybody who had no part in that; `leads` where it is the landing of whoever leads the flight now; `by` the
 -- tenant, caller, credential and target of its query.
 local function judge(sign, after, id, token, leads, rules, by)
   if sign == 'nothing' or (sign == 'reset' and not leads) then return end
   if (sign == 'answered' or sign == 'failed') and calm() then return end
-  local gate = call('HMGET', gate_key, 'probe', 'token')
+  local gate = call('HMGET', gate_key, 'probe', 'token', 'alone', 'by', 'held')
   local probe = leads and gate[1] == id and gate[2] == token
   if sign == 'answered' or sign == 'failed' then
     heard_from(by, sign == 'answered')
-    if sign == 'answered' and probe then open_gate() end
+    local refuted = gate[3] and not gate[5] and not listed(gate[4] or '', by.caller)
+    if sign == 'answered' and (probe or refuted) then open_gate() end
     return
   end
-  local tenants, longest = testify(sign, after, by, rules)
-  if tenants then return close(longest, probe, rules, sign, tenants, id) end
-  if probe and sign ~= 'reset' then close(after, probe, rules, sign, {by.tenant}, id) end
+  local closers, longest = testify(sign, after, by, rules)
+  if closers then return close(longest, probe, rules, sign, closers, id) end
+  if probe and sign ~= 'reset' then close(after, probe, rules, sign, {[by.tenant] = by.caller}, id) end
 end
 
 -- By hand: closed until resumed. A probe that is out opens nothing any more.
@@ -142,5 +174,5 @@ end
 
 local function resume_gate()
   open_gate()
-  call('DEL', paused_key('bearer'), pauses_key('bearer'))
+  for _, kind in ipairs({'target', 'caller', 'bearer'}) do call('DEL', paused_key(kind), pauses_key(kind)) end
 end

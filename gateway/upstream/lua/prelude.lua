@@ -5,7 +5,7 @@
 --
 --   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
 --                           interval, burst (the lowest budget of those that live)
---   :job:<id>        hash   tenant credential cost band member start gen state(queued|running) owner token attempts;
+--   :job:<id>        hash   tenant caller credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
@@ -24,7 +24,7 @@
 --   :done:<id>       string when a flight of this id landed, within the last seconds
 --   :result:<id>:<gen>      what it landed with, where another process waits for it
 --   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
---   :paused, :pauses:<kind>, :evidence, :tenants, :credentials   (evidence.lua)
+--   :paused, :pauses:<kind>, :evidence, :provokers, :callers, :credentials, :users   (evidence.lua)
 --
 -- Channels: :wake:<proc> tells one process whose turn it is and what landed, :news all of them of the gate and
 -- of refused credentials. Messages are hints.

@@ -60,7 +60,7 @@ local function charge_another(id, payer)
     local tenant = string.match(job[i], '^also:(.*)$')
     if tenant and tenant ~= payer then
       withdraw(id)
-      call('HDEL', job_key(id), job[i])
+      call('HDEL', job_key(id), job[i], 'caller')
       call('HSET', job_key(id), 'cost', job[i + 1])
       enqueue(id, tenant, 0)
       return true

@@ -1,15 +1,16 @@
 -- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
 -- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost, unkept, target,
--- caller, credential (empty: none), the gate's shortest pause, and of other tenants who wait for it there: tenant,
--- cost, …
+-- caller, credential (empty: none), the gate's pause, longest and shortest, and of other tenants who wait for it
+-- there: tenant, cost, …
 -- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead
 -- | paused kind microseconds | closed microseconds; and last, the gate's word
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local cost, unkept = tonumber(ARGV[11]), ARGV[12]
+local target, caller, credential = ARGV[13], ARGV[14], ARGV[15]
 
 local function note_others(payer)
-  for i = 17, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
+  for i = 19, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
 end
 
 local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token', 'tenant')
@@ -24,7 +25,7 @@ if job[1] then
   if job[1] == 'running' then return {'running', job[3], gate_word()} end
   if band < tonumber(job[2]) then
     withdraw(id)
-    call('HSET', job_key(id), 'cost', cost)
+    call('HSET', job_key(id), 'cost', cost, 'caller', caller)
     enqueue(id, tenant, band)
     job[6] = tenant
   end
@@ -38,14 +39,14 @@ end
 -- again would be the second call for one answer. The caller looks once more and comes back with `rechecked`.
 if rechecked == '0' and landed_lately(id) then return {'recheck', gate_word()} end
 
-local target, caller, credential = ARGV[13], ARGV[14], ARGV[15]
-asks(tenant, credential)
+asks(tenant, caller, credential)
 local kind, left = paused(target, caller, credential)
-if not kind then contest(tenant) end
+if not kind then contest(caller) end
 local closed = gate_wait()
+if closed == 0 and kind == 'caller' and may_try(caller, target, tonumber(ARGV[16])) then kind = nil end
 if closed == 0 and kind then return {'paused', kind, int(left), gate_word()} end
-if closed > 0 or not may_probe(tenant) then
-  return {'closed', int(math.max(closed, tonumber(ARGV[16]))), gate_word()}
+if closed > 0 or not may_probe(caller) then
+  return {'closed', int(math.max(closed, tonumber(ARGV[18]))), gate_word()}
 end
 
 local ahead = queued()
@@ -56,6 +57,7 @@ if queued() >= max and not make_room(band, pending, cost) then return {'full', a
 
 local gen = int(wall) -- of all clocks the one that never stands still
 call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', cost, 'gen', gen, 'attempts', 0, 'unkept', unkept)
+if caller ~= tenant then call('HSET', job_key(id), 'caller', caller) end
 if credential ~= '' then call('HSET', job_key(id), 'credential', credential) end
 if band > 0 then call('HSET', job_key(id), 'idle:' .. me, 1) end
 note_others(tenant)
