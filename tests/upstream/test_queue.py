@@ -308,7 +308,7 @@ async def test_without_callers_nothing_is_left_in_redis(redis_client: redis.asyn
         await until(lambda: all(q.flights == 0 for q in queues))
         keys = [key.decode().split(":", 2)[2] async for key in redis_client.scan_iter(match=f"{prefix}:*")]
     kinds = {key.split(":")[0] for key in keys}
-    assert kinds <= {"tat", "live", "done", "result", "turn", "fleet", "terms", "tenants"}
+    assert kinds <= {"tat", "live", "done", "result", "turn", "fleet", "terms", "callers"}
     assert all([await redis_client.pttl(f"{prefix}:{{queue}}:{key}") > 0 for key in keys])
 
 

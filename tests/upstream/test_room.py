@@ -229,7 +229,7 @@ async def test_an_empty_queue_keeps_no_accounts(either: redis.asyncio.Redis, pre
         for id, gen in line.gens.items():
             await board.leave(id, gen, kept=False)
     kinds = {key.decode().split(":", 2)[2].split(":")[0] async for key in either.scan_iter(match=f"{prefix}:*")}
-    assert kinds <= {"tat", "turn", "result", "tenants"}
+    assert kinds <= {"tat", "turn", "result", "callers"}
 
 
 async def test_among_equals_a_tenant_with_nothing_queued_goes_first(
