@@ -76,20 +76,25 @@ class ChaosService:
         for task in served:
             task.cancel()
         await asyncio.gather(*served, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed ends in the next turn
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
-            first = True
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                if self.ends_on_reuse and not first:
-                    break
-                first = False
-                self.arrivals.append(time.monotonic())
-                self.targets.append(head.split(b" ", 2)[1].decode("latin-1"))
-                if not await self._answer(head, self.targets[-1], writer):
-                    return
-        writer.close()
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                await self._answer_all(reader, writer)
+        finally:
+            writer.close()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first, goes_on = True, True
+        while goes_on:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if self.ends_on_reuse and not first:
+                return
+            first = False
+            self.arrivals.append(time.monotonic())
+            self.targets.append(head.split(b" ", 2)[1].decode("latin-1"))
+            goes_on = await self._answer(head, self.targets[-1], writer)
 
     async def _answer(self, head: bytes, target: str, writer: asyncio.StreamWriter) -> bool:
         """Answers one request; False where the connection is reset."""
