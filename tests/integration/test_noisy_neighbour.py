@@ -48,7 +48,7 @@ class Length:
     pause: float
 
 
-SHORT, LONG = Length(8, 0.8), Length(60, 5)
+SHORT, LONG = Length(8, 1.2), Length(60, 5)
 lengths = pytest.mark.parametrize(
     "length", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.drill)]
 )
