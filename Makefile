@@ -36,10 +36,10 @@ format: .venv/dev  ## put the sources into form
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-drill: .venv/dev  ## the full-length drills (about a quarter of an hour)
+drill: .venv/dev  ## the full-length drills (about half an hour)
 	$(BIN)/pytest -m drill -p no:randomly -s $(ARGS)
 
-soak: .venv/dev  ## five minutes of load while Redis and the service break in turn (ARGS="--minutes 0.5")
+soak: .venv/dev  ## five minutes of load while Redis, the service and more break in turn (ARGS="--minutes 0.5")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 screenshots: .venv/dev  ## the pictures of the console in docs/images, anew (needs redis-server and chromium)
