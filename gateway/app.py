@@ -363,7 +363,7 @@ def queue_of(
     )
     budget = Budget(settings.budget_interval, settings.budget_burst)
     gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
-    fleet = FleetRules(settings.fleet_size, settings.workers, worker_number(), mark)
+    fleet = FleetRules(max(settings.fleet_size, settings.workers), settings.workers, worker_number(), mark)
     breaker = BreakerRules(pause=settings.breaker_pause, longest=settings.breaker_longest, probe=rules.longest_run)
     return Queue(
         redis,

@@ -63,7 +63,7 @@ def fleet_findings(facts: FleetFacts | None, settings: Settings) -> Iterator[Fin
 def size(processes: int, settings: Settings) -> Finding:
     """Whether ``fleet_size`` allows for the processes that were seen."""
     told = f"{counted(processes, 'process')} last seen on this Redis; fleet_size is {settings.fleet_size}"
-    if processes <= settings.fleet_size:
+    if processes <= max(settings.fleet_size, settings.workers):
         return ok("fleet.size", told)
     return warning(
         "fleet.size",

@@ -28,13 +28,16 @@ def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
     }
     unread = [tenants[tenant_id] for tenant_id in change.broken if tenant_id in tenants]
     left = any(map(_opens, change.tables.values())) or any(map(_opens, unread))
+    if not any(map(_opens, tenants.values())):
+        left = left or bool(change.tables)
     if not is_many(len(lost), len(tenants), left=left):
         return None
     return f"{len(lost)} of {len(tenants)} tenants are gone from it, or have lost their keys, at once"
 
 
 def is_many(lost: int, before: int, *, left: bool) -> bool:
-    """Whether so many lost of those before are too many; ``left`` says whether anybody is left who may ask."""
+    """Whether so many lost of those before are too many; ``left`` says whether anybody is left who may
+    ask; where nobody could before, whether anybody is left."""
     return lost > 0 and (not left or (lost >= MANY and 2 * lost > before))
 
 

@@ -36,7 +36,7 @@ def console_stage(shared_redis: RedisServer) -> Iterator[Stage]:
     """A gateway with two admin tokens, on the real Redis, in front of the sandbox."""
     watcher = {"digest": f"sha256:{hashlib.sha256(WATCHER.encode()).hexdigest()}", "role": "read-only"}
     settings = {"redis_url": shared_redis.url, "redis_prefix": f"t{secrets.token_hex(6)}", "budget": "unlimited"}
-    settings["trusted_proxies"] = "127.0.0.1/32"
+    settings |= {"trusted_proxies": "127.0.0.1/32", "fleet_size": "4"}
     with staged(**settings, admin_token=ADMIN, admin_tokens=json.dumps({"watcher": watcher})) as stage:
         stage.tenant("reports", "lboro", "monash")
         stage.tenant(LONG, "lboro")

@@ -88,7 +88,7 @@ def test_directives_that_prevent_caching(stage: Stage, obeyed: str, state: str) 
     assert states(consulted(stage, upstream_directives=obeyed), "upstream.caching") == [state]
 
 
-def test_a_429_ends_the_calls_and_pauses_the_credential_it_was_given_to(
+def test_a_429_ends_the_calls_and_closes_the_gate_where_no_other_credential_is_in_use(
     stage: Stage, shared_redis: RedisServer, prefix: str
 ) -> None:
     redis: Any = {"redis_url": shared_redis.url, "redis_prefix": prefix}
@@ -96,8 +96,8 @@ def test_a_429_ends_the_calls_and_pauses_the_credential_it_was_given_to(
     blocked, rest = consulted(stage, **redis)["upstream.credentials"]
     assert (blocked.state.value, rest.state.value) == ("warning", "unknown")
     assert "wants no more calls" in rest.what
-    assert states(consulted(stage, **redis), "upstream.credentials") == ["unknown", "problem"]
-    assert stage.calls()["total"] == 2
+    assert states(consulted(stage, **redis), "upstream.credentials") == ["unknown", "unknown"]
+    assert stage.calls()["total"] == 1
 
 
 def test_a_credential_that_the_fleet_keeps_back_costs_no_call(
