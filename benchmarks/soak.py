@@ -44,7 +44,8 @@ SETTINGS: dict[str, object] = {
     "budget": f"{RATE}/s",
     "redis_prefix": PREFIX,
     "redis_connections": 10,
-    "near_max_bytes": 1024 * 1024,  # soon full, so that what grows after that is a leak
+    "near_max_bytes": 1024 * 1024,  # both soon full, so that what grows after that is a leak
+    "prepared_max_bytes": 1024 * 1024,
     "lifetime_closed": 5,
     "upstream_timeout": 2,
     "read_timeout": 2,
