@@ -67,13 +67,21 @@ async def servers_of(client: Client) -> list[Client]:
     return client.nodes.masters()
 
 
-async def shielded(command: Coroutine[Any, Any, T]) -> T:
+async def shielded(command: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
     """The result of a command that runs to its end even when its caller is cancelled.
 
     Cut off midway, a command leaves its reply to the next one on its connection (redis-py#2624), or swallows
     the cancellation.
     """
-    return await asyncio.shield(asyncio.ensure_future(command))
+    task = asyncio.ensure_future(command)
+    task.add_done_callback(_retrieve)
+    return await asyncio.shield(task)
+
+
+def _retrieve(task: asyncio.Future[Any]) -> None:
+    """Takes what a command raised: where its caller has gone, asyncio would log it as never retrieved."""
+    if not task.cancelled():
+        task.exception()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from gateway.caching.marks import Marks
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, connect, redis_errors, shielded
 from gateway.redis_pool import REPLY_MAX_BYTES, Pool, Watched
@@ -227,6 +229,31 @@ async def test_a_cancelled_caller_leaves_no_reply_to_the_next(proxy: ChaosProxy)
             for asker in askers:
                 asker.cancel()
             assert await asyncio.gather(*(is_up(client, i) for i in range(10, 20))) == [True] * 10
+
+
+@pytest.mark.parametrize("what", ["command", "script", "scripts", "purges"])
+async def test_what_fails_after_its_caller_left_is_not_logged(proxy: ChaosProxy, what: str) -> None:
+    logged: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    async with connected(proxy.url) as (client, _):
+        await ask(client)
+        proxy.delay = 3 * LIMIT
+        echo = Invocation(Script("return 1", "0" * 40), "a", ())
+        asks = {
+            "command": lambda: command(client, "GET", "a"),
+            "script": lambda: invoke(client, echo),
+            "scripts": lambda: invoke_all(client, [echo, echo]),
+            "purges": Marks(client, "p").poll,
+        }
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(LIMIT / 4):
+                await asks[what]()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert left, "nothing goes on without its caller"
+        await asyncio.wait(left, timeout=PATIENCE)
+        del left, asks
+        gc.collect()
+    assert logged == []
 
 
 async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServer) -> None:

@@ -15,7 +15,7 @@ from gateway.caching.keys import encode
 from gateway.catalogue.query import Query
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable, Overload
-from gateway.redis_client import Client, redis_errors
+from gateway.redis_client import Client, redis_errors, shielded
 from gateway.scripts import Invocation, Script, invoke
 
 PURGE = Script.load("gateway.caching", "moment.lua", "purge.lua")
@@ -189,7 +189,7 @@ class Marks:
         """Reads the marks where their version is news. Raises CacheUnavailable."""
         with redis_errors(self._client):
             self._reading = asyncio.ensure_future(self._read())
-            await asyncio.shield(self._reading)
+            await shielded(self._reading)
 
     async def _listen(self) -> None:
         async with self._client.pubsub() as pubsub:
