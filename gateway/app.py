@@ -70,7 +70,7 @@ from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.fleet import FleetRules
 from gateway.upstream.gate import GateRules
-from gateway.upstream.headers import GENERIC, STATISTICS
+from gateway.upstream.headers import GENERIC, STATISTICS, TRACED, HeaderPolicy
 from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
@@ -322,7 +322,7 @@ def _anonymous(settings: Settings) -> Tenant | None:
 
 def _profile(settings: Settings, registry: Registry) -> Profile:
     if settings.profile == "generic":
-        return GenericProfile(max_bytes=settings.target_max_bytes)
+        return GenericProfile(max_bytes=settings.target_max_bytes, policy=_policy(settings))
     return StatisticsProfile(
         registry,
         anonymous=_anonymous(settings),
@@ -387,11 +387,22 @@ def client_of(settings: Settings) -> UpstreamClient:
         pool=settings.pool_timeout,
         total=settings.upstream_timeout,
     )
-    policy = GENERIC if settings.profile == "generic" else STATISTICS
     trusted = None
     if settings.upstream.startswith("https://"):
         trusted = TrustStore.of(settings.upstream_ca_file).context()
-    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy, ssl_context=trusted)
+    return UpstreamClient(
+        settings.upstream,
+        timeouts,
+        settings.body_max_bytes,
+        policy=_policy(settings),
+        ssl_context=trusted,
+    )
+
+
+def _policy(settings: Settings) -> HeaderPolicy:
+    if settings.profile != "generic":
+        return STATISTICS
+    return replace(GENERIC, replaced=TRACED) if settings.otlp_endpoint and settings.trace_upstream else GENERIC
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:

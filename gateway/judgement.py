@@ -25,7 +25,7 @@ from gateway.errors import Headers
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What was asked: the query, where its answers live, and the client's headers that went upstream.
+    """What was asked: the query, where its answers live, and the client's headers as they went upstream.
 
     ``private_scope`` says that it was asked with a credential of ours, ``no_store`` that its client wished so.
     """
@@ -107,7 +107,7 @@ class GenericJudge:
 
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
         """``jitter`` plays no part, and whoever answers is the origin."""
-        authorized = any(name.lower() == b"authorization" for name, _ in question.headers)
+        authorized = any(name == b"authorization" for name, _ in question.headers)
         given = Circumstances(authorized=authorized, no_store=question.no_store)
         etag = joined(response.headers, b"etag")
         entry, stored = _by_the_rfc(question, replace(response, sound=True), given, etag)

@@ -15,13 +15,10 @@ from gateway.exchange import READS
 from gateway.tenants.identify import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
+from gateway.upstream.headers import GENERIC, STATISTICS, HeaderPolicy
 
 HOT_TARGETS = 2_048
 """Targets whose query is remembered: dashboards ask the same few again and again."""
-NEGOTIATED = frozenset({b"accept", b"accept-language"})
-"""Request headers that go upstream with an unknown request; a known one's answer depends on none."""
-EVALUATED = frozenset({b"if-none-match", b"if-modified-since", b"if-range", b"range"})
-"""Request headers that a cache answers itself, from the whole (RFC 9111 §4.3.2, RFC 9110 §14.2)."""
 
 
 class Profile(Protocol):
@@ -46,7 +43,7 @@ class Profile(Protocol):
         """What is asked. Raises BadTarget."""
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """The client's headers that go upstream, and that the answer may therefore depend on."""
+        """What the client's headers come to upstream, on which the answer may therefore depend."""
 
 
 class StatisticsProfile:
@@ -72,12 +69,10 @@ class StatisticsProfile:
         return (ANY,) if tenant is None else tenant.origins
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """None with a known query; what an unknown one may be negotiated by, in one order."""
-        if method not in READS:
-            return [pair for pair in headers if pair[0] in NEGOTIATED or pair[0] == b"content-type"]
-        if query.family is not Family.UNKNOWN:
-            return []
-        return sorted(pair for pair in headers if pair[0] in NEGOTIATED)
+        """None with a known query, whose answer depends on none; what an unknown one may be negotiated by."""
+        read = method in READS
+        known = read and query.family is not Family.UNKNOWN
+        return [] if known else STATISTICS.outgoing(headers, read=read)
 
 
 PLAIN = Caller(Tenant(id="generic", name="Everyone"), None)
@@ -90,8 +85,9 @@ class GenericProfile:
     answer = staticmethod(generic_answer)
     times = staticmethod(generic_times)
 
-    def __init__(self, *, max_bytes: int) -> None:
+    def __init__(self, *, max_bytes: int, policy: HeaderPolicy = GENERIC) -> None:
         self._max_bytes = max_bytes
+        self._policy = policy
 
     def identify(self, headers: Headers, now: float) -> Caller:
         """Nobody is told apart."""
@@ -111,5 +107,5 @@ class GenericProfile:
         return Query(Family.UNKNOWN, canonical=exact, exact=exact)
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """All of them, but for what a cache evaluates itself."""
-        return [pair for pair in headers if pair[0] not in EVALUATED] if method in READS else headers
+        """All that are for the origin."""
+        return self._policy.outgoing(headers, read=method in READS)

@@ -76,10 +76,13 @@ async def test_rfc9110_13_2_1_what_is_no_200_is_left_alone(status: int) -> None:
     assert await got(EVERYTHING, answer) is answer
 
 
+FAILING = {"if-match": b'"old"', "if-unmodified-since": format_date(NOW - 200)}
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
 async def test_rfc9110_13_1_other_methods_answers_are_left_alone(method: str) -> None:
     answer = whole()
-    assert await got(EVERYTHING, answer, method=method) is answer
+    assert await got(EVERYTHING | FAILING, answer, method=method) is answer
 
 
 # Conditional requests
@@ -131,6 +134,41 @@ async def test_rfc9110_15_4_5_a_304_has_the_etag_of_the_copy(asked: dict[str, by
 async def test_rfc9111_4_3_3_a_copy_that_the_client_could_not_decode_is_no_good() -> None:
     answer = await got({"if-none-match": b'"abc-zstd"', "accept-encoding": b"gzip"})
     assert (answer.status, value(answer, b"content-encoding")) == (200, b"gzip")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("name", FAILING)
+@pytest.mark.parametrize("status", [200, 203, 204])
+async def test_rfc9110_15_5_13_precondition_failed(name: str, method: str, status: int) -> None:
+    answer = await got({name: FAILING[name], **EVERYTHING}, whole(status=status), method=method)
+    assert (answer.status, answer.body, answer.outcome) == (412, b"", Outcome.HIT)
+    assert value(answer, b"cache-control") == b"no-store"
+    for governing in (b"etag", b"last-modified", b"age", b"content-type", b"content-range"):
+        assert value(answer, governing) is None
+
+
+@pytest.mark.parametrize("status", [301, 304, 400, 403, 404, 416, 429, 500, 503])
+async def test_rfc9110_13_2_1_no_condition_counts_where_there_is_no_answer_to_the_question(status: int) -> None:
+    answer = whole(status=status)
+    assert await got(FAILING, answer) is answer
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"if-match": ETAG, "if-unmodified-since": FAILING["if-unmodified-since"]}, 200),
+        ({"if-match": ETAG, "if-none-match": ETAG}, 304),
+        ({"if-match": b"*", "if-modified-since": MODIFIED}, 304),
+        ({"if-unmodified-since": MODIFIED, "range": b"bytes=0-1"}, 206),
+        ({"if-match": b'"old"', "if-none-match": ETAG}, 412),
+        ({"if-match": b'"old"', "range": b"bytes=99999-"}, 412),
+        ({"if-match": b'"abc-gzip"', "accept-encoding": b"gzip"}, 200),
+        ({"if-match": b'"abc-zstd"', "accept-encoding": b"gzip"}, 412),
+        ({"if-match": b'"abc-gzip"', "accept-encoding": b"gzip", "range": b"bytes=0-1"}, 412),
+    ],
+)
+async def test_rfc9110_13_2_2_conditions_in_their_order(asked: dict[str, bytes], status: int) -> None:
+    assert (await got(asked)).status == status
 
 
 async def test_without_codings_only_the_answers_own_tag_counts() -> None:

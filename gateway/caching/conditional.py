@@ -1,8 +1,9 @@
 """Conditional requests: whether a client's own copy of a stored answer is still good. Pure.
 
-``If-Match`` and ``If-Unmodified-Since`` are the origin's to evaluate, never a cache's (RFC 9111 §4.3.2).
-The gateway's coded variants carry the stored answer's ETag with the coding's name inside the quotes; ``original``
-takes it off again.
+To its clients a gateway is the origin (RFC 9110 §3.7): ``If-Match`` and ``If-Unmodified-Since``, which are not for
+caches (RFC 9111 §4.3.2), are evaluated too, by the answer that the client would get.
+The gateway's coded variants carry the stored answer's ETag with the coding's name inside the quotes;
+``with_originals`` takes it off again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,22 @@ METADATA = frozenset(
 # An ETag knows no escapes: a backslash is a character like any other (RFC 9110 §8.8.3).
 _MEMBER = re.compile(rb'(?:[^,"]|"[^"]*+"?)++')
 _TAG = re.compile(rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def precondition_failed(
+    asked: Headers, etag: bytes, last_modified: bytes, codings: Collection[bytes] = CODINGS
+) -> bool:
+    """Whether 412 answers this GET or HEAD, before anything else may (RFC 9110 §13.2.2).
+
+    ``If-Match`` goes before ``If-Unmodified-Since``; its tags are compared strongly (§8.8.3.2). A date that is
+    malformed or repeated says nothing, nor does any where the answer does not say when it was changed (§13.1.4).
+    """
+    tags = _values(asked, b"if-match")
+    if tags:
+        return not is_any(tags) and _strong(etag, codings).isdisjoint(_members(b",".join(tags)))
+    since = _only_date(_values(asked, b"if-unmodified-since"))
+    modified = http_date(last_modified)
+    return since is not None and modified is not None and modified > since
 
 
 def not_modified(
@@ -68,7 +85,7 @@ def copy_of(asked: Headers, etag: bytes, codings: Collection[bytes] = CODINGS) -
 
 
 def is_any(tags: list[bytes]) -> bool:
-    """Whether these ``If-None-Match`` lines are the one ``*``, which any stored answer matches."""
+    """Whether these ``If-Match`` or ``If-None-Match`` lines are the one ``*``, which any answer matches."""
     return len(tags) == 1 and tags[0].strip(b" \t") == b"*"
 
 
@@ -87,9 +104,12 @@ def coded_tag(etag: bytes, coding: bytes) -> bytes:
     return etag[:-1] + b"-" + coding + b'"' if _TAG.fullmatch(etag) else b""
 
 
-def original(tags: bytes, codings: Collection[bytes] = CODINGS) -> bytes:
-    """A list of tags as upstream knows them: without the codings' names, malformed members as they are."""
-    return b", ".join(_without_coding(member, codings) for member in _members(tags))
+def with_originals(tags: bytes, codings: Collection[bytes] = CODINGS) -> bytes:
+    """A list of tags in which the origin finds those that it knows: beside each that may be a coded variant's the
+    original, since only the origin can tell whether it is one of its own. Any other list is left as it is."""
+    members = _members(tags)
+    originals = [_without_coding(member, codings) for member in members]
+    return tags if members == originals else b", ".join(dict.fromkeys([*members, *originals]))
 
 
 def _without_coding(member: bytes, codings: Collection[bytes]) -> bytes:
@@ -102,12 +122,22 @@ def _without_coding(member: bytes, codings: Collection[bytes]) -> bytes:
 
 def _unchanged_since(since: list[bytes], last_modified: bytes, date: bytes) -> bool:
     """``If-Modified-Since``; a malformed or repeated one says nothing (RFC 9110 §13.1.3)."""
-    asked = http_date(since[0]) if len(since) == 1 else None
+    asked = _only_date(since)
     if asked is None:
         return False
     modified = http_date(last_modified)
     modified = http_date(date) if modified is None else modified
     return modified is not None and modified <= asked
+
+
+def _only_date(values: list[bytes]) -> float | None:
+    return http_date(values[0]) if len(values) == 1 else None
+
+
+def _strong(etag: bytes, codings: Collection[bytes]) -> set[bytes]:
+    """The tag and those of its coded variants, as far as they are strong."""
+    found = _TAG.fullmatch(etag)
+    return set() if found is None or found[1] else {etag, *(coded_tag(etag, coding) for coding in codings)}
 
 
 def _values(asked: Headers, name: bytes) -> list[bytes]:

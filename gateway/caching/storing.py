@@ -16,7 +16,9 @@ HEURISTIC_STATUSES = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414
 UNDERSTOOD = HEURISTIC_STATUSES | {302, 303, 307, 400, 403, 421, 451, 500, 502, 503, 504}
 """Statuses whose caching requirements are implemented here (RFC 9111 §5.2.2.3)."""
 
-NEVER = frozenset({206, 304})
+NEVER = frozenset({206, 304, 412, 416, 417, 425, 428, 429, 431, 511})
+"""What answers one client's request as it was made, its conditions and ranges included (RFC 9110 §15.5,
+RFC 6585 §3–§6, RFC 8470 §5.2)."""
 HEURISTIC_SHARE, HEURISTIC_LONGEST = 0.1, 86_400.0
 RETAINED = 86_400.0
 """Seconds for which a stale entry is kept to be validated."""
@@ -46,7 +48,7 @@ class Circumstances:
     ``authorized``: the request carried Authorization of its sender's own (RFC 9111 §3.5). ``private_scope``: the
     answer is shared by one credential's holders alone. ``no_store``: the request asked for that (§5.2.1.5).
     ``stale_if_error``: how long a stale entry stands in for a failure where the origin says nothing (§4.2.4).
-    ``failures``: whether 429 and 5xx may be stored. ``default_life``: the freshness lifetime of an answer that
+    ``failures``: whether 5xx may be stored. ``default_life``: the freshness lifetime of an answer that
     tells nothing of its own, in seconds (§4.2.2).
     """
 
@@ -75,7 +77,7 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
     status = response.status
     if status in NEVER or not response.sound or given.no_store:
         return False
-    if not given.failures and (status == 429 or status >= 500):
+    if not given.failures and status >= 500:
         return False
     if b"must-understand" in control:
         if status not in UNDERSTOOD:

@@ -13,7 +13,8 @@ import httpx2 as httpx
 from gateway.errors import BadTarget, Headers, UpstreamDisconnected, UpstreamRedirected, UpstreamTimeout
 from gateway.upstream.body import Body
 from gateway.upstream.connection import Connection, Recall
-from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves
+from gateway.upstream.headers import STATISTICS, HeaderPolicy
+from gateway.upstream.location import leaves
 from gateway.upstream.message import Message
 from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
@@ -51,8 +52,8 @@ class Timeouts:
 class UpstreamRequest:
     """What is asked. ``target`` is in origin form as the client wrote it, and goes out so, byte for byte.
 
-    ``authorization`` is the credential's ready header value. Of ``headers`` those are sent that the client's
-    header policy lets through. ``content`` is sent with its length, ``trace`` as it is.
+    ``authorization`` is the credential's ready header value. ``headers`` are what the header policy let out, names
+    in lower case, and conditions of the gateway's own. ``content`` is sent with its length, ``trace`` as it is.
     """
 
     target: bytes
@@ -196,14 +197,12 @@ class UpstreamClient:
         return await connection.read(call.patience(self._timeouts.read))
 
     def _headers(self, request: UpstreamRequest) -> Headers:
-        given, content = request.headers, request.content
-        if request.trace:
-            ours = {name for name, _ in request.trace}
-            given = [pair for pair in given if pair[0].lower() not in ours]
-        headers = self._policy.outgoing(given, self._base.netloc, request.authorization, content=bool(content))
+        headers = [(b"Host", self._base.netloc), *self._policy.complete(request.headers)]
+        if request.authorization is not None:
+            headers.append((b"Authorization", request.authorization))
         headers += request.trace
-        if content or request.method in WITH_CONTENT:
-            headers.append((b"Content-Length", b"%d" % len(content)))
+        if request.content or request.method in WITH_CONTENT:
+            headers.append((b"Content-Length", b"%d" % len(request.content)))
         return headers
 
 
