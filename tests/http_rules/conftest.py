@@ -1,0 +1,90 @@
+"""What all checks of HTTP's rules share: one scripted origin, and gateways on each backend by each server.
+
+A check asks for ``gateway`` (any one origin's cache) or ``statistics`` (the service's, for tenants), and runs once
+for each setup. Gateways are started once for all checks, so each check has a target of its own: ``path``, or
+``item`` for a question that the service is known to answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.http_rules.origin import Origin, origin_server
+from tests.http_rules.rig import SETUPS, Gateway, Rig, Setup
+from tests.redis_server import RedisServer
+
+MEMORY = "memory://"
+
+
+@pytest.fixture(scope="session")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """The origin, and the gateways before it."""
+    with origin_server() as origin, ExitStack() as stack:
+        yield Rig(origin, tmp_path_factory.mktemp("rules"), stack)
+
+
+@pytest.fixture
+def origin(rig: Rig) -> Origin:
+    """Says to each target what a check tells it to."""
+    return rig.origin
+
+
+@pytest.fixture
+def path() -> str:
+    """A target that no other check uses."""
+    return f"/{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def item() -> int:
+    """The id of an article that no other check asks about."""
+    return 1_000_000 + secrets.randbelow(10**12)
+
+
+@pytest.fixture(params=SETUPS, ids=str)
+def setup(request: pytest.FixtureRequest) -> Setup:
+    """Each way to run a gateway in turn."""
+    assert isinstance(request.param, Setup)
+    return request.param
+
+
+@pytest.fixture
+def redis_url(setup: Setup, request: pytest.FixtureRequest) -> str:
+    """Where the setup's gateways keep what they store."""
+    if setup.backend == "memory":
+        return MEMORY
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    return server.url
+
+
+Start = Callable[..., Gateway]
+
+
+@pytest.fixture
+def start(rig: Rig, setup: Setup, redis_url: str) -> Iterator[Start]:
+    """The gateway of a profile, and of a number where a check needs several that share a Redis."""
+    asked: list[Gateway] = []
+
+    def started(profile: str = "generic", number: int = 0) -> Gateway:
+        asked.append(rig.gateway(setup, profile, redis_url, number))
+        return asked[-1]
+
+    yield started
+    for gateway in asked:
+        assert "Traceback" not in gateway.process.output
+
+
+@pytest.fixture
+def gateway(start: Start) -> Gateway:
+    """A plain shared cache before the origin."""
+    return start("generic")
+
+
+@pytest.fixture
+def statistics(start: Start) -> Gateway:
+    """A gateway that takes the origin for the service."""
+    return start("statistics")
