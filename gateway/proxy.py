@@ -15,7 +15,7 @@ from starlette.types import Send
 from gateway.answer import Answer, refusal_of, varying
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
-from gateway.caching.keys import CacheKey, cache_key, encode, question_of
+from gateway.caching.keys import CacheKey, cache_key, question_of
 from gateway.caching.marks import Marked, Marks, purged
 from gateway.caching.overrides import overridden
 from gateway.caching.rules import (
@@ -210,8 +210,7 @@ class Proxy:
     def _errand(self, exchange: Exchange, query: Query, access: Access) -> Errand:
         wishes = wishes_of(exchange.headers)
         sent = self.profile.forwarded(query, exchange.method, exchange.headers)
-        encoded = encode(*(part for header in sent for part in header)) if sent else b""
-        key = cache_key(self.rules.prefix, access.scope, query.canonical, query.exact, encoded)
+        key = cache_key(self.rules.prefix, access.scope, query.canonical, query.exact, tuple(sent))
         question = Question(query, key, sent, access.credential is not None, wishes.no_store)
         return Errand(question, access, exchange, Asked(wishes, sent), self.marks.covering(query))
 

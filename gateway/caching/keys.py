@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 
 SCHEMA = 3
 """Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
@@ -38,16 +39,19 @@ def encode(*parts: bytes) -> bytes:
 
 
 @lru_cache(HOT)
-def cache_key(prefix: str, scope: str, canonical: bytes, exact: bytes, sent: bytes = b"") -> CacheKey:
+def cache_key(
+    prefix: str, scope: str, canonical: bytes, exact: bytes, sent: tuple[tuple[bytes, bytes], ...] = ()
+) -> CacheKey:
     """The key of a query within a scope.
 
-    ``exact`` is what an error answer would echo; ``sent`` encodes the client's headers that go upstream, on
-    which the answer may depend.
+    ``exact`` is what an error answer would echo; ``sent`` are the client's headers as they go upstream, on which
+    the answer may depend.
     """
     meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
-    literal = _digest(12, exact, sent)
+    negotiated = encode(*chain.from_iterable(sent))
+    literal = _digest(12, exact, negotiated)
     tag = f"{prefix}:{{{meaning}}}"
-    flight = f"{meaning}.{_digest(12, sent)}" if sent else meaning
+    flight = f"{meaning}.{_digest(12, negotiated)}" if sent else meaning
     return CacheKey(flight=flight, entry=tag, error=f"{tag}:{literal}", exact=literal)
 
 

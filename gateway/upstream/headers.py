@@ -104,7 +104,9 @@ class HeaderPolicy:
         """
         named = nominated(headers)
         if self.transparent:
-            dropped = (READ if read else REWRITTEN) | self.replaced | named
+            dropped = READ if read else REWRITTEN
+            if named or self.replaced:
+                dropped = dropped | named | self.replaced
             sent = [(name, value.strip(b" \t")) for name, value in headers if name not in dropped]
         else:
             allowed = (NEGOTIATED if read else FORWARDED) - named

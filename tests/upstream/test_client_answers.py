@@ -37,9 +37,10 @@ async def test_rfc9110_15_2_interim_answers_are_passed_over(interim: bytes, meth
 @pytest.mark.parametrize("rest", [b"", OK], ids=["alone", "and an answer"])
 async def test_rfc9110_15_2_2_a_switch_that_nobody_asked_for_is_no_answer(rest: bytes) -> None:
     switch = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    asked = GENERIC.outgoing([(b"connection", b"upgrade"), (b"upgrade", b"x")], read=True)
     async with serving(answering(switch + rest)) as origin, calling(origin.url, policy=GENERIC) as client:
         with pytest.raises(UpstreamProtocolError):
-            await ask(client, headers=((b"connection", b"upgrade"), (b"upgrade", b"x")))
+            await ask(client, headers=tuple(asked))
     assert b"pgrade" not in origin.heads[0]
 
 
