@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import httpx2 as httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import Headers, UpstreamProtocolError
 from gateway.upstream.headers import (
@@ -16,6 +18,7 @@ from gateway.upstream.headers import (
     STATISTICS,
     TRACED,
     HeaderPolicy,
+    nominated,
 )
 from gateway.upstream.location import leaves, relative
 
@@ -216,6 +219,24 @@ def test_who_accepts_anything_asks_as_one_who_does_not_say() -> None:
 
 def test_a_plain_proxy_names_itself_where_the_client_did_not_and_invents_no_coding() -> None:
     assert [name.lower() for name, _ in sent(GENERIC, [])] == [b"user-agent", b"via"]
+
+
+names = st.sampled_from(sorted(FOR_ALL | HOP_BY_HOP | {b"accept", b"x-a", b"x-b", b"cookie"}))
+listed = st.lists(names | st.just(b"X-A"), max_size=4).map(b" ,\t".join)
+values = listed | st.text(alphabet=' \t*/"a,W-gzip', max_size=8).map(str.encode)
+fields = st.lists(st.tuples(names | st.just(b"connection"), values), max_size=8)
+
+
+@given(fields, st.sampled_from([GENERIC, STATISTICS]), st.booleans())
+def test_rfc9110_7_6_1_what_is_left_is_for_the_service_whatever_a_client_sends(
+    headers: Headers, policy: HeaderPolicy, read: bool
+) -> None:
+    sent = policy.outgoing(headers, read=read)
+    assert policy.outgoing(sent, read=read) == sent
+    hidden = (HOP_BY_HOP | nominated(headers)) - FOR_ALL
+    assert hidden.isdisjoint(name for name, _ in sent)
+    assert {name for name, _ in sent} <= {name for name, _ in headers}
+    assert all(value == value.strip(b" \t") for _, value in sent)
 
 
 def test_what_each_call_has_anew_is_not_the_clients() -> None:
