@@ -32,6 +32,17 @@ def test_however_many_a_command_removes_are_gone_at_once(left: int, anywhere: Re
     assert follower.standing.reason is None
 
 
+def test_however_many_commands_there_were_since_the_last_look_they_are_believed(
+    followed: Registry, editor: Registry
+) -> None:
+    for number in range(200):
+        editor.change("reports", note=f"{number}")
+    for tenant in TENANTS[1:]:
+        editor.remove(tenant)
+    assert followed.refresh()
+    assert list(followed.directory.tenants) == ["reports"]
+
+
 def test_a_command_after_an_accident_does_not_make_it_a_command(
     followed: Registry, editor: Registry, path: Path, keys: dict[str, str]
 ) -> None:
