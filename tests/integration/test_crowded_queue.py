@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -67,9 +68,7 @@ NOISY = [f"noisy{i}" for i in range(6)]
 async def gateways(stage: Stage, count: int, **settings: object) -> AsyncIterator[tuple[Service, list[int]]]:
     service = Service()
     async with serving(service.behave, limit=200) as origin:
-        started = [
-            await asyncio.to_thread(stage.serve, None, upstream=origin.url, **settings) for _ in range(count)
-        ]
+        started = await asyncio.to_thread(partial(stage.serve_several, count, upstream=origin.url, **settings))
         yield service, [gateway.port for gateway in started]
         for gateway in started:
             gateway.kill()  # else it would first make the calls that are queued
