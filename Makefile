@@ -21,8 +21,8 @@ demo: .venv/runtime  ## the sandbox service and the gateway in front of it, with
 	@$(BIN)/stats-gateway demo $(ARGS)
 
 test: check  ## lint, types, and the whole test-suite
-	$(BIN)/pytest -n $(JOBS) -m "not serial and not drill" --cov --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/pytest -m "serial and not drill" -p no:randomly $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not serial and not drill" --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "serial and not drill" -p no:randomly $(ARGS)
 
 check: .venv/dev  ## lint and types
 	$(BIN)/ruff check $(SOURCES)

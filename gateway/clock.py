@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 
+LEAP = 1.5
+"""Seconds by which a time may be ahead of ours and still be believed; as in prelude.lua."""
+INSTANT = 1e-6
+
 
 class Clock:
     """This machine's clock, corrected to Redis's by each sign of life, so that replicas agree on ages.
@@ -15,6 +19,7 @@ class Clock:
     def __init__(self) -> None:
         self.skew = 0.0
         self._offset = 0.0
+        self._reached = 0.0
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -28,4 +33,18 @@ class Clock:
         """``fleet`` is what Redis's clock shows now. Answers whether it stepped since the last time."""
         stepped, self.skew = skew != self.skew, skew
         self._offset = fleet - time.time()
+        self.reached(self._reached)
         return stepped
+
+    def reached(self, order: float) -> None:
+        """The fleet's own time has been this: it is later now.
+
+        A sign of life's reply takes its time, and ours is behind by that: what is dispatched after a purge would
+        count as dispatched before it, and what a purge made stale would be fresh for a moment more.
+        """
+        behind = order - self.order()
+        if behind >= LEAP:
+            return
+        self._reached = max(self._reached, order)
+        if behind >= 0:
+            self._offset += behind + INSTANT

@@ -1,12 +1,18 @@
-"""Setting values: texts as people, files and mounted secrets give them. Pure."""
+"""Setting values: texts as people, files and mounted secrets give them, and what they mean. Pure."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
+
+BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
+SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def words(value: Any) -> Any:
@@ -49,3 +55,57 @@ def one_word(value: str) -> str:
     if re.search(r"\s", value):
         raise ValueError("must not have white space in it")
     return value
+
+
+def host_name(value: str) -> str:
+    """A name or an address, as it is. Raises ValueError for what cannot be looked up."""
+    try:
+        one_word(value).encode("idna")
+    except UnicodeError:
+        raise ValueError("is no address or host name") from None
+    return value
+
+
+def origin(value: str) -> str:
+    """An HTTP base URL, without slashes at its end. Raises ValueError for another."""
+    otherwise = "must be an http:// or https:// URL without query or fragment"
+    parts = _http(value, otherwise)
+    if parts.query or parts.fragment:
+        raise ValueError(otherwise)
+    if parts.username or parts.password:
+        raise ValueError("must not hold a username or password; credentials belong in the registry")
+    return value.rstrip("/")
+
+
+def endpoint(value: str) -> str:
+    """A collector's URL, as it is. Raises ValueError for another."""
+    parts = _http(value, "must be an http:// or https:// URL")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes one")
+    return value
+
+
+def _http(value: str, otherwise: str) -> SplitResult:
+    parts = urlsplit(one_word(value))
+    _ = parts.port  # raises ValueError for what is none
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(otherwise)
+    return parts
+
+
+def interval(budget: str) -> float | None:
+    """Seconds between two calls, None where they are unlimited. Raises ValueError for what is no budget."""
+    if budget == "unlimited":
+        return None
+    found = BUDGET.match(budget)
+    if found is None or not 0 < float(found["count"]) < math.inf:
+        raise ValueError("must be like 1/s, 30/m, 500/h, or unlimited")
+    return SECONDS[found["unit"]] / float(found["count"])
+
+
+def methods(value: Collection[str]) -> tuple[str, ...]:
+    """The methods besides GET and HEAD. Raises ValueError for one that cannot be passed on."""
+    for method in value:
+        if not METHOD.fullmatch(method) or method in ("CONNECT", "TRACE"):
+            raise ValueError(f"{method!r} cannot be passed on")
+    return tuple(method for method in value if method not in ("GET", "HEAD"))

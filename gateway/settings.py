@@ -7,14 +7,12 @@ nowhere: a mounted secret ends with a line.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -41,11 +39,9 @@ from gateway import environment
 from gateway.errors import UnusableSettings
 from gateway.masking import MASK, masked_url
 from gateway.redis_place import EXPECTED, RedisPlace
-from gateway.setting_values import one_word, stripped, texts, words
+from gateway.setting_values import endpoint, host_name, interval, methods, one_word, origin, stripped, texts, words
 
 PREFIX = environment.PREFIX
-BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
-SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 GENERIC: dict[str, Any] = {
     "budget": "unlimited",
@@ -55,7 +51,6 @@ GENERIC: dict[str, Any] = {
 }
 """Defaults that differ with ``profile = "generic"``."""
 FAMILIES = frozenset({"totals", "overview", "timeline", "breakdown", "tops", "unknown"})
-METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
@@ -266,55 +261,33 @@ class Settings(BaseSettings):
     @field_validator("host", "admin_host")
     @classmethod
     def _hosts_can_be_looked_up(cls, value: str) -> str:
-        try:
-            one_word(value).encode("idna")
-        except UnicodeError:
-            raise ValueError("is no address or host name") from None
-        return value
+        return host_name(value)
 
     @field_validator("upstream")
     @classmethod
     def _upstream_is_an_origin(cls, value: str) -> str:
-        parts = urlsplit(one_word(value))
-        _ = parts.port  # raises ValueError for what is none
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an http:// or https:// URL without query or fragment")
-        if parts.username or parts.password:
-            raise ValueError("must not hold a username or password; credentials belong in the registry")
-        return value.rstrip("/")
+        return origin(value)
 
     @field_validator("public_url")
     @classmethod
     def _public_url_is_an_origin(cls, value: str) -> str:
-        return cls._upstream_is_an_origin(value) if value else value
+        return origin(value) if value else value
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _endpoint_is_a_url(cls, value: str) -> str:
-        parts = urlsplit(one_word(value))
-        _ = parts.port  # raises ValueError for what is none
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("must be an http:// or https:// URL")
-        if parts.username or parts.password:
-            raise ValueError("must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes one")
-        return value
+        return endpoint(value) if value else value
 
     @field_validator("budget")
     @classmethod
     def _budget_reads(cls, value: str) -> str:
-        if value != "unlimited":
-            found = BUDGET.match(value)
-            if found is None or not 0 < float(found["count"]) < math.inf:
-                raise ValueError("must be like 1/s, 30/m, 500/h, or unlimited")
+        interval(value)
         return value
 
     @field_validator("pass_methods")
     @classmethod
     def _methods_can_be_passed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for method in value:
-            if not METHOD.fullmatch(method) or method in ("CONNECT", "TRACE"):
-                raise ValueError(f"{method!r} cannot be passed on")
-        return tuple(method for method in value if method not in ("GET", "HEAD"))
+        return methods(value)
 
     @field_validator("content_codings")
     @classmethod
@@ -393,8 +366,7 @@ class Settings(BaseSettings):
     @property
     def budget_interval(self) -> float | None:
         """Seconds between two upstream calls of the fleet, or None when unlimited."""
-        found = BUDGET.match(self.budget)
-        return None if found is None else SECONDS[found["unit"]] / float(found["count"])
+        return interval(self.budget)
 
     @property
     def registry_file(self) -> Path | None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 
+from tests.loopback import running
 from tests.redis_server import free_port
 
 CHUNK = 65_536
@@ -131,19 +132,7 @@ async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 @contextmanager
 def chaos_proxy(target: int) -> Iterator[ChaosProxy]:
-    """A proxy in a thread of its own, so that no test's waiting holds it up."""
-    proxy, ready, ends = ChaosProxy(target), threading.Event(), []
-
-    async def main() -> None:
-        over, loop = asyncio.Event(), asyncio.get_running_loop()
-        ends.append(lambda: loop.call_soon_threadsafe(over.set))
-        await proxy.serve(ready, over)
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    """A proxy in a thread of its own."""
+    proxy, ready, over = ChaosProxy(target), threading.Event(), asyncio.Event()
+    with running(proxy.serve(ready, over), ready, over.set):
         yield proxy
-    finally:
-        ends[0]()
-        thread.join(10)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from tests.loopback import running
 from tests.redis_server import free_port
 
 FIREWALL_PAGE = b"<html><body><h1>403 Forbidden</h1></body></html>\n"
@@ -141,20 +142,10 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 @contextmanager
 def chaos_service(target: int) -> Iterator[ChaosService]:
-    """A proxy in a thread of its own, so that no test's waiting holds it up."""
-    proxy, ready, ends = ChaosService(target), threading.Event(), []
-
-    async def main() -> None:
-        over, loop = asyncio.Event(), asyncio.get_running_loop()
-        ends.append(lambda: loop.call_soon_threadsafe(over.set))
-        await proxy.serve(ready, over)
-
-    thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield proxy
-    finally:
-        proxy.behave()
-        ends[0]()
-        thread.join(10)
+    """A proxy in a thread of its own."""
+    proxy, ready, over = ChaosService(target), threading.Event(), asyncio.Event()
+    with running(proxy.serve(ready, over), ready, over.set):
+        try:
+            yield proxy
+        finally:
+            proxy.behave()

@@ -18,6 +18,7 @@ from gateway.limits import Limits
 from gateway.listener import Listener, bind
 from gateway.protocol import protocol_class
 from gateway.whole import WHOLE, give
+from tests.loopback import running
 from tests.wire import Address
 
 LIMITS = Limits(connections=100, head_bytes=2_000, head_seconds=10.0, hosts=frozenset({b"stats.example.org"}))
@@ -106,14 +107,10 @@ def edge(limits: Limits = LIMITS, keep_alive: int = 60, lane: Any = None) -> Ite
     listener = Listener(config, started.set)
     bound = bind("127.0.0.1", 0, "public")
     address = bound.getsockname()
-    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_until_complete, args=(listener.serve([bound]),))
-        thread.start()
-        assert started.wait(5)
-        try:
-            yield Edge(address, app, lifecycle, listener, loop)
-        finally:
-            loop.call_soon_threadsafe(app.released.set)
-            listener.stop()
-            thread.join(10)
+
+    def stop() -> None:
+        app.released.set()
+        listener.stop()
+
+    with running(listener.serve([bound]), started, stop, auto_loop_factory()) as loop:
+        yield Edge(address, app, lifecycle, listener, loop)

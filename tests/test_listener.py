@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.limits import READING, Limits
 from gateway.listener import Listener, admin_config, bind, is_tried, public_config
 from gateway.settings import Settings
+from tests.loopback import running
 from tests.wire import Address, Wire, ask, get
 
 DATE = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
@@ -44,16 +44,8 @@ def listening(config: uvicorn.Config) -> Iterator[Address]:
     started = threading.Event()
     listener = Listener(config, started.set)
     bound = bind("127.0.0.1", 0, "public")
-    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        loop = runner.get_loop()
-        thread = threading.Thread(target=loop.run_until_complete, args=(listener.serve([bound]),))
-        thread.start()
-        assert started.wait(5)
-        try:
-            yield bound.getsockname()
-        finally:
-            listener.stop()
-            thread.join(10)
+    with running(listener.serve([bound]), started, listener.stop, auto_loop_factory()):
+        yield bound.getsockname()
 
 
 @pytest.fixture(scope="module")

@@ -235,6 +235,7 @@ class Marks:
                 self._on_recall(subject)
             return
         marks = self._hard if kind == "h" else self._soft
+        self._clock.reached(int(stamp) * MICRO)
         self.revision += 1
         marks[subject] = max(marks.get(subject, 0.0), int(stamp) * MICRO)
 

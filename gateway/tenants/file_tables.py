@@ -18,7 +18,8 @@ from gateway.tenants.excerpt import excerpt
 from gateway.tenants.table_store import Change, Edits, Mark
 from gateway.tenants.tables import Tables, TenantTable, read_tables
 
-REVISIONS_KEPT = 50
+REVISIONS_KEPT = 1_000
+"""More edits than there can be between two looks of a second: each is written durably. Some 80 bytes each."""
 
 
 class FileTables:

@@ -15,6 +15,7 @@ from gateway.caching.entry import Entry
 from gateway.caching.marks import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Query
+from gateway.clock import Clock
 
 WINDOW = b"start_date=2014-01-01&end_date=2014-03-01"
 
@@ -191,6 +192,31 @@ async def test_news_that_nobody_of_ours_sent_end_no_following(
     assert marks.covering(PUBLIC) is None
     following.cancel()
     await asyncio.wait({following}, timeout=20)
+
+
+async def test_whoever_knows_of_a_purge_dispatches_after_it(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    """Their clocks are behind Redis's by the time that its replies took."""
+    clocks = [Clock() for _ in range(2)]
+    here, there = (Marks(redis_client, prefix, clock) for clock in clocks)
+    seconds, micros = await redis_client.time()
+    late = seconds + micros / 1e6 - 0.5
+    for clock in clocks:
+        clock.sync(late, 0.0)
+    stamp = await here.purge(EVERYTHING)
+    await there.poll()
+    for clock in clocks:
+        assert clock.order() > stamp
+        clock.sync(late, 0.0)  # by a reply from before the purge
+        assert clock.order() > stamp
+
+
+def test_a_time_that_cannot_be_moves_no_clock() -> None:
+    clock = Clock()
+    before = clock.order()
+    clock.reached(before + 3_600)
+    assert clock.order() < before + 60
 
 
 RECORDS = ("p:{a}", "p:{b}", "p:{c}")

@@ -50,8 +50,7 @@ def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:
     settings = {"redis_url": shared_redis.url, "redis_prefix": prefix, "budget": "30/m", "budget_burst": 7}
     with staged(**settings, admin_token=TOKEN) as stage:
         stage.tenant("reports", "lboro")
-        for _ in range(2):
-            stage.serve()
+        stage.serve_several(2)
         yield stage
 
 

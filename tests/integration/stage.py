@@ -127,6 +127,13 @@ class Stage:
         await_answer(f"{gateway.url}/-/health/ready", gateway)
         return gateway
 
+    def serve_several(self, count: int, **settings: Any) -> list[Process]:
+        """So many gateways, which start at once."""
+        started = [self.start_gateway(**settings) for _ in range(count)]
+        for gateway in started:
+            await_answer(f"{gateway.url}/-/health/ready", gateway)
+        return started
+
     def start_gateway(
         self, gone: Process | None = None, /, module: str = "gateway", shell: str = "", **settings: object
     ) -> Process:

@@ -47,8 +47,7 @@ def strict_stage(scale: Scale, redis: RedisServer, prefix: str) -> Iterator[Stag
     with staged("--rate", f"{scale.rate:g}/s", **settings) as stage:
         for tenant in ("reports", "dashboard", "archive"):
             stage.tenant(tenant, "lboro")
-        for _ in range(scale.processes):
-            stage.serve()
+        stage.serve_several(scale.processes)
         yield stage
 
 

@@ -35,8 +35,7 @@ def stage(stepped_redis: RedisServer, prefix: str) -> Iterator[Stage]:
     }
     with staged(**settings) as stage:
         stage.tenant("reports", "lboro")
-        for _ in range(2):
-            stage.serve()
+        stage.serve_several(2)
         yield stage
 
 

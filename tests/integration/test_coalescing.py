@@ -22,8 +22,7 @@ pytestmark = pytest.mark.serial
 def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:
     with staged(redis_url=shared_redis.url, redis_prefix=prefix, budget="unlimited", log_level="warning") as stage:
         stage.tenant("reports", "lboro")
-        for _ in range(PROCESSES):
-            stage.serve()
+        stage.serve_several(PROCESSES)
         yield stage
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -66,9 +68,7 @@ NOISY = [f"noisy{i}" for i in range(6)]
 async def gateways(stage: Stage, count: int, **settings: object) -> AsyncIterator[tuple[Service, list[int]]]:
     service = Service()
     async with serving(service.behave, limit=200) as origin:
-        started = [
-            await asyncio.to_thread(stage.serve, None, upstream=origin.url, **settings) for _ in range(count)
-        ]
+        started = await asyncio.to_thread(partial(stage.serve_several, count, upstream=origin.url, **settings))
         yield service, [gateway.port for gateway in started]
         for gateway in started:
             gateway.kill()  # else it would first make the calls that are queued
@@ -103,27 +103,26 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("redis", [True, False], ids=["redis", "no-redis"])
-@pytest.mark.parametrize("after", [0.0, 0.5], ids=["at-once", "later"])
-@pytest.mark.parametrize("kind", REQUESTS)
-async def test_what_cannot_be_kept_is_not_asked_for_those_who_left(
-    stage: Stage, kind: str, after: float, redis: bool
-) -> None:
-    target, fields, method, body = REQUESTS[kind]
+async def test_what_cannot_be_kept_is_not_asked_for_those_who_left(stage: Stage, redis: bool) -> None:
     elsewhere = {} if redis else {"redis_url": f"redis://127.0.0.1:{free_port()}/0"}
     async with gateways(stage, 1, budget="4/s", **elsewhere) as (service, (port,)):
-        key = stage.keys["noisy0"]
-        if "unknown" in kind:
-            assert (await Client(port, target.format(0), key).ask()).status == 200
-        service.asked.clear()
-        leaving = [
-            hangs_up(port, request(target.format(i), key, *fields, method=method, body=body), after)
-            for i in range(1, 21)
-        ]
-        await asyncio.gather(*leaving)
-        for number in range(3):
-            assert (await Client(port, series(number), stage.keys["quiet"]).ask()).status == 200
-    # The first may have had its slot before its client left, and each after that within the time that it stayed.
-    assert len(service.asked) - 3 <= 2 + 5 * after, service.asked
+        key, numbers = stage.keys["noisy0"], itertools.count()
+        for (kind, (target, fields, method, body)), after in itertools.product(REQUESTS.items(), (0.0, 0.5)):
+            if "unknown" in kind:
+                assert (await Client(port, target.format(next(numbers)), key).ask()).status == 200
+            service.asked.clear()
+            leaving = [
+                hangs_up(
+                    port, request(target.format(next(numbers)), key, *fields, method=method, body=body), after
+                )
+                for _ in range(20)
+            ]
+            await asyncio.gather(*leaving)
+            for _ in range(3):
+                assert (await Client(port, series(next(numbers)), stage.keys["quiet"]).ask()).status == 200
+            # The first may have had its slot before its client left, and each after that within the time that it
+            # stayed.
+            assert len(service.asked) - 3 <= 2 + 5 * after, (kind, after, service.asked)
 
 
 async def test_what_is_kept_goes_behind_those_who_wait(stage: Stage) -> None:

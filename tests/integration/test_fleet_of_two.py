@@ -29,8 +29,7 @@ def stage(shared_redis: RedisServer, prefix: str, request: pytest.FixtureRequest
         settings |= {"registry": shared_redis.url, "encryption_keys": Fernet.generate_key().decode()}
     with staged(**settings) as stage:
         stage.tenant("reports", "lboro")
-        for _ in range(2):
-            stage.serve()
+        stage.serve_several(2)
         yield stage
 
 

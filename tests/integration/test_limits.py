@@ -66,8 +66,7 @@ def gateways() -> Iterator[Fleet]:
             for name in DRILLS:
                 stage.registry().change(name, limits={"requests_per_second": RATE, "burst": BURST})
             stage.registry().change("daily", limits={"requests_per_day": 1_000})
-            for _ in range(PROCESSES):
-                stage.serve()
+            stage.serve_several(PROCESSES)
             for gateway in stage.gateways:
                 until(partial(warm, gateway, stage.keys["warm"]))
             yield Fleet(stage, server, proxy)

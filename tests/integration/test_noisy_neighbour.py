@@ -48,7 +48,7 @@ class Length:
     pause: float
 
 
-SHORT, LONG = Length(8, 1.2), Length(60, 5)
+SHORT, LONG = Length(6, 1.2), Length(60, 5)
 lengths = pytest.mark.parametrize(
     "length", [pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.drill)]
 )
@@ -87,8 +87,7 @@ def street(redis: RedisServer, prefix: str) -> Iterator[Street]:
         stage.environment |= {f"STATS_GATEWAY_{name.upper()}": str(value) for name, value in extra.items()}
         for tenant in ("quiet", *NOISY):
             stage.tenant(tenant, "lboro", "monash")
-        stage.serve()
-        stage.serve()
+        stage.serve_several(2)
         yield Street(stage, service)
 
 

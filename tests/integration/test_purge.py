@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.caching.marks import EVERYTHING, Subject
+from gateway.clock import Clock
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged, until
 
@@ -72,3 +73,22 @@ async def test_what_was_purged_softly_does(stage: Stage, house: House) -> None:
     answer = await house.get(TARGET, key)
     assert answer.status_code == 200
     assert "detail=refreshing" in answer.headers["cache-status"]
+
+
+class Late(Clock):
+    """Hears of Redis's time by replies that take a while."""
+
+    def sync(self, fleet: float, skew: float) -> bool:
+        return super().sync(fleet - 0.5, skew)
+
+
+@pytest.mark.parametrize(
+    ("hard", "told"), [(True, ["fwd=uri-miss", "; hit"]), (False, ["detail=refreshing"])], ids=["hard", "soft"]
+)
+async def test_a_purge_counts_at_once_where_redis_answers_late(stage: Stage, hard: bool, told: list[str]) -> None:
+    key = stage.keys["reports"]
+    async with housed(stage, Late()) as house:
+        assert (await house.get(TARGET, key)).status_code == 200
+        await house.app.public.proxy.marks.purge(EVERYTHING, hard=hard)
+        for each in told:
+            assert each in (await house.get(TARGET, key)).headers["cache-status"]

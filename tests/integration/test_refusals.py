@@ -106,8 +106,7 @@ def fleet(refusal: str, redis: RedisServer, prefix: str, **settings: Any) -> Ite
         stage.environment["STATS_GATEWAY_ANONYMOUS_REQUESTS_PER_SECOND"] = "0"
         for name, institution in (("one", "lboro"), ("two", "monash"), ("bad", "melbourne")):
             stage.tenant(name, institution)
-        stage.serve()
-        stage.serve()
+        stage.serve_several(2)
         yield stage, origin
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from tests.redis_server import RedisServer, free_port, redis_server
 
 pytestmark = pytest.mark.serial
 
-RATE, PROCESSES, WATCHED = 2, 4, 10.0
+RATE, PROCESSES, WATCHED = 2, 4, 8.0
 INTERVAL = 1 / RATE
 
 
@@ -58,8 +59,7 @@ def metric(gateway: Process, line: str) -> float:
 
 async def test_those_who_start_without_redis_keep_the_rate_together(stage: Stage) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    for _ in range(PROCESSES):
-        await asyncio.to_thread(stage.serve, redis_url=nowhere, fleet_size=PROCESSES)
+    await asyncio.to_thread(partial(stage.serve_several, PROCESSES, redis_url=nowhere, fleet_size=PROCESSES))
     found = await arrivals(stage, WATCHED)
     assert found
     assert len(found) <= RATE * WATCHED + PROCESSES
@@ -76,8 +76,7 @@ async def test_workers_that_start_without_redis_have_turns_of_their_own(stage: S
 
 async def test_those_who_lose_redis_never_write_together(stage: Stage) -> None:
     with redis_server() as server:
-        for _ in range(PROCESSES):
-            await asyncio.to_thread(stage.serve, redis_url=server.url)
+        await asyncio.to_thread(partial(stage.serve_several, PROCESSES, redis_url=server.url))
         everybody = lambda: all(  # noqa: E731 (short)
             metric(each, "stats_gateway_fleet_processes") == PROCESSES for each in stage.gateways
         )

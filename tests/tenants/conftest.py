@@ -12,7 +12,7 @@ from gateway.tenants.keyring import Keyring
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from tests.redis_server import RedisServer
-from tests.tenants.places import KEY, Reopen
+from tests.tenants.places import DOUBT, KEY, TENANTS, Reopen, Seconds
 
 
 @pytest.fixture
@@ -54,3 +54,32 @@ def reopen(place: tuple[str, str, str]) -> Reopen:
 def anywhere(reopen: Reopen) -> Registry:
     """A registry in a file, then in a Redis."""
     return reopen()
+
+
+# A registry of five tenants, and who follows it
+
+
+@pytest.fixture
+def seconds() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def editor(path: Path) -> Registry:
+    """The registry as commands see it."""
+    return Registry(FileTables(path), Keyring(KEY, None))
+
+
+@pytest.fixture
+def keys(editor: Registry) -> dict[str, str]:
+    """The tenants' keys, one each."""
+    for tenant in TENANTS:
+        editor.add(tenant)
+    return {tenant: editor.add_key(tenant) for tenant in TENANTS}
+
+
+@pytest.fixture
+def followed(path: Path, keys: dict[str, str], seconds: Seconds) -> Registry:
+    registry = Registry(FileTables(path), Keyring(KEY, None), DOUBT, seconds)
+    registry.load()
+    return registry
