@@ -17,12 +17,13 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.admission.admission import Admission
+from gateway.by_network import ByNetwork
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
 from gateway.caching.rules import Rules
 from gateway.caching.store import Store
 from gateway.call import Asker, Call, telling_of_shapes
-from gateway.callers import Callers, Impersonation, Network
+from gateway.callers import Callers, Impersonation
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.catalogue.lifetimes import Lifetimes
@@ -62,6 +63,7 @@ from gateway.proxy import Proxy, ProxyRules
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
+from gateway.tenants.networks import Network
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
@@ -325,6 +327,7 @@ def _profile(settings: Settings, registry: Registry) -> Profile:
         return GenericProfile(max_bytes=settings.target_max_bytes, policy=_policy(settings))
     return StatisticsProfile(
         registry,
+        ByNetwork(settings.public_hosts, _trusted(settings)),
         anonymous=_anonymous(settings),
         ignored=frozenset(settings.ignored_parameters),
         max_bytes=settings.target_max_bytes,

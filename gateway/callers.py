@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 
 from gateway.admission.addresses import client_address, subject_of
 from gateway.admission.admission import Admission
@@ -12,9 +11,9 @@ from gateway.errors import Unauthenticated
 from gateway.exchange import Exchange
 from gateway.profile import Profile
 from gateway.tenants.identify import UNKNOWN_KEY, presented_key
+from gateway.tenants.networks import Network
 from gateway.tenants.tenant import UNLIMITED, Tenant, TenantLimits
 
-Network = IPv4Network | IPv6Network
 INVALID = "invalid-key"
 
 
@@ -40,9 +39,10 @@ class Callers:
         self._trusted = trusted
 
     async def identify(self, exchange: Exchange) -> None:
-        """Notes the tenant, and its key. Raises Unauthenticated, AmbiguousKey, RateLimited."""
+        """Notes the tenant, and its key or network. Raises Unauthenticated, AmbiguousKey, RateLimited."""
+        exchange.located = self._profile.located(exchange.headers, exchange.peer)
         try:
-            caller = self._profile.identify(exchange.headers, self._clock.now())
+            caller = self._profile.identify(exchange.headers, self._clock.now(), exchange.located)
         except Unauthenticated:
             if self._penalty is not UNLIMITED and presented(exchange):
                 await self._admission.admit(f"{INVALID}:{self._subject(exchange)}", self._penalty)
@@ -62,7 +62,7 @@ class Callers:
     def asker(self, exchange: Exchange) -> str:
         """Whose refusals by the service count together: one key's, or one address's without a key."""
         tenant, key = exchange.tenant, exchange.key_id
-        if tenant.anonymous:
+        if tenant.anonymous or exchange.located is not None:
             return f"{tenant.id}:{self._subject(exchange)}"
         return tenant.id if key is None else f"{tenant.id}:{key}"
 

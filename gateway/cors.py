@@ -14,6 +14,8 @@ METHODS = b"GET, HEAD"
 EXPOSED = b"Age, Cache-Status, ETag, Proxy-Status, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 MAX_AGE = b"600"
 ANY = "*"
+OUR_PAGES_ALONE = (b"cross-origin-resource-policy", b"same-origin")
+"""No other page may embed an answer (Fetch standard, §3.7): over http browsers do not tell that one asks."""
 NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 """A list of header names (RFC 9110 §5.1, §5.6.1)."""
 
@@ -47,6 +49,12 @@ def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
     else:
         return []
     return [(b"access-control-allow-origin", allowed), (b"access-control-expose-headers", EXPOSED)]
+
+
+def by_name(origins: Collection[str]) -> list[str]:
+    """The origins that are known by name. That any page may use a key, which it has to know first, lets none use
+    what its visitor's address opens."""
+    return [origin for origin in origins if origin != ANY]
 
 
 def depends_on_origin(origins: Collection[str]) -> bool:

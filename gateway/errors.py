@@ -65,6 +65,10 @@ class RegistryDoubtful(ConfigurationError):
     """The registry has lost so much at once that it is not believed yet."""
 
 
+class RegistryDisputed(ConfigurationError):
+    """The registry gives one network to two tenants, so that calls from there are neither's."""
+
+
 class AdminRefused(ConfigurationError):
     """The admin API of a running gateway did not do what a command asked."""
 

@@ -21,6 +21,7 @@ from gateway.observe.stages import Stages, clock
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
 if TYPE_CHECKING:
+    from gateway.by_network import Located
     from gateway.prepared import Grounds
 
 Scope = MutableMapping[str, Any]
@@ -45,7 +46,8 @@ class Exchange(msgspec.Struct, eq=False):
     ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
     its own, whatever that is. ``flight`` names the flight that it waited for; ``joined`` says that it was
     under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made. ``told_origin``
-    are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone.
+    are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone;
+    ``located`` what its address says of whose it is, None where that has no say.
 
     Its client waits since ``arrived``, and until the ``deadline``, both in monotonic seconds.
     """
@@ -59,6 +61,7 @@ class Exchange(msgspec.Struct, eq=False):
     peer: str = ""
     tenant: Tenant = ANONYMOUS
     key_id: str | None = None
+    located: Located | None = None
     query: Query | None = None
     stages: Stages = msgspec.field(default_factory=Stages)
     flight: str = ""
@@ -103,6 +106,18 @@ class Exchange(msgspec.Struct, eq=False):
                 return await work
         except TimeoutError:
             raise DeadlineExceeded("The request could not be answered in time.", retry_after=1) from None
+
+    @property
+    def public(self) -> bool:
+        """Whether any cache may give its answer to others: no key and no address decided what that is."""
+        return self.tenant.anonymous and self.located is None
+
+    @property
+    def known(self) -> Tenant | None:
+        """The tenant whose request it is, by a key or an address; None of a caller who is nobody's."""
+        if self.key_id is not None:
+            return self.tenant
+        return None if self.located is None else self.located.tenant
 
     @property
     def asker(self) -> Asker:

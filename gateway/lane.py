@@ -59,9 +59,10 @@ class Facts:
 
 
 class Lane:
-    """A request that is the same to the byte as an earlier one gets the same answer, for as long as everything
-    that the answer rested on is as it was: the record, its freshness, the registry, the key, purges, the
-    credential's standing. Limits, counting, and sampled lines of the log are as for any request.
+    """A request that is the same to the byte as an earlier one, from the same address where that decides who asks,
+    gets the same answer, for as long as everything that the answer rested on is as it was: the record, its
+    freshness, the registry, the key, purges, the credential's standing. Limits, counting, and sampled lines of the
+    log are as for any request.
 
     Whatever is not so goes the way of a request, which teaches the lane anew; so does the first repetition of
     one that is not known. ``max_bytes`` bounds what is kept, the oldest leaving first; 0 keeps nothing. ``given``
@@ -88,10 +89,14 @@ class Lane:
         """The whole answer to a request by its head as it was received, without a body, from the address
         ``peer``; None: the request has to go its way. Only for connections that stay open."""
         began = clock()
+        key: Hashable = head
         prepared = self._prepared.get(head)
+        if prepared is None and self._facts.registry.directory.networks:
+            key = (peer, head)
+            prepared = self._prepared.get(key)
         if prepared is None:
             return None
-        given = self._given(head, prepared, peer, began)
+        given = self._given(key, prepared, peer, began)
         if given is None:
             return None
         request_id, told = given
@@ -102,11 +107,15 @@ class Lane:
         if not self._prepared or HEAD in scope:
             return None
         began = clock()
-        key = key_of(scope)
+        key: Hashable = key_of(scope)
+        peer = (scope.get("client") or ("",))[0]
         prepared = self._prepared.get(key)
+        if prepared is None and self._facts.registry.directory.networks:
+            key = (peer, key)
+            prepared = self._prepared.get(key)
         if prepared is None:
             return None
-        given = self._given(key, prepared, (scope.get("client") or ("",))[0], began)
+        given = self._given(key, prepared, peer, began)
         if given is None:
             return None
         request_id, told = given
@@ -121,15 +130,17 @@ class Lane:
         grounds = exchange.grounds
         if grounds is None or not self.max_bytes or answer.outcome is not Outcome.HIT:
             return
-        key = key_of(scope)
-        size = len(key) if isinstance(key, bytes) else _size(exchange)
+        request = key_of(scope)
+        key = _own(request, exchange)
+        raw = isinstance(request, bytes)
+        size = len(request) if raw else _size(exchange)
         if size > LONGEST_HEAD or not self._came_before(key):
             return
         if exchange.method in READS and self._repeatable(exchange, answer):
-            if not isinstance(key, bytes):
-                key = _sharing(key)
+            if not isinstance(request, bytes):
+                key = _own(_sharing(request), exchange)
                 size += HEADER * len(exchange.headers)
-            self._keep(key, self._prepare(key, epoch, exchange, answer), size)
+            self._keep(key, self._prepare(epoch, exchange, answer, raw=raw), size)
 
     def _given(self, key: Hashable, prepared: Prepared, peer: str, began: float) -> tuple[bytes, Told] | None:
         """The answer's request id, and what it tells of the caller's limits, once it is admitted and counted; None
@@ -207,7 +218,7 @@ class Lane:
         whole = answer.status in (grounds.entry.status, 304)
         return whole and any(name == b"date" for name, _ in answer.headers)
 
-    def _prepare(self, key: Hashable, epoch: Epoch, exchange: Exchange, answer: Answer) -> Prepared:
+    def _prepare(self, epoch: Epoch, exchange: Exchange, answer: Answer, *, raw: bool) -> Prepared:
         facts, grounds, tenant = self._facts, exchange.grounds, exchange.tenant
         assert grounds is not None
         held = None if exchange.key_id is None else tenant.keys[exchange.key_id]
@@ -225,8 +236,9 @@ class Lane:
             exchange.told_origin,
             facts.teller.tallies.of(kind_of(exchange, answer)),
             facts.teller.line(exchange, answer),
-            raw=isinstance(key, bytes),
+            raw=raw,
             head=exchange.method == "HEAD",
+            public=exchange.public,
         )
 
     def _came_before(self, key: Hashable) -> bool:
@@ -262,6 +274,11 @@ def key_of(scope: Mapping[str, Any]) -> bytes | Parts:
         return head
     target = scope.get("raw_path") or scope["path"]
     return (scope["method"], target, scope["query_string"], *chain.from_iterable(scope["headers"]))
+
+
+def _own(request: bytes | Parts, exchange: Exchange) -> Hashable:
+    """By what an answer to a request is kept: by its peer too, where the address decides who asks."""
+    return request if exchange.located is None else (exchange.peer, request)
 
 
 def _sharing(parts: Parts) -> Parts:

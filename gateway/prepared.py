@@ -89,6 +89,7 @@ class Prepared:
         *,
         raw: bool,
         head: bool,
+        public: bool,
     ) -> None:
         # Its body may be large, and what left the near cache is not to live on here.
         self.grounds = replace(grounds, entry=structs.replace(grounds.entry, body=b""))
@@ -111,7 +112,7 @@ class Prepared:
         twice = sum(len(name) + len(value) for name, value in answer.headers)
         self.size = OVERHEAD + len(self.tail) + len(self.body) + 2 * twice
         self._raw = raw
-        self._times = times(self.grounds.entry, tenant.anonymous)
+        self._times = times(self.grounds.entry, public)
         # Of headers with one name the last is the gateway's own.
         last = {name: place for place, (name, _) in enumerate(answer.headers)}
         self._places = {name: last[name] for name in self._times(grounds.entry.born) if name in last}

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from gateway.answer import Answer, Times, generic_answer, generic_times, statistics_answer, statistics_times
+from gateway.by_network import ByNetwork, Located
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.cors import ANY
@@ -32,7 +33,11 @@ class Profile(Protocol):
     answer: Callable[..., Answer]
     times: Callable[..., Times]
 
-    def identify(self, headers: Headers, now: float) -> Caller:
+    def located(self, headers: Headers, peer: str) -> Located | None:
+        """What the address of a request says of whose it is; None where it has no say. ``peer`` is the address of
+        whoever opened its connection."""
+
+    def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:
         """Whose request this is. Raises Unauthenticated, AmbiguousKey."""
 
     def origins_of(self, tenant: Tenant | None) -> Collection[str]:
@@ -54,15 +59,27 @@ class StatisticsProfile:
     times = staticmethod(statistics_times)
 
     def __init__(
-        self, registry: Registry, *, anonymous: Tenant | None, ignored: frozenset[str], max_bytes: int
+        self,
+        registry: Registry,
+        by_network: ByNetwork,
+        *,
+        anonymous: Tenant | None,
+        ignored: frozenset[str],
+        max_bytes: int,
     ) -> None:
         self._registry = registry
+        self._by_network = by_network
         self._anonymous = anonymous
         self.recognise = lru_cache(HOT_TARGETS)(partial(recognise, ignored=ignored, max_bytes=max_bytes))
 
-    def identify(self, headers: Headers, now: float) -> Caller:
-        """The tenant whose key the request holds."""
-        return identify(headers, self._registry.directory, self._anonymous, now)
+    def located(self, headers: Headers, peer: str) -> Located | None:
+        """As the registry's networks are now."""
+        return self._by_network.located(headers, peer, self._registry.directory.networks)
+
+    def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:
+        """The tenant whose key the request holds, or who is located where it comes from."""
+        tenant = None if located is None else located.tenant
+        return identify(headers, self._registry.directory, self._anonymous, now, tenant)
 
     def origins_of(self, tenant: Tenant | None) -> Collection[str]:
         """The tenant's own. What is told to nobody in particular tells nothing of whose origins there are."""
@@ -89,7 +106,11 @@ class GenericProfile:
         self._max_bytes = max_bytes
         self._policy = policy
 
-    def identify(self, headers: Headers, now: float) -> Caller:
+    def located(self, headers: Headers, peer: str) -> Located | None:
+        """Nobody is told apart, nor by an address."""
+        return None
+
+    def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:
         """Nobody is told apart."""
         return PLAIN
 

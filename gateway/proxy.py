@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -34,7 +34,7 @@ from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
 from gateway.coding import Coder
-from gateway.cors import depends_on_origin, preflight, response_headers
+from gateway.cors import OUR_PAGES_ALONE, by_name, depends_on_origin, preflight, response_headers
 from gateway.delivery import deliver
 from gateway.errand import Errands, Passage
 from gateway.errors import (
@@ -405,15 +405,17 @@ class Proxy:
     def _answer(
         self, entry: Entry, outcome: Outcome, exchange: Exchange, *, stored: bool = False, detail: str = ""
     ) -> Answer:
-        public = exchange.tenant.anonymous
-        now = self.clock.now()
+        now, public = self.clock.now(), exchange.public
         return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
 
     def _tell_origin(self, exchange: Exchange, answer: Answer) -> Answer:
         """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
         if exchange.method not in READS:
             return answer
-        origins = self.profile.origins_of(None if exchange.key_id is None else exchange.tenant)
+        tenant = exchange.known
+        origins = self.profile.origins_of(tenant)
+        if exchange.located is not None:
+            return self._tell_located(exchange, answer, origins if tenant is None else by_name(origins))
         if not origins:
             return answer
         exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
@@ -421,6 +423,15 @@ class Proxy:
         if not depends_on_origin(origins):
             return answer
         return structs.replace(answer, headers=varying(answer.headers, b"Origin"))
+
+    def _tell_located(self, exchange: Exchange, answer: Answer, origins: Collection[str]) -> Answer:
+        """The same where an address decides, which lends itself to pages of its user's visit: whether one asks
+        decides too."""
+        exchange.told_origin = response_headers(exchange.header(b"origin"), origins)
+        if exchange.known is not None:
+            exchange.told_origin.append(OUR_PAGES_ALONE)
+        exchange.told += exchange.told_origin
+        return structs.replace(answer, headers=varying(varying(answer.headers, b"Origin"), b"Sec-Fetch-Site"))
 
 
 def _read(errand: Errand) -> str:

@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     public_url: str = Field(
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )
-    public_hosts: Words = Field((), description="authorities that absolute-form targets may name")
+    public_hosts: Words = Field(
+        (), description="names that clients call; only for these do networks tell who asks"
+    )
     max_connections: int = Field(
         10_000, ge=1, description="open connections per worker; fewer where open files do not allow"
     )

@@ -144,6 +144,10 @@ def _who(exchange: Exchange) -> dict[str, Any]:
     who: dict[str, Any] = {"request_id": exchange.id.decode(), "tenant": exchange.tenant.id}
     if exchange.key_id is not None:
         who["key"] = exchange.key_id
+    elif exchange.located is not None and exchange.located.network:
+        who["network"] = exchange.located.network
+        if exchange.located.withheld:
+            who["network_withheld"] = exchange.located.withheld
     if exchange.span is not None:
         who["trace_id"] = f"{exchange.span.get_span_context().trace_id:032x}"
     return who

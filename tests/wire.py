@@ -34,8 +34,9 @@ class WireAnswer:
 class Wire:
     """One connection."""
 
-    def __init__(self, address: Address, timeout: float = 10.0) -> None:
-        self.socket = socket.create_connection(address, timeout=timeout)
+    def __init__(self, address: Address, timeout: float = 10.0, source: str = "") -> None:
+        own = (source, 0) if source else None
+        self.socket = socket.create_connection(address, timeout=timeout, source_address=own)
         self._file = self.socket.makefile("rb")
 
     def __enter__(self) -> Wire:
@@ -76,9 +77,9 @@ class Wire:
             return True
 
 
-def ask(address: Address, data: bytes, *, head: bool = False) -> WireAnswer:
-    """One request on a connection of its own."""
-    with Wire(address) as wire:
+def ask(address: Address, data: bytes, *, head: bool = False, source: str = "") -> WireAnswer:
+    """One request on a connection of its own, from a ``source`` address of this machine."""
+    with Wire(address, source=source) as wire:
         return wire.send(data).answer(head=head)
 
 

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 from gateway.errors import Headers
+from gateway.tenants.networks import Address, Network
 
-Network = IPv4Network | IPv6Network
 HOPS = 32
 """Addresses of a chain that are looked at; a longer one is told by nobody honest."""
 LONGEST = 64
 """Characters that an address may have; longer text is none, and is not worth remembering."""
+TRACES = frozenset({b"forwarded", b"via", b"cdn-loop"})
+"""Headers of proxies (RFC 7239, RFC 9110 §7.6.3, RFC 8586) of which nobody can say whose word they are: a trusted
+proxy may have passed on a stranger's."""
+CHAIN = b"x-forwarded-for"
+NAMING = frozenset(
+    {
+        *(b"x-real-ip", b"true-client-ip", b"client-ip", b"x-client-ip", b"x-cluster-client-ip"),
+        *(b"cf-connecting-ip", b"cf-connecting-ipv6", b"fastly-client-ip", b"x-azure-clientip"),
+        *(b"x-azure-socketip", b"x-appengine-user-ip", b"fly-client-ip", b"x-original-forwarded-for"),
+        *(b"x-envoy-external-address", b"x-proxyuser-ip", b"wl-proxy-client-ip", b"proxy-client-ip"),
+    }
+)
+"""Headers besides in which proxies name for whom they ask."""
+FORWARDED = b"x-forwarded"
+"""Begins the headers in which they tell how they were asked."""
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
     """Where a request comes from: its peer, or, where that is a trusted proxy, whom the chain of trusted proxies
     saw: the last address in ``X-Forwarded-For`` that is not trusted. What is no address ends the chain."""
     address = peer
-    if not trusted or not _is_trusted(_found(peer), trusted):
+    if not trusted or not _is_trusted(address_of(peer), trusted):
         return address
-    chain = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+    chain = b",".join(value for name, value in headers if name == CHAIN)
     for hop in reversed(chain.decode("latin-1").rsplit(",", HOPS)[-HOPS:]):
-        found = _found(hop)
+        found = address_of(hop)
         if found is None:
             return address
         address = str(found)
@@ -32,9 +47,28 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
     return address
 
 
+def is_beyond_doubt(peer: str, headers: Headers, trusted: Sequence[Network]) -> bool:
+    """Whether ``client_address`` is that of whoever made the request, and not of somebody who handed it on.
+
+    It is where the client opened the connection itself and no header tells of a proxy, or where it opened it to
+    the first of a chain of trusted proxies that name it, and nothing names anybody else. A trusted proxy asks for
+    others only; what it does not say for whom, nobody made.
+    """
+    opened_by = address_of(peer)
+    if opened_by is None or any(name in TRACES for name, _ in headers):
+        return False
+    if not _is_trusted(opened_by, trusted):
+        return "%" not in peer and not any(name in NAMING or name.startswith(FORWARDED) for name, _ in headers)
+    client, *proxies = _listed(b",".join([value for name, value in headers if name == CHAIN])) or [None]
+    if client is None or _is_trusted(client, trusted) or not all(_is_trusted(each, trusted) for each in proxies):
+        return False
+    others = [each for name, value in headers if name in NAMING for each in _listed(value)]
+    return all(each == client or _is_trusted(each, trusted) for each in others)
+
+
 def came_by_https(peer: str, headers: Headers, trusted: Sequence[Network]) -> bool:
     """Whether a request reached the first trusted proxy by https, as that one says in ``X-Forwarded-Proto``."""
-    if not trusted or not _is_trusted(_found(peer), trusted):
+    if not trusted or not _is_trusted(address_of(peer), trusted):
         return False
     said = b",".join(value for name, value in headers if name == b"x-forwarded-proto")
     return said.rpartition(b",")[2].strip().lower() == b"https"
@@ -42,19 +76,26 @@ def came_by_https(peer: str, headers: Headers, trusted: Sequence[Network]) -> bo
 
 def subject_of(address: str) -> str:
     """Who shares a limit: an IPv4 address by itself, IPv6 addresses by their /64."""
-    found = _found(address)
+    found = address_of(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Network((int(found) >> 64 << 64, 64)))
     return str(found) if found is not None else "unknown"
 
 
-def _found(text: str) -> IPv4Address | IPv6Address | None:
+def address_of(text: str) -> Address | None:
+    """The address that a text is, as proxies and servers write it; None for what is none."""
     text = text.strip()
     return _parsed(text) if len(text) <= LONGEST else None
 
 
+def _listed(value: bytes) -> list[Address | None]:
+    """The addresses that a header lists; None for what is none, has a zone, or comes after the first so many."""
+    words = value.decode("latin-1").split(",", HOPS) if value else []
+    return [None if "%" in word or at == HOPS else address_of(word) for at, word in enumerate(words)]
+
+
 @lru_cache(4_096)
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def _parsed(text: str) -> Address | None:
     """An address as proxies write it: plain, with a port, in brackets or quotes; IPv4 in IPv6 is IPv4."""
     text = text.strip('"')
     if text.startswith("["):
@@ -70,5 +111,5 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     return found
 
 
-def _is_trusted(address: IPv4Address | IPv6Address | None, trusted: Sequence[Network]) -> bool:
+def _is_trusted(address: Address | None, trusted: Sequence[Network]) -> bool:
     return address is not None and any(address in network for network in trusted)

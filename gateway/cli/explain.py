@@ -15,7 +15,7 @@ from gateway.cli.table import aligned, plain
 
 EXAMPLES = examples(
     'stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports',
-    title="Example",
+    'stats-gateway explain "/lboro/timeline/day/views/article/23" --address 10.1.2.3',
 )
 
 
@@ -25,6 +25,9 @@ def explain(
         str | None,
         typer.Option("--tenant", metavar="TENANT", help="As this tenant's request.", autocompletion=tenant_ids),
     ] = None,
+    address: Annotated[
+        str | None, typer.Option("--address", metavar="IP", help="As a request from there without a key.")
+    ] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
@@ -32,7 +35,7 @@ def explain(
 
     The request is not made, and nothing is spent on it.
     """
-    told = ask(admin_url, "GET", "/api/explain", query={"path": path, "tenant": tenant})
+    told = ask(admin_url, "GET", "/api/explain", query={"path": path, "tenant": tenant, "address": address})
     if as_json:
         print_json(told)
     else:

@@ -118,6 +118,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = 
         "stats-gateway tenant set reports --requests-per-second 20 --burst 40",
         "stats-gateway tenant set reports --share 3 --queued 50 --lifetime open=60",
         "stats-gateway tenant set reports --origin https://dashboard.example.org",
+        "stats-gateway tenant set intranet --network 10.1.0.0/16 --network 2001:db8:1::/48",
         "stats-gateway tenant set reports --requests-per-second none --disable",
     ),
 )
@@ -133,6 +134,12 @@ def change(
     origin: Annotated[
         list[str] | None,
         typer.Option("--origin", metavar="URL", help="A web origin whose pages may call; may be given again."),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--network", metavar="PREFIX", help="A network that calls without a key; may be given again."
+        ),
     ] = None,
     rate: Annotated[
         str | None,
@@ -157,14 +164,18 @@ def change(
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Change a tenant's name, state, limits, lifetimes and origins.
+    """Change a tenant's name, state, limits, lifetimes, origins and networks.
 
-    The value none takes a limit, a lifetime or a text out. Running gateways follow within a second or two.
+    The value none takes a limit, a lifetime or a text out. Networks count only
+    for requests to one of the setting public_hosts; see docs/security.md.
+    Running gateways follow within a second or two.
     """
     fields: dict[str, Any] = {"name": name, "enabled": enabled, "note": note}
     changes = {field: _or_none(value) for field, value in fields.items() if value is not None}
     if origin:
         changes["origins"] = None if origin == ["none"] else origin
+    if network:
+        changes["networks"] = None if network == ["none"] else network
     limits = {
         "requests_per_second": rate,
         "burst": burst,
@@ -339,4 +350,5 @@ def _own(table: TenantTable) -> list[tuple[str, object]]:
     limits = {field: value for field, value in asdict(table.limits).items() if value not in (None, 1.0)}
     rows = [*limits.items(), *((f"lifetime {rule}", life) for rule, life in table.lifetimes.items())]
     rows += [("origin", origin) for origin in table.origins]
+    rows += [("network", network) for network in table.networks]
     return rows + ([("note", table.note)] if table.note else [])

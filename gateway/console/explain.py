@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.admission.addresses import address_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import cache_key
 from gateway.caching.marks import Marked, Marks, purged
@@ -20,6 +21,7 @@ from gateway.console.target import split_target
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.tenants.access import Access, authorise
+from gateway.tenants.networks import Claim
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 from gateway.upstream.queue import Queue
@@ -65,6 +67,7 @@ class ExplainApi:
         query = {
             "path": Parameter("the path and query as a client asks them"),
             "tenant": Parameter("as whose request; as nobody's unless told"),
+            "address": Parameter("from which address, without a key, where the tenant is not told"),
         }
         return [Operation("GET", "/api/explain", "What would become of a request, and why", self.explain, query)]
 
@@ -72,8 +75,11 @@ class ExplainApi:
         if "path" not in call.query:
             raise InvalidInput("The parameter path is needed, percent-encoded")
         query = self._recognise(*split_target(call.query["path"]))
-        tenant = self._tenant(call.query.get("tenant"))
+        claim = self._claim(call.query)
+        tenant = (claim and claim.tenant) or self._tenant(call.query.get("tenant"))
         told = {"query": _told_query(query), "tenant": tenant.id}
+        if claim is not None:
+            told["network"] = claim.network
         if not tenant.enabled or (tenant.anonymous and not self._allow_anonymous):
             why = "nobody may ask without a key" if tenant.anonymous else "the tenant is disabled"
             return told | {"decision": "Refuse", "why": why}
@@ -113,6 +119,15 @@ class ExplainApi:
             return await self._queue.standing(flight if marked is None else f"{flight}.{marked.latest * 1e6:.0f}")
         except CacheUnavailable:
             return None
+
+    def _claim(self, asked: Mapping[str, str]) -> Claim | None:
+        """Whose the network is that holds the address, where one was told in a tenant's place."""
+        if "address" not in asked or "tenant" in asked:
+            return None
+        address = address_of(asked["address"])
+        if address is None:
+            raise InvalidInput("The parameter address must be an IP address")
+        return self._registry.directory.networks.claim_on(address)
 
     def _tenant(self, tenant_id: str | None) -> Tenant:
         if tenant_id is None:

@@ -53,6 +53,7 @@ class TenantBody(msgspec.Struct, forbid_unknown_fields=True):
     enabled: bool | UnsetType = UNSET
     note: Lines | UnsetType | None = UNSET
     origins: Annotated[list[str], msgspec.Meta(max_length=100)] | UnsetType | None = UNSET
+    networks: Annotated[list[str], msgspec.Meta(max_length=100)] | UnsetType | None = UNSET
     limits: LimitsBody | UnsetType = UNSET
     lifetimes: dict[Rule, Life | None] | UnsetType = UNSET
 

@@ -13,6 +13,7 @@ from gateway.doctor.exposure import exposure
 from gateway.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
 from gateway.doctor.fleet import ask_fleet, fleet_findings
 from gateway.doctor.modes import file_facts, may_read, modes
+from gateway.doctor.networks import network_findings
 from gateway.doctor.reach import trust_findings
 from gateway.doctor.redis_checks import redis_findings, registry_findings
 from gateway.doctor.redis_facts import RedisFacts, ask_redis
@@ -147,6 +148,7 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
         return
     yield ok("registry.reading", f"{settings.masked()['registry']} reads")
     yield from tenant_findings(tables, datetime.now(UTC), allow_anonymous=settings.allow_anonymous)
+    yield from network_findings(tables, settings)
     yield from _opening(settings, tables, found)
 
 

@@ -44,7 +44,7 @@ def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
             f"disabled, so that no key of theirs works: {named(disabled)}",
             "stats-gateway tenant set ID --enable",
         )
-    if keyless := [tenant_id for tenant_id, table in enabled.items() if not _live(table, now)]:
+    if keyless := [each for each, table in enabled.items() if not table.networks and not _live(table, now)]:
         yield note("tenants.keys", f"without a key that works: {named(keyless)}", "stats-gateway key add ID")
     if poor := [tenant_id for tenant_id, table in enabled.items() if not table.institutions]:
         yield note(

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.tenants import keys
+from gateway.tenants.networks import Networks
 from gateway.tenants.tenant import Key, Tenant
 
 _serials = count(1)
@@ -29,21 +30,23 @@ class Difference(NamedTuple):
 
 
 class Directory:
-    """All tenants by id, and the enabled ones by the keys they hold.
+    """All tenants by id and by the networks they call from, and the enabled ones by the keys they hold.
 
     Never changes: a registry that changes makes another directory, so that a request sees one state. No two of a
     process have the same ``serial``.
     """
 
-    __slots__ = ("_holders", "serial", "tenants")
+    __slots__ = ("_holders", "networks", "serial", "tenants")
 
     def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
-        self._fill({tenant.id: tenant for tenant in tenants}, {})
+        all_of_them = {tenant.id: tenant for tenant in tenants}
+        self._fill(all_of_them, {}, Networks(all_of_them.values()))
         for tenant in self.tenants.values():
             self._holders.update(_holders(tenant))
 
-    def _fill(self, tenants: dict[str, Tenant], holders: dict[str, Holder]) -> None:
+    def _fill(self, tenants: dict[str, Tenant], holders: dict[str, Holder], networks: Networks) -> None:
         self.tenants: Mapping[str, Tenant] = MappingProxyType(tenants)
+        self.networks = networks
         self._holders = holders
         self.serial = next(_serials)
 
@@ -53,18 +56,20 @@ class Directory:
         A tenant that is as it was stays the same object, by which others know that.
         """
         changes = {tenant.id: tenant for tenant in tenants if tenant != self.tenants.get(tenant.id)}
-        after, holders = dict(self.tenants), dict(self._holders)
+        after, holders, located = dict(self.tenants), dict(self._holders), False
         for tenant_id in (*changes, *removed):
             before = after.get(tenant_id)
+            located = located or (before is not None and bool(before.networks))
             for key_id in () if before is None else before.keys:
                 holders.pop(key_id, None)
         for tenant_id in removed:
             after.pop(tenant_id, None)
         after.update(changes)
         for tenant in changes.values():
+            located = located or bool(tenant.networks)
             holders.update(_holders(tenant))
         directory = Directory()
-        directory._fill(after, holders)
+        directory._fill(after, holders, Networks(after.values()) if located else self.networks)
         return directory
 
     def since(self, before: Directory) -> Difference:

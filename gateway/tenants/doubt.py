@@ -42,14 +42,16 @@ def is_many(lost: int, before: int, *, left: bool) -> bool:
 
 
 def is_lost(tenant: Tenant, table: TenantTable | None) -> bool:
-    """Whether a tenant is gone, or no key of it is listed any more. A cut leaves no keys, and never other ones;
-    those that are revoked are listed."""
-    return table is None or (bool(tenant.keys) and not table.keys)
+    """Whether a tenant is gone, or no key of it is listed any more, nor a network where it had no key. A cut
+    leaves no keys, and never other ones; those that are revoked are listed."""
+    if table is None or (bool(tenant.keys) and not table.keys):
+        return True
+    return bool(tenant.networks) and not table.networks and not table.keys
 
 
 def _opens(holder: Tenant | TenantTable) -> bool:
-    """Whether it holds a key that is not revoked."""
-    return any(key.revoked is None for key in holder.keys.values())
+    """Whether anybody may ask as it: it holds a key that is not revoked, or calls from networks of its own."""
+    return bool(holder.networks) or any(key.revoked is None for key in holder.keys.values())
 
 
 def followed(change: Change, step: Change) -> Change:
@@ -71,9 +73,10 @@ def without(tenant: Tenant, before: TenantTable, after: TenantTable | None) -> T
 
 
 def joined(tenant: Tenant | None, found: Tenant, held: Collection[str]) -> Tenant:
-    """The tenant with the keys that a doubtful state adds, or a new one; those ``held`` stay whose they are."""
+    """The tenant with the keys that a doubtful state adds, or a new one; those ``held`` stay whose they are. So do
+    networks: a new one's wait, since they may be part of another's."""
     new = {key_id: key for key_id, key in found.keys.items() if key_id not in held}
-    return replace(found, keys=new) if tenant is None else replace(tenant, keys=tenant.keys | new)
+    return replace(found, keys=new, networks=()) if tenant is None else replace(tenant, keys=tenant.keys | new)
 
 
 def restricted(tenant: Tenant, table: TenantTable) -> Tenant:

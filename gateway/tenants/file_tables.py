@@ -16,7 +16,7 @@ from gateway.tenants import files
 from gateway.tenants.edits import Edit
 from gateway.tenants.excerpt import excerpt
 from gateway.tenants.table_store import Change, Edits, Mark
-from gateway.tenants.tables import Tables, TenantTable, read_tables
+from gateway.tenants.tables import Tables, TenantTable, check_unclaimed, read_tables
 
 REVISIONS_KEPT = 1_000
 """More edits than there can be between two looks of a second: each is written durably. Some 80 bytes each."""
@@ -87,10 +87,11 @@ class FileTables:
             found = files.stamp(self.path)
             before = files.read(self.path) or ""
             wanted = self._parsed(before)
-            self._checked(wanted)
+            there = self._checked(wanted)
             for step in steps:
                 step(wanted)
             expected = self._checked(wanted)
+            check_unclaimed(there, expected)
             after = self._edited_in_part(before, edits)
             if after is None or not self._reads_as(after, expected):
                 after = self._edited(before, steps)

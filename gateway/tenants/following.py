@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gateway.errors import ConfigurationError, RegistryDoubtful, RegistryUnavailable
+from gateway.errors import ConfigurationError, RegistryDisputed, RegistryDoubtful, RegistryUnavailable
 from gateway.tenants import files
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.doubt import doubt_of, followed, joined, restricted, without
@@ -176,7 +176,7 @@ class Following:
             self._looked_at = self._suspect = None
             unread = RegistryUnavailable(f"{self.store.name}: reading it failed ({type(error).__name__})")
         fault = self._faults.get(KEYS) or next(iter(self._faults.values()), None)
-        return unread or self._broken or self._doubted() or fault
+        return unread or self._broken or self._doubted() or fault or self._disputed()
 
     def _take(self, keys: files.Stamp | None) -> None:
         """Reads what is new, and puts it in force but for the losses that are doubtful."""
@@ -229,6 +229,10 @@ class Following:
             f"{self.store.name}: {self._suspect.why}; they stay as they were, unless it stays so for "
             f"{self._doubt_seconds:g} s or a command says so"
         )
+
+    def _disputed(self) -> ConfigurationError | None:
+        found = self.directory.networks.disputes
+        return RegistryDisputed(f"{self.store.name}: {found[0]}") if found else None
 
     def _put_in_force(self, change: Change) -> None:
         """Of a doubtful state what it revokes, for good, and what it adds, for as long as it is there."""
@@ -300,5 +304,5 @@ class Following:
 
 def _same(trouble: ConfigurationError, known: ConfigurationError | None) -> bool:
     """Whether a trouble has been told: what is tried again fails anew, in the same words."""
-    anew = isinstance(trouble, (RegistryUnavailable, RegistryDoubtful))
+    anew = isinstance(trouble, (RegistryUnavailable, RegistryDoubtful, RegistryDisputed))
     return trouble is known or (anew and type(trouble) is type(known) and trouble.args == known.args)

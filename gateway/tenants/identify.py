@@ -24,14 +24,19 @@ class Caller(NamedTuple):
     key: Key | None = None
 
 
-def identify(headers: Headers, directory: Directory, anonymous: Tenant | None, now: float) -> Caller:
-    """Whose key a request presents at ``now``; without a key ``anonymous``, where that is allowed.
+def identify(
+    headers: Headers, directory: Directory, anonymous: Tenant | None, now: float, located: Tenant | None = None
+) -> Caller:
+    """Whose key a request presents at ``now``; without a key whoever is ``located`` where it comes from, else
+    ``anonymous``, where that is allowed.
 
     Raises Unauthenticated without a key where one is needed, and, with one and the same message, for a key
     that is unknown, revoked, expired or a disabled tenant's; else as ``presented_key`` does.
     """
     key = presented_key(headers)
     if key is None:
+        if located is not None:
+            return Caller(located)
         if anonymous is not None:
             return Caller(anonymous)
         raise Unauthenticated(

@@ -20,19 +20,21 @@ from gateway.masking import masked_url
 from gateway.redis_place import RedisPlace
 from gateway.tenants.edits import Document, Edit
 from gateway.tenants.table_store import Change, Edits, Mark
-from gateway.tenants.tables import Tables, TenantTable, read_tables
+from gateway.tenants.tables import Tables, TenantTable, claimed, read_tables
 
 BEGINNING = b"0-0"
 """Before any change of a stream."""
 CHANGES_KEPT = 10_000
 PAGE = 1_000
+NETWORK = "network:"
+"""Begins a network among the owners of keys."""
 ATTEMPTS = 100
 """How often an edit is tried again that others' edits of the same tenant came before."""
 
 
 class RedisTables:
-    """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys, and a stream
-    that names each tenant that changed. Nothing of it has a TTL.
+    """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys and networks,
+    and a stream that names each tenant that changed. Nothing of it has a TTL.
 
     Every process follows the stream, in which edits alone leave anything: whoever still finds its place there
     knows that commands led to what it finds now. One whose place is gone (trimmed, flushed, or lost at a failover)
@@ -190,8 +192,7 @@ class RedisTables:
     def _replaced(
         self, tenant_id: str, raw: bytes | None, before: TenantTable | None, after: TenantTable | None
     ) -> bool:
-        held = [] if before is None else list(before.keys)
-        holds = [] if after is None else list(after.keys)
+        held, holds = _changed_hands(before, after)
         record = b"" if after is None else msgspec.json.encode(after)
         with self._errors():
             answer = self._put(
@@ -199,8 +200,16 @@ class RedisTables:
                 args=[tenant_id, raw or b"", record, CHANGES_KEPT, len(held), *held, *holds],
             )
         if isinstance(answer, bytes):
-            raise ConfigurationError(f"tenant {tenant_id!r}: one of its keys also belongs to {answer.decode()!r}")
+            raise self._taken(tenant_id, set(holds), answer.decode())
         return bool(answer)
+
+    def _taken(self, tenant_id: str, wanted: set[str], owner: str) -> ConfigurationError:
+        """The error about what is to be a second tenant's."""
+        table = self.get(owner)
+        both = wanted & _holdings(table)[1]
+        if both:
+            return claimed(tenant_id, min(both).removeprefix(NETWORK), owner)
+        return ConfigurationError(f"tenant {tenant_id!r}: one of its keys also belongs to {owner!r}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -208,6 +217,20 @@ class RedisTables:
             yield
         except (RedisError, OSError, TimeoutError) as error:
             raise RegistryUnavailable(f"the registry at {self.name} does not answer: {_said(error)}") from None
+
+
+def _changed_hands(before: TenantTable | None, after: TenantTable | None) -> tuple[list[str], list[str]]:
+    """What of its holdings a tenant gives up by an edit, and what it is to have: all its keys; of its networks
+    those alone that come or go, since one that is in dispute must not stand in the way of what else is edited."""
+    keys, networks = _holdings(before)
+    new_keys, new_networks = _holdings(after)
+    return [*keys, *networks - new_networks], [*new_keys, *new_networks - networks]
+
+
+def _holdings(table: TenantTable | None) -> tuple[list[str], set[str]]:
+    if table is None:
+        return [], set()
+    return list(table.keys), {NETWORK + network for network in table.networks}
 
 
 def _by_id(records: dict[bytes, bytes]) -> dict[str, bytes]:

@@ -19,6 +19,8 @@ from gateway.tenants.tables import (
     check_tenant_id,
     check_text,
     check_texts,
+    check_unclaimed,
+    networks_in,
     salvaged,
     tenants_of,
 )
@@ -34,6 +36,7 @@ class Registry(Following):
     def notes(self) -> list[str]:
         """What an operator should know although it is no error. Raises where the gateway must not run on it."""
         notes, complaint = self.store.notes(), self.keyring.complaint()
+        notes = [*notes, *self.directory.networks.disputes]
         if self.loaded and not self.directory.tenants and not any("no tenants" in note for note in notes):
             notes = [*notes, f"the registry at {self.store.name} has no tenants"]
         return [*notes, *([] if complaint is None else [complaint])]
@@ -57,7 +60,8 @@ class Registry(Following):
         self._edit(tenant_id, self._sealed(tenant_id, pair))
 
     def change(self, tenant_id: str, **fields: Any) -> None:
-        """Sets a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``; None restores a default.
+        """Sets a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``, ``networks``; None restores a
+        default.
 
         ``limits`` and ``lifetimes`` are mappings, of which each name is set by itself.
         """
@@ -131,6 +135,7 @@ class Registry(Following):
         if not replace and (both := sorted(set(tables) & set(there))):
             others = f" and {len(both) - 1} more" if len(both) > 1 else ""
             raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
+        check_unclaimed(there, there | tables)
         self.store.edit({tenant_id: [edits.put_table(tenant_id, table)] for tenant_id, table in tables.items()})
 
     def reseal(self) -> int:
@@ -196,6 +201,8 @@ def _field_steps(tenant_id: str, fields: dict[str, Any]) -> list[Edit]:
     for name, value in fields.items():
         if name in ("limits", "lifetimes"):
             steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
+        elif name == "networks" and value is not None:
+            steps.append(edits.set_field(tenant_id, name, networks_in(value)))
         else:
             steps.append(edits.set_field(tenant_id, name, value))
     return steps

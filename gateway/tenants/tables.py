@@ -1,6 +1,6 @@
 """The registry's tables: what each may hold, and tenants made of them. Pure.
 
-``[tenants.<id>]`` holds ``name``, ``enabled``, ``note``, ``origins``, ``limits`` and ``lifetimes``;
+``[tenants.<id>]`` holds ``name``, ``enabled``, ``note``, ``origins``, ``networks``, ``limits`` and ``lifetimes``;
 ``[tenants.<id>.institutions.<institution>]`` a username and a sealed password; ``[tenants.<id>.keys.<key id>]`` a
 key's digest, label and dates. Nothing else is accepted.
 """
@@ -8,7 +8,7 @@ key's digest, label and dates. Nothing else is accepted.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ import msgspec
 from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError
 from gateway.tenants.keys import KEY_ID, id_within
+from gateway.tenants.networks import network_of
 from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
 from gateway.tenants.vault import SEALED, Vault
 
@@ -84,6 +85,7 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     enabled: bool = True
     note: Note = ""
     origins: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
     limits: LimitsTable = LimitsTable()
     lifetimes: dict[Literal["closed", "open", "totals", "empty", "error", "forbidden"], Life] = {}
     institutions: dict[str, InstitutionTable] = {}
@@ -152,6 +154,7 @@ def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credentia
         limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
         lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
         origins=tuple(map(_as_browsers_write, table.origins)),
+        networks=tuple(map(network_of, table.networks)),
         note=table.note,
         credentials=credentials,
         keys={key_id: _key(key_id, stored) for key_id, stored in table.keys.items()},
@@ -212,6 +215,34 @@ def check_origin(origin: str, where: str = "") -> None:
         )
 
 
+def networks_in(texts: Iterable[str], where: str = "") -> list[str]:
+    """Networks as they are written everywhere, each once. Raises ConfigurationError as ``network_of``."""
+    found = {}
+    for text in texts:
+        check_no_key(text, "a network")
+        try:
+            found[str(network_of(text))] = None
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{where}: {error.message}" if where else error.message) from None
+    return list(found)
+
+
+def check_unclaimed(before: Tables, after: Tables) -> None:
+    """Raises ConfigurationError for a network that an edit gives to a tenant while another has it. What was so
+    before stands in no edit's way: it may be what ends it."""
+    for tenant_id, table in after.items():
+        old = before.get(tenant_id)
+        new = set(table.networks) - set(() if old is None else old.networks)
+        for other_id, other in after.items() if new else ():
+            if other_id != tenant_id and (both := new & set(other.networks)):
+                raise claimed(tenant_id, min(both), other_id)
+
+
+def claimed(tenant_id: str, network: str, owner: str) -> ConfigurationError:
+    """The error about a network that is to be a second tenant's."""
+    return ConfigurationError(f"tenant {tenant_id!r}: the network {network} belongs to {owner!r} already")
+
+
 def _as_browsers_write(origin: str) -> str:
     """An origin without its scheme's default port (RFC 6454 §6.2)."""
     scheme, mark, authority = origin.partition("://")
@@ -268,6 +299,7 @@ def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:
         check_origin(origin, where)
     return msgspec.structs.replace(
         table,
+        networks=tuple(networks_in(table.networks, where)),
         institutions={name: _institution_table(table, name, where) for name, table in institutions.items()},
         keys={name: _convert(table, KeyTable, f"{where}, key {name}") for name, table in keys.items()},
     )

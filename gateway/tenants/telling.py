@@ -17,6 +17,7 @@ def told_tenant(tenant_id: str, table: TenantTable) -> dict[str, Any]:
         "enabled": table.enabled,
         "note": table.note,
         "origins": list(table.origins),
+        "networks": list(table.networks),
         "limits": asdict(table.limits),
         "lifetimes": table.lifetimes,
         "institutions": [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from gateway.tenants.networks import Network
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -69,7 +71,7 @@ class Tenant:
     """An application or organisation that holds keys, and credentials for one or more institutions.
 
     ``lifetimes`` are its own, in seconds by the settings' names without ``lifetime_``; ``origins`` are the web
-    origins whose pages may call with its keys.
+    origins whose pages may call with its keys, ``networks`` those from which it calls without one.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Tenant:
     limits: TenantLimits = UNLIMITED
     lifetimes: dict[str, float] = field(default_factory=dict)
     origins: tuple[str, ...] = ()
+    networks: tuple[Network, ...] = ()
     note: str = ""
 
     @property

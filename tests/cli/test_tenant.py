@@ -49,6 +49,7 @@ def test_adding_says_what_was_done_and_what_comes_next(path: Path) -> None:
             "enabled": True,
             "note": "",
             "origins": [],
+            "networks": [],
             "limits": dict.fromkeys(["requests_per_second", "burst", "requests_per_day", "queued"])
             | {"share": 1.0},
             "lifetimes": {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def test_what_is_set_is_what_the_gateway_reads(path: Path) -> None:
         path, "--name", "Reports", "--requests-per-second", "2.5", "--burst", "40", "--requests-per-day", "9000",
         "--queued", "5", "--share", "3", "--lifetime", "open=60", "--lifetime", "closed=3600",
         "--origin", "https://a.example", "--origin", "http://localhost:3000", "--note", "ask the library",
+        "--network", "10.1.0.0/16", "--network", "2001:DB8:1::/48",
     )  # fmt: skip
     assert (done.code, done.error) == (0, None)
     tenant = Registry(FileTables(path), Keyring("", path)).load().tenants["reports"]
@@ -46,17 +48,21 @@ def test_what_is_set_is_what_the_gateway_reads(path: Path) -> None:
     assert tenant.lifetimes == {"open": 60, "closed": 3_600}
     assert tenant.origins == ("https://a.example", "http://localhost:3000")
     assert (tenant.name, tenant.note) == ("Reports", "ask the library")
+    assert tenant.networks == (ip_network("10.1.0.0/16"), ip_network("2001:db8:1::/48"))
     assert shown(path)["limits"]["burst"] == 40
+    assert shown(path)["networks"] == ["10.1.0.0/16", "2001:db8:1::/48"]
+    told = run("tenant", "show", "reports", "--registry", str(path)).out
+    assert "network: 10.1.0.0/16\nnetwork: 2001:db8:1::/48\n" in told
 
 
 def test_none_takes_a_value_out_and_leaves_the_others(path: Path) -> None:
     change(path, "--burst", "40", "--queued", "5", "--lifetime", "open=60", "--origin", "*", "--note", "x")
-    assert (
-        change(path, "--burst", "none", "--lifetime", "open=none", "--origin", "none", "--note", "none").code == 0
-    )
+    change(path, "--network", "10.1.0.0/16")
+    without = ("--lifetime", "open=none", "--origin", "none", "--network", "none", "--note", "none")
+    assert change(path, "--burst", "none", *without).code == 0
     told = shown(path)
     assert (told["limits"]["burst"], told["limits"]["queued"]) == (None, 5)
-    assert (told["lifetimes"], told["origins"], told["note"]) == ({}, [], "")
+    assert (told["lifetimes"], told["origins"], told["networks"], told["note"]) == ({}, [], [], "")
 
 
 def test_a_disabled_tenant_can_be_enabled_again(path: Path) -> None:
@@ -80,6 +86,10 @@ def test_a_disabled_tenant_can_be_enabled_again(path: Path) -> None:
         (("--lifetime", "open=0"), "lifetimes"),
         (("--origin", "https://a.example/path"), "no origin"),
         (("--origin", "a.example"), "no origin"),
+        (("--network", "10.1.2.3/16"), "the network is 10.1.0.0/16"),
+        (("--network", "10.0.0.0/7"), "at least 8 bits"),
+        (("--network", "fe80::1%eth0"), "has a zone"),
+        (("--network", "intranet"), "no network"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.errors import ConfigurationError
-from gateway.tenants.doubt import doubt_of, restricted
+from gateway.tenants.doubt import doubt_of, joined, restricted
+from gateway.tenants.networks import network_of
 from gateway.tenants.table_store import Change
 from gateway.tenants.tables import KeyTable, Tables, TenantTable
 from gateway.tenants.tenant import Key, Tenant
@@ -74,6 +75,23 @@ def test_who_holds_only_revoked_keys_is_nobody_left() -> None:
     tables = {"a": TenantTable(keys={"a" * 10: KeyTable(DIGEST, revoked=EARLY)})}
     assert doubt_of(held("ab"), Change(tables, "mark")) is not None
     assert doubt_of(held("a"), Change(tables, "mark")) is None
+
+
+def test_who_calls_from_networks_without_a_key_is_somebody() -> None:
+    network = network_of("10.1.0.0/16")
+    calling = {each: Tenant(each, each, networks=(network,)) for each in "abcd"}
+    left = {"a": TenantTable(networks=("10.1.0.0/16",))}
+    assert doubt_of(calling, Change(dict.fromkeys("abcd", TenantTable()), "mark")) is not None
+    assert doubt_of(calling, Change({}, "mark")) is not None
+    assert doubt_of(held("ab"), Change(left, "mark")) is None
+
+
+def test_a_doubtful_state_moves_no_network() -> None:
+    one, other = network_of("10.1.0.0/16"), network_of("10.2.0.0/16")
+    tenant = Tenant("a", "A", networks=(one,))
+    assert restricted(tenant, TenantTable()).networks == (one,)
+    assert joined(tenant, Tenant("a", "A", networks=(other,)), ()).networks == (one,)
+    assert joined(None, Tenant("b", "B", networks=(one,)), ()).networks == ()
 
 
 def test_what_a_command_did_is_believed() -> None:

@@ -19,6 +19,7 @@ LIMITS = {
     "queued": "Queued jobs",
     "share": "Share",
 }
+LISTS = ("origins", "networks")
 DECIMAL = frozenset({"requests_per_second", "share"})
 LIFETIMES = {
     "closed": "Closed windows",
@@ -43,7 +44,7 @@ def fields_of(told: Mapping[str, Any]) -> dict[str, str]:
     fields = {
         "name": "" if told["name"] == told["id"] else told["name"],
         "note": told["note"],
-        "origins": "\n".join(told["origins"]),
+        **{name: "\n".join(told[name]) for name in LISTS},
         **{name: _text(told["limits"][name]) for name in LIMITS},
         **{f"lifetime_{name}": _text(told["lifetimes"].get(name)) for name in LIFETIMES},
     }
@@ -65,8 +66,9 @@ def changes_of(form: Form, before: Mapping[str, str]) -> dict[str, Any]:
             found[name] = form.get(name) or None
     if ("enabled" in form) != ("enabled" in before):
         found["enabled"] = "enabled" in form
-    if form.get("origins", "").split() != before.get("origins", "").split():
-        found["origins"] = form.get("origins", "").split() or None
+    for name in LISTS:
+        if form.get(name, "").split() != before.get(name, "").split():
+            found[name] = form.get(name, "").split() or None
     limits = _numbers(form, before, {name: name for name in LIMITS}, LIMITS)
     lifetimes = _numbers(form, before, {f"lifetime_{name}": name for name in LIFETIMES}, LIFETIMES)
     return found | ({"limits": limits} if limits else {}) | ({"lifetimes": lifetimes} if lifetimes else {})

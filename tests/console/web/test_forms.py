@@ -63,6 +63,7 @@ def test_a_form_that_is_sent_back_as_it_was_changes_nothing() -> None:
         ({"note": "c"}, {"note": "c"}),
         ({"enabled": None}, {"enabled": False}),
         ({"origins": "https://a.example\r\n https://b.example "}, {"origins": ["https://a.example", "https://b.example"]}),
+        ({"networks": "10.1.0.0/16\r\n fd00:1::/48 "}, {"networks": ["10.1.0.0/16", "fd00:1::/48"]}),
         ({"burst": "41", "share": ""}, {"limits": {"burst": 41, "share": None}}),
         ({"lifetime_open": "1.5"}, {"lifetimes": {"open": 1.5}}),
     ],
@@ -92,6 +93,7 @@ def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
             TenantTable(note="y"),
             TenantTable(enabled=False),
             TenantTable(origins=("https://a.example",)),
+            TenantTable(networks=("10.1.0.0/16",)),
             TenantTable(limits=LimitsTable(burst=2)),
             TenantTable(lifetimes={"open": 3.0}),
         )

@@ -108,7 +108,7 @@ def edit(visitor: Visitor, tenant: str, **changes: str) -> Any:
     answer = visitor.get(path)
     (form,) = [each for each in Page(answer.text).forms if each["action"] == path]
     kept = {name: value for name, value in form["fields"].items() if name != "enabled"}
-    for name in ("note", "origins"):
+    for name in ("note", "origins", "networks"):
         found = re.search(rf'<textarea[^>]* name="{name}"[^>]*>(.*?)</textarea>', answer.text, re.DOTALL)
         assert found is not None
         kept[name] = html.unescape(found[1])
@@ -122,19 +122,27 @@ def edit(visitor: Visitor, tenant: str, **changes: str) -> Any:
 def test_editing_changes_what_changed_and_nothing_else(visit: Visit) -> None:
     visitor = visit()
     visitor.post("/tenants/+new", id="edited", name="Before", enabled="on", burst="7", requests_per_second="0.5")
-    answer = edit(visitor, "edited", note="Two\r\nlines", origins="https://a.example\nhttps://b.example:8443")
+    answer = edit(
+        visitor,
+        "edited",
+        note="Two\r\nlines",
+        origins="https://a.example\nhttps://b.example:8443",
+        networks="10.1.0.0/16\r\n2001:DB8:1::/48",
+    )
     assert answer.status_code == 303, answer.text
     told = visitor.get("/api/tenants/edited").json()
     assert (told["name"], told["note"]) == ("Before", "Two\nlines")
     assert told["origins"] == ["https://a.example", "https://b.example:8443"]
+    assert told["networks"] == ["10.1.0.0/16", "2001:db8:1::/48"]
     assert (told["limits"]["burst"], told["limits"]["requests_per_second"], told["enabled"]) == (7, 0.5, True)
     assert edit(visitor, "edited").status_code == 303
     assert "There was nothing to save." in visitor.page("/tenants/edited").text
     assert visitor.get("/api/tenants/edited").json() == told
-    edit(visitor, "edited", name="", burst="", share="3", lifetime_open="90", enabled="-", origins="")
+    edit(visitor, "edited", name="", burst="", share="3", lifetime_open="90", enabled="-", origins="", networks="")
     told = visitor.get("/api/tenants/edited").json()
     assert (told["name"], told["limits"]["burst"], told["limits"]["share"]) == ("edited", None, 3.0)
     assert (told["lifetimes"], told["enabled"], told["origins"]) == ({"open": 90.0}, False, [])
+    assert told["networks"] == []
     assert "Disabled: its keys open nothing" in visitor.page("/tenants/edited").text
     visitor.post("/tenants/edited/remove", confirm="edited")
 
@@ -167,6 +175,7 @@ PASTED = "sgw_AbCdEf9999_" + "x" * 43
         ("POST", "/tenants/+new", {"id": "x", "name": PASTED}),
         ("POST", "/tenants/reports/edit", {"note": f"theirs: {PASTED}"}),
         ("POST", "/tenants/reports/edit", {"origins": f"https://{PASTED}"}),
+        ("POST", "/tenants/reports/edit", {"networks": PASTED}),
         ("POST", "/tenants/reports/keys", {"label": PASTED[:-1]}),
         ("POST", "/tenants/reports/credential", {"institution": PASTED, "username": "u", "password": "p"}),
         ("POST", "/tenants/reports/credential", {"institution": "x", "username": PASTED, "password": "p"}),
@@ -205,6 +214,7 @@ def test_a_key_pasted_into_a_form_is_refused_and_shown_nowhere(
         ("/tenants/+new", {"id": "x", "burst": "9" * 5_000}, "Burst"),
         ("/tenants/+new", {"id": "x", "lifetime_open": "-1"}, "Open windows: a number above 0, or nothing."),
         ("/tenants/+new", {"id": "x", "origins": "no origin"}, "origin"),
+        ("/tenants/+new", {"id": "x", "networks": "10.1.2.3/16"}, "network"),
         ("/tenants/+new", {"id": "x", "name": "a\x00b"}, "name"),
         ("/tenants/+new", {"id": "x", "name": "n" * 201}, "name"),
         ("/tenants/reports/keys", {"label": "l" * 201}, "label"),
@@ -229,7 +239,7 @@ def test_what_cannot_be_used_comes_back_with_a_reason_and_all_that_was_typed(
         if name == "password":
             assert value not in page.text.split()
             assert not form["fields"]["password"], "never sent back"
-        elif name in form["fields"] and name != "origins":
+        elif name in form["fields"] and name not in ("origins", "networks"):
             assert form["fields"][name] == value
 
 
