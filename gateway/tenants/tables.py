@@ -217,7 +217,7 @@ def check_origin(origin: str, where: str = "") -> None:
 
 def networks_in(texts: Iterable[str], where: str = "") -> list[str]:
     """Networks as they are written everywhere, each once. Raises ConfigurationError as ``network_of``."""
-    found = {}
+    found: dict[str, None] = {}
     for text in texts:
         check_no_key(text, "a network")
         try:
