@@ -164,7 +164,7 @@ def change(
     ] = None,
     registry: RegistryPath = None,
 ) -> None:
-    """Change a tenant's name, state, limits, lifetimes, origins and networks.
+    """Change a tenant's name, state, limits, origins, networks and more.
 
     The value none takes a limit, a lifetime or a text out. Networks count only
     for requests to one of the setting public_hosts; see docs/security.md.

@@ -98,7 +98,7 @@ def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
             TenantTable(lifetimes={"open": 3.0}),
         )
     }
-    assert len(versions) == 7
+    assert len(versions) == 8
     assert version_of(TENANT) == version_of(TENANT | {"keys": [{"id": "k"}]})
 
 

@@ -138,6 +138,7 @@ def test_editing_changes_what_changed_and_nothing_else(visit: Visit) -> None:
     assert edit(visitor, "edited").status_code == 303
     assert "There was nothing to save." in visitor.page("/tenants/edited").text
     assert visitor.get("/api/tenants/edited").json() == told
+    assert "10.1.0.0/16 2001:db8:1::/48 without a key" in visitor.page("/tenants/edited").text
     edit(visitor, "edited", name="", burst="", share="3", lifetime_open="90", enabled="-", origins="", networks="")
     told = visitor.get("/api/tenants/edited").json()
     assert (told["name"], told["limits"]["burst"], told["limits"]["share"]) == ("edited", None, 3.0)
