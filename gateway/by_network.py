@@ -44,7 +44,7 @@ class ByNetwork:
     def located(self, headers: Headers, peer: str, networks: Networks) -> Located | None:
         """What the address says; None where it has no say: a key or what may be one was sent, no tenant has
         networks, or the gateway was not told by which names it is called."""
-        if not networks or not self._hosts or any(name in KEYED for name, _ in headers):
+        if not self._hosts or not networks or any(name in KEYED for name, _ in headers):
             return None
         address = address_of(client_address(peer, headers, self._trusted))
         claim = None if address is None else networks.claim_on(address)
