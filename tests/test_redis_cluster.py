@@ -26,8 +26,6 @@ from tests.redis_fleet import ClusterOfServers, redis_cluster
 from tests.redis_server import RedisServer, free_port
 from tests.tenants.places import KEY
 
-pytestmark = pytest.mark.serial
-
 SET = Script("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])", "")
 KEYS = [f"key-{number}" for number in range(60)]
 
@@ -40,7 +38,7 @@ def cluster(shared_redis: RedisServer) -> Iterator[ClusterOfServers]:
 
 @pytest.fixture
 async def client(cluster: ClusterOfServers) -> AsyncIterator[ClusterClient]:
-    found = connect(Settings(redis_url=SecretStr(cluster.url)))
+    found = connect(Settings(redis_url=SecretStr(cluster.url), redis_timeout=20))
     assert isinstance(found, ClusterClient)
     yield found
     await found.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,11 @@ from gateway.settings import Settings
 from gateway.tenants.opening import open_registry
 from gateway.tenants.tenant import Pair
 from tests.documents.pages import ROOT
-from tests.integration.stage import Stage, get, staged
+from tests.integration.stage import Process, Stage, get, staged
 from tests.redis_fleet import Watched, until, watched_redis
 from tests.redis_server import RedisServer, free_port
 from tests.tenants.places import KEY
 from tests.upstream.origin import certificate
-
-pytestmark = pytest.mark.serial
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 (TOLD,) = re.findall(r"`(on >… [^`]+)`", OPERATIONS)
@@ -57,8 +56,12 @@ def served(stage: Stage, **settings: object) -> None:
     assert "hit" in answers[1].headers["cache-status"]
     assert stage.calls()["total"] == 1
     for gateway in (first, second):
-        assert get(f"{gateway.url}/-/health/ready").json() == {"status": "ok"}
+        until(partial(is_well, gateway), gateway.output)
         assert "pw-of-the-gateway" not in gateway.output
+
+
+def is_well(gateway: Process) -> bool:
+    return bool(get(f"{gateway.url}/-/health/ready").json() == {"status": "ok"})
 
 
 def test_tls_and_an_acl_user_are_enough(secured: tuple[RedisServer, str]) -> None:

@@ -52,7 +52,6 @@ def calls(table: Table) -> dict[str, list[float]]:
     return {row.contender: row.samples["calls"] for row in table.rows}
 
 
-@pytest.mark.serial
 def test_each_contender_answers_hits_without_asking_again(tmp_path: Path) -> None:
     needs_load()
     found = smoke(tmp_path, "--only", "hits", "--contenders", EACH_KIND)
@@ -76,7 +75,6 @@ def test_each_contender_answers_hits_without_asking_again(tmp_path: Path) -> Non
         assert len(reached) > 4
 
 
-@pytest.mark.serial
 def test_a_miss_and_a_stampede_cost_one_call(tmp_path: Path) -> None:
     found = smoke(tmp_path, "--only", "misses,stampede", "--contenders", "nginx,varnish,gateway")
     misses, stampede = found.tables
@@ -86,7 +84,6 @@ def test_a_miss_and_a_stampede_cost_one_call(tmp_path: Path) -> None:
     assert all(row.case == f"{CROWD} at once" for row in stampede.rows)
 
 
-@pytest.mark.serial
 def test_entries_take_memory_and_starting_takes_time(tmp_path: Path) -> None:
     found = smoke(tmp_path, "--only", "memory,startup", "--contenders", "nginx,varnish,gateway")
     memory, startup = found.tables

@@ -182,7 +182,6 @@ def test_a_table_tells_what_voids_it() -> None:
 # The replay
 
 
-@pytest.mark.serial
 def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: Path) -> None:
     """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
     file = tmp_path / "result.json"
@@ -206,7 +205,6 @@ def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tm
     assert GATEWAY in shown
 
 
-@pytest.mark.serial
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_being_told_to_end_ends_everything_that_was_started(
     shared_redis: RedisServer, number: int, tmp_path: Path

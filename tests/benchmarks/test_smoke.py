@@ -29,7 +29,6 @@ def run(module: str, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.serial
 def test_scale_counts_what_each_outcome_costs(shared_redis: RedisServer) -> None:
     told = json.loads(run("scale", "--processes", "2", "--size", "40", "--json"))
     rows = {(row["outcome"]): row for row in told["rows"]}

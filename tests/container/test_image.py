@@ -16,8 +16,6 @@ from tests.container.context import context
 from tests.integration.stage import Process, await_answer, get, spawned, until
 from tests.redis_server import RedisServer, free_port
 
-pytestmark = pytest.mark.serial
-
 PROBE = """
 import json, os, pathlib, sys
 def refused(path):

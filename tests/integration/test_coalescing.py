@@ -15,8 +15,6 @@ CALLERS = 1_000
 PROCESSES = 4
 TARGET = "/lboro/timeline/day/views/article/77?start_date=2014-01-01&end_date=2014-03-01"
 
-pytestmark = pytest.mark.serial
-
 
 @pytest.fixture
 def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:

@@ -33,20 +33,21 @@ def served(server: RedisServer) -> Iterator[Stage]:
     settings = {"redis_url": server.url, "caller_timeout": DEADLINE, "budget": "unlimited", "refresh_floor": 0}
     with staged(log_level="warning", pass_methods="POST", **settings) as stage:
         stage.tenant("reports", "lboro")
-        gateway = stage.serve()
-        assert get(gateway.url + target(0), headers={"X-API-Key": stage.keys["reports"]}).status_code == 200
+        stage.serve()
         yield stage
 
 
 @pytest.fixture
 def stage(served: Stage, server: RedisServer) -> Iterator[Stage]:
-    """All is well, but that the service is silent."""
+    """All is well and one answer is stored, but the service is silent."""
+    gateway = served.gateways[0]
+    assert get(gateway.url + target(0), headers={"X-API-Key": served.keys["reports"]}).status_code == 200
     served.reset_calls()
     served.close_gate()
     yield served
     server.resume()
     served.open_gate()
-    until(lambda: get(f"{served.gateways[0].url}/-/health/ready").json() == {"status": "ok"})
+    until(lambda: get(f"{gateway.url}/-/health/ready").json() == {"status": "ok"})
     until(lambda: served.calls()["in_flight"] == 0)
 
 
@@ -83,8 +84,10 @@ def test_with_redis_frozen_and_the_service_silent(stage: Stage, server: RedisSer
 
 
 def test_with_redis_frozen_while_the_service_is_silent(stage: Stage, server: RedisServer) -> None:
-    threading.Timer(DEADLINE - 0.3, server.pause).start()
+    pausing = threading.Timer(DEADLINE - 0.3, server.pause)
+    pausing.start()
     answer, seconds = timed(stage, request(stage, 2))
+    pausing.join()
     assert answer.code == "GatewayDeadlineExceeded"
     assert in_time(seconds), seconds
 

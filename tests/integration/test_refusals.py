@@ -32,6 +32,8 @@ REFUSALS = {
 ANSWER = Reply(200, '{"timeline": {"total": 7}}', JSON, headers=("Cache-Control: max-age=600",)).wire
 NO = Reply(403, FORBIDDEN).wire
 HONEST_QUERIES = 12
+RESTLESS = 0.2
+"""Seconds for which an attacker's thread rests between two attempts: it need not load the machine."""
 NUMBERS = count(1)
 
 
@@ -135,7 +137,7 @@ def attack(
 
     def attacker(gateway: Process) -> None:
         with httpx.Client(timeout=40, **whence(address)) as client:
-            while not over.is_set():
+            while not over.wait(RESTLESS):
                 for target in (f"{institution}/timeline/total/views/article/{WORD}", cold(institution, WORD)):
                     headers = {"X-API-Key": key} if key else {}
                     statuses.append(client.get(gateway.url + target, headers=headers).status_code)

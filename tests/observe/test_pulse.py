@@ -266,7 +266,6 @@ async def test_a_redis_that_talks_nonsense_loses_nothing_and_fails_nobody(
     assert pulse._untold == {}
 
 
-@pytest.mark.serial
 async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves(
     shared_redis: RedisServer, prefix: str
 ) -> None:
