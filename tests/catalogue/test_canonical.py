@@ -16,7 +16,7 @@ def plain(request: Request, data: st.DataObject) -> Query:
     return recognise(path, query, max_bytes=ROOM)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.data(), requests())
 def test_permuted_and_percent_encoded_spellings_of_a_request_share_a_canonical_form(
     data: st.DataObject, request: Request
@@ -26,7 +26,7 @@ def test_permuted_and_percent_encoded_spellings_of_a_request_share_a_canonical_f
     assert one.canonical == other.canonical
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data(), requests())
 def test_requests_that_differ_in_ignored_parameters_share_a_canonical_form(
     data: st.DataObject, request: Request
@@ -35,7 +35,7 @@ def test_requests_that_differ_in_ignored_parameters_share_a_canonical_form(
     assert recognise(path, query, max_bytes=ROOM).canonical == plain(request, data).canonical
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(st.data(), neighbours() | st.tuples(requests(), requests()))
 def test_requests_that_the_service_may_answer_differently_never_share_a_canonical_form(
     data: st.DataObject, pair: tuple[Request, Request]
@@ -45,7 +45,7 @@ def test_requests_that_the_service_may_answer_differently_never_share_a_canonica
     assert plain(one, data).canonical != plain(other, data).canonical
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data(), requests())
 def test_a_query_says_in_decoded_values_what_the_request_asks(data: st.DataObject, request: Request) -> None:
     query = plain(request, data)
@@ -59,7 +59,7 @@ fields = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(fields)
 def test_the_encoding_can_be_read_back_so_no_two_sequences_share_it(sequence: list[str | None]) -> None:
     assert read_back(encoded(sequence).decode()) == sequence

@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer
 
 TOKEN = "hunter2-admin"
 PLANNED = settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
