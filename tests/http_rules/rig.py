@@ -23,9 +23,11 @@ from tests.wire import Address
 LEARNT = 4
 """So often a request has to come until the fast lane answers it: a miss, two hits that teach it, and its own."""
 TENANT, INSTITUTION = "reports", "lboro"
+ADMIN_TOKEN = "hunter2-admin"
 COMMON: dict[str, object] = {
     "drain_seconds": 0,
     "log_level": "warning",
+    "admin_token": ADMIN_TOKEN,
     "budget": "unlimited",
     "lifetime_jitter": 0,
 }
