@@ -96,7 +96,13 @@ class Store:
         does not take it, ``tell`` does so later. ``order`` is now, by the fleet's own time."""
         since = self._void(key, order)
         asyncio.get_running_loop().call_later(RETELL_SECONDS, self._retell.set)
-        return replace(self._invalidation(key, since), heard=lambda _: self.voids.told(key, since))
+
+        def heard(counts: bytes) -> None:
+            self.voids.told(key, since)
+            self._hear(counts + key.encode())
+
+        call = self._invalidation(key, since)
+        return replace(call, args=(*call.args, round(self.clock.skew * 1e6)), heard=heard)
 
     def recall(self, key: str, order: float) -> None:
         """Forgets a record whose answer may be another request's: here at once, in the fleet by ``tell``."""
@@ -149,6 +155,7 @@ class Store:
         since, key = news[:STAMP], news[STAMP:].decode(errors="replace")
         self.near.drop(key)
         if len(since) == STAMP and since.isdigit():
+            self.clock.reached(int(since) * 1e-6)
             self.voids.note(key, since, self.clock.order())
 
     def _void(self, key: str, order: float) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.caching.keys import PUBLIC, CacheKey, cache_key
 from gateway.caching.marks import EVERYTHING, Marks
 from gateway.caching.near import NearCache
 from gateway.caching.store import Store
+from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.memory import Sweeper
 from gateway.observe.usage import Usage
@@ -152,6 +154,22 @@ async def test_rfc9111_4_4_an_invalidation_told_late_spares_what_was_fetched_sin
     await invoke(client, before)  # takes no later mark's place
     await put(store, entry_for(key.entry, b"between", NOW + 2))
     assert (await store.look_up(key)).entries == ()
+
+
+async def test_rfc9111_4_4_who_invalidates_may_be_behind_whoever_asked(client: Client, prefix: str) -> None:
+    """Redis's own time counts where it is the later one; and then this process knows that it is later."""
+    key = key_of(prefix)
+    behind = Clock()
+    behind.sync(time.time() - 1, 0.0)
+    asks, changes = Store(client, NearCache(10_000), prefix), Store(client, NearCache(10_000), prefix, behind)
+    late = entry_for(key.entry, b"late", time.time())
+    await invoke(client, changes.invalidate(key.entry, behind.order()))
+    for store in (asks, changes):
+        await put(store, late)
+        assert store.look_near(key).entries == ()
+        assert (await store.look_up(key)).entries == ()
+    await put(changes, entry_for(key.entry, b"after", behind.order()))
+    assert [entry.body for entry in (await asks.look_up(key)).entries] == [b"after"]
 
 
 async def test_what_redis_did_not_take_is_told_again(shared_redis: RedisServer, prefix: str) -> None:
