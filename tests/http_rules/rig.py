@@ -47,10 +47,11 @@ Server = Callable[[ExitStack, Mapping[str, str], Path], Process]
 
 def serve(stack: ExitStack, environment: Mapping[str, str], log: Path, **settings: object) -> Process:
     """``stats-gateway serve``, with these settings on top."""
-    ports = free_port(), free_port()
-    words = ["serve", "--port", str(ports[0]), "--admin-port", str(ports[1])]
+    port = free_port()
+    admin_port = next(other for other in iter(free_port, port))
+    words = ["serve", "--port", str(port), "--admin-port", str(admin_port)]
     process = stack.enter_context(spawned(words, {**environment, **variables(settings)}, log))
-    process.admin_port = ports[1]
+    process.admin_port = admin_port
     return process
 
 
