@@ -16,8 +16,8 @@ CONDITIONS = frozenset({b"if-match", b"if-unmodified-since", b"if-none-match", b
 HEEDED = CONDITIONS | {b"if-range", b"accept-encoding", b"cache-control"}
 """Request headers that decide about delivery."""
 
-WHOLE_ONLY = frozenset({b"accept-ranges", b"content-length", b"content-md5", b"content-digest"})
-"""What is true of whole answers only."""
+WHOLE_ONLY = frozenset({b"accept-ranges", b"content-length", b"content-md5", b"content-digest", b"content-range"})
+"""What is true of whole answers only; a ``Content-Range`` on one means nothing (RFC 9110 §14.4)."""
 GOVERNING = METADATA | {b"etag", b"last-modified", b"age", b"expires", b"cache-control", b"cdn-cache-control"}
 """What an answer says about its own body and lifetime, and not about a refusal in its place."""
 

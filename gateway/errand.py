@@ -123,9 +123,8 @@ class Errands:
             try:
                 answer = await self._ask(request, confirm, call)
                 now, skew = self.clock.now(), self.clock.skew
-                response = Response(
-                    answer.status, answer.headers, answer.body, min(order - skew, now), now, answer.sound
-                )
+                times, sound = (min(order - skew, now), now), answer.sound and not answer.ambiguous
+                response = Response(answer.status, answer.headers, answer.body, *times, sound, answer.ambiguous)
                 revalidated = answer.status == 304
                 if revalidated:
                     response = _confirmation(entries, response)

@@ -12,7 +12,6 @@ from msgspec import structs
 
 from gateway.cache_control import joined, names_of, response_control
 from gateway.caching import storing
-from gateway.caching.dates import format_date
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
 from gateway.caching.rules import failed, variant_of
@@ -110,7 +109,7 @@ class GenericJudge:
         authorized = any(name == b"authorization" for name, _ in question.headers)
         given = Circumstances(authorized=authorized, no_store=question.no_store)
         etag = joined(response.headers, b"etag")
-        entry, stored = _by_the_rfc(question, replace(response, sound=True), given, etag)
+        entry, stored = _by_the_rfc(question, replace(response, sound=not response.ambiguous), given, etag)
         return Judgement(entry, stored, True, failed(entry))
 
 
@@ -119,7 +118,7 @@ def _by_the_policy(question: Question, response: Response, life: Lifetime | None
     entry = Entry(
         question.key.error if error else question.key.entry,
         response.status,
-        _dated(response),
+        storing.dated(response),
         response.body,
         etag,
         response.dispatched,
@@ -152,7 +151,7 @@ def _by_the_rfc(question: Question, response: Response, given: Circumstances, et
     entry = Entry(
         question.key.entry,
         response.status,
-        _dated(response),
+        storing.dated(response),
         response.body,
         etag,
         response.dispatched,
@@ -168,13 +167,6 @@ def _by_the_rfc(question: Question, response: Response, given: Circumstances, et
         target=question.query.exact,
     )
     return entry, stored
-
-
-def _dated(response: Response) -> Headers:
-    """The headers, with the time of receipt where the origin gave no ``Date`` (RFC 9110 §6.6.1)."""
-    if any(name == b"date" for name, _ in response.headers):
-        return response.headers
-    return [*response.headers, (b"date", format_date(response.received))]
 
 
 def _etag(response: Response) -> bytes:

@@ -293,7 +293,7 @@ class Proxy:
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
         asker = errand.exchange.asker
         work = self.errands.fetch(errand.question, errand.access, asker, entries)
-        exact = errand.key.exact
+        exact, flight = errand.key.exact, self._flight(errand)
 
         async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[Landing, bool]:
             landing, led = await self._join(errand, flight, work, reuse)
@@ -307,12 +307,17 @@ class Proxy:
             return Reuse.NOBODY if reuse is Reuse.JOINERS and not self.profile.shares_unstored else reuse
 
         for _ in range(ASK_AGAIN - 1):
-            landing, led = await join(errand.flight, reuse)
+            landing, led = await join(flight, reuse)
             if landing.answers(exact) and (led or landing.stored or self.profile.shares_unstored):
                 return landing, led
             if not self.profile.shares_unstored:
-                return await join(f"{errand.flight}.{secrets.token_hex(8)}", reuse)
-        return await join(f"{errand.flight}.{exact}", reuse)
+                return await join(f"{flight}.{secrets.token_hex(8)}", reuse)
+        return await join(f"{flight}.{exact}", reuse)
+
+    def _flight(self, errand: Errand) -> str:
+        """The flight to join. Whoever asks after an invalidation never joins one that set out before."""
+        invalidated = self.store.invalidated(errand.key.entry)
+        return f"{errand.flight}.{invalidated}" if invalidated else errand.flight
 
     async def _join(
         self, errand: Errand, flight: str, work: Work, reuse: Callable[[], Reuse]
@@ -327,7 +332,7 @@ class Proxy:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
         exact, payer, recheck = errand.key.exact, self._payer(errand), self._recheck(errand)
-        self.queue.refresh(errand.flight, exact, payer, work, recheck, _read(errand))
+        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _read(errand))
 
     def _payer(self, errand: Errand) -> Payer:
         exchange = errand.exchange

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -30,13 +30,18 @@ class Script:
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
+def _unheard(reply: object) -> None:
+    """What nobody waits to hear."""
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of a script: its single key and its arguments."""
+    """One call of a script: its single key and its arguments. ``heard`` is told each reply to it."""
 
     script: Script
     key: str
     args: tuple[Argument, ...]
+    heard: Callable[[Any], object] = field(default=_unheard, compare=False, repr=False)
 
 
 async def invoke(client: Client, invocation: Invocation) -> Any:
@@ -68,16 +73,19 @@ async def _several(client: Client, invocations: Sequence[Invocation]) -> list[An
             replies[i] = await _whole(client, invocations[i])
         elif isinstance(reply, Exception):
             raise reply
+        invocations[i].heard(replies[i])
     return replies
 
 
 async def _one(client: Client, invocation: Invocation) -> Any:
     try:
-        return await client.evalsha(invocation.script.sha, 1, invocation.key, *invocation.args)
+        reply = await client.evalsha(invocation.script.sha, 1, invocation.key, *invocation.args)
     except ResponseError as error:
         if not _unknown(error):
             raise
-        return await _whole(client, invocation)
+        reply = await _whole(client, invocation)
+    invocation.heard(reply)
+    return reply
 
 
 async def _whole(client: Client, invocation: Invocation) -> Any:

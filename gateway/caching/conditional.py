@@ -112,6 +112,12 @@ def with_originals(tags: bytes, codings: Collection[bytes] = CODINGS) -> bytes:
     return tags if members == originals else b", ".join(dict.fromkeys([*members, *originals]))
 
 
+def is_strong_date(last_modified: bytes, date: bytes) -> bool:
+    """Whether an answer was made at least a second after its last change (RFC 9110 §8.8.2.2)."""
+    modified, made = http_date(last_modified), http_date(date)
+    return modified is not None and made is not None and made - modified >= 1
+
+
 def _without_coding(member: bytes, codings: Collection[bytes]) -> bytes:
     for coding in codings:
         suffix = b"-" + coding + b'"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import zlib
+from collections.abc import Iterator
 
 import msgspec
 from msgspec import structs
@@ -43,6 +44,8 @@ PREFIX = VARIANT + LENGTH
 HEAD = STAMP + 1 + 4
 SOLE = "-" * VARIANT
 """The variant of an answer that depends on no request header."""
+MARK = b"!" * VARIANT
+"""In a variant's place, what a record has been void since."""
 VARIANTS = 16
 """Variants kept under one key; as in put.lua."""
 
@@ -142,18 +145,25 @@ def encode(entry: Entry) -> bytes:
 def decode(record: bytes, key: str) -> list[Entry]:
     """The entries of a record, newest first; frames that are not whole, well-formed and of this very key are
     left out, and so is a purge mark."""
-    entries: list[Entry] = []
+    return [entry for _, data in _frames(record) if (entry := _decode_frame(data, key)) is not None]
+
+
+def invalidated_since(record: bytes) -> bytes | None:
+    """The stamp of a record's mark; None where it has none."""
+    if MARK not in record:
+        return None
+    return next((data[:STAMP] for variant, data in _frames(record) if variant == MARK), None)
+
+
+def _frames(record: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 0
     while at < len(record):
         digits = record[at + VARIANT : at + PREFIX]
         if not digits.isdigit():
-            break
+            return
         end = at + PREFIX + int(digits)
-        entry = _decode_frame(record[at + PREFIX : end], key)
-        if entry is not None:
-            entries.append(entry)
+        yield record[at : at + VARIANT], record[at + PREFIX : end]
         at = end
-    return entries
 
 
 def _decode_frame(data: bytes, key: str) -> Entry | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from gateway.caching.dates import http_date
+from gateway.caching.conditional import is_strong_date
 from gateway.errors import Headers
 
 _UNIT = re.compile(rb"bytes=(.*)", re.IGNORECASE | re.DOTALL)
@@ -75,7 +75,8 @@ def range_of(
 
 
 def _holds(asked: Headers, etag: bytes, last_modified: bytes, date: bytes) -> bool:
-    """``If-Range`` (RFC 9110 §13.1.5): the very tag, if strong, or the very date of the last change, if strong."""
+    """``If-Range`` (RFC 9110 §13.1.5): the very tag, if strong, or the very date of the last change, if strong.
+    What is tagged weakly may be other bytes although nothing was changed."""
     values = [value.strip(b" \t") for name, value in asked if name == b"if-range"]
     if not values:
         return True
@@ -83,13 +84,7 @@ def _holds(asked: Headers, etag: bytes, last_modified: bytes, date: bytes) -> bo
         return False
     if _STRONG.fullmatch(values[0]):
         return values[0] == etag
-    return values[0] == last_modified and _is_strong(last_modified, date)
-
-
-def _is_strong(last_modified: bytes, date: bytes) -> bool:
-    """Whether the answer was made at least a second after its last change (RFC 9110 §8.8.2.2)."""
-    modified, made = http_date(last_modified), http_date(date)
-    return modified is not None and made is not None and made - modified >= 1
+    return values[0] == last_modified and not etag.startswith(b"W/") and is_strong_date(last_modified, date)
 
 
 def _spans(specs: bytes, length: int) -> list[Span]:

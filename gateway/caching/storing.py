@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.cache_control import CacheControl, age_of, joined, names_of
-from gateway.caching.dates import http_date
+from gateway.caching.conditional import is_strong_date
+from gateway.caching.dates import format_date, http_date
 from gateway.caching.entry import Entry
 from gateway.errors import Headers
 
@@ -25,13 +26,21 @@ RETAINED = 86_400.0
 RETAINED_WITHOUT_VALIDATOR = 3_600.0
 """Seconds for which one that cannot be validated is kept for clients that take it stale."""
 
-KEPT_BY_304 = frozenset({b"content-length", b"content-encoding", b"content-type", b"content-range"})
+KEPT_BY_304 = frozenset(
+    {
+        *(b"content-length", b"content-encoding", b"content-type", b"content-range"),
+        *(b"content-md5", b"content-digest", b"repr-digest", b"digest"),
+    }
+)
 """Headers that describe the stored body, which a 304 does not carry (RFC 9111 §3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An upstream response: header names in lower case; times of its dispatch and receipt."""
+    """An upstream response: header names in lower case; times of its dispatch and receipt.
+
+    One that is not ``sound`` is never stored, and one whose framing is ``ambiguous`` is not, for anybody.
+    """
 
     status: int
     headers: Headers
@@ -39,6 +48,7 @@ class Response:
     dispatched: float
     received: float
     sound: bool = True
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,8 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
     if given.authorized and not any(name in control for name in (b"public", b"s-maxage", b"must-revalidate")):
         return False
     if b"*" in names_of([joined(response.headers, b"vary")]):
+        return False
+    if _sets_cookie(response) and not _tells_lifetime(response, control):
         return False
     return _explicit(response, control) or status in HEURISTIC_STATUSES
 
@@ -161,16 +173,21 @@ def conditions(entries: Sequence[Entry]) -> Headers:
 
 
 def confirmed(entries: Sequence[Entry], headers: Headers) -> Entry | None:
-    """The entry that a 304 with these headers is about; None where it is about none of them (RFC 9111 §4.3.3)."""
+    """The entry that a 304 with these headers is about; None where it is about none of them (RFC 9111 §4.3.4).
+
+    A tag selects the very same one: a strong tag would say of weakly tagged bytes what nobody knows, and a weak
+    one of strongly tagged bytes that they may be others by now. Without a tag the date of the last change decides,
+    or that one entry alone was asked about; but not of what was sent in the second of its last change.
+    """
     tag = joined(headers, b"etag")
     if tag:
-        weak = _opaque(tag)
-        return next((entry for entry in entries if _opaque(entry.header(b"etag")) == weak), None)
-    modified = joined(headers, b"last-modified")
-    if modified:
-        same = [entry for entry in entries if entry.header(b"last-modified") == modified]
-        return same[0] if same else None
-    return entries[0] if len(entries) == 1 else None
+        return next((entry for entry in entries if entry.header(b"etag") == tag), None)
+    if b"last-modified" not in [name for name, _ in headers]:
+        entries = entries if len(entries) == 1 else ()
+    else:
+        modified = joined(headers, b"last-modified")
+        entries = [entry for entry in entries if entry.header(b"last-modified") == modified]
+    return next((entry for entry in entries if not _may_have_changed(entry)), None)
 
 
 def merge_304(stored: Headers, update: Headers) -> Headers:
@@ -184,8 +201,18 @@ def merge_304(stored: Headers, update: Headers) -> Headers:
 
 def confirmed_by(entry: Entry, response: Response) -> Response:
     """What a 304 makes of the entry that it confirms: a whole response, as if it had come now (§4.3.4)."""
-    headers = merge_304(entry.headers, response.headers)
-    return Response(entry.status, headers, entry.body, response.dispatched, response.received)
+    headers = merge_304(entry.headers, dated(response))
+    times = response.dispatched, response.received
+    return Response(entry.status, headers, entry.body, *times, not response.ambiguous, response.ambiguous)
+
+
+def dated(response: Response) -> Headers:
+    """A response's headers with the one ``Date`` that can be read: its own, else the time of receipt (RFC 9110
+    §6.6.1)."""
+    if http_date(joined(response.headers, b"date")) is not None:
+        return response.headers
+    others = [line for line in response.headers if line[0] != b"date"]
+    return [*others, (b"date", format_date(response.received))]
 
 
 def _explicit(response: Response, control: CacheControl) -> bool:
@@ -193,5 +220,17 @@ def _explicit(response: Response, control: CacheControl) -> bool:
     return any(name in control for name in names) or bool(joined(response.headers, b"expires"))
 
 
-def _opaque(tag: bytes) -> bytes:
-    return tag.removeprefix(b"W/")
+def _tells_lifetime(response: Response, control: CacheControl) -> bool:
+    """Whether the origin itself says how long it is fresh."""
+    return control.max_age is not None or bool(joined(response.headers, b"expires") and not control.targeted)
+
+
+def _sets_cookie(response: Response) -> bool:
+    """Whether it may be one client's own: then nobody guesses that it is fresh for others (RFC 9111 §7.3)."""
+    return any(name == b"set-cookie" for name, _ in response.headers)
+
+
+def _may_have_changed(entry: Entry) -> bool:
+    """Whether ``Last-Modified`` is its one validator, and a weak one (RFC 9110 §8.8.2.2)."""
+    modified = entry.header(b"last-modified")
+    return bool(modified) and not entry.header(b"etag") and not is_strong_date(modified, entry.header(b"date"))

@@ -23,13 +23,13 @@ class Body:
     """Takes content as it arrives; neither its raw nor its decoded size passes ``cap`` bytes.
 
     Only gzip is asked for; deflate is understood as well. An empty content is empty under any coding, and
-    padding after a complete one is dropped.
+    padding after a complete one is dropped. ``received`` counts its bytes before they are decoded.
     """
 
     def __init__(self, headers: Headers, cap: int) -> None:
         self._codings = _codings(headers)
         self._cap = cap
-        self._raw = 0
+        self.received = 0
         self._ahead = b""
         self._padded = False
         self._decoded = bytearray()
@@ -37,8 +37,8 @@ class Body:
 
     def add(self, data: bytes) -> None:
         """The next piece. Raises UpstreamTooLarge, or UpstreamProtocolError where the coding is broken."""
-        self._raw += len(data)
-        if self._raw > self._cap:
+        self.received += len(data)
+        if self.received > self._cap:
             raise UpstreamTooLarge("The service's answer is too large.")
         if not self._codings:
             self._decoded += data

@@ -19,6 +19,7 @@ from gateway.upstream.message import Message
 from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
 from gateway.upstream.trust import TrustStore
+from gateway.upstream.unasked import repaired
 
 BeforeWrite = Callable[[], Awaitable[None]]
 
@@ -69,8 +70,9 @@ class UpstreamResponse:
     """What came back: header names in lower case, those that the policy lets through, and the body.
 
     The body is decoded unless the policy is transparent. ``sound`` is False where more bytes came than belong to
-    the answer: it is complete by its own account, but something is wrong and it must not be stored. ``recall``
-    tells, perhaps much later, that it may have been the answer to something else.
+    the answer: it is complete by its own account, but something is wrong and it must not be stored. ``ambiguous``
+    says that others may read another answer out of the same bytes. ``recall`` tells, perhaps much later, that it
+    may have been the answer to something else.
     """
 
     status: int
@@ -78,6 +80,7 @@ class UpstreamResponse:
     body: bytes
     sound: bool = True
     recall: Recall = field(default_factory=Recall, compare=False, repr=False)
+    ambiguous: bool = False
 
 
 class UpstreamClient:
@@ -191,7 +194,8 @@ class UpstreamClient:
             connection.spoil()
         # What a new connection brings first is its request's answer, whatever follows.
         recall = Recall() if first and not sound else connection.recall
-        return UpstreamResponse(head.status_code, headers, body.finish(), sound, recall)
+        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received)
+        return UpstreamResponse(*answer, sound, recall, message.ambiguous)
 
     async def _read(self, connection: Connection, call: _Call) -> bytes:
         return await connection.read(call.patience(self._timeouts.read))

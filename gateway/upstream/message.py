@@ -37,6 +37,8 @@ class Message:
         self.received = 0
         self.surplus = False
         """Whether bytes came after the answer's end."""
+        self.ambiguous = False
+        """Whether others may see its end elsewhere."""
         try:
             self.request = self._heads.send(h11.Request(method=method, target=target, headers=headers)) or b""
         except h11.LocalProtocolError as error:
@@ -61,7 +63,9 @@ class Message:
     @property
     def persists(self) -> bool:
         """Whether the connection may carry another request after this answer (RFC 9112 §9.3)."""
-        if not self.complete or self.surplus or self._ended or self.head.http_version != b"1.1":
+        if not self.complete or self.surplus or self.ambiguous or self._ended:
+            return False
+        if self.head.http_version != b"1.1":
             return False
         listed = b",".join(value for name, value in self.head.headers if name == b"connection")
         return b"close" not in [word.strip().lower() for word in listed.split(b",")]
@@ -108,6 +112,7 @@ class Message:
             raise UpstreamProtocolError("The service's answer is not valid HTTP.") from error
         if isinstance(event, h11.Response) and len(event.headers) <= MAX_FIELDS:
             self._head, self._content = event, _content_of(self._method, event, self._cap)
+            self.ambiguous = _is_ambiguous(event)
             return self._heads.trailing_data[0]
         if event is h11.NEED_DATA and self.received <= MAX_HEAD:
             return b""
@@ -124,3 +129,9 @@ def _content_of(method: bytes, head: h11.Response, cap: int) -> Content:
     if b"content-length" in fields:
         return Sized(int(fields[b"content-length"]))
     return ToTheEnd()
+
+
+def _is_ambiguous(head: h11.Response) -> bool:
+    """Whether chunks have a length besides (RFC 9112 §6.3), or come in a version that knows none (§6.1)."""
+    names = [name for name, _ in head.headers]
+    return b"transfer-encoding" in names and (b"content-length" in names or head.http_version != b"1.1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,11 +12,12 @@ from msgspec import structs
 from pydantic import SecretStr
 
 from gateway.admission.admission import Admission
-from gateway.caching.entry import Entry, encode
+from gateway.caching.entry import MARK, STAMP, Entry, encode, invalidated_since, stamp
 from gateway.caching.keys import PUBLIC, CacheKey, cache_key
 from gateway.caching.marks import EVERYTHING, Marks
 from gateway.caching.near import NearCache
 from gateway.caching.store import Store
+from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.memory import Sweeper
 from gateway.observe.usage import Usage
@@ -101,6 +103,100 @@ async def test_rfc9111_4_4_what_was_under_way_is_not_stored_after_an_invalidatio
     assert store.undecodable == 0
 
 
+async def test_rfc9111_4_4_what_redis_refuses_does_not_stay_near(client: Client, prefix: str) -> None:
+    """Another process invalidates, and no news of it comes: Redis's reply alone tells."""
+    key = key_of(prefix)
+    here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
+    await invoke(client, there.invalidate(key.entry, NOW + 1))
+    stored = here.put(entry_for(key.entry, b"late", NOW), NOW)
+    assert [entry.body for entry in here.look_near(key).entries] == [b"late"]
+    await invoke(client, stored)
+    assert here.look_near(key).entries == ()
+
+
+async def test_a_late_answer_does_not_stay_near_beside_a_newer_one_in_redis(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
+    await put(there, entry_for(key.entry, b"new", NOW))
+    await put(here, entry_for(key.entry, b"old", NOW - 5))
+    assert here.look_near(key).entries == ()
+    assert [entry.body for entry in (await here.look_up(key)).entries] == [b"new"]
+
+
+async def test_rfc9111_4_4_the_news_of_an_invalidation_may_overtake_redis_replies(prefix: str) -> None:
+    """Redis took the answer, or gave it, before the invalidation of which this process hears before the reply."""
+    key = key_of(prefix)
+    client = connect(Settings())
+    store = Store(client, NearCache(10_000), prefix)
+    late = entry_for(key.entry, b"late", store.clock.order())
+    store.invalidate(key.entry, late.order + 1)
+    store.put(late, NOW).heard(1)
+    assert store.look_near(key).entries == ()
+    await client.set(key.entry, encode(late))
+    assert (await store.look_up(key)).entries == ()
+    assert store.look_near(key).entries == ()
+    await put(store, entry_for(key.entry, b"after", late.order + 2))
+    assert [entry.body for entry in store.look_near(key).entries] == [b"after"]
+    await client.aclose()
+
+
+async def test_rfc9111_4_4_an_invalidation_told_late_spares_what_was_fetched_since(
+    client: Client, prefix: str
+) -> None:
+    key = key_of(prefix)
+    store = Store(client, NearCache(0), prefix)
+    before, since = (Store(client, NearCache(0), prefix).invalidate(key.entry, NOW + at) for at in (1, 3))
+    await put(store, entry_for(key.entry, b"old", NOW))
+    await put(store, entry_for(key.entry, b"new", NOW + 2))
+    await invoke(client, before)
+    assert [entry.body for entry in (await store.look_up(key)).entries] == [b"new"]
+    await invoke(client, since)
+    await invoke(client, before)  # takes no later mark's place
+    await put(store, entry_for(key.entry, b"between", NOW + 2))
+    assert (await store.look_up(key)).entries == ()
+
+
+async def test_rfc9111_4_4_who_invalidates_may_be_behind_whoever_asked(client: Client, prefix: str) -> None:
+    """Redis's own time counts where it is the later one; and then this process knows that it is later."""
+    key = key_of(prefix)
+    behind = Clock()
+    behind.sync(time.time() - 1, 0.0)
+    asks, changes = Store(client, NearCache(10_000), prefix), Store(client, NearCache(10_000), prefix, behind)
+    late = entry_for(key.entry, b"late", time.time())
+    await invoke(client, changes.invalidate(key.entry, behind.order()))
+    for store in (asks, changes):
+        await put(store, late)
+        assert store.look_near(key).entries == ()
+        assert (await store.look_up(key)).entries == ()
+    await put(changes, entry_for(key.entry, b"after", behind.order()))
+    assert [entry.body for entry in (await asks.look_up(key)).entries] == [b"after"]
+
+
+async def test_what_redis_did_not_take_is_told_again(shared_redis: RedisServer, prefix: str) -> None:
+    key = key_of(prefix)
+    client = connect(Settings(redis_url=SecretStr(shared_redis.url)))
+    store = Store(client, NearCache(0), prefix)
+    await put(store, entry_for(key.entry, b"old", store.clock.order() - 1))
+    store.invalidate(key.entry, store.clock.order())  # the call is never made
+    telling = asyncio.create_task(store.tell(Marks(client, prefix)))
+    async with asyncio.timeout(20):
+        while not invalidated_since(bytes(await client.get(key.entry) or b"")):  # type: ignore[arg-type]
+            await asyncio.sleep(0.05)
+    assert not store.voids.untold
+    telling.cancel()
+    await asyncio.wait({telling})
+    await client.aclose()
+
+
+async def test_a_body_that_looks_like_a_mark_is_none(client: Client, prefix: str) -> None:
+    key = key_of(prefix)
+    here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
+    await put(here, entry_for(key.entry, MARK + b"%08d" % STAMP + stamp(NOW + 1)))
+    assert (await there.look_up(key)).entries
+    assert there.look_near(key).entries
+    assert not there.voids
+
+
 async def test_every_stored_record_has_a_time_to_live(client: Client, prefix: str) -> None:
     key = key_of(prefix)
     await put(Store(client, NearCache(0)), entry_for(key.entry))
@@ -173,7 +269,11 @@ async def test_what_is_near_outlives_redis_and_is_forgotten_once_news_may_have_b
         await client.aclose()
 
 
-async def test_rfc9111_4_4_what_one_process_invalidates_another_forgets(client: Client, prefix: str) -> None:
+@pytest.mark.parametrize("version", ["this", "an older"])
+async def test_rfc9111_4_4_what_one_process_invalidates_another_forgets(
+    client: Client, prefix: str, version: str
+) -> None:
+    """An older version tells the record alone."""
     key = key_of(prefix)
     here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
     follower = asyncio.create_task(there.follow())
@@ -181,7 +281,10 @@ async def test_rfc9111_4_4_what_one_process_invalidates_another_forgets(client: 
         while not (await client.pubsub_numsub(there.channel))[0][1]:
             await asyncio.sleep(0.01)
         there.near.put(entry_for(key.entry))
-        await invoke(client, here.invalidate(key.entry, NOW))
+        if version == "this":
+            await invoke(client, here.invalidate(key.entry, NOW))
+        else:
+            await client.publish(there.channel, key.entry)
         while there.look_near(key).entries:
             await asyncio.sleep(0.01)
     follower.cancel()

@@ -13,6 +13,7 @@ from gateway.caching.storing import (
     conditions,
     confirmed,
     confirmed_by,
+    dated,
     freshness,
     initial_age,
     lifetime,
@@ -24,6 +25,7 @@ from gateway.errors import Headers
 NOW = 1_800_000_000.0
 NOBODY = Circumstances()
 DATE = (b"date", format_date(NOW))
+COOKIE = (b"set-cookie", b"id=1")
 
 
 def answer(*headers: tuple[bytes, bytes], status: int = 200, sound: bool = True, took: float = 0.0) -> Response:
@@ -63,6 +65,11 @@ def life(response: Response) -> float:
             for value in (b"public", b"s-maxage=1", b"max-age=1, must-revalidate")
         ),
         pytest.param(answer((b"vary", b"a, *")), NOBODY, False, id="rfc9111-4.1-vary-star"),
+        pytest.param(answer(COOKIE), NOBODY, False, id="a-cookie-by-a-guess"),
+        pytest.param(answer(COOKIE, cc(b"public")), NOBODY, False, id="a-cookie-by-a-guess-although-public"),
+        pytest.param(answer(COOKIE, cc(b"s-maxage=1")), NOBODY, True, id="rfc9111-7.3-a-cookie-as-told"),
+        pytest.param(answer(COOKIE, (b"expires", b"0")), NOBODY, True, id="rfc9111-7.3-a-cookie-as-told-stale"),
+        pytest.param(answer(cc(b"max-age=1"), status=416), NOBODY, False, id="rfc9110-15.5.17-about-a-range"),
         pytest.param(answer(cc(b"no-store, must-understand")), NOBODY, True, id="rfc9111-5.2.2.3-understood"),
         pytest.param(
             answer(cc(b"max-age=1, must-understand"), status=599),
@@ -165,19 +172,46 @@ def test_rfc9111_4_3_1_how_the_origin_is_asked() -> None:
 
 def test_rfc9111_4_3_4_which_stored_response_a_304_is_about() -> None:
     one, two = stored(b'"a"'), stored(b'W/"b"')
-    assert confirmed([one, two], [(b"etag", b'"b"')]) is two
+    assert confirmed([one, two], [(b"etag", b'W/"b"')]) is two
+    assert confirmed([one, two], [(b"etag", b'"b"')]) is None
+    assert confirmed([one, two], [(b"etag", b'W/"a"')]) is None
     assert confirmed([one, two], [(b"etag", b'"c"')]) is None
     assert confirmed([one], []) is one
     assert confirmed([one, two], []) is None
-    assert confirmed([stored(modified=b"day")], [(b"last-modified", b"other")]) is None
+
+
+def test_rfc9110_8_8_2_2_a_date_confirms_what_was_not_sent_in_the_second_of_the_change() -> None:
+    modified = format_date(NOW - 60)
+    news, sent = [(b"last-modified", modified)], dated_at(modified, NOW - 59)
+    assert confirmed([sent], news) is sent
+    assert confirmed([sent], []) is sent
+    assert confirmed([dated_at(modified, NOW - 60)], news) is None
+    assert confirmed([dated_at(modified, NOW - 60)], []) is None
+    assert confirmed([sent], [(b"last-modified", format_date(NOW))]) is None
+
+
+def dated_at(modified: bytes, made: float) -> Entry:
+    entry = stored(modified=modified)
+    entry.headers.append((b"date", format_date(made)))
+    return entry
 
 
 def test_rfc9111_3_2_a_304_replaces_what_it_names_and_nothing_of_the_body() -> None:
     news = [(b"x", b"new"), (b"x", b"newer"), (b"content-type", b"c/d"), (b"content-length", b"0")]
+    news.append((b"repr-digest", b"sha-256=:bmV3:"))
     merged = merge_304(stored(b'"a"').headers, news)
     assert merged == [(b"content-type", b"a/b"), (b"etag", b'"a"'), (b"x", b"new"), (b"x", b"newer")]
 
 
 def test_rfc9111_4_3_4_a_confirmed_response_is_as_if_it_had_come_now() -> None:
-    whole = confirmed_by(stored(b'"a"'), answer(cc(b"max-age=60"), status=304))
+    entry = dated_at(b"", NOW - 9_000)
+    whole = confirmed_by(entry, answer(cc(b"max-age=60"), status=304))
     assert (whole.status, whole.body, life(whole), initial_age(whole)) == (200, b"body", 60.0, 0.0)
+    assert [value for name, value in whole.headers if name == b"date"] == [format_date(NOW)]
+
+
+@pytest.mark.parametrize("dates", [[], [b"yesterday"], [format_date(NOW - 9)] * 2], ids=["none", "bad", "two"])
+def test_rfc9110_6_6_1_without_a_readable_date_the_time_of_receipt_counts(dates: list[bytes]) -> None:
+    headers = dated(answer(*((b"date", date) for date in dates)))
+    assert headers == [(b"date", format_date(NOW))]
+    assert dated(answer((b"date", format_date(NOW - 9)))) == [(b"date", format_date(NOW - 9))]

@@ -23,9 +23,11 @@ from tests.wire import Address
 LEARNT = 4
 """So often a request has to come until the fast lane answers it: a miss, two hits that teach it, and its own."""
 TENANT, INSTITUTION = "reports", "lboro"
+ADMIN_TOKEN = "hunter2-admin"
 COMMON: dict[str, object] = {
     "drain_seconds": 0,
     "log_level": "warning",
+    "admin_token": ADMIN_TOKEN,
     "budget": "unlimited",
     "lifetime_jitter": 0,
 }
@@ -45,10 +47,11 @@ Server = Callable[[ExitStack, Mapping[str, str], Path], Process]
 
 def serve(stack: ExitStack, environment: Mapping[str, str], log: Path, **settings: object) -> Process:
     """``stats-gateway serve``, with these settings on top."""
-    ports = free_port(), free_port()
-    words = ["serve", "--port", str(ports[0]), "--admin-port", str(ports[1])]
+    port = free_port()
+    admin_port = next(other for other in iter(free_port, port))
+    words = ["serve", "--port", str(port), "--admin-port", str(admin_port)]
     process = stack.enter_context(spawned(words, {**environment, **variables(settings)}, log))
-    process.admin_port = ports[1]
+    process.admin_port = admin_port
     return process
 
 

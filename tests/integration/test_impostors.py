@@ -54,7 +54,6 @@ STRANGERS = {
     "202": said(b'{"totals": 1}', 202),
     "203": said(b'{"totals": 1}', 203, JSON, b"Cache-Control: max-age=600"),
     "204": said(b"", 204),
-    "206": said(b'{"totals": 1}', 206),
     "sign-in": said(PAGE, 302, HTML, b"Location: /login"),
     "moved": said(PAGE, 301, HTML, b"Location: /login", b"Cache-Control: max-age=600"),
     "stored-by-its-word": said(PAGE, 404, HTML, b"Cache-Control: public, max-age=600"),
@@ -124,6 +123,17 @@ async def test_decision_7_a_stale_entry_stands_in_for_it_and_stays(stage: Stage,
             assert (answer.status_code, answer.content) == (200, GOOD[target])
             assert f"detail=upstream-{parts(STRANGERS[name])[0]}" in answer.headers["cache-status"]
         assert {target: here.calls(target) for target in GOOD} == dict.fromkeys(GOOD, 3)
+        assert opened(here)
+
+
+async def test_rfc9110_15_3_7_for_a_part_that_nobody_asked_for_too(stage: Stage) -> None:
+    async with scene(stage, lifetime_closed=600) as here:
+        await here.get(OWN)
+        here.clock.time += DAY
+        here.stranger = lambda target: said(b'{"totals": 1}', 206, JSON, b"Content-Range: bytes 0-12/99")
+        answer = await here.get(OWN)
+        assert (answer.status_code, answer.content) == (200, GOOD[OWN])
+        assert "detail=UpstreamProtocolError" in answer.headers["cache-status"]
         assert opened(here)
 
 

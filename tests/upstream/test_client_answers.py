@@ -55,7 +55,7 @@ async def test_rfc9112_6_3_an_answer_without_body_leaves_the_connection_in_order
     assert origin.connections == 1
 
 
-@pytest.mark.parametrize("status", [200, 203, 206, 299, 418, 451, 499, 599, 600, 999])
+@pytest.mark.parametrize("status", [200, 203, 299, 418, 451, 499, 599, 600, 999])
 async def test_rfc9110_15_any_final_status_passes(status: int) -> None:
     said = b"HTTP/1.1 %d\r\nContent-Length: 2\r\n\r\nok" % status
     async with serving(answering(said, said)) as origin, calling(origin.url) as client:

@@ -1,0 +1,71 @@
+"""Voids: which records were invalidated of late, and since when, as far as this process knows."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from gateway.caching.entry import AHEAD, Entry, stamp
+
+KEPT = 120.0
+"""Seconds for which an invalidation keeps out answers that were under way; longer than any flight."""
+MOST = 20_000
+
+
+class Voids:
+    """What was asked for before its record was invalidated counts no more, wherever it turns up: as an answer that
+    lands, or as one that Redis still has (RFC 9111 §4.4).
+
+    Since when, is the stamp of a time by the fleet's own clock, compared as text, as in put.lua. An invalidation
+    is known until no answer can be under way that is older; one that the fleet could not be told of, until it is.
+    Of more than ``MOST`` the oldest leave, and then Redis alone keeps out what is older.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[str, bytes] = {}  # oldest first
+        self._untold: dict[str, bytes] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._since)
+
+    def __repr__(self) -> str:
+        return f"<Voids {len(self._since)} known, {len(self._untold)} untold>"
+
+    def note(self, key: str, since: bytes, now: float) -> None:
+        """A record was invalidated. A time beyond ``now`` is of a clock that was wrong."""
+        if not self._since.get(key, b"") < since <= stamp(now + AHEAD):
+            return
+        self._since.pop(key, None)
+        self._since[key] = since
+        self._forget(stamp(now - KEPT))
+
+    def since(self, key: str, now: float) -> bytes | None:
+        """When a record was invalidated last, where older answers may be under way."""
+        since = self._since.get(key)
+        return None if since is None or since < stamp(now - KEPT) else since
+
+    def covers(self, entry: Entry) -> bool:
+        """Whether an answer was asked for before its record was invalidated."""
+        since = self._since.get(entry.key)
+        return since is not None and since > stamp(entry.order)
+
+    # What the fleet has still to be told
+
+    def tell(self, key: str, since: bytes) -> None:
+        """Keeps an invalidation until ``told``."""
+        self._untold[key] = since
+
+    def told(self, key: str, since: bytes) -> None:
+        """The fleet knows of it."""
+        if self._untold.get(key) == since:
+            del self._untold[key]
+
+    @property
+    def untold(self) -> list[tuple[str, bytes]]:
+        """The records of which it does not, and since when they are void."""
+        return list(self._untold.items())
+
+    def _forget(self, horizon: bytes) -> None:
+        for key, since in list(islice(self._since.items(), 2)):
+            if len(self._since) > MOST or (since < horizon and key not in self._untold):
+                del self._since[key]
+                self._untold.pop(key, None)
