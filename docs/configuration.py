@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.setting_values import GENERIC, STATISTICS_ONLY
 from gateway.settings import Settings
 
 HERE = Path(__file__).parent
@@ -31,6 +32,10 @@ line of the file, that names no setting stops `serve` with exit code 2 and the n
 say after a rollback, there is `--allow-unknown-settings`. `STATS_GATEWAY_CONFIG`, `STATS_GATEWAY_ADMIN_URL` and
 `STATS_GATEWAY_KEY` are no settings and belong there all the same. What Kubernetes and Docker make of the name of
 a service called `stats-gateway` is passed over, `STATS_GATEWAY_PORT=tcp://…` too.
+
+*Statistics* means that a setting changes nothing with `profile = "generic"`, which has no tenants, no families of
+questions, and judges neither blocks nor credentials; the doctor notes one that is set there. *Generic* is the
+default with that profile.
 """
 
 
@@ -57,9 +62,15 @@ def kind(field: FieldInfo) -> str:
     return " ".join([name, *bounds])
 
 
-def default(field: FieldInfo) -> str:
+def by_profile(name: str) -> str:
+    """What a profile changes of a setting."""
+    if name in STATISTICS_ONLY:
+        return "; *statistics*"
+    return f"; *generic*: {default(GENERIC[name])}" if name in GENERIC else ""
+
+
+def default(value: Any) -> str:
     """The default as one writes it."""
-    value: Any = field.default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     if isinstance(value, bool):
@@ -80,7 +91,7 @@ def page() -> str:
             last = heading
         field = Settings.model_fields[name]
         described = (field.description or "").replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind(field)} | {default(field)} | {described} |")
+        lines.append(f"| `{name}` | {kind(field)} | {default(field.default)} | {described}{by_profile(name)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 
 import msgspec
+from msgspec import structs
 from starlette.types import Scope, Send
 
 from gateway.caching.entry import Entry
 from gateway.dated import dated
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
-from gateway.observe.outcome import HIT_FOR, Outcome, cache_status
+from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
 from gateway.whole import give
 
 Times = Callable[[float], dict[bytes, bytes]]
@@ -56,11 +57,18 @@ def varying(headers: Headers, field: bytes = b"") -> Headers:
 
 
 def statistics_answer(
-    entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
+    entry: Entry,
+    outcome: Outcome,
+    *,
+    now: float,
+    public: bool,
+    forwarded: Forwarded | None = None,
+    detail: str = "",
 ) -> Answer:
     """An entry as an answer to one of our tenants, whose own caches may keep it as long as we do.
 
-    ``public`` says that the caller came without a key, so that any cache may keep it. With ``Age`` beside it,
+    ``public`` says that the caller came without a key, so that any cache may keep it; ``forwarded`` that the
+    service was asked. With ``Age`` beside it,
     ``max-age`` counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
     """
     ttl = entry.fresh_until - now
@@ -73,7 +81,7 @@ def statistics_answer(
         headers.append((b"cache-control", b"no-store" + _transform(entry)))
     if entry.etag:
         headers.append((b"etag", entry.etag))
-    headers.append((b"cache-status", cache_status(outcome, ttl=ttl, stored=stored, detail=detail)))
+    headers.append(_cache_status(outcome, ttl, forwarded, detail))
     headers.append(_vary(entry))
     headers.append(VIA)
     return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
@@ -95,21 +103,27 @@ def generic_times(entry: Entry, public: bool) -> Times:
     """Those of an answer that is as its origin gave it."""
 
     def at(now: float) -> dict[bytes, bytes]:
-        return {b"age": b"%d" % _age(entry, now), b"cache-status": HIT_FOR % (entry.fresh_until - now)}
+        return {b"age": b"%d" % _age(entry, now), b"cache-status": hit_for(entry.fresh_until - now)}
 
     return at
 
 
 def generic_answer(
-    entry: Entry, outcome: Outcome, *, now: float, public: bool, stored: bool = False, detail: str = ""
+    entry: Entry,
+    outcome: Outcome,
+    *,
+    now: float,
+    public: bool,
+    forwarded: Forwarded | None = None,
+    detail: str = "",
 ) -> Answer:
     """An entry as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
     headers = varying(entry.headers)
-    if outcome in (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED):
+    if forwarded is None or outcome in (Outcome.STALE, Outcome.REVALIDATED):
         headers = [pair for pair in headers if pair[0] != b"age"]
         headers.append((b"age", b"%d" % _age(entry, now)))
-    status = cache_status(outcome, ttl=entry.fresh_until - now, stored=stored, detail=detail)
-    return Answer(entry.status, [*headers, (b"cache-status", status)], entry.body, outcome, detail, _key_of(entry))
+    headers = [*headers, _cache_status(outcome, entry.fresh_until - now, forwarded, detail)]
+    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
 
 
 def refusal_of(error: GatewayError) -> Answer:
@@ -117,8 +131,28 @@ def refusal_of(error: GatewayError) -> Answer:
     status, headers, body = render(error)
     outcome = Outcome.FAILED if isinstance(error, UpstreamFailure | Overload) else Outcome.REFUSED
     code = row_of(error).code
-    headers += [(b"cache-status", cache_status(outcome, detail=code)), VARY]
+    headers += [(b"cache-status", cache_status(detail=code)), VARY]
     return Answer(status, headers, body, outcome, code)
+
+
+def retold(answer: Answer, status: int) -> Answer:
+    """The answer with what the service's ``status`` was, where it was asked for it (RFC 9211 §2.3)."""
+    if answer.outcome is Outcome.HIT or answer.status == status:
+        return answer
+    ours = max((at for at, (name, _) in enumerate(answer.headers) if name == b"cache-status"), default=None)
+    if ours is None:
+        return answer
+    headers = list(answer.headers)
+    headers[ours] = (b"cache-status", with_status(headers[ours][1], status))
+    return structs.replace(answer, headers=headers)
+
+
+def _cache_status(outcome: Outcome, ttl: float, forwarded: Forwarded | None, detail: str) -> tuple[bytes, bytes]:
+    """What is left of the lifetime is told of what comes from the cache."""
+    told = ttl if forwarded is None or outcome in SPARED else None
+    if forwarded is not None and detail == forwarded.why:
+        detail = ""
+    return (b"cache-status", cache_status(forwarded, ttl=told, detail=detail))
 
 
 @lru_cache(256)

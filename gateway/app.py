@@ -158,7 +158,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     no_store_counts = settings.refresh_floor == 0
     shapes = Shapes(telling_of_shapes(metrics))
     statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
-    judge = GenericJudge() if generic else statistics
+    judge = GenericJudge(_lifetimes(settings)) if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
     marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
 
@@ -409,6 +409,12 @@ def _policy(settings: Settings) -> HeaderPolicy:
 
 
 def _lifetimes(settings: Settings) -> Lifetimes:
+    if settings.profile == "generic":
+        return Lifetimes(
+            stale_if_error=settings.stale_if_error,
+            stale_while_revalidate_family=settings.stale_while_revalidate_family,
+            stale_if_error_family=settings.stale_if_error_family,
+        )
     return Lifetimes(
         closed=settings.lifetime_closed,
         open=settings.lifetime_open,

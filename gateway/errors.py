@@ -21,10 +21,11 @@ class GatewayError(Exception):
     message repeats what somebody pasted in the wrong place, is masked.
 
     ``data`` goes into the answer's ``data`` field; ``retry_after`` is in seconds and becomes ``Retry-After``;
-    ``headers`` go along.
+    ``headers`` go along. ``forwarded`` says that the service was asked, as far as is known.
     """
 
     headers: Headers = []  # noqa: RUF012 (never changed in place)
+    forwarded = False
 
     def __init__(self, message: str, *, data: Any = None, retry_after: float | None = None) -> None:
         self.message = without_keys(message)
@@ -210,9 +211,13 @@ class CacheUnavailable(Overload):
 class UpstreamFailure(GatewayError):
     """The service could not be asked, or gave no usable answer."""
 
+    forwarded = True
+
 
 class UpstreamUnreachable(UpstreamFailure):
     """No connection: name, route, refusal or TLS."""
+
+    forwarded = False
 
 
 class UpstreamDisconnected(UpstreamFailure):

@@ -14,8 +14,9 @@ from gateway.cache_control import joined, names_of, response_control
 from gateway.caching import storing
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey
-from gateway.caching.rules import failed, variant_of
+from gateway.caching.rules import failed
 from gateway.caching.storing import Circumstances, Response
+from gateway.caching.variants import variant_of
 from gateway.catalogue import lifetimes
 from gateway.catalogue.answers import Reading, Shapes
 from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
@@ -77,6 +78,7 @@ class StatisticsJudge:
                 private_scope=question.private_scope,
                 no_store=no_store,
                 stale_if_error=self._rules.keeping(Family.UNKNOWN),
+                stale_while_revalidate=self._rules.serving(Family.UNKNOWN, 0.0),
                 failures=False,
                 default_life=self._rules.unknown if status == 200 else 0.0,
             )
@@ -94,11 +96,15 @@ class StatisticsJudge:
 
 
 class GenericJudge:
-    """Any origin's answers, by RFC 9111 alone.
+    """Any origin's answers, by RFC 9111, and by what ``rules`` say of stale ones where the origin says nothing.
 
     One that was followed by more than it announced is complete as it was framed (RFC 9112 §6.3): here it may be
     stored; the service would be suspected of being cut in two.
     """
+
+    def __init__(self, rules: Lifetimes) -> None:
+        self._stale_if_error = rules.keeping(Family.UNKNOWN)
+        self._stale_while_revalidate = rules.serving(Family.UNKNOWN, 0.0)
 
     def forbids(self, question: Question) -> bool:
         """Whether the request itself says that its answer is not stored (RFC 9111 §5.2.1.5)."""
@@ -107,7 +113,13 @@ class GenericJudge:
     def judge(self, question: Question, response: Response, jitter: float) -> Judgement:
         """``jitter`` plays no part, and whoever answers is the origin."""
         authorized = any(name == b"authorization" for name, _ in question.headers)
-        given = Circumstances(authorized=authorized, no_store=question.no_store)
+        given = Circumstances(
+            authorized=authorized,
+            no_store=question.no_store,
+            stale_if_error=self._stale_if_error,
+            stale_while_revalidate=self._stale_while_revalidate,
+            stale_at_once=True,
+        )
         etag = joined(response.headers, b"etag")
         entry, stored = _by_the_rfc(question, replace(response, sound=not response.ambiguous), given, etag)
         return Judgement(entry, stored, True, failed(entry))

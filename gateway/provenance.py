@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gateway.environment import made_of_services, strangers
-from gateway.settings import GENERIC, PREFIX, Settings
+from gateway.setting_values import GENERIC
+from gateway.settings import PREFIX, Settings
 
 Kind = Literal["flag", "environment", "file", "profile", "default"]
 

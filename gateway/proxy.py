@@ -12,7 +12,7 @@ import structlog
 from msgspec import structs
 from starlette.types import Send
 
-from gateway.answer import Answer, refusal_of, varying
+from gateway.answer import Answer, refusal_of, retold, varying
 from gateway.cache_control import NO_WISHES, wishes_of
 from gateway.caching.entry import Entry
 from gateway.caching.keys import CacheKey, cache_key, question_of
@@ -50,7 +50,7 @@ from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
-from gateway.observe.outcome import Outcome
+from gateway.observe.outcome import Forwarded, Outcome, Why
 from gateway.observe.stages import clock
 from gateway.prepared import Grounds
 from gateway.profile import Profile
@@ -197,15 +197,16 @@ class Proxy:
             case ServeAndRefresh(entry):
                 self._refresh(errand, entry)
                 answer = self._answer(entry, Outcome.STALE, exchange, detail="refreshing")
-            case Fetch(fallback):
-                answer = await self._fetch(errand, (), fallback)
-            case Revalidate(entries, fallback):
-                answer = await self._fetch(errand, entries, fallback)
+            case Fetch(fallback, why):
+                answer = await self._fetch(errand, (), fallback, why)
+            case Revalidate(entries, fallback, why):
+                answer = await self._fetch(errand, entries, fallback, why)
             case Refuse():
                 raise NotCached("Nothing stored answers this request, and only that was asked for.")
             case _:
                 assert_never(decision)
-        return await deliver(answer, exchange.method, exchange.headers, self.coder, answer.key)
+        told = answer.status
+        return retold(await deliver(answer, exchange.method, exchange.headers, self.coder, answer.key), told)
 
     def _errand(self, exchange: Exchange, query: Query, access: Access) -> Errand:
         wishes = wishes_of(exchange.headers)
@@ -234,7 +235,7 @@ class Proxy:
         probing = breaker.probe(errand.access.scope, errand.key.entry, exchange.tenant.id)
         if not await exchange.in_time(probing):
             raise CredentialRefused("Unauthorized request")
-        return Fetch()
+        return Fetch(why=Why.MISS)
 
     def _refused_for(self, errand: Errand) -> float | None:
         """As ``Breaker.refused_for``, for the credential that the question needs; None where it needs none."""
@@ -264,7 +265,7 @@ class Proxy:
             shared = Found(shared.entries or near.entries, shared.error or near.error)
         return self._decide(errand, shared)
 
-    async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None) -> Answer:
+    async def _fetch(self, errand: Errand, entries: tuple[Entry, ...], fallback: Entry | None, why: Why) -> Answer:
         """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
         exchange, query = errand.exchange, errand.question.query
         exchange.flight = errand.key.flight
@@ -277,16 +278,19 @@ class Proxy:
         except GatewayError as error:
             if fallback is None:
                 raise
-            return self._answer(fallback, Outcome.STALE, exchange, detail=type(error).__name__)
+            asked = Forwarded(why, collapsed=exchange.joined) if error.forwarded else None
+            return self._answer(fallback, Outcome.STALE, exchange, asked, type(error).__name__)
         (entry,) = overridden([landing.entry], exchange.tenant.lifetimes)
+        status = 304 if landing.revalidated else entry.status
         if fallback is not None and landing.failed:
-            return self._answer(fallback, Outcome.STALE, exchange, detail=f"upstream-{entry.status}")
+            asked = _forwarded(why, landing, led, status, fallback.status)
+            return self._answer(fallback, Outcome.STALE, exchange, asked, f"upstream-{entry.status}")
+        asked = _forwarded(why, landing, led, status, entry.status)
         if landing.revalidated:
-            return self._answer(entry, Outcome.REVALIDATED, exchange, stored=landing.stored)
-        outcome = Outcome.MISS if led else Outcome.COLLAPSED
+            return self._answer(entry, Outcome.REVALIDATED, exchange, asked)
         if query.family is Family.UNKNOWN and not landing.stored:
-            return self._answer(entry, Outcome.BYPASS, exchange, detail="unknown-endpoint")
-        return self._answer(entry, outcome, exchange, stored=landing.stored and led)
+            return self._answer(entry, Outcome.BYPASS, exchange, asked, "unknown-endpoint")
+        return self._answer(entry, Outcome.MISS if led else Outcome.COLLAPSED, exchange, asked)
 
     async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[Landing, bool]:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
@@ -385,7 +389,7 @@ class Proxy:
         if landing.error is not None:
             raise landing.error
         assert landing.entry is not None
-        return self._answer(landing.entry, Outcome.BYPASS, exchange, detail="method")
+        return self._answer(landing.entry, Outcome.BYPASS, exchange, Forwarded(Why.METHOD), "method")
 
     def _decide(self, errand: Errand, found: Found) -> Decision:
         entries, error = self._counting(errand, found.entries), found.error
@@ -408,10 +412,15 @@ class Proxy:
         return self._answer(entry, Outcome.STALE, exchange, detail="max-stale")
 
     def _answer(
-        self, entry: Entry, outcome: Outcome, exchange: Exchange, *, stored: bool = False, detail: str = ""
+        self,
+        entry: Entry,
+        outcome: Outcome,
+        exchange: Exchange,
+        forwarded: Forwarded | None = None,
+        detail: str = "",
     ) -> Answer:
         now, public = self.clock.now(), exchange.public
-        return self.profile.answer(entry, outcome, now=now, public=public, stored=stored, detail=detail)
+        return self.profile.answer(entry, outcome, now=now, public=public, forwarded=forwarded, detail=detail)
 
     def _tell_origin(self, exchange: Exchange, answer: Answer) -> Answer:
         """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
@@ -437,6 +446,14 @@ class Proxy:
             exchange.told_origin.append(OUR_PAGES_ALONE)
         exchange.told += exchange.told_origin
         return structs.replace(answer, headers=varying(varying(answer.headers, b"Origin"), b"Sec-Fetch-Site"))
+
+
+def _forwarded(why: Why, landing: Landing, led: bool, status: int, given: int) -> Forwarded | None:
+    """How the service was asked for an answer with ``status``, of which the client gets one with the status
+    ``given``; None where the cache had it after all."""
+    if not landing.asked:
+        return None
+    return Forwarded(why, None if status == given else status, collapsed=not led, stored=landing.stored)
 
 
 def _read(errand: Errand) -> str:

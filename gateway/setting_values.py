@@ -14,6 +14,28 @@ BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
+GENERIC: dict[str, Any] = {
+    "budget": "unlimited",
+    "refresh_floor": 0.0,
+    "lifetime_jitter": 0.0,
+    "stale_if_error": 0.0,
+    "content_codings": (),
+}
+"""Defaults that differ with ``profile = "generic"``."""
+
+STATISTICS_ONLY = frozenset(
+    {
+        *("pass_methods", "upstream_directives", "ignored_parameters", "encryption_keys", "registry_doubt"),
+        *("gate_pause", "gate_longest", "breaker_pause", "breaker_longest"),
+        *("lifetime_closed", "lifetime_open", "lifetime_totals", "lifetime_empty", "lifetime_error"),
+        *("lifetime_forbidden", "lifetime_unknown", "lifetime_jitter"),
+        *("allow_anonymous", "anonymous_requests_per_second", "anonymous_burst", "anonymous_requests_per_day"),
+        *("anonymous_queued", "anonymous_share", "invalid_keys_per_minute"),
+    }
+)
+"""Settings that change nothing with ``profile = "generic"``: it has neither tenants nor families, and judges
+neither blocks nor credentials."""
+
 
 def words(value: Any) -> Any:
     """A comma- or space-separated string as a list, so that one environment variable can hold several."""

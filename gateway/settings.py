@@ -39,17 +39,21 @@ from gateway import environment
 from gateway.errors import UnusableSettings
 from gateway.masking import MASK, masked_url
 from gateway.redis_place import EXPECTED, RedisPlace
-from gateway.setting_values import endpoint, host_name, interval, methods, one_word, origin, stripped, texts, words
+from gateway.setting_values import (
+    GENERIC,
+    endpoint,
+    host_name,
+    interval,
+    methods,
+    one_word,
+    origin,
+    stripped,
+    texts,
+    words,
+)
 
 PREFIX = environment.PREFIX
 
-GENERIC: dict[str, Any] = {
-    "budget": "unlimited",
-    "refresh_floor": 0.0,
-    "lifetime_jitter": 0.0,
-    "content_codings": (),
-}
-"""Defaults that differ with ``profile = "generic"``."""
 FAMILIES = frozenset({"totals", "overview", "timeline", "breakdown", "tops", "unknown"})
 
 
@@ -123,7 +127,7 @@ class Settings(BaseSettings):
     budget: str = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
     budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
     upstream_directives: Literal["obey", "ignore"] = Field(
-        "obey", description="whether the service's own Cache-Control bounds lifetimes"
+        "obey", description="whether the service's own Cache-Control bounds the lifetimes of known questions"
     )
 
     gate_pause: Seconds = Field(5.0, description="first pause after a block without Retry-After; then growing")
@@ -176,9 +180,16 @@ class Settings(BaseSettings):
         description="JSON answers of unknown endpoints that tell no lifetime of their own; 0: not kept",
     )
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
-    stale_if_error: Seconds = Field(7 * 86_400.0, description="how long a stale answer stands in for a failure")
+    stale_if_error: float = Field(
+        7 * 86_400.0,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="how long a stale answer stands in for a failure; 0: not at all",
+    )
     stale_while_revalidate_family: dict[str, Seconds] = Field(
-        {}, description="by family, how long a stale answer serves while it is refreshed; else one more lifetime"
+        {},
+        description="by family, how long a stale answer serves while it is refreshed; else one more lifetime "
+        "(unknown: not at all)",
     )
     stale_if_error_family: dict[str, Seconds] = Field({}, description="stale_if_error by family")
     refresh_floor: float = Field(60.0, ge=0, description="youngest age at which a client may ask for fresher data")

@@ -7,6 +7,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
 
+from gateway.caching.variants import canonical as spelling
+
 SCHEMA = 3
 """Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
 
@@ -45,10 +47,10 @@ def cache_key(
     """The key of a query within a scope.
 
     ``exact`` is what an error answer would echo; ``sent`` are the client's headers as they go upstream, on which
-    the answer may depend.
+    the answer may depend, but not on how they are spelt.
     """
     meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
-    negotiated = encode(*chain.from_iterable(sent))
+    negotiated = encode(*chain.from_iterable([(name, spelling(name, value)) for name, value in sent]))
     literal = _digest(12, exact, negotiated)
     tag = f"{prefix}:{{{meaning}}}"
     flight = f"{meaning}.{_digest(12, negotiated)}" if sent else meaning

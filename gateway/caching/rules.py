@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 import msgspec
 
-from gateway.cache_control import NO_WISHES, Lines, Wishes, joined
-from gateway.caching.entry import SOLE, VARIANT, Entry
+from gateway.cache_control import NO_WISHES, Lines, Wishes
+from gateway.caching.entry import Entry
+from gateway.caching.variants import select
+from gateway.observe.outcome import Why
 
 
 class Serve(msgspec.Struct, frozen=True):
@@ -25,9 +26,10 @@ class ServeAndRefresh(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Ask the service; ``fallback`` may stand in for a failure (RFC 5861 §4)."""
+    """Ask the service, and ``why``; ``fallback`` may stand in for a failure (RFC 5861 §4)."""
 
     fallback: Entry | None = None
+    why: Why = Why.URI_MISS
 
 
 class Revalidate(msgspec.Struct, frozen=True):
@@ -35,12 +37,14 @@ class Revalidate(msgspec.Struct, frozen=True):
 
     entries: tuple[Entry, ...]
     fallback: Entry | None = None
+    why: Why = Why.STALE
 
 
 class Refuse(msgspec.Struct, frozen=True):
     """Answer 504: only what is stored was asked for, and nothing stored may be used (RFC 9111 §5.2.1.7)."""
 
 
+FAILURES = frozenset({500, 502, 503, 504})
 Decision = Serve | ServeAndRefresh | Fetch | Revalidate | Refuse
 
 
@@ -66,11 +70,14 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     """
     usable = tuple([entry for entry in entries if entry.drop_at > now])
     entry = select(usable, asked.headers)
-    wishes = asked.wishes
+    wishes, why = asked.wishes, _why(entry, usable)
     if error is not None and error.fresh_until > now and (entry is None or entry.order <= error.order):
         if not _granted(wishes, error, now, rules):
             return Serve(error)
-    elif entry is not None and not _granted(wishes, entry, now, rules):
+        why = Why.REQUEST
+    elif entry is not None and _granted(wishes, entry, now, rules):
+        why = Why.REQUEST if max(entry.fresh_until, entry.serve_until) > now else Why.STALE
+    elif entry is not None:
         if entry.fresh_until > now:
             return Serve(entry)
         if entry.serve_until > now:
@@ -82,28 +89,14 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     fallback = entry if entry is not None and _stands_in(entry, wishes, now) else None
     validated = (entry,) if entry is not None else usable
     validated = tuple(each for each in validated if has_validator(each))
-    return Revalidate(validated, fallback) if validated else Fetch(fallback)
+    return Revalidate(validated, fallback, why) if validated else Fetch(fallback, why)
 
 
-def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
-    """The newest entry that a request with these headers may have (RFC 9111 §4.1)."""
-    for entry in entries:
-        if not entry.vary or variant_of(entry.vary, headers) == entry.variant:
-            return entry
-    return None
-
-
-def variant_of(vary: tuple[bytes, ...], headers: Lines) -> str:
-    """A digest of a request's values of the fields in ``vary``; an absent field is apart from an empty one."""
-    if not vary:
-        return SOLE
-    digest = blake2b(digest_size=VARIANT // 2)
-    present = {name.lower() for name, _ in headers}
-    for name in vary:
-        value = joined([(key.lower(), given.strip()) for key, given in headers], name)
-        marked = b"+" + value if name in present else b"-"
-        digest.update(len(name).to_bytes(4, "big") + name + len(marked).to_bytes(4, "big") + marked)
-    return digest.hexdigest()
+def _why(entry: Entry | None, usable: Sequence[Entry]) -> Why:
+    """Why the service is asked unless the request itself says more: what is stored of its URL (RFC 9211 §2.2)."""
+    if entry is not None:
+        return Why.STALE
+    return Why.VARY_MISS if usable else Why.URI_MISS
 
 
 def has_validator(entry: Entry) -> bool:
@@ -112,13 +105,9 @@ def has_validator(entry: Entry) -> bool:
 
 
 def failed(entry: Entry) -> bool:
-    """Whether the answer of an origin of which nothing is known is a failure, for which a stale entry stands in.
-
-    5xx, 429, and a 403 that is not JSON, as a firewall in front of it gives.
-    """
-    if entry.status >= 500 or entry.status == 429:
-        return True
-    return entry.status == 403 and not entry.header(b"content-type").lower().startswith(b"application/json")
+    """Whether the answer of an origin of which nothing is known is a failure, for which a stale entry stands in
+    (RFC 5861 §4)."""
+    return entry.status in FAILURES
 
 
 def _granted(wishes: Wishes, entry: Entry, now: float, rules: Rules) -> bool:

@@ -57,7 +57,9 @@ class Circumstances:
 
     ``authorized``: the request carried Authorization of its sender's own (RFC 9111 §3.5). ``private_scope``: the
     answer is shared by one credential's holders alone. ``no_store``: the request asked for that (§5.2.1.5).
-    ``stale_if_error``: how long a stale entry stands in for a failure where the origin says nothing (§4.2.4).
+    ``stale_if_error`` and ``stale_while_revalidate``: how long a stale entry stands in for a failure, and serves
+    while it is refreshed, where the origin says nothing of that but gives the answer a lifetime (§4.2.4);
+    ``stale_at_once``: be it one of no seconds.
     ``failures``: whether 5xx may be stored. ``default_life``: the freshness lifetime of an answer that
     tells nothing of its own, in seconds (§4.2.2).
     """
@@ -66,6 +68,8 @@ class Circumstances:
     private_scope: bool = False
     no_store: bool = False
     stale_if_error: float = 0.0
+    stale_while_revalidate: float = 0.0
+    stale_at_once: bool = False
     failures: bool = True
     default_life: float = 0.0
 
@@ -108,13 +112,12 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
 def freshness(response: Response, control: CacheControl, given: Circumstances) -> Freshness:
     """When a storable response is fresh, stale and gone (RFC 9111 §4.2, RFC 5861)."""
     born = response.received - initial_age(response)
-    fresh_until = born + lifetime(response, control, given.default_life)
+    life = lifetime(response, control, given.default_life)
+    fresh_until = born + life
     if control.no_cache:
         fresh_until = min(fresh_until, response.received)
     stale_ok = not control.forbids_stale
-    serve = control.stale_while_revalidate if stale_ok else 0.0
-    unasked = given.stale_if_error if fresh_until > response.received else 0.0
-    keep = max(control.stale_if_error, unasked) if stale_ok else 0.0
+    serve, keep = _stale_for(control, given, life) if stale_ok else (0.0, 0.0)
     serve_until = fresh_until + serve
     keep_until = max(serve_until, fresh_until + keep)
     drop_at = max(keep_until, fresh_until)
@@ -123,6 +126,19 @@ def freshness(response: Response, control: CacheControl, given: Circumstances) -
     elif stale_ok and fresh_until > response.received:
         drop_at = max(drop_at, fresh_until + RETAINED_WITHOUT_VALIDATOR)
     return Freshness(born, fresh_until, serve_until, keep_until, drop_at, stale_ok)
+
+
+def _stale_for(control: CacheControl, given: Circumstances, life: float) -> tuple[float, float]:
+    """How long a stale entry serves while it is refreshed, and stands in for a failure: as long as the origin
+    says, else as is given (RFC 5861 §3, §4)."""
+    at_once = given.stale_at_once and b"max-age" in control and not control.unreadable
+    reusable = 1.0 if life > 0 or at_once else 0.0
+    return (
+        control.stale_while_revalidate
+        if b"stale-while-revalidate" in control
+        else given.stale_while_revalidate * reusable,
+        control.stale_if_error if b"stale-if-error" in control else given.stale_if_error * reusable,
+    )
 
 
 def initial_age(response: Response) -> float:

@@ -24,12 +24,14 @@ from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.provenance import Sources
 from gateway.redis_client import MEMORY
 from gateway.redis_place import RedisPlace
+from gateway.setting_values import STATISTICS_ONLY
 from gateway.settings import Settings, unknown_in
 from gateway.tenants.opening import keyring_of, open_registry
 from gateway.tenants.tables import Tables
 from gateway.upstream.trust import TrustStore
 
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
+UNSET = ("default", "profile")
 SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
 
 
@@ -63,10 +65,17 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
 
 
 def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
-    changed = sum(each.kind != "default" for each in sources.provenance(settings.profile).values())
+    places = sources.provenance(settings.profile)
+    changed = sum(each.kind != "default" for each in places.values())
     yield ok(
         "settings.reading", f"{counted(changed, 'setting')} not as by default; see: stats-gateway config --changed"
     )
+    if settings.profile == "generic":
+        unread = [name for name, each in places.items() if each.kind not in UNSET and name in STATISTICS_ONLY]
+        if unread:
+            yield note(
+                "settings.profile", f"profile generic heeds nothing of: {', '.join(unread)}", "take them out"
+            )
     for variable in sources.strangers:
         what, tolerated = misnomer(variable, Settings.model_fields), settings.allow_unknown_settings
         found, more = (warning, "") if tolerated else (problem, "; serve refuses it")

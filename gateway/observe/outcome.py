@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+from math import floor
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -23,26 +27,67 @@ class Outcome(StrEnum):
 SPARED = frozenset({Outcome.HIT, Outcome.STALE})
 """What was answered from the cache."""
 
-FORWARDED = {
-    Outcome.MISS: b"; fwd=uri-miss",
-    Outcome.COLLAPSED: b"; fwd=uri-miss; collapsed",
-    Outcome.REVALIDATED: b"; fwd=stale; fwd-status=304",
-    Outcome.BYPASS: b"; fwd=bypass",
-}
-"""Why and how the service was asked, as ``Cache-Status`` tells it."""
+
+class Why(StrEnum):
+    """Why a request went on to the service (RFC 9211 §2.2)."""
+
+    METHOD = "method"
+    URI_MISS = "uri-miss"
+    VARY_MISS = "vary-miss"
+    MISS = "miss"
+    """What is stored, if anything, is withheld."""
+    REQUEST = "request"
+    STALE = "stale"
+
+
+class Forwarded(msgspec.Struct, frozen=True):
+    """That the service was asked for a request, ``why``, and what came of it.
+
+    ``status`` is the service's where the client gets another (RFC 9211 §2.3); ``collapsed`` says that one call
+    was for several requests (§2.6), ``stored`` that its answer was kept (§2.5).
+    """
+
+    why: Why
+    status: int | None = None
+    collapsed: bool = False
+    stored: bool = False
+
 
 CACHE = b"stats-gateway"
-HIT_FOR = CACHE + b"; hit; ttl=%d"
+FORWARD = re.compile(rb"(; fwd=[a-z-]+)(?!.*; fwd-status=)")
 
 
-def cache_status(outcome: Outcome, *, ttl: float = 0, stored: bool = False, detail: str = "") -> bytes:
-    """The ``Cache-Status`` value of an outcome (RFC 9211 §2); ``ttl`` in seconds, negative once stale.
+def cache_status(forwarded: Forwarded | None = None, *, ttl: float | None = None, detail: str = "") -> bytes:
+    """A ``Cache-Status`` value (RFC 9211 §2): a hit for ``ttl`` seconds where nothing was ``forwarded``; neither
+    where the gateway itself speaks, without a ``ttl``.
 
     ``detail`` is a token-like reason of the gateway's own, never text from a client.
     """
-    value = HIT_FOR % int(ttl) if outcome in SPARED else CACHE + FORWARDED.get(outcome, b"")
-    if stored:
-        value += b"; stored"
+    value = CACHE
+    if forwarded is not None:
+        value += b"; fwd=" + forwarded.why.encode()
+        if forwarded.status is not None:
+            value += b"; fwd-status=%d" % forwarded.status
+        value += b"; collapsed" * forwarded.collapsed + b"; stored" * forwarded.stored
+    elif ttl is not None:
+        value += b"; hit"
+    if ttl is not None:
+        value += b"; ttl=%d" % whole_seconds(ttl)
     if detail:
         value += b"; detail=" + detail.encode("ascii")
     return value
+
+
+def hit_for(ttl: float) -> bytes:
+    """The ``Cache-Status`` of a plain hit."""
+    return CACHE + b"; hit; ttl=%d" % whole_seconds(ttl)
+
+
+def whole_seconds(ttl: float) -> int:
+    """What is left of a lifetime, in whole seconds: less than none as soon as it is over (RFC 9211 §2.4)."""
+    return floor(ttl) if ttl > 0 else min(floor(ttl), -1)
+
+
+def with_status(value: bytes, status: int) -> bytes:
+    """The ``Cache-Status`` of an answer whose client gets another status than the service gave (RFC 9211 §2.3)."""
+    return FORWARD.sub(rb"\1; fwd-status=%d" % status, value)

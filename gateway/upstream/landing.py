@@ -31,6 +31,11 @@ class Landing:
     trace: str = ""
     failed: bool = False
 
+    @property
+    def asked(self) -> bool:
+        """Whether the service was asked for it: else it was in the cache by the time the flight could set out."""
+        return self.flown > 0 or not self.stored
+
     def answers(self, exact: str) -> bool:
         """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
         if self.entry is None or self.exact == exact:

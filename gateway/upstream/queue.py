@@ -291,27 +291,31 @@ class Queue:
         Where the answer will be kept, that is when it should be there. Else the caller has to wait for it again,
         in the place that is kept or at the end: that pays once half of his patience will do.
         """
-        wait, under_way = await self._expected_wait(flight)
+        wait, under_way, forwarded = await self._expected_wait(flight)
         reuse = flight.reuse()
         if reuse is not Reuse.LATER:
             wait = max(self.gate_closed_for, wait - timeout / 2)
         told = LATE[reuse] if under_way else LATE[Reuse.NOBODY]
-        return DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
+        late = DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
+        late.forwarded = forwarded
+        return late
 
-    async def _expected_wait(self, flight: Flight) -> tuple[float, bool]:
-        """Seconds until it should have landed, its rank divided by the rate; and whether it is under way.
+    async def _expected_wait(self, flight: Flight) -> tuple[float, bool, bool]:
+        """Seconds until it should have landed, its rank divided by the rate; whether it is under way, and whether
+        the service is being asked.
 
         Takes next to no time, since whoever asks has none left.
         """
         if flight.alone:
-            return self._local.expected(flight), not flight.task.done()
+            return self._local.expected(flight), not flight.task.done(), flight.slot is not None
         try:
             async with asyncio.timeout(GLANCE):
                 standing = await self._board.poll(flight.id, flight.gen)
         except (CacheUnavailable, TimeoutError):
-            return self.budget.wait_for(self.depth), not flight.task.done()
+            return self.budget.wait_for(self.depth), not flight.task.done(), flight.flies
         wait = self.budget.wait_for(standing.rank if isinstance(standing, Queued) else 0)
-        return max(wait, self.gate_closed_for), isinstance(standing, Queued | Running | Leading)
+        asked = flight.claim is not None or isinstance(standing, Running | Leading)
+        return max(wait, self.gate_closed_for), asked or isinstance(standing, Queued), asked
 
     # News of the fleet
 

@@ -59,6 +59,7 @@ def test_only_what_is_not_as_by_default_is_told_when_asked_so(file: Path) -> Non
         "budget": "file",
         "refresh_floor": "profile",
         "lifetime_jitter": "profile",
+        "stale_if_error": "profile",
         "content_codings": "profile",
     }
     assert told["port"] == {

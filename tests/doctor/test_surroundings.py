@@ -53,6 +53,15 @@ async def test_a_variable_that_names_no_setting_is_told(path: Path, allowed: boo
     assert "did you mean STATS_GATEWAY_BUDGET?" in finding.what
 
 
+async def test_a_setting_that_the_generic_profile_does_not_heed_is_noted(path: Path) -> None:
+    variables = {"STATS_GATEWAY_LIFETIME_OPEN": "60", "STATS_GATEWAY_STALE_IF_ERROR": "60"}
+    around = await look(variables, registry=path, profile="generic")
+    finding = only(around, "settings.profile")
+    assert (finding.state.value, finding.what) == ("note", "profile generic heeds nothing of: lifetime_open")
+    around = await look(variables, registry=path)
+    assert not [each for each in around.findings if each.check == "settings.profile"]
+
+
 @pytest.mark.parametrize(
     ("text", "state"),
     [

@@ -277,7 +277,7 @@ async def test_stale_answers_stand_in_only_where_the_origin_says_so(
     # On the connection that was kept and ended, and once more on a new one.
     assert (answer.status_code, len(front.asked)) == (status, 3)
     if status == 200:
-        assert re.search(r"; hit; ttl=-?\d+; detail=UpstreamDisconnected$", answer.headers["cache-status"])
+        assert re.search(r"; fwd=stale; ttl=-\d+; detail=UpstreamDisconnected$", answer.headers["cache-status"])
 
 
 async def test_a_resetting_origin_closes_no_gate(front: Front) -> None:
@@ -335,7 +335,7 @@ async def test_rfc9111_4_4_an_unsafe_request_passes_and_invalidates(front: Front
     front.answers = lambda _: reply((b"Location", b"/b"), status=201, body=b"made")
     passed = await front.ask("/a", method, content=b"content")
     assert (passed.status_code, passed.content) == (201, b"made")
-    assert "fwd=bypass; detail=method" in passed.headers["cache-status"]
+    assert "; fwd=method" in passed.headers["cache-status"]
     assert (front.asked[-1].method, front.asked[-1].body) == (method, b"content")
     front.answers = lambda _: reply(FRESH, body=b"new")
     assert [(await front.ask(target)).content for target in ("/a", "/b")] == [b"new", b"new"]

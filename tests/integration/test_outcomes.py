@@ -211,8 +211,8 @@ def cache_status(answer: httpx.Response) -> str:
 
 
 def ttl(answer: httpx.Response) -> int | None:
-    """The seconds in ``Cache-Status`` of what came from the cache."""
-    found = re.search(r"; hit; ttl=(-?\d+)", answer.headers["cache-status"])
+    """The seconds in ``Cache-Status`` of what is stored."""
+    found = re.search(r"; ttl=(-?\d+)", answer.headers["cache-status"])
     return None if found is None else int(found[1])
 
 

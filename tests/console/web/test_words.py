@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.console.web.served import age_of, left_of, span, told
 from gateway.console.web.verdicts import verdict_of
-from gateway.observe.outcome import Outcome, cache_status
+from gateway.observe.outcome import Forwarded, Outcome, Why, cache_status
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,8 @@ from gateway.observe.outcome import Outcome, cache_status
     ],
 )
 def test_an_outcome_in_words(outcome: Outcome, detail: str, stored: bool, words: str) -> None:
-    assert told(outcome, detail, cache_status(outcome, stored=stored, detail=detail).decode()) == words
+    status = cache_status(Forwarded(Why.URI_MISS, stored=stored), detail=detail).decode()
+    assert told(outcome, detail, status) == words
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
@@ -41,6 +42,7 @@ def test_every_outcome_has_words(outcome: Outcome) -> None:
     [
         ({"cache-status": "stats-gateway; hit; ttl=540", "age": "60"}, 60, 540),
         ({"cache-status": "stats-gateway; hit; ttl=-12; detail=refreshing", "age": "612"}, 612, -12),
+        ({"cache-status": "stats-gateway; fwd=stale; ttl=-9; detail=UpstreamTimeout", "age": "1"}, 1, -9),
         ({"cache-status": "x; fwd=uri-miss", "cache-control": "private, max-age=600", "age": "1"}, 1, 599),
         ({"cache-control": "no-store"}, None, None),
         ({"cache-control": "max-age=600"}, None, None),

@@ -1,0 +1,137 @@
+"""Variants: which requests a stored answer that varies may be given to (RFC 9111 §4.1). Pure.
+
+Two requests agree on a field where its values are the same but for what its grammar says means nothing. Of the
+fields that negotiate that is white space, letter case, empty members, a weight's spelling, and the order of
+members whose weights differ. The order of equally weighted ones is kept, but for codings: servers break such ties
+by it (RFC 9110 §12.5.4), while any coding decodes to the same. Of any other field, and of a value that the grammar
+does not cover, only outer white space and the breaking into lines count as nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from hashlib import blake2b
+
+from gateway.cache_control import Lines
+from gateway.caching.entry import SOLE, VARIANT, Entry
+
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+CODING = re.compile(TOKEN)
+LANGUAGE = re.compile(rb"(?:[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)")
+MEDIA_RANGE = re.compile(TOKEN + rb"/" + TOKEN)
+PARAMETER = re.compile(rb"(" + TOKEN + rb")=(" + TOKEN + rb")")
+WEIGHT = re.compile(rb"[01]|0\.[0-9]{0,3}|1\.0{0,3}")
+"""RFC 9110 §12.4.2."""
+
+KINDS = {
+    b"accept": MEDIA_RANGE,
+    b"accept-charset": CODING,
+    b"accept-encoding": CODING,
+    b"accept-language": LANGUAGE,
+}
+"""The fields whose grammar is known, by what their members are (RFC 9110 §12.5)."""
+UNORDERED = frozenset({b"accept-encoding"})
+HOT, SHORT = 1_024, 512
+"""Values whose canonical form is remembered, and the bytes of the longest of them."""
+
+Vary = tuple[bytes, ...]
+Member = tuple[int, bytes]
+"""Its weight in thousandths, and what it names."""
+
+
+def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
+    """The newest entry that a request with these headers may have.
+
+    One that a version stored that knew no canonical form is found by the same spelling.
+    """
+    return _first(entries, headers, variant_of) or _first(entries, headers, spelling_of)
+
+
+def variant_of(vary: Vary, headers: Lines) -> str:
+    """A digest of a request's values of the fields in ``vary``, in their canonical form; an absent field is apart
+    from an empty one."""
+    return _digest(vary, headers, canonical)
+
+
+def spelling_of(vary: Vary, headers: Lines) -> str:
+    """The same of the values as they are spelt."""
+    return _digest(vary, headers, lambda _, value: value)
+
+
+def canonical(name: bytes, value: bytes) -> bytes:
+    """The value of a field in the one spelling that stands for all that mean the same."""
+    if name not in KINDS:
+        return value
+    return _remembered(name, value) if len(value) <= SHORT else _canonical(name, value)
+
+
+def _first(entries: Sequence[Entry], headers: Lines, digest: Callable[[Vary, Lines], str]) -> Entry | None:
+    digests: dict[Vary, str] = {}
+    for entry in entries:
+        if not entry.vary:
+            return entry
+        if entry.vary not in digests:
+            digests[entry.vary] = digest(entry.vary, headers)
+        if digests[entry.vary] == entry.variant:
+            return entry
+    return None
+
+
+def _digest(vary: Vary, headers: Lines, spelt: Callable[[bytes, bytes], bytes]) -> str:
+    if not vary:
+        return SOLE
+    digest = blake2b(digest_size=VARIANT // 2)
+    given: dict[bytes, list[bytes]] = {}
+    for key, value in headers:
+        given.setdefault(key.lower(), []).append(value.strip(b" \t"))
+    for name in vary:
+        # Several cookies in one line are divided by semicolons (RFC 9113 §8.2.3).
+        lines, comma = given.get(name), b"; " if name == b"cookie" else b", "
+        marked = b"-" if lines is None else b"+" + spelt(name, comma.join(lines))
+        digest.update(len(name).to_bytes(4, "big") + name + len(marked).to_bytes(4, "big") + marked)
+    return digest.hexdigest()
+
+
+def _canonical(name: bytes, value: bytes) -> bytes:
+    members: list[Member] = []
+    for text in value.split(b","):
+        if not (text := text.strip(b" \t")):
+            continue
+        member = _member(KINDS[name], text)
+        if member is None:
+            return value
+        members.append(member)
+    if name in UNORDERED:
+        members.sort(key=lambda member: member[1])
+    members.sort(key=lambda member: -member[0])
+    return b", ".join([_spelt(*member) for member in members])
+
+
+_remembered = lru_cache(HOT)(_canonical)
+
+
+def _member(kind: re.Pattern[bytes], text: bytes) -> Member | None:
+    """A member of a list; None where it is none of its kind, or says more than is understood."""
+    named, *parameters = [part.strip(b" \t") for part in text.split(b";")]
+    if not kind.fullmatch(named):
+        return None
+    weight, spelt = 1000, [named.lower()]
+    for number, parameter in enumerate(parameters, 1):
+        found = PARAMETER.fullmatch(parameter)
+        if found is None:
+            return None
+        if found[1].lower() != b"q":
+            spelt.append(found[1].lower() + b"=" + found[2])
+        elif number == len(parameters) and WEIGHT.fullmatch(found[2]):
+            weight = round(float(found[2]) * 1000)
+        else:
+            return None
+    return (weight, b";".join(spelt)) if kind is MEDIA_RANGE or len(spelt) == 1 else None
+
+
+def _spelt(weight: int, named: bytes) -> bytes:
+    if weight == 1000:
+        return named
+    return named + b";q=" + f"{weight / 1000:.3f}".rstrip("0").rstrip(".").encode()
