@@ -121,7 +121,7 @@ def running(shared_redis: RedisServer) -> Iterator[Front]:
     more = {"allow_anonymous": "true", "anonymous_requests_per_second": 0, "admin_token": TOKEN}
     with recording(service.answer) as origin, staged(upstream=origin.url, **shared, **more) as stage:
         with_pairs(stage)
-        stage.serve(totals_scope="public")
+        stage.serve(totals_scope="public", pass_methods="PATCH")
         stage.serve(totals_scope="public")
         stage.serve()
         yield Front(service, origin, stage)
@@ -166,6 +166,13 @@ def test_all_else_inside_an_institution_goes_with_the_callers_credential(front: 
     unknown = f"/open/no/such/endpoint/{fresh_id()}"
     front.ask(unknown, "one")
     assert front.calls[-1] == (unknown, True)
+
+
+def test_what_is_passed_on_goes_with_the_callers_credential_whatever_it_is(front: Front) -> None:
+    target = f"/open/total/views/article/{fresh_id()}"
+    headers = {"X-API-Key": front.stage.keys["one"]}
+    answer = httpx.patch(front.stage.gateways[0].url + target, headers=headers, **LOOPBACK)
+    assert (answer.text, front.calls) == (told(target, AS_ONE), [(target, True)])
 
 
 def test_by_default_each_credential_asks_for_itself(front: Front) -> None:
