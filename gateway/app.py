@@ -66,6 +66,7 @@ from gateway.teller import Teller
 from gateway.tenants.networks import Network
 from gateway.tenants.opening import open_registry
 from gateway.tenants.registry import Registry
+from gateway.tenants.sharing import Sharing
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
 from gateway.upstream.board import QueueRules
 from gateway.upstream.breaker import BreakerRules
@@ -161,6 +162,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     judge = GenericJudge(_lifetimes(settings)) if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
     marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
+    sharing = Sharing(marks, totals=settings.totals_scope == "public")
 
     def tell(tally: Tally) -> None:
         metrics.answered(tally)
@@ -181,7 +183,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     callers = _callers(settings, profile, admission, clock)
     teller = Teller(metrics, tallies, tracing, hit_sample=settings.log_hits)
     facts = Facts(
-        profile, registry, callers, admission, marks, store.near, queue.breaker, clock, teller, lifecycle
+        profile, registry, callers, admission, marks, sharing, store.near, queue.breaker, clock, teller, lifecycle
     )
     lane = Lane(facts, settings.prepared_max_bytes)
     errands = Errands(client, store, judge, clock, call, watched=not generic)
@@ -212,6 +214,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         callers,
         store,
         marks,
+        sharing,
         queue,
         errands,
         _coder(settings),
@@ -229,7 +232,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         return proxy.answered
 
     explore = ExploreApi(registry, ask_as, settings.public_base)
-    operations = [*_operations(parts, profile, marks, clock), *explore.operations]
+    operations = [*_operations(parts, profile, marks, sharing, clock), *explore.operations]
     admin = _admin(parts, _entrance(parts, guard), operations, clock)
     return Application(public, admin, lifecycle, lane, parts.look_again)
 
@@ -246,7 +249,7 @@ def _entrance(parts: Parts, guard: Guard) -> Entrance:
     return Entrance(guard, parts.sessions, visitors, guesses, instance_of(settings))
 
 
-def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> list[Operation]:
+def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, clock: Clock) -> list[Operation]:
     settings, prefix = parts.settings, parts.settings.redis_prefix
     tenants = TenantsApi(parts.registry, parts.usage)
     fleet = FleetApi(settings, parts.redis, parts.usage, marks, parts.queue, profile.recognise)
@@ -254,9 +257,10 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> l
     explain = ExplainApi(
         prefix,
         parts.registry,
-        profile.recognise,
+        profile,
         parts.store,
         marks,
+        sharing,
         parts.queue,
         _lifetimes(settings),
         rules,

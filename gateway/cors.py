@@ -11,6 +11,7 @@ from collections.abc import Collection
 from gateway.errors import Headers
 
 METHODS = b"GET, HEAD"
+POSTED = METHODS + b", POST"
 EXPOSED = b"Age, Cache-Status, ETag, Proxy-Status, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 MAX_AGE = b"600"
 ANY = "*"
@@ -20,8 +21,9 @@ NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~
 """A list of header names (RFC 9110 §5.1, §5.6.1)."""
 
 
-def preflight(method: str, headers: Headers) -> Headers | None:
-    """The headers of a preflight's answer; None for any other request (§3.2.2, §4.8).
+def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers | None:
+    """The headers of a preflight's answer; None for any other request (§3.2.2, §4.8). ``posted`` says that
+    questions are asked by POST there.
 
     A preflight brings no key, so that every page gets the same grant, for whatever headers it names: who may read
     is told by the real answer, and nothing is told here of whose web origins there are.
@@ -34,7 +36,7 @@ def preflight(method: str, headers: Headers) -> Headers | None:
         (b"vary", b"Access-Control-Request-Headers"),
         (b"cache-control", b"no-store"),
         (b"access-control-allow-origin", b"*"),
-        (b"access-control-allow-methods", METHODS),
+        (b"access-control-allow-methods", POSTED if posted else METHODS),
         *([(b"access-control-allow-headers", named)] if NAMES.fullmatch(named) else []),
         (b"access-control-max-age", MAX_AGE),
     ]

@@ -24,6 +24,7 @@ from gateway.clock import Clock
 from gateway.errors import (
     CacheUnavailable,
     GatewayError,
+    Headers,
     UpstreamProtocolError,
     UpstreamRedirected,
     ValidatorMismatch,
@@ -115,8 +116,9 @@ class Errands:
 
     def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
         """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
-        asked = conditions(entries) if entries else []
-        request = UpstreamRequest(question.query.exact, _authorization(access), [*question.headers, *asked])
+        if question.query.posted is not None:
+            entries = ()  # to a POST, a validator that still holds is an error (RFC 9110 §13.1.2)
+        request = _request(question, access, conditions(entries) if entries else [])
 
         async def work(confirm: Confirm) -> Result:
             call, order = self.call(asker, question.key.flight), self.clock.order()
@@ -257,6 +259,15 @@ def _verdict(
     if answer.status != 403:
         return None
     return Verdict(credential.fingerprint, refused=True, question=question.key.entry)
+
+
+def _request(question: Question, access: Access, asked: Headers) -> UpstreamRequest:
+    """What asks the service, with these conditions; what is posted goes as it came."""
+    query, authorization = question.query, _authorization(access)
+    if query.posted is None:
+        return UpstreamRequest(query.exact, authorization, [*question.headers, *asked])
+    headers, content = [*question.headers, *query.posted.headers], query.posted.content
+    return UpstreamRequest(query.exact, authorization, headers, b"POST", content, reads=True)
 
 
 def _authorization(access: Access) -> bytes | None:

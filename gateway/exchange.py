@@ -44,7 +44,8 @@ class Exchange(msgspec.Struct, eq=False):
     """One request: what it brought, and what was found out about it.
 
     ``peer`` is the address of whoever opened the connection; ``told`` are headers that its answer gets besides
-    its own, whatever that is. ``flight`` names the flight that it waited for; ``joined`` says that it was
+    its own, whatever that is. ``posted`` says that it asks by POST.
+    ``flight`` names the flight that it waited for; ``joined`` says that it was
     under way already, in the trace ``joined_trace``. ``span`` is its own, where traces are made. ``told_origin``
     are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone;
     ``located`` what its address says of whose it is, None where that has no say.
@@ -63,6 +64,7 @@ class Exchange(msgspec.Struct, eq=False):
     key_id: str | None = None
     located: Located | None = None
     query: Query | None = None
+    posted: bool = False
     stages: Stages = msgspec.field(default_factory=Stages)
     flight: str = ""
     joined: bool = False
@@ -87,6 +89,11 @@ class Exchange(msgspec.Struct, eq=False):
         if ARRIVED in scope:
             exchange.arrived = scope[ARRIVED]
         return exchange
+
+    @property
+    def reads(self) -> bool:
+        """Whether it asks for something that may be stored, and changes nothing."""
+        return self.method in READS or self.posted
 
     @property
     def left(self) -> float:
@@ -147,7 +154,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     async def body(self, most: int) -> bytes:
         """The request's content. Raises BodyTooLarge beyond ``most`` bytes, ClientGone when it breaks off."""
-        content: bytes = b""
+        content = bytearray()
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -156,7 +163,7 @@ class Exchange(msgspec.Struct, eq=False):
             if len(content) > most:
                 raise BodyTooLarge(f"A request body may have {most} bytes.")
             if not message.get("more_body", False):
-                return content
+                return bytes(content)
 
     async def while_connected(self, work: Awaitable[T]) -> T:
         """The result of ``work``, which is cancelled where the client disconnects first. Raises ClientGone."""

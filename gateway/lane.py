@@ -24,6 +24,7 @@ from gateway.prepared import Epoch, Prepared, shared
 from gateway.profile import Profile
 from gateway.teller import Teller, kind_of
 from gateway.tenants.registry import Registry
+from gateway.tenants.sharing import Sharing
 
 if TYPE_CHECKING:
     from gateway.upstream.breaker import Breaker
@@ -51,6 +52,7 @@ class Facts:
     callers: Callers
     admission: Admission
     marks: Marks
+    sharing: Sharing
     near: NearCache
     breaker: Breaker
     clock: Clock
@@ -196,9 +198,12 @@ class Lane:
         return True
 
     def _is_unpurged(self, prepared: Prepared) -> bool:
-        """Whether nothing more was purged of the question's answers."""
+        """Whether nothing more was purged of the question's answers, and they are still one for all where they
+        were."""
         marks, grounds = self._facts.marks, prepared.grounds
         if marks.covering(grounds.query) != grounds.marked:
+            return False
+        if grounds.shared and not self._facts.sharing.covers(grounds.query):
             return False
         prepared.purges = marks.revision
         return True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from gateway.catalogue import posted
+from gateway.head import ABSOLUTE
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
 READING = frozenset({b"GET", b"HEAD"})
+POST = b"POST"
 NEVER = frozenset({b"CONNECT", b"TRACE"})
 """No tunnels, and no showing of what a request carried (RFC 9110 §9.3.6, §9.3.8)."""
 
@@ -33,6 +38,15 @@ class Limits:
     body_bytes: int = 0
     body_seconds: float = 30.0
     """How long a body may take, from the end of its head."""
+    posted: frozenset[bytes] = frozenset()
+    """Paths where questions are asked by POST, whatever ``methods`` says."""
+
+    def bodies(self, method: bytes, target: bytes) -> tuple[Set[bytes] | None, int]:
+        """The methods that may have a body there, as ``methods``; and the most bytes of this one's."""
+        if self.methods is None or not self.posted or _path(target) not in self.posted:
+            return self.methods, self.body_bytes
+        most = min(self.body_bytes, posted.MOST_BYTES) if method == POST else self.body_bytes
+        return self.methods | {POST}, most
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -47,4 +61,11 @@ class Limits:
             write_seconds=settings.send_timeout,
             body_bytes=settings.request_max_bytes,
             body_seconds=settings.body_timeout,
+            posted=frozenset() if settings.profile == "generic" else posted.PATHS,
         )
+
+
+def _path(target: bytes) -> bytes:
+    """That of a target in origin form, or in absolute form whosever the authority is (RFC 9112 §3.2)."""
+    found = None if target.startswith(b"/") else ABSOLUTE.fullmatch(target)
+    return (target if found is None else found[3]).partition(b"?")[0]

@@ -32,7 +32,8 @@ class Grounds:
     """What was near when it answered: the records under both keys, by their serials, and the entry that did;
     and what had been purged of the answers to its ``query``.
 
-    ``scope`` is the credential's whose refusal would withhold it, None where there is none.
+    ``scope`` is the credential's whose refusal would withhold it, None where there is none; ``shared`` says that
+    it is one for all, though its caller holds a credential.
     """
 
     query: Query
@@ -41,6 +42,7 @@ class Grounds:
     records: tuple[int | None, int | None]
     entry: Entry
     scope: str | None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

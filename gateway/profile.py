@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.answer import Answer, Times, generic_answer, generic_times, statistics_answer, statistics_times
 from gateway.by_network import ByNetwork, Located
+from gateway.catalogue import posted
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.cors import ANY
@@ -47,6 +48,9 @@ class Profile(Protocol):
     def recognise(self, path: bytes, query: bytes) -> Query:
         """What is asked. Raises BadTarget."""
 
+    def is_posted(self, path: bytes) -> bool:
+        """Whether a POST to this path is a question, of which its content is a part."""
+
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """What the client's headers come to upstream, on which the answer may therefore depend."""
 
@@ -85,9 +89,13 @@ class StatisticsProfile:
         """The tenant's own. What is told to nobody in particular tells nothing of whose origins there are."""
         return (ANY,) if tenant is None else tenant.origins
 
+    def is_posted(self, path: bytes) -> bool:
+        """Where the catalogue knows of one."""
+        return path in posted.PATHS
+
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """None with a known query, whose answer depends on none; what an unknown one may be negotiated by."""
-        read = method in READS
+        read = method in READS or query.posted is not None
         known = read and query.family is not Family.UNKNOWN
         return [] if known else STATISTICS.outgoing(headers, read=read)
 
@@ -126,6 +134,10 @@ class GenericProfile:
                 f"The request target is {len(exact)} bytes long; at most {self._max_bytes} are accepted"
             )
         return Query(Family.UNKNOWN, canonical=exact, exact=exact)
+
+    def is_posted(self, path: bytes) -> bool:
+        """Nothing is known of any path."""
+        return False
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """All that are for the origin."""

@@ -256,7 +256,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """The body that the current head announces. Raises what makes the head unacceptable."""
         version, limits = self.parser.get_http_version(), self.limits
         check_head(version, self.headers)
-        content = content_of(self.parser.get_method(), version, self.headers, limits.methods, limits.body_bytes)
+        method = self.parser.get_method()
+        content = content_of(method, version, self.headers, *limits.bodies(method, self.url))
         self.url = origin_form(self.url, self._ours)
         if self._is_spare and not self.url.startswith(HEALTH):
             raise self._too_many()

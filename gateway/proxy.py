@@ -31,6 +31,7 @@ from gateway.caching.rules import (
 )
 from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
+from gateway.catalogue import posted
 from gateway.catalogue.query import Family, Query
 from gateway.clock import Clock
 from gateway.coding import Coder
@@ -46,7 +47,7 @@ from gateway.errors import (
     NotCached,
     ValidatorMismatch,
 )
-from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
+from gateway.exchange import ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
@@ -56,6 +57,7 @@ from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
 from gateway.tenants.access import OPEN, Access, authorise
+from gateway.tenants.sharing import Sharing, refuses
 from gateway.upstream.flight import Band, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer, payer_of
@@ -80,6 +82,10 @@ class ProxyRules:
     passed: frozenset[str] | None = frozenset()
     request_max_bytes: int = 0
     authorities: frozenset[bytes] = frozenset()
+
+    def passed_at(self, *, posted: bool) -> frozenset[str] | None:
+        """The same where questions are asked by POST, or are not."""
+        return self.passed | {"POST"} if posted and self.passed is not None else self.passed
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -115,6 +121,7 @@ class Proxy:
         callers: Callers,
         store: Store,
         marks: Marks,
+        sharing: Sharing,
         queue: Queue,
         errands: Errands,
         coder: Coder | None,
@@ -128,6 +135,7 @@ class Proxy:
         self.callers = callers
         self.store = store
         self.marks = marks
+        self.sharing = sharing
         self.queue = queue
         self.errands = errands
         self.coder = coder
@@ -175,51 +183,68 @@ class Proxy:
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
-        granted = self._cross_origin(exchange)
+        asked_by_post = self.profile.is_posted(exchange.path)
+        exchange.posted = asked_by_post and exchange.method == "POST"
+        granted = self._cross_origin(exchange, posted=asked_by_post)
         if granted is not None:
             return granted
         exchange.deadline = exchange.arrived + self.rules.caller_timeout
-        exchange.check_method(self.rules.passed)
+        exchange.check_method(self.rules.passed_at(posted=asked_by_post))
         await self.callers.identify(exchange)
         exchange.stages.identified = clock()
         query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
-        access = authorise(exchange.tenant, query)
+        access = authorise(exchange.tenant, query, self.sharing.covers)
         await self.callers.admit(exchange)
+        if exchange.posted:
+            query = exchange.query = await self._with_content(exchange, query)
         exchange.stages.admitted = clock()
-        errand = self._errand(exchange, query, access)
-        if exchange.method not in READS:
-            return await self._pass(errand)
-        decision = await self._decide_on(errand)
+        if not exchange.reads:
+            return await self._pass(self._errand(exchange, query, access.own or access))
+        answer = await self._read(self._errand(exchange, query, access))
+        if access.own is not None and refuses(query, answer.status, answer.headers, answer.body):
+            await self.sharing.withdraw(query)
+            exchange.grounds, exchange.stages.near = None, False  # the answer rests on another record
+            answer = await self._read(self._errand(exchange, query, access.own))
+        delivered = await deliver(answer, exchange.method, exchange.headers, self.coder, answer.key)
+        return retold(delivered, answer.status)
+
+    async def _read(self, errand: Errand) -> Answer:
+        """The whole answer to what reads, from within one scope."""
+        exchange, decision = errand.exchange, await self._decide_on(errand)
         exchange.stages.looked_up = clock()
         match decision:
             case Serve(entry):
-                answer = self._stored(entry, exchange)
+                return self._stored(entry, exchange)
             case ServeAndRefresh(entry):
                 self._refresh(errand, entry)
-                answer = self._answer(entry, Outcome.STALE, exchange, detail="refreshing")
+                return self._answer(entry, Outcome.STALE, exchange, detail="refreshing")
             case Fetch(fallback, why):
-                answer = await self._fetch(errand, (), fallback, why)
+                return await self._fetch(errand, (), fallback, why)
             case Revalidate(entries, fallback, why):
-                answer = await self._fetch(errand, entries, fallback, why)
+                return await self._fetch(errand, entries, fallback, why)
             case Refuse():
                 raise NotCached("Nothing stored answers this request, and only that was asked for.")
             case _:
                 assert_never(decision)
-        told = answer.status
-        return retold(await deliver(answer, exchange.method, exchange.headers, self.coder, answer.key), told)
+
+    async def _with_content(self, exchange: Exchange, query: Query) -> Query:
+        """The question of which the request's content is a part. Raises BodyTooLarge, DeadlineExceeded."""
+        most = min(self.rules.request_max_bytes, posted.MOST_BYTES)
+        content = await exchange.in_time(exchange.body(most))
+        return posted.with_content(query, exchange.headers, content)
 
     def _errand(self, exchange: Exchange, query: Query, access: Access) -> Errand:
         wishes = wishes_of(exchange.headers)
         sent = self.profile.forwarded(query, exchange.method, exchange.headers)
-        key = cache_key(self.rules.prefix, access.scope, query.canonical, query.exact, tuple(sent))
+        key = cache_key(self.rules.prefix, access.scope, query.canonical, query.literal, tuple(sent))
         question = Question(query, key, sent, access.credential is not None, wishes.no_store)
         return Errand(question, access, exchange, Asked(wishes, sent), self.marks.covering(query))
 
-    def _cross_origin(self, exchange: Exchange) -> Answer | None:
+    def _cross_origin(self, exchange: Exchange, *, posted: bool) -> Answer | None:
         """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
-        if exchange.method in READS or not self.profile.origins_of(None):
+        if exchange.reads or not self.profile.origins_of(None):
             return None
-        headers = preflight(exchange.method, exchange.headers)
+        headers = preflight(exchange.method, exchange.headers, posted=posted)
         return None if headers is None else Answer(204, headers, b"", Outcome.BYPASS, "preflight")
 
     async def _decide_on(self, errand: Errand) -> Decision:
@@ -253,8 +278,10 @@ class Proxy:
                 scope = errand.access.scope if self._is_guarded(errand) else None
                 serial = self.store.near.serial
                 records = serial(errand.key.entry), serial(errand.key.error)
-                query = errand.question.query
-                errand.exchange.grounds = Grounds(query, errand.marked, errand.key, records, decision.entry, scope)
+                query, for_all = errand.question.query, errand.access.own is not None
+                errand.exchange.grounds = Grounds(
+                    query, errand.marked, errand.key, records, decision.entry, scope, for_all
+                )
             return decision
         try:
             shared = await errand.exchange.in_time(self.store.look_up(errand.key), self.rules.look_up_timeout)
@@ -329,14 +356,14 @@ class Proxy:
         exchange, recheck, exact = errand.exchange, self._recheck(errand), errand.key.exact
         payer = self._payer(errand)
         return await self.queue.land(
-            flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse, question=_read(errand)
+            flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse, question=_asked(errand)
         )
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
         exact, payer, recheck = errand.key.exact, self._payer(errand), self._recheck(errand)
-        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _read(errand))
+        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _asked(errand))
 
     def _payer(self, errand: Errand) -> Payer:
         exchange = errand.exchange
@@ -424,7 +451,7 @@ class Proxy:
 
     def _tell_origin(self, exchange: Exchange, answer: Answer) -> Answer:
         """Lets a tenant's own pages read the answer, refusals too; one to nobody known, anybody's pages."""
-        if exchange.method not in READS:
+        if not exchange.reads:
             return answer
         tenant = exchange.known
         origins = self.profile.origins_of(tenant)
@@ -456,9 +483,12 @@ def _forwarded(why: Why, landing: Landing, led: bool, status: int, given: int) -
     return Forwarded(why, None if status == given else status, collapsed=not led, stored=landing.stored)
 
 
-def _read(errand: Errand) -> str:
+def _asked(errand: Errand) -> str:
     """What a read asks the service."""
-    return question_of(b"GET", errand.question.query.exact)
+    query = errand.question.query
+    if query.posted is None:
+        return question_of(b"GET", query.exact)
+    return question_of(b"POST", query.exact, query.posted.content)
 
 
 async def _nothing() -> Landing | None:

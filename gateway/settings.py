@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from gateway import environment
+from gateway.catalogue.query import Family
 from gateway.errors import UnusableSettings
 from gateway.masking import MASK, masked_url
 from gateway.redis_place import EXPECTED, RedisPlace
@@ -54,7 +55,7 @@ from gateway.setting_values import (
 
 PREFIX = environment.PREFIX
 
-FAMILIES = frozenset({"totals", "overview", "timeline", "breakdown", "tops", "unknown"})
+FAMILIES = frozenset(Family)
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
@@ -165,6 +166,11 @@ class Settings(BaseSettings):
         True, description="give such an answer again before the request reaches the app, at the connection"
     )
     ignored_parameters: Words = Field(("_",), description="query parameters that do not change an answer")
+    totals_scope: Literal["credential", "public"] = Field(
+        "credential",
+        description="public: totals and overviews are asked for without a credential, once for all; where the "
+        "service refuses an institution's, with the caller's own for a day",
+    )
 
     # Lifetimes
     lifetime_closed: Seconds = Field(7 * 86_400.0, description="answers for a closed window")

@@ -19,11 +19,14 @@ from gateway.redis_client import Client, redis_errors, shielded
 from gateway.scripts import Invocation, Script, invoke
 
 PURGE = Script.load("gateway.caching", "moment.lua", "purge.lua")
-RECALL = Script.load("gateway.caching", "moment.lua", "recall.lua")
+NEWS = Script.load("gateway.caching", "moment.lua", "news.lua")
 LONGEST_LIFE = 366 * 86_400.0
 """Seconds that an entry may be kept at most, and therefore how long a mark must be."""
 MOST = 10_000
 MOST_RECALLS = 500
+MOST_PRIVATE = 1_000
+PRIVATE_SECONDS = 86_400.0
+"""How long it is remembered that an institution keeps its totals to itself."""
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 MICRO = 1e-6
@@ -73,6 +76,8 @@ def subjects_of(query: Query) -> list[Subject]:
         found.append(Subject.institution(query.institution))
     if query.item is not None and query.item_id is not None:
         found.append(Subject.item(query.item, query.item_id))
+    if query.posted is not None:
+        found.append(Subject.exact(query.exact))  # by its target alone it is purged with all that is posted there
     return found
 
 
@@ -111,6 +116,9 @@ class Marks:
     ``revision`` is another number after each change. ``on_recall`` is told of each record that some process
     recalls.
 
+    Beside them it is remembered which institutions keep their totals to themselves: a purge makes void what was
+    found out so, as it does with any answer.
+
     A Redis that forgets or evicts them takes them from nobody who knows them, but processes that start later do
     not learn of them: what is purged hard must not depend on a Redis that evicts what has a TTL.
     """
@@ -132,6 +140,7 @@ class Marks:
         self._soft: dict[str, float] = {}
         self._hard: dict[str, float] = {}
         self._recalled: dict[str, int] = {}
+        self._private: dict[str, float] = {}
         self._on_recall = on_recall
         self.revision = 0
         self._version: Any = None
@@ -164,9 +173,30 @@ class Marks:
 
     async def recall(self, record: str) -> None:
         """Has every process forget its near copy of a record. Raises CacheUnavailable."""
-        arguments = (record, MOST_RECALLS, self._life_ms, self._channel, *self._time())
-        stamp = int(await invoke(self._client, Invocation(RECALL, self._key, arguments)))
-        self._note(f"r:{record}".encode(), b"%d" % stamp)
+        await self._tell(f"r:{record}", MOST_RECALLS)
+
+    def private(self, query: Query) -> bool:
+        """Whether the totals of a query's institution were found to be private, within a day and since the last
+        purge of its answers."""
+        if not self._private or query.institution is None:
+            return False
+        since = self._private.get(Subject.institution(query.institution).name, 0.0)
+        if since <= self._clock.order() - PRIVATE_SECONDS:
+            return False
+        marked = self.covering(query)
+        return marked is None or marked.latest < since
+
+    async def keep_private(self, institution: str) -> None:
+        """The institution's totals were found to be private: known here at once, and everywhere within a second or
+        two. Raises CacheUnavailable where only this process knows."""
+        name = f"p:{Subject.institution(institution).name}"
+        self._note(name.encode(), b"%d" % round(self._clock.order() / MICRO))
+        await self._tell(name, MOST_PRIVATE)
+
+    async def _tell(self, name: str, most: int) -> None:
+        arguments = (name, most, self._life_ms, self._channel, *self._time())
+        stamp = int(await invoke(self._client, Invocation(NEWS, self._key, arguments)))
+        self._note(name.encode(), b"%d" % stamp)
 
     def _time(self) -> tuple[int, int]:
         """How far the fleet's own time is ahead of Redis's clock, and what it is, in microseconds."""
@@ -220,24 +250,26 @@ class Marks:
     def _forget(self, horizon: float) -> None:
         """Nothing stored is as old as this; Redis forgets such marks too."""
         self.revision += 1
-        for marks in (self._soft, self._hard):
+        for marks in (self._soft, self._hard, self._private):
             for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
                 del marks[subject]
 
     def _note(self, name: bytes, stamp: bytes) -> None:
         """Takes note of a mark; what somebody else wrote is none, and ends no following."""
         kind, _, subject = name.decode(errors="replace").partition(":")
-        if kind not in ("h", "s", "r") or not subject or not stamp.isdigit() or len(stamp) > DIGITS:
+        if kind not in ("h", "s", "r", "p") or not subject or not stamp.isdigit() or len(stamp) > DIGITS:
             return
         if kind == "r":
             if int(stamp) > self._recalled.get(subject, 0):
                 self._recalled[subject] = int(stamp)
                 self._on_recall(subject)
             return
-        marks = self._hard if kind == "h" else self._soft
+        marks = {"h": self._hard, "s": self._soft, "p": self._private}[kind]
         self._clock.reached(int(stamp) * MICRO)
         self.revision += 1
         marks[subject] = max(marks.get(subject, 0.0), int(stamp) * MICRO)
+        if marks is self._private and len(marks) > MOST_PRIVATE:
+            del marks[min(marks, key=marks.__getitem__)]
 
 
 def _digest(*parts: bytes) -> str:

@@ -20,6 +20,8 @@ NUMBER = re.compile(rb"[-0-9]|null")
 OBJECT = re.compile(rb"\{|null")
 """How a value of each kind begins in JSON; any may be null."""
 
+ID = re.compile("[0-9]+")
+
 _NOTHING = re.compile(rb"null|\{\s*\}|-?0(?:\.0*)?(?:[eE][-+]?[0-9]+)?")
 _ENVELOPE = frozenset(
     {
@@ -33,6 +35,7 @@ _ENVELOPE = frozenset(
 
 class Shape:
     """The shape of a family's answers: an object with these ``keys``, whose values are of one kind or null.
+    Without keys it is an object of such values by the ids of what was asked about.
 
     ``bare`` says that with a sub-item the wrapper may be missing, which leaves an object of numbers.
     """
@@ -49,12 +52,22 @@ class Shape:
 
         ``sub_item`` says that one was asked for.
         """
+        if not self.keys:
+            return self._unnamed(body)
         try:
             found = self._wrapped.decode(body)
         except msgspec.ValidationError:
             return [msgspec.Raw(body.strip())] if self.bare and sub_item and _is_bare(body) else None
         values = [getattr(found, key) for key in self.keys]
         return values if all(map(self.kind.match, values)) else None
+
+    def _unnamed(self, body: bytes) -> list[msgspec.Raw] | None:
+        try:
+            found = _OBJECT.decode(body)
+        except msgspec.ValidationError:
+            return None
+        values = list(found.values())
+        return values if all(map(self.kind.match, values)) and all(map(ID.fullmatch, found)) else None
 
 
 SHAPES: Mapping[Family, Shape] = {
@@ -63,6 +76,7 @@ SHAPES: Mapping[Family, Shape] = {
     Family.TIMELINE: Shape("timeline", kind=OBJECT),
     Family.BREAKDOWN: Shape("breakdown", kind=OBJECT),
     Family.TOPS: Shape("top", kind=OBJECT, bare=True),
+    Family.COUNT: Shape(kind=NUMBER),
 }
 """The answers of the known families. What has no shape here is unknown, and may be any JSON."""
 

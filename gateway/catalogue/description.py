@@ -1,4 +1,4 @@
-"""The public listener's description (OpenAPI 3.1): the service's four families as the gateway answers. Pure."""
+"""The public listener's description (OpenAPI 3.1): the service's known families as the gateway answers. Pure."""
 
 from __future__ import annotations
 
@@ -16,6 +16,13 @@ ERROR = {
     "required": ["message", "code", "data"],
     "properties": {"message": {"type": "string"}, "code": {"type": "string"}, "data": {}},
 }
+GROUP = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+GROUPS = {
+    "type": "object",
+    "description": "The groups whose articles are to be counted.",
+    "required": ["groups"],
+    "properties": {"groups": {"type": "array", "items": GROUP}},
+}
 REFUSALS = {
     "400": "what was sent cannot be used, by the gateway or by the service",
     "401": "no key, or one that is unknown or no longer valid",
@@ -30,7 +37,7 @@ REFUSALS = {
 
 
 def description(version: str) -> dict[str, Any]:
-    """The document: each family outside institutions and inside, and the two of health."""
+    """The document: each family outside institutions and inside, what is asked by POST, and the two of health."""
     paths: dict[str, Any] = {}
     for family, (path, parameters, summary) in _families().items():
         for inside in (False, True):
@@ -38,6 +45,7 @@ def description(version: str) -> dict[str, Any]:
             paths["/{institution}" + path if inside else path] = {
                 "get": _operation(f"{family}{'_inside' if inside else ''}", summary, [*place, *parameters])
             }
+    paths["/count/articles"] = {"post": _count()}
     for name, summary in (("live", "Whether the process lives"), ("ready", "Whether it takes requests")):
         answers = {"200": {"description": "yes"}, "503": {"description": "no"}}
         paths[f"/-/health/{name}"] = {
@@ -49,7 +57,7 @@ def description(version: str) -> dict[str, Any]:
         "security": [{"key": []}, {"bearer": []}, {"basic": []}],
         "paths": paths,
         "components": {
-            "schemas": {"Error": ERROR},
+            "schemas": {"Error": ERROR, "Groups": GROUPS},
             "securitySchemes": {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -57,6 +65,12 @@ def description(version: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _count() -> dict[str, Any]:
+    """The one question that is asked by POST."""
+    body = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Groups"}}}}
+    return _operation("count", "How many articles each of some groups has", []) | {"requestBody": body}
 
 
 def _families() -> dict[str, tuple[str, list[dict[str, Any]], str]]:

@@ -12,7 +12,7 @@ from gateway.catalogue.query import ALL_TIME, Family, Query
 from gateway.catalogue.target import check_target
 from gateway.catalogue.window import read_window
 
-FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top"})
+FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top", "count"})
 COUNTERS = frozenset({"views", "downloads", "shares"})
 ITEMS = frozenset({"article", "author", "collection", "group", "project"})
 GRANULARITIES = frozenset({"day", "month", "year", "total"})

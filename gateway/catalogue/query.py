@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 class Family(StrEnum):
     """The known families of questions (contract page, Endpoints), and everything else.
 
-    An overview is all totals of one item at once.
+    An overview is all totals of one item at once; counts are of the articles in groups, and are asked by POST.
     """
 
     TOTALS = "totals"
@@ -18,11 +18,22 @@ class Family(StrEnum):
     TIMELINE = "timeline"
     BREAKDOWN = "breakdown"
     TOPS = "tops"
+    COUNT = "count"
     UNKNOWN = "unknown"
 
 
-ALL_TIME = frozenset({Family.TOTALS, Family.OVERVIEW})
+ALL_TIME = frozenset({Family.TOTALS, Family.OVERVIEW, Family.COUNT})
 """Families whose answers cover all time, and need no credential inside an institution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What is sent along with a question that is asked by POST: the headers that describe the content, and the
+    content as it came; ``digest`` is of both."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    content: bytes = field(repr=False)
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +42,7 @@ class Query:
 
     ``canonical`` is the injective encoding that cache keys are made of: equal for requests that mean the
     same, different for all others; of an unknown request it is the exact target. ``exact`` is the request
-    target as the client wrote it, which error records are kept under and which goes upstream.
+    target as the client wrote it, which goes upstream, with what is ``posted`` where it is asked by POST.
 
     ``institution`` is the exact decoded segment, or None outside any. An unknown request has its first segment
     there, so that the caller's credential goes along; no family's name and no ``-`` is ever one. The next five
@@ -55,3 +66,9 @@ class Query:
     protected: bool = False
     last_day: date | None = None
     rests_on_today: bool = False
+    posted: Posted | None = None
+
+    @property
+    def literal(self) -> bytes:
+        """The exact request, which an error answer echoes: the target, and what is posted there."""
+        return self.exact if self.posted is None else b"%s\n%s" % (self.exact, self.posted.digest.encode())

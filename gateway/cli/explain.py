@@ -16,6 +16,7 @@ from gateway.cli.table import aligned, plain
 EXAMPLES = examples(
     'stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports',
     'stats-gateway explain "/lboro/timeline/day/views/article/23" --address 10.1.2.3',
+    """stats-gateway explain /count/articles --body '{"groups": [{"id": 327}]}'""",
 )
 
 
@@ -28,6 +29,9 @@ def explain(
     address: Annotated[
         str | None, typer.Option("--address", metavar="IP", help="As a request from there without a key.")
     ] = None,
+    body: Annotated[
+        str | None, typer.Option("--body", metavar="JSON", help="What is asked by POST there.")
+    ] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
@@ -35,7 +39,8 @@ def explain(
 
     The request is not made, and nothing is spent on it.
     """
-    told = ask(admin_url, "GET", "/api/explain", query={"path": path, "tenant": tenant, "address": address})
+    asked = {"path": path, "tenant": tenant, "address": address, "body": body}
+    told = ask(admin_url, "GET", "/api/explain", query=asked)
     if as_json:
         print_json(told)
     else:

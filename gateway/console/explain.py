@@ -11,26 +11,29 @@ from gateway.caching.entry import Entry
 from gateway.caching.keys import cache_key
 from gateway.caching.marks import Marked, Marks, purged
 from gateway.caching.overrides import overridden
-from gateway.caching.preview import Recognise
-from gateway.caching.rules import Asked, Rules, decide
+from gateway.caching.rules import Asked, Decision, Rules, Serve, decide
 from gateway.caching.store import Store
+from gateway.catalogue import posted
 from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.target import split_target
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
+from gateway.profile import Profile
 from gateway.tenants.access import Access, authorise
 from gateway.tenants.networks import Claim
 from gateway.tenants.registry import Registry
+from gateway.tenants.sharing import Sharing, refuses
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 from gateway.upstream.queue import Queue
 
 REASONS = {
     "closed": "the window has settled: 48 hours have passed since its last day",
     "open": "the window can still change",
-    "totals": "totals, overviews, and tops without a closed window, change all the time",
+    "totals": "totals, overviews, counts, and tops without a closed window, change all the time",
 }
+JSON = (b"content-type", b"application/json")
 
 
 class ExplainApi:
@@ -40,9 +43,10 @@ class ExplainApi:
         self,
         prefix: str,
         registry: Registry,
-        recognise: Recognise,
+        profile: Profile,
         store: Store,
         marks: Marks,
+        sharing: Sharing,
         queue: Queue,
         lifetimes: Lifetimes,
         rules: Rules,
@@ -53,9 +57,10 @@ class ExplainApi:
         self._allow_anonymous = allow_anonymous
         self._prefix = prefix
         self._registry = registry
-        self._recognise = recognise
+        self._profile = profile
         self._store = store
         self._marks = marks
+        self._sharing = sharing
         self._queue = queue
         self._lifetimes = lifetimes
         self._rules = rules
@@ -68,13 +73,14 @@ class ExplainApi:
             "path": Parameter("the path and query as a client asks them"),
             "tenant": Parameter("as whose request; as nobody's unless told"),
             "address": Parameter("from which address, without a key, where the tenant is not told"),
+            "body": Parameter("the JSON that is asked by POST there"),
         }
         return [Operation("GET", "/api/explain", "What would become of a request, and why", self.explain, query)]
 
     async def explain(self, call: Call) -> Any:
         if "path" not in call.query:
             raise InvalidInput("The parameter path is needed, percent-encoded")
-        query = self._recognise(*split_target(call.query["path"]))
+        query = self._query(call.query["path"], call.query.get("body"))
         claim = self._claim(call.query)
         tenant = (claim and claim.tenant) or self._tenant(call.query.get("tenant"))
         told = {"query": _told_query(query), "tenant": tenant.id}
@@ -84,13 +90,26 @@ class ExplainApi:
             why = "nobody may ask without a key" if tenant.anonymous else "the tenant is disabled"
             return told | {"decision": "Refuse", "why": why}
         try:
-            access = authorise(tenant, query)
+            access = authorise(tenant, query, self._sharing.covers)
         except GatewayError as error:
             return told | {"decision": "Refuse", "why": error.message}
-        return told | await self._from(access, query, tenant)
+        decision, found = await self._from(access, query, tenant)
+        if access.own is not None and isinstance(decision, Serve) and _is_refused(query, decision.entry):
+            _, found = await self._from(access.own, query, tenant)
+        return told | found
 
-    async def _from(self, access: Access, query: Query, tenant: Tenant) -> dict[str, Any]:
-        now, key = self._now(), cache_key(self._prefix, access.scope, query.canonical, query.exact)
+    def _query(self, target: str, body: str | None) -> Query:
+        path, query_string = split_target(target)
+        query = self._profile.recognise(path, query_string)
+        if body is None:
+            return query
+        if not self._profile.is_posted(path):
+            raise InvalidInput("Nothing is asked by POST there")
+        return posted.with_content(query, [JSON], body.encode())
+
+    async def _from(self, access: Access, query: Query, tenant: Tenant) -> tuple[Decision, dict[str, Any]]:
+        """What would be decided in this scope, and all that is to be told of it."""
+        now, key = self._now(), cache_key(self._prefix, access.scope, query.canonical, query.literal)
         marked = self._marks.covering(query)
         try:
             found, cache = await self._store.look_up(key), "answers"
@@ -100,7 +119,7 @@ class ExplainApi:
         error = next(iter(_counting(() if found.error is None else (found.error,), tenant, marked)), None)
         decision = decide(Asked(), entries, error, now=now, rules=self._rules)
         refused = self._queue.breaker.refused_for(access.scope) if access.credential is not None else None
-        return {
+        return decision, {
             "scope": _told_scope(access),
             "lifetime": self._told_lifetime(query, tenant, now),
             "cache": cache,
@@ -160,6 +179,11 @@ def _counting(entries: Any, tenant: Tenant, marked: Marked | None) -> Any:
     return purged(marked, entries) if entries and marked is not None else entries
 
 
+def _is_refused(query: Query, entry: Entry) -> bool:
+    """As the proxy decides whether to ask with the caller's own credential."""
+    return refuses(query, entry.status, entry.headers, entry.body)
+
+
 def _told_query(query: Query) -> dict[str, Any]:
     return {
         "family": query.family,
@@ -176,6 +200,8 @@ def _told_query(query: Query) -> dict[str, Any]:
 
 
 def _told_scope(access: Access) -> dict[str, Any]:
+    if access.own is not None:
+        return {"kind": "public", "why": "totals_scope is public"}
     if access.credential is None:
         return {"kind": "public"}
     return {"kind": "credential", "institution": access.credential.institution, "fingerprint": access.scope}

@@ -117,7 +117,7 @@ def _kind(schema: dict[str, Any]) -> str:
     match schema.get("type"):
         case "array":
             return f"list of {_kind(schema['items'])}"
-        case "object":
+        case "object" if "additionalProperties" in schema:
             return f"object of {_kind(schema['additionalProperties'])}"
     bounds = [
         f"{word} {schema[name]:,.15g}" for name, word in (

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from gateway.catalogue.endpoints import FAMILY_NAMES
 from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError
 from gateway.tenants.keys import KEY_ID, id_within
@@ -23,7 +24,6 @@ from gateway.tenants.vault import SEALED, Vault
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 INSTITUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,62}")
-FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top"})
 DIGEST = "sha256:"
 ORIGIN = re.compile(
     r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?"

@@ -55,6 +55,7 @@ class UpstreamRequest:
 
     ``authorization`` is the credential's ready header value. ``headers`` are what the header policy let out, names
     in lower case, and conditions of the gateway's own. ``content`` is sent with its length, ``trace`` as it is.
+    ``reads`` says that it changes nothing, whatever its method.
     """
 
     target: bytes
@@ -63,6 +64,7 @@ class UpstreamRequest:
     method: bytes = b"GET"
     content: bytes = field(default=b"", repr=False)
     trace: Sequence[tuple[bytes, bytes]] = ()
+    reads: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +119,8 @@ class UpstreamClient:
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
         """One call. It is repeated once, on a new connection and within the same time, where its connection turns
-        out to have ended: before anything was written, or, on a kept connection and for GET and HEAD, before the
-        first byte of the answer (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
+        out to have ended: before anything was written, or, on a kept connection and for what only reads, before
+        the first byte of the answer (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
 
         ``before_write`` is awaited each time that the connection is there and the request about to be written; the
         total timeout starts after the first, and what it raises ends the call and is raised as it is.
@@ -240,7 +242,9 @@ class _Call:
 
     def lost(self, connection: Connection, message: Message) -> None:
         """The connection ended before the answer did."""
-        unanswered = connection.answers > 0 and not message.received and self.request.method in REPEATABLE
+        # A POST that is known to read may be repeated as a GET may: what counts is what it does (RFC 9110 §9.2.2).
+        reads = self.request.reads or self.request.method in REPEATABLE
+        unanswered = connection.answers > 0 and not message.received and reads
         self.repeatable = unanswered or not connection.written
 
 

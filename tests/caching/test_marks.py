@@ -14,6 +14,7 @@ from gateway.caching import marks as marks_module
 from gateway.caching.entry import Entry
 from gateway.caching.marks import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
 from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.posted import with_content
 from gateway.catalogue.query import Query
 from gateway.clock import Clock
 
@@ -260,3 +261,80 @@ async def test_recalls_are_bounded_and_leave_room_for_purges(
     await marks.poll()
     assert (told, set(marks._recalled)) == (list(RECORDS * 3), set(RECORDS[1:]))
     assert await redis_client.pttl(f"{prefix}:{{purge}}:marks") > 0
+
+
+async def test_what_is_posted_is_purged_by_its_target(redis_client: redis.asyncio.Redis, prefix: str) -> None:
+    counts = recognise(b"/count/articles", b"")
+    asked = [with_content(counts, [], content) for content in (b"one", b"other")]
+    marks = Marks(redis_client, prefix)
+    stamp = await marks.purge(Subject.exact(counts.canonical))
+    assert [marks.covering(each) for each in asked] == [Marked(soft=stamp, hard=0.0)] * 2
+    assert marks.covering(with_content(recognise(b"/count/articles", b"a=b"), [], b"one")) is None
+
+
+class Hand(Clock):
+    """Shows what it is told."""
+
+    time = 2_000_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+
+TOTALS = query(b"/lboro/total/views/article/23", b"")
+
+
+async def test_an_institution_that_keeps_its_totals_is_known_everywhere_for_a_day(
+    redis_client: redis.asyncio.Redis, prefix: str
+) -> None:
+    clock = Hand()
+    here, there, late = (Marks(redis_client, prefix, clock) for _ in range(3))
+    follows = asyncio.create_task(there.follow())
+    await until(lambda: there._version is None and there._reading is not None)
+    before = here.revision
+    await here.keep_private("lboro")
+    await until(lambda: there.private(TOTALS))
+    await late.poll()
+    follows.cancel()
+    assert here.revision > before
+    assert here.private(TOTALS)
+    assert late.private(TOTALS)
+    assert not here.private(OTHER)
+    assert not here.private(PUBLIC)
+    assert here.covering(TOTALS) is None
+    clock.time += 86_390
+    assert all(each.private(TOTALS) for each in (here, there, late))
+    clock.time += 20
+    assert not any(each.private(TOTALS) for each in (here, there, late))
+
+
+@pytest.mark.parametrize("subject", [EVERYTHING, Subject.institution("lboro")], ids=["all", "it"])
+@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+async def test_a_purge_forgets_that_an_institution_keeps_its_totals(
+    redis_client: redis.asyncio.Redis, prefix: str, subject: Subject, hard: bool
+) -> None:
+    here, there = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    for _ in range(2):
+        await here.keep_private("lboro")
+        await there.poll()
+        assert here.private(TOTALS)
+        assert there.private(TOTALS)
+        await there.purge(subject, hard=hard)
+        await here.poll()
+        assert not here.private(TOTALS)
+        assert not there.private(TOTALS)
+
+
+async def test_institutions_that_keep_their_totals_are_bounded(
+    redis_client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marks_module, "MOST_PRIVATE", 2)
+    marks, late = Marks(redis_client, prefix), Marks(redis_client, prefix)
+    for name in ("lboro", "monash", "melbourne"):
+        await marks.keep_private(name)
+    await marks.recall(RECORDS[0])
+    await late.poll()
+    totals = [query(b"/%s/total/views/article/1" % name, b"") for name in (b"lboro", b"monash", b"melbourne")]
+    for each in (marks, late):
+        assert [each.private(asked) for asked in totals] == [False, True, True]
+    assert len(await redis_client.hkeys(f"{prefix}:{{purge}}:marks")) == 4

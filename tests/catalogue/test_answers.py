@@ -9,7 +9,7 @@ import pytest
 from gateway.catalogue.answers import IN_A_ROW, Reading, Shapes, read
 from gateway.catalogue.query import Family
 
-TOTALS, OVERVIEW, TIMELINE, BREAKDOWN, TOPS, UNKNOWN = Family
+TOTALS, OVERVIEW, TIMELINE, BREAKDOWN, TOPS, COUNT, UNKNOWN = Family
 JSON = b"application/json; charset=UTF-8"
 FORBIDDEN = b'{"data": null, "code": "Forbidden", "message": "Unauthorized request"}'
 
@@ -34,6 +34,8 @@ def said(
         (BREAKDOWN, b'{"breakdown": {"2014": {"C\xc3\xb4te d\'Ivoire": {"Unknown": 8, "total": 8}}}}'),
         (BREAKDOWN, b'{"breakdown": {}}'),
         (TOPS, b'{"top": {"200341": 2341}}'),
+        (COUNT, b'{"327": 20, "12": null}'),
+        (COUNT, b"{}"),
         (UNKNOWN, b'{"views": 3}'),
         (UNKNOWN, b"[]"),
     ],
@@ -74,6 +76,19 @@ IMPOSTORS = [
     b'{"views": 3, "downloads": 1, "shares": "none"}',
     b'{"top": ' + b"[" * 100_000,
 ]
+
+
+@pytest.mark.parametrize(
+    "body", [each for each in IMPOSTORS if each != b"{}"] + [b'{"327": "20"}', b'{"327": 20, "status": 200}']
+)
+def test_counts_are_by_the_ids_of_groups_and_nothing_else(body: bytes) -> None:
+    assert not said(COUNT, body).speaks
+
+
+def test_a_count_of_nothing_is_empty() -> None:
+    assert said(COUNT, b'{"327": 0, "12": 0}').empty
+    assert said(COUNT, b"{}").empty
+    assert not said(COUNT, b'{"327": 0, "12": 1}').empty
 
 
 def test_tops_with_a_sub_item_may_be_bare() -> None:

@@ -77,10 +77,11 @@ def recipes() -> dict[str, str]:
 
 
 def test_curl(stage: Stage, gateway: Process) -> None:
-    inside, basic, status, patient = recipes()["curl"].splitlines()
+    inside, basic, counted, status, patient = recipes()["curl"].splitlines()
     assert json.loads(run(stage, gateway, "sh", "-c", inside)) == told_by_the_service(stage, INSIDE)
     outside = told_by_the_service(stage, OUTSIDE)
     assert json.loads(run(stage, gateway, "sh", "-c", basic)) == outside
+    assert list(json.loads(run(stage, gateway, "sh", "-c", counted))) == ["327"]
     assert run(stage, gateway, "sh", "-c", status).startswith("cache-status: stats-gateway; hit; ttl=")
     assert json.loads(run(stage, gateway, "sh", "-c", patient)) == outside
 

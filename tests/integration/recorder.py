@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,14 +22,19 @@ class Heard:
     body: bytes
 
 
+Answering = Callable[[Heard], bytes]
+"""The bytes of an answer; none where the connection ends instead."""
+
+
 class Recorder(socketserver.ThreadingTCPServer):
-    """Answers ``{}`` to everything, and ``BIG`` bytes to ``/big``; ``wires`` are its connections' bytes."""
+    """Answers as it is told to; ``wires`` are its connections' bytes."""
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self) -> None:
+    def __init__(self, answering: Answering) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
+        self.answering = answering
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.heard: list[Heard] = []
         self.wires: list[bytearray] = []
@@ -60,7 +65,10 @@ class Connection(socketserver.BaseRequestHandler):
             while (whole := _first(rest)) is not None:
                 heard, rest = whole
                 self.server.heard.append(heard)
-                self.request.sendall(_answer(heard))
+                answer = self.server.answering(heard)
+                if not answer:
+                    return
+                self.request.sendall(answer)
 
 
 def _first(data: bytes) -> tuple[Heard, bytes] | None:
@@ -73,16 +81,17 @@ def _first(data: bytes) -> tuple[Heard, bytes] | None:
     return Heard(head.partition(b"\r\n")[0], head, rest[:size]), rest[size:]
 
 
-def _answer(heard: Heard) -> bytes:
+def nothing_but_big(heard: Heard) -> bytes:
+    """``{}`` to everything, and ``BIG`` bytes to ``/big``."""
     body = bytes(BIG) if b" /big" in heard.line else b"{}"
     lines = [b"HTTP/1.1 200 OK", b"Content-Type: application/json", b"Cache-Control: no-store"]
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), b"", b""]) + body
 
 
 @contextmanager
-def recording() -> Iterator[Recorder]:
+def recording(answering: Answering = nothing_but_big) -> Iterator[Recorder]:
     """A recorder that listens until the block ends."""
-    with Recorder() as recorder:
+    with Recorder(answering) as recorder:
         thread = threading.Thread(target=recorder.serve_forever, args=(0.05,))
         thread.start()
         try:

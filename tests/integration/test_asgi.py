@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx2 as httpx
 import pytest
 
 from tests.integration.stage import Stage, await_answer, get, spawned, staged
+from tests.loopback import LOOPBACK
 from tests.redis_server import free_port
 
 TARGET = "/lboro/timeline/day/views/article/5?start_date=2026-03-01&end_date=2026-03-09"
@@ -36,3 +38,14 @@ def test_it_answers_as_ever_and_each_answer_has_one_date(url: tuple[str, Stage])
     assert {answer.content for answer in (miss, *hits)} == {direct.content}
     for answer in (miss, *hits, *others):
         assert len(answer.headers.get_list("date")) == 1
+
+    count = {
+        "content": b'{"groups": [{"id": 3}]}',
+        "headers": key | {"Content-Type": "application/json"},
+        **LOOPBACK,
+    }
+    asked = [httpx.post(f"{where}/count/articles", **count) for where in (stage.sandbox.url, base, base)]
+    assert len({each.content for each in asked}) == 1
+    assert "; hit; ttl=" in asked[2].headers["cache-status"]
+    larger = httpx.post(f"{base}/count/articles", **count | {"content": b" " * 65_537})
+    assert (larger.status_code, larger.json()["code"]) == (413, "GatewayBodyTooLarge")

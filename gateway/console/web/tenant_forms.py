@@ -24,7 +24,7 @@ DECIMAL = frozenset({"requests_per_second", "share"})
 LIFETIMES = {
     "closed": "Closed windows",
     "open": "Open windows",
-    "totals": "Totals, overviews and tops",
+    "totals": "Totals, overviews, counts and tops",
     "empty": "Empty answers",
     "error": "400 and 404",
     "forbidden": "403",
