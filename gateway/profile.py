@@ -11,8 +11,9 @@ from gateway.by_network import ByNetwork, Located
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.cors import ANY
-from gateway.errors import BadTarget, Headers
+from gateway.errors import Headers, TargetTooLong
 from gateway.exchange import READS
+from gateway.options import one_hop_less
 from gateway.tenants.identify import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
@@ -44,8 +45,8 @@ class Profile(Protocol):
         """The web origins whose pages may read answers to a tenant, or to nobody (None): empty where that is not
         the gateway's to say, nor a preflight its to answer."""
 
-    def recognise(self, path: bytes, query: bytes) -> Query:
-        """What is asked. Raises BadTarget."""
+    def recognise(self, path: bytes, query: bytes, marked: bool = False) -> Query:
+        """What is asked; ``marked`` is as in ``parted``. Raises BadTarget."""
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """What the client's headers come to upstream, on which the answer may therefore depend."""
@@ -118,15 +119,16 @@ class GenericProfile:
         """What pages may call is the origin's affair."""
         return ()
 
-    def recognise(self, path: bytes, query: bytes) -> Query:
+    def recognise(self, path: bytes, query: bytes, marked: bool = False) -> Query:
         """Every target is its own meaning."""
-        exact = path + b"?" + query if query else path
+        exact = path + b"?" + query if query or marked else path
         if len(exact) > self._max_bytes:
-            raise BadTarget(
+            raise TargetTooLong(
                 f"The request target is {len(exact)} bytes long; at most {self._max_bytes} are accepted"
             )
         return Query(Family.UNKNOWN, canonical=exact, exact=exact)
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """All that are for the origin."""
-        return self._policy.outgoing(headers, read=method in READS)
+        """All that are for the origin, with one hop less to go."""
+        sent = self._policy.outgoing(headers, read=method in READS)
+        return one_hop_less(sent) if method == "OPTIONS" else sent

@@ -32,6 +32,7 @@ from gateway.caching.rules import (
 from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
 from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.cors import OUR_PAGES_ALONE, by_name, depends_on_origin, preflight, response_headers
@@ -46,12 +47,13 @@ from gateway.errors import (
     NotCached,
     ValidatorMismatch,
 )
-from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
+from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope, announces_body
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
 from gateway.observe.stages import clock
+from gateway.options import own_answer
 from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
@@ -175,14 +177,16 @@ class Proxy:
 
     async def answer(self, exchange: Exchange) -> Answer:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
-        granted = self._cross_origin(exchange)
-        if granted is not None:
-            return granted
+        own = None if exchange.method in READS else self._own_answer(exchange)
+        if own is not None:
+            return own
         exchange.deadline = exchange.arrived + self.rules.caller_timeout
         exchange.check_method(self.rules.passed)
+        if exchange.method in READS and announces_body(exchange.headers):
+            await exchange.in_time(exchange.refuse_body())
         await self.callers.identify(exchange)
         exchange.stages.identified = clock()
-        query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
+        query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string, exchange.marked)
         access = authorise(exchange.tenant, query)
         await self.callers.admit(exchange)
         exchange.stages.admitted = clock()
@@ -214,12 +218,16 @@ class Proxy:
         question = Question(query, key, sent, access.credential is not None, wishes.no_store)
         return Errand(question, access, exchange, Asked(wishes, sent), self.marks.covering(query))
 
-    def _cross_origin(self, exchange: Exchange) -> Answer | None:
-        """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
-        if exchange.method in READS or not self.profile.origins_of(None):
+    def _own_answer(self, exchange: Exchange) -> Answer | None:
+        """The answer to what goes no further and needs no key: a preflight (Fetch §3.2), and an OPTIONS that is
+        about the gateway itself; None for any other request."""
+        granted = preflight(exchange.method, exchange.headers) if self.profile.origins_of(None) else None
+        if granted is not None:
+            return Answer(204, granted, b"", Outcome.BYPASS, "preflight")
+        if exchange.method != "OPTIONS":
             return None
-        headers = preflight(exchange.method, exchange.headers)
-        return None if headers is None else Answer(204, headers, b"", Outcome.BYPASS, "preflight")
+        told = own_answer(exchange.target, exchange.headers, self.rules.passed)
+        return None if told is None else Answer(204, told, b"", Outcome.BYPASS, "options")
 
     async def _decide_on(self, errand: Errand) -> Decision:
         """What to do, from what is near, then from what Redis has: at most one round trip.
@@ -351,9 +359,8 @@ class Proxy:
         hosts = {value.lower() for name, value in exchange.headers if name == b"host"}
 
         def keys_of(target: bytes) -> list[str]:
-            path, _, query_string = target.partition(b"?")
             try:
-                query = self.profile.recognise(path, query_string)
+                query = self.profile.recognise(*parted(target))
             except BadTarget:
                 return []
             scopes = {access.scope, OPEN.scope}

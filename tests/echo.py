@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
+from gateway.head import TARGET
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, bind
@@ -55,6 +56,7 @@ class Echo:
             "body": given.decode("latin-1"),
             "method": scope["method"],
             "path": path.decode("latin-1"),
+            "target": scope[TARGET].decode("latin-1"),
             "query": scope["query_string"].decode("latin-1"),
             "headers": [name.decode() for name, _ in scope["headers"]],
         }

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.limits import Limits
 from tests.echo import BIG, LIMITS, Edge, edge
-from tests.wire import Wire, ask, get, shown
+from tests.wire import Wire, ask, get, resets, shown
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,12 @@ BAD_REQUESTS = {
     "invalid Host": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
     "two Hosts in one": b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
-    "HTTP/0.9 by name": b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
-    "HTTP/1.2": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
-    "HTTP/2": b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
-    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "an unknown method": b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a method in lower case": b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a tab in the target": b"GET /\ta HTTP/1.1\r\n" + HOST + b"\r\n",
     "a space in the target": b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n",
     "Content-Length on GET": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx",
     "an expected body": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n",
-    "a chunked body": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunked body": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "chunked garbage": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "Content-Length twice": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
     "Content-Length list": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0, 0\r\n\r\n",
@@ -65,7 +61,24 @@ BAD_REQUESTS = {
     "NUL": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
     "a control character": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\x01b\r\n\r\n",
 }  # fmt: skip
-BAD_TARGETS = [b"/a#b", b"/?a#b", b"*", b"a:443", b"a", b"/\xc3\xa9", b"/\x01", b"/\x7f", b"/\ta",
+OTHERS = {
+    "HTTP/0.9 by name": (505, b"GET / HTTP/0.9\r\n" + HOST + b"\r\n"),
+    "HTTP/1.2": (505, b"GET / HTTP/1.2\r\n" + HOST + b"\r\n"),
+    "HTTP/2": (505, b"GET / HTTP/2.0\r\n" + HOST + b"\r\n"),
+    "the HTTP/2 preface": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "an unknown method": (501, b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method in lower case": (501, b"get / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method of RTSP": (501, b"DESCRIBE / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a long method": (501, b"A" * 1_900 + b" / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method without end": (501, b"A" * 20_000),
+    "a long target": (414, b"GET /" + b"a" * 20_000),
+    "a long target and more": (414, b"\r\nGET /" + b"a" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "many fields": (431, b"GET / HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 20_000),
+}
+CODES = {414: "GatewayTargetTooLong", 431: "GatewayHeadTooLarge", 501: "GatewayMethodUnknown"} | {
+    505: "GatewayVersionUnsupported"
+}
+BAD_TARGETS = [b"/a#b", b"/?a#b", b"*", b"a:443", b"a", b"/\xc3\xa9", b"/\x01", b"/\x7f",
                b"http:/a", b"?a", b"\\", b"http://stats.example.org/#a"]  # fmt: skip
 
 
@@ -75,6 +88,24 @@ def test_what_is_not_http_is_refused_and_the_connection_closed(server: Edge, nam
         answer = wire.send(BAD_REQUESTS[name] + get("/smuggled")).answer()
         assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
         assert "proxy-status" in answer.headers
+        assert wire.ended()
+
+
+@pytest.mark.parametrize("packets", [1, 3])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_method_a_version_and_a_target_are_refused_for_what_they_are(
+    server: Edge, name: str, packets: int
+) -> None:
+    status, data = OTHERS[name]
+    with Wire(server.address) as wire:
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in range(1, packets):
+            wire.send(data[cut - 1 : cut])
+            threading.Event().wait(0.02)  # else all parts arrive as one
+        answer = wire.send(
+            data[packets - 1 :] + (get("/smuggled") if data.endswith(b"\r\n\r\n") else b"")
+        ).answer()
+        assert (answer.status, answer.code, answer.closes) == (status, CODES[status], True)
         assert wire.ended()
 
 
@@ -111,27 +142,33 @@ def test_the_refusal_of_a_head_request_has_no_body(server: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "//a//b", "/%2e%2e/%2F%00?%zz", '/a\\b"<>{}|^`;:@', "/?a?b=/c&&=", "/:80"]
+    "target", ["/", "//a//b", "/%2e%2e/%2F%00?%zz", '/a\\b"<>{}|^`;:@', "/?a?b=/c&&=", "/:80", "/?", "/x?", "/x??"]
 )
 def test_path_and_query_arrive_exactly_as_they_were_written(server: Edge, target: str) -> None:
     assert_arrives(server, target)
 
 
-@given(st.text([chr(c) for c in range(0x21, 0x7F) if chr(c) != "#"], max_size=60).filter(lambda t: t[-1:] != "?"))
+@given(st.text([chr(c) for c in range(0x21, 0x7F) if chr(c) != "#"], max_size=60))
 def test_any_printable_target_arrives_exactly_as_it_was_written(server: Edge, rest: str) -> None:
     assert_arrives(server, "/" + rest)
 
 
 def assert_arrives(server: Edge, target: str) -> None:
-    asked = shown(ask(server.address, get(target)))
-    assert "?".join(filter(None, [asked["path"], asked["query"]])) == target or target == f"{asked['path']}?"
+    assert shown(ask(server.address, get(target)))["target"] == target
 
 
 def test_absolute_form_reaches_the_app_as_origin_form(server: Edge) -> None:
     host, port = server.address
     for authority in (f"{host}:{port}", f"localhost:{port}", "stats.example.org", "stats.example.org:443"):
-        answer = ask(server.address, get(f"https://{authority}/a%20b?c"))
-        assert (shown(answer)["path"], shown(answer)["query"]) == ("/a%20b", "c")
+        for target in ("/a%20b?c", "/x?", "//x?"):
+            assert shown(ask(server.address, get(f"https://{authority}{target}")))["target"] == target
+        assert shown(ask(server.address, get(f"https://{authority}?")))["target"] == "/?"
+
+
+def test_rfc9112_3_2_4_options_may_ask_about_the_server_as_a_whole(server: Edge) -> None:
+    for target in (b"*", b"http://stats.example.org"):
+        asked = shown(ask(server.address, b"OPTIONS " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n"))
+        assert asked["target"] == "*"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +212,9 @@ def test_a_head_split_anywhere_is_one_head(server: Edge) -> None:
 
 @pytest.mark.parametrize(
     "endless",
-    [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"\r\n" * 50_000, b"G" * 3 + b"\r\n",
+    [b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"\r\n" * 50_000, b"G" * 3 + b"\r\n",
      b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, b"GET / HTTP/1.1\r\n" + b"x" * 100_000],
-    ids=["target", "headers", "empty lines", "method", "value", "name"],
+    ids=["headers", "empty lines", "method", "value", "name"],
 )  # fmt: skip
 def test_a_head_that_never_ends_is_refused(server: Edge, endless: bytes) -> None:
     with Wire(server.address) as wire:
@@ -411,3 +448,130 @@ def test_answers_close_their_connections_while_draining() -> None:
         running.lifecycle.drain()
         assert wire.send(get()).answer().closes
         assert wire.ended()
+
+
+NONE = b"0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("packets", [1, 2])
+@pytest.mark.parametrize("expects", [False, True])
+def test_rfc9112_7_1_chunks_that_are_none_are_no_body_and_the_connection_goes_on(
+    server: Edge, method: str, packets: int, expects: bool
+) -> None:
+    fields = ["Transfer-Encoding: chunked", *(["Expect: 100-continue"] if expects else [])]
+    head = get("/none", *fields).replace(b"GET", method.encode())
+    with Wire(server.address) as wire:
+        for _ in range(2):
+            wire.send(head if packets == 2 else head + NONE)
+            if expects:
+                assert wire.socket.recv(len(CONTINUE)) == CONTINUE
+            wire.send(NONE + get("/next") if packets == 2 else get("/next"))
+            answers = [wire.answer(head=method == "HEAD"), wire.answer()]
+            assert [answer.status for answer in answers] == [200, 200]
+            assert shown(answers[1])["target"] == "/next"
+
+
+def test_nobody_is_asked_before_it_is_certain_that_there_is_no_body() -> None:
+    with edge() as running, Wire(running.address) as wire:
+        wire.send(get("/", "Transfer-Encoding: chunked"))
+        assert not running.app.arrived.acquire(timeout=0.1)
+        answer = wire.send(b"1\r\nx\r\n" + NONE + get("/smuggled")).answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
+        assert wire.ended()
+        assert not running.app.arrived.acquire(blocking=False)
+
+
+def test_chunks_that_are_none_may_not_take_for_ever() -> None:
+    limits = Limits(connections=3, head_bytes=2_000, head_seconds=10.0, body_seconds=0.2)
+    with edge(limits) as running, Wire(running.address) as wire:
+        answer = wire.send(get("/", "Transfer-Encoding: chunked") + b"0\r\n").answer()
+        assert (answer.status, answer.closes) == (408, True)
+        assert wire.ended()
+
+
+def half_closed(wire: Wire, data: bytes) -> Wire:
+    """Sends, and says that no more comes."""
+    wire.send(data).socket.shutdown(socket.SHUT_WR)
+    return wire
+
+
+@pytest.mark.parametrize("do", ["wait", "wait apart", "wait big"])
+def test_rfc9112_9_6_a_client_that_sends_no_more_gets_its_answer_and_then_the_end(do: str) -> None:
+    with edge() as running, Wire(running.address) as wire:
+        half_closed(wire, get("/wait", f"X-Do: {do}"))
+        assert running.app.arrived.acquire(timeout=5)
+        assert not running.app.left.acquire(timeout=0.2)
+        running.call(running.app.released.set)
+        answer = wire.answer()
+        assert (answer.status, answer.closes) == (200, True)
+        assert wire.ended()
+        until_free(running)
+
+
+@pytest.mark.parametrize("lane", [None, Knowing()], ids=["no lane", "lane"])
+@pytest.mark.parametrize("do", ["", "apart"])
+def test_all_that_was_asked_before_the_end_of_sending_is_answered_in_order(lane: Any, do: str) -> None:
+    with edge(lane=lane) as running, Wire(running.address) as wire:
+        half_closed(wire, b"".join(get(f"/{n}", f"X-Do: {do}") for n in range(50)))
+        answers = [wire.answer() for _ in range(50)]
+        assert [shown(answer)["target"] for answer in answers] == [f"/{n}" for n in range(50)]
+        assert wire.ended()
+        until_free(running)
+
+
+def test_an_answer_of_the_lane_reaches_a_client_that_sends_no_more() -> None:
+    with edge(lane=Knowing()) as running, Wire(running.address) as wire:
+        assert half_closed(wire, get("/known")).answer().body == b"known"
+        assert wire.ended()
+        until_free(running)
+
+
+@pytest.mark.parametrize("start", [b"GET / HT", get()[:-2], get("/", "Transfer-Encoding: chunked") + b"0\r\n"])
+@pytest.mark.parametrize("before", [b"", get("/before")])
+def test_rfc9112_8_a_request_that_is_not_whole_when_no_more_comes_is_refused(
+    server: Edge, start: bytes, before: bytes
+) -> None:
+    with Wire(server.address) as wire:
+        half_closed(wire, before + start)
+        if before:
+            assert wire.answer().status == 200
+        answer = wire.answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
+        assert wire.ended()
+
+
+@pytest.mark.parametrize("data", [b"", get()])
+def test_an_idle_connection_on_which_no_more_comes_is_closed(server: Edge, data: bytes) -> None:
+    with Wire(server.address) as wire:
+        half_closed(wire, data)
+        if data:
+            assert wire.answer().status == 200
+        assert wire.ended()
+
+
+def test_a_client_that_was_refused_and_then_sends_no_more_is_not_refused_twice(server: Edge) -> None:
+    with Wire(server.address) as wire:
+        half_closed(wire, b"GET / HTTP/1.1\r\n\r\n")
+        assert wire.answer().status == 400
+        assert wire.ended()
+
+
+def test_a_reset_is_the_end_of_a_request() -> None:
+    with edge() as running:
+        with Wire(running.address) as wire:
+            wire.send(get("/begin", "X-Do: begin wait").replace(b"GET", b"HEAD"))
+            assert running.app.arrived.acquire(timeout=5)
+            resets(wire.socket)
+        until_free(running)
+
+
+def test_a_client_that_has_gone_without_a_word_is_noticed_when_its_answer_is_written() -> None:
+    with edge() as running:
+        with Wire(running.address) as wire:
+            wire.send(get("/big", "X-Do: wait big"))
+            assert running.app.arrived.acquire(timeout=5)
+        assert not running.app.left.acquire(timeout=0.1)
+        running.call(running.app.released.set)
+        until_free(running)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -62,6 +63,7 @@ class Wire:
         headers: dict[str, str] = {}
         while (field := self._file.readline()) != b"\r\n":
             name, _, value = field.decode("latin-1").partition(":")
+            name = name.lower()
             assert name == "vary" or name not in headers, f"{name} twice"
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
         size = 0 if head else int(headers["content-length"])
@@ -91,3 +93,8 @@ def get(target: str = "/", *headers: str) -> bytes:
 def shown(answer: WireAnswer) -> Any:
     """A JSON body."""
     return json.loads(answer.body)
+
+
+def resets(connection: socket.socket) -> None:
+    """Has the connection end with a reset when it is closed: that alone tells its peer that nobody is there."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

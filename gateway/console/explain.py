@@ -16,8 +16,9 @@ from gateway.caching.rules import Asked, Rules, decide
 from gateway.caching.store import Store
 from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import split_target
+from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.tenants.access import Access, authorise
@@ -74,7 +75,7 @@ class ExplainApi:
     async def explain(self, call: Call) -> Any:
         if "path" not in call.query:
             raise InvalidInput("The parameter path is needed, percent-encoded")
-        query = self._recognise(*split_target(call.query["path"]))
+        query = self._recognise(*parted(pasted_target(call.query["path"])))
         claim = self._claim(call.query)
         tenant = (claim and claim.tenant) or self._tenant(call.query.get("tenant"))
         told = {"query": _told_query(query), "tenant": tenant.id}
