@@ -66,8 +66,11 @@ class Life:
     when the process exits.
     """
 
-    def __init__(self, running: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+    def __init__(
+        self, running: Callable[[], AbstractAsyncContextManager[None]], patience: float = START_SECONDS
+    ) -> None:
         self._running = running
+        self._patience = patience
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._over = asyncio.Event()
@@ -88,7 +91,7 @@ class Life:
             log.warning("started_by_request", reason="this server runs no lifespan")
             atexit.register(self._end_at_exit, asyncio.get_running_loop())
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await self._start()
         except TimeoutError:
             raise NotStarted("The gateway is starting.", retry_after=1) from None

@@ -213,7 +213,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """What becomes of a connection on which no more comes."""
         if self._refused:
             self._close()
-        elif self._head or self._content is not None:
+        elif self._head.strip(b"\r\n") or self._content is not None:
             self._break_off(BadRequest("The request ended before it was whole."))
         elif not self._answering:
             self._close()

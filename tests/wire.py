@@ -66,10 +66,11 @@ class Wire:
             name = name.lower()
             assert name == "vary" or name not in headers, f"{name} twice"
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-        size = 0 if head else int(headers["content-length"])
+        status = int(line.split()[1])
+        size = 0 if head or status in (204, 304) else int(headers["content-length"])
         body = self._file.read(size)
         assert len(body) == size
-        return WireAnswer(int(line.split()[1]), headers, body)
+        return WireAnswer(status, headers, body)
 
     def ended(self) -> bool:
         """Whether nothing more comes: the peer has closed."""
