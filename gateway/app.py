@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.admission.admission import Admission
-from gateway.answer import refusal_of
 from gateway.by_network import ByNetwork
 from gateway.caching.marks import Marks
 from gateway.caching.near import NearCache
@@ -47,13 +46,11 @@ from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
-from gateway.dated import Dated, dates_itself, undated
 from gateway.errand import Errands
-from gateway.errors import ConfigurationError, GatewayError
-from gateway.head import TARGET, checked_target, target_of
+from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lane import Facts, Lane
-from gateway.lifecycle import Life, Lifecycle, Phase
+from gateway.lifecycle import Life, Lifecycle
 from gateway.limits import Limits
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
@@ -63,6 +60,7 @@ from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
+from gateway.public import Gateway
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
@@ -80,74 +78,15 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
 from gateway.upstream.trust import TrustStore
-from gateway.whole import WHOLE, give
 from gateway.worker import worker_number
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
-MANAGEMENT = b"/-/"
 ROUNDS = 10
 """Commands, one after another, that a look-up takes at most: those it waits for, and in a cluster redirections."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
-
-
-class Gateway(Starlette):
-    """The public app: what is answered like an earlier request is answered at once, and everything else outside
-    ``/-/`` goes straight to the proxy, past router and middleware."""
-
-    lane: Lane
-    proxy: Proxy
-    life: Life
-    lifecycle: Lifecycle
-    hosts: frozenset[bytes]
-    dates_itself: bool | None = None
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI 3."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        elsewhere = WHOLE not in scope
-        if elsewhere:
-            send = self._taken(scope, send)
-        ready = self.lane.ready(scope)
-        if ready is not None and not elsewhere:
-            await give(scope, send, *ready)
-        elif ready is not None:
-            status, headers, body = ready  # as ``give`` would: each hit is spared that call
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-        elif elsewhere and not await self._admits(scope, send):
-            return
-        elif scope[TARGET].startswith(MANAGEMENT):
-            await Dated(super().__call__)(scope, receive, send)
-        else:
-            await self.proxy(scope, receive, send)
-
-    def _taken(self, scope: Any, send: Any) -> Any:
-        """Takes a request over from another server than the gateway's own; how to send its answer."""
-        if not isinstance(scope["headers"], list):
-            scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
-        scope[TARGET] = target_of(scope)
-        if self.dates_itself is None:
-            self.dates_itself = dates_itself(send)
-        return undated(send) if self.dates_itself else send
-
-    async def _admits(self, scope: Any, send: Any) -> bool:
-        """Whether what another server has read can be answered; refuses it where not."""
-        try:
-            target = checked_target(scope, self.hosts)
-            if self.lifecycle.phase is Phase.STARTING:
-                await self.life.begun()
-        except GatewayError as error:
-            await refusal_of(error).send(scope, send, [])
-            return False
-        if target != scope[TARGET]:
-            scope[TARGET], path = target, target.partition(b"?")[0]
-            scope["raw_path"], scope["path"] = path, unquote(path.decode())
-        return True
 
 
 @dataclass(frozen=True, slots=True)

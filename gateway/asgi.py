@@ -11,9 +11,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from gateway.app import Gateway, create_app
+from gateway.app import create_app
 from gateway.observe.logs import configure_logs
 from gateway.observe.stream import divert_standard_streams
+from gateway.public import Gateway
 from gateway.settings import load_settings
 
 

@@ -7,15 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.limits import Limits
-from tests.echo import BIG, LIMITS, Edge, edge
-from tests.wire import Wire, ask, get, resets, shown
+from tests.echo import BIG, LIMITS, Edge, Knowing, edge, until_free
+from tests.wire import Wire, ask, get, shown
 
 
 @pytest.fixture(scope="module")
@@ -276,13 +275,6 @@ def test_an_idle_connection_is_closed_after_the_keep_alive(quick: Edge) -> None:
         assert wire.ended()
 
 
-class Knowing:
-    """A lane that knows one request."""
-
-    def answer(self, head: bytes, peer: str) -> bytes | None:
-        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown" if head == get("/known") else None
-
-
 @pytest.mark.parametrize("before", [(), ("/",)])
 def test_a_connection_that_is_answered_at_once_is_idle_from_then_on(before: tuple[str, ...]) -> None:
     with edge(keep_alive=1, lane=Knowing()) as running, Wire(running.address) as wire:
@@ -372,15 +364,6 @@ def test_beyond_the_cap_nothing_is_answered_in_the_lane() -> None:
     with edge(Limits(1, 2_000, 10.0, spare=2), lane=Knowing()) as running, Wire(running.address) as one:
         assert one.send(get("/known")).answer().body == b"known"
         assert ask(running.address, get("/known")).status == 503
-
-
-def until_free(running: Edge) -> None:
-    """Waits until the server has noticed that its clients left."""
-    for _ in range(100):
-        if not running.listener.server_state.connections:
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("connections stay counted")
 
 
 def test_pipelined_requests_are_answered_in_their_order(server: Edge) -> None:
@@ -489,89 +472,3 @@ def test_chunks_that_are_none_may_not_take_for_ever() -> None:
         answer = wire.send(get("/", "Transfer-Encoding: chunked") + b"0\r\n").answer()
         assert (answer.status, answer.closes) == (408, True)
         assert wire.ended()
-
-
-def half_closed(wire: Wire, data: bytes) -> Wire:
-    """Sends, and says that no more comes."""
-    wire.send(data).socket.shutdown(socket.SHUT_WR)
-    return wire
-
-
-@pytest.mark.parametrize("do", ["wait", "wait apart", "wait big"])
-def test_rfc9112_9_6_a_client_that_sends_no_more_gets_its_answer_and_then_the_end(do: str) -> None:
-    with edge() as running, Wire(running.address) as wire:
-        half_closed(wire, get("/wait", f"X-Do: {do}"))
-        assert running.app.arrived.acquire(timeout=5)
-        assert not running.app.left.acquire(timeout=0.2)
-        running.call(running.app.released.set)
-        answer = wire.answer()
-        assert (answer.status, answer.closes) == (200, True)
-        assert wire.ended()
-        until_free(running)
-
-
-@pytest.mark.parametrize("lane", [None, Knowing()], ids=["no lane", "lane"])
-@pytest.mark.parametrize("do", ["", "apart"])
-def test_all_that_was_asked_before_the_end_of_sending_is_answered_in_order(lane: Any, do: str) -> None:
-    with edge(lane=lane) as running, Wire(running.address) as wire:
-        half_closed(wire, b"".join(get(f"/{n}", f"X-Do: {do}") for n in range(50)))
-        answers = [wire.answer() for _ in range(50)]
-        assert [shown(answer)["target"] for answer in answers] == [f"/{n}" for n in range(50)]
-        assert wire.ended()
-        until_free(running)
-
-
-def test_an_answer_of_the_lane_reaches_a_client_that_sends_no_more() -> None:
-    with edge(lane=Knowing()) as running, Wire(running.address) as wire:
-        assert half_closed(wire, get("/known")).answer().body == b"known"
-        assert wire.ended()
-        until_free(running)
-
-
-@pytest.mark.parametrize("start", [b"GET / HT", get()[:-2], get("/", "Transfer-Encoding: chunked") + b"0\r\n"])
-@pytest.mark.parametrize("before", [b"", get("/before")])
-def test_rfc9112_8_a_request_that_is_not_whole_when_no_more_comes_is_refused(
-    server: Edge, start: bytes, before: bytes
-) -> None:
-    with Wire(server.address) as wire:
-        half_closed(wire, before + start)
-        if before:
-            assert wire.answer().status == 200
-        answer = wire.answer()
-        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
-        assert wire.ended()
-
-
-@pytest.mark.parametrize("data", [b"", b"\r\n", get(), get() + b"\r\n"])
-def test_an_idle_connection_on_which_no_more_comes_is_closed(server: Edge, data: bytes) -> None:
-    with Wire(server.address) as wire:
-        half_closed(wire, data)
-        if data.strip():
-            assert wire.answer().status == 200
-        assert wire.ended()
-
-
-def test_a_client_that_was_refused_and_then_sends_no_more_is_not_refused_twice(server: Edge) -> None:
-    with Wire(server.address) as wire:
-        half_closed(wire, b"GET / HTTP/1.1\r\n\r\n")
-        assert wire.answer().status == 400
-        assert wire.ended()
-
-
-def test_a_reset_is_the_end_of_a_request() -> None:
-    with edge() as running:
-        with Wire(running.address) as wire:
-            wire.send(get("/begin", "X-Do: begin wait").replace(b"GET", b"HEAD"))
-            assert running.app.arrived.acquire(timeout=5)
-            resets(wire.socket)
-        until_free(running)
-
-
-def test_a_client_that_has_gone_without_a_word_is_noticed_when_its_answer_is_written() -> None:
-    with edge() as running:
-        with Wire(running.address) as wire:
-            wire.send(get("/big", "X-Do: wait big"))
-            assert running.app.arrived.acquire(timeout=5)
-        assert not running.app.left.acquire(timeout=0.1)
-        running.call(running.app.released.set)
-        until_free(running)

@@ -99,3 +99,9 @@ def shown(answer: WireAnswer) -> Any:
 def resets(connection: socket.socket) -> None:
     """Has the connection end with a reset when it is closed: that alone tells its peer that nobody is there."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def half_closed(wire: Wire, data: bytes) -> Wire:
+    """Sends, and says that no more comes."""
+    wire.send(data).socket.shutdown(socket.SHUT_WR)
+    return wire

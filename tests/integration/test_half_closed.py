@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from tests.integration.stage import Process, Stage, staged, until
-from tests.wire import Wire, get, resets
+from tests.wire import Wire, get, half_closed, resets
 
 ABANDONED = "stats_gateway_requests_abandoned_total"
 NUMBERS = count(1)
@@ -35,11 +34,6 @@ def gateway(stage: Stage) -> Iterator[Process]:
 def fresh() -> str:
     """A target that nobody has asked for."""
     return f"/total/views/article/{next(NUMBERS)}"
-
-
-def half_closed(wire: Wire, data: bytes) -> Wire:
-    wire.send(data).socket.shutdown(socket.SHUT_WR)
-    return wire
 
 
 def wire(gateway: Process) -> Wire:
