@@ -2,9 +2,9 @@
 
 Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden or called here;
 ``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
-``scope``, ``client``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``,
-``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``, ``keep_alive`` and
-``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
+``scope``, ``client``, ``scheme``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with
+``response_started``, ``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``,
+``keep_alive`` and ``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
 ``_unset_keepalive_if_required``.
 """
 
