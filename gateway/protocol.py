@@ -4,8 +4,8 @@ Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callba
 ``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
 ``scope``, ``client``, ``scheme``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with
 ``response_started``, ``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``,
-``keep_alive`` and ``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
-``_unset_keepalive_if_required``.
+``keep_alive`` and ``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``,
+``timeout_keep_alive_handler`` and ``_unset_keepalive_if_required``.
 """
 
 from __future__ import annotations
