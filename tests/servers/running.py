@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from gateway.settings import PREFIX
 from tests.integration.stage import Process, Stage, await_answer, spawned
@@ -31,11 +32,16 @@ def asgi_server(name: str, stage: Stage, **settings: object) -> Iterator[Process
         yield gateway
         gateway.running.terminate()
         return
+    environment = stage.environment | {f"{PREFIX}{each.upper()}": str(value) for each, value in settings.items()}
+    with ExitStack() as stack:
+        process = started(name, stack, environment, stage.folder / f"{name}.log")
+        await_answer(f"{process.url}/-/health/ready", process)
+        yield process
+
+
+def started(name: str, stack: ExitStack, environment: Mapping[str, str], log: Path) -> Process:
+    """One of ``COMMANDS`` with this environment, which logs to this file and ends with the stack."""
     module, *words = COMMANDS[name]
     port = str(free_port())
     words.append(f"127.0.0.1:{port}" if words[-1] == "--bind" else port)
-    environment = stage.environment | {f"{PREFIX}{each.upper()}": str(value) for each, value in settings.items()}
-    log = stage.folder / f"{name}.log"
-    with spawned(words, environment, log, module) as process:
-        await_answer(f"{process.url}/-/health/ready", process)
-        yield process
+    return stack.enter_context(spawned(words, dict(environment), log, module))
