@@ -46,12 +46,12 @@ from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
-from gateway.dated import Dated
 from gateway.errand import Errands
 from gateway.errors import ConfigurationError
 from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lane import Facts, Lane
-from gateway.lifecycle import Lifecycle
+from gateway.lifecycle import Life, Lifecycle
+from gateway.limits import Limits
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.pulse import Pulse
 from gateway.observe.tally import Tallies, Tally
@@ -60,6 +60,7 @@ from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy import Proxy, ProxyRules
+from gateway.public import Gateway
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
@@ -78,44 +79,15 @@ from gateway.upstream.pacing import Budget
 from gateway.upstream.pilot import OnDispatch
 from gateway.upstream.queue import Queue
 from gateway.upstream.trust import TrustStore
-from gateway.whole import WHOLE, give
 from gateway.worker import worker_number
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
 
-MANAGEMENT = b"/-/"
 ROUNDS = 10
 """Commands, one after another, that a look-up takes at most: those it waits for, and in a cluster redirections."""
 CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
-
-
-class Gateway(Starlette):
-    """The public app: what is answered like an earlier request is answered at once, and everything else outside
-    ``/-/`` goes straight to the proxy, past router and middleware."""
-
-    lane: Lane
-    proxy: Proxy
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI 3."""
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        if not isinstance(scope["headers"], (list, tuple)):
-            scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
-        ready = self.lane.ready(scope)
-        if ready is not None and WHOLE in scope:
-            await give(scope, send, *ready)
-        elif ready is not None:
-            status, headers, body = ready  # as ``give`` would: each hit is spared that call
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": body})
-        elif (scope.get("raw_path") or scope["path"].encode()).startswith(MANAGEMENT):
-            await Dated(super().__call__)(scope, receive, send)
-        else:
-            await self.proxy(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +178,10 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         sessions,
         notes,
     )
-    public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=parts.running), "/-/docs")
-    public.lane = lane
+    life = Life(parts.running)
+    public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=life.lifespan), "/-/docs")
+    public.life, public.lifecycle, public.lane = life, lifecycle, lane
+    public.hosts = Limits.of(settings).hosts
     public.proxy = Proxy(
         _rules(settings),
         profile,

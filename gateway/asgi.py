@@ -1,14 +1,20 @@
 """ASGI: the public app alone, for whoever runs a server of their own.
 
-uvicorn --factory gateway.asgi:app --no-date-header
+uvicorn --factory gateway.asgi:app
 granian --interface asgi --factory gateway.asgi:app
+hypercorn 'gateway.asgi:app()'
+daphne gateway.asgi:application
 """
 
 from __future__ import annotations
 
-from gateway.app import Gateway, create_app
+from functools import cache
+from typing import Any
+
+from gateway.app import create_app
 from gateway.observe.logs import configure_logs
 from gateway.observe.stream import divert_standard_streams
+from gateway.public import Gateway
 from gateway.settings import load_settings
 
 
@@ -19,3 +25,11 @@ def app() -> Gateway:
     divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
     return create_app(settings)
+
+
+@cache
+def __getattr__(name: str) -> Any:
+    """``application``: the same app, made when it is first asked for, for servers that take no factory."""
+    if name == "application":
+        return app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,9 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed
+from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.framing import Chunked, Content, Sized
 from gateway.limits import NEVER, READING
+
+BARE = READING | {b"OPTIONS"}
+"""Methods that are answered even where they may not have a body: an empty one is none, however it is framed."""
+
+
+class Nothing:
+    """A body in chunks that has none (RFC 9112 §7.1); ``refusal`` is raised where it has one after all."""
+
+    def __init__(self, refusal: GatewayError) -> None:
+        self._chunks = Chunked(0)
+        self._refusal = refusal
+
+    @property
+    def complete(self) -> bool:
+        return self._chunks.complete
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        try:
+            return self._chunks.take(data)
+        except BodyTooLarge:
+            raise self._refusal from None
 
 
 def content_of(
@@ -17,7 +38,7 @@ def content_of(
 
     Raises BadRequest where the framing is not beyond doubt (RFC 9112 §6.1, §6.3) and for a body on GET or HEAD,
     MethodNotAllowed for a body on a method that is not among ``methods`` and for CONNECT and TRACE with or without
-    one, BodyTooLarge over ``cap`` bytes.
+    one, BodyTooLarge over ``cap`` bytes. Chunks that may turn out to be none are ``Nothing``.
     """
     if method in NEVER:
         raise MethodNotAllowed("This method is never served.", allow=allowed(methods))
@@ -26,10 +47,11 @@ def content_of(
     content = _framed(version, codings, lengths, cap)
     if content is None:
         return None
-    if method in READING:
-        raise BadRequest("A GET or HEAD request must not have a body.")
-    if methods is not None and method not in methods:
-        raise MethodNotAllowed("This method is not served.", allow=allowed(methods))
+    refusal = _refusal(method, methods)
+    if refusal is not None and codings and method in BARE:
+        return Nothing(refusal)
+    if refusal is not None:
+        raise refusal
     if lengths and int(lengths[0]) > cap:
         raise BodyTooLarge(f"A request body may have {cap} bytes.")
     return content
@@ -39,6 +61,15 @@ def allowed(methods: Set[bytes] | None) -> bytes:
     """The value of Allow (RFC 9110 §10.2.1) where these are served; for None, the well-known ones."""
     named = {b"DELETE", b"OPTIONS", b"PATCH", b"POST", b"PUT"} if methods is None else methods
     return b", ".join([b"GET", b"HEAD", *sorted(named - READING)])
+
+
+def _refusal(method: bytes, methods: Set[bytes] | None) -> GatewayError | None:
+    """What refuses a body on this method, if anything does."""
+    if method in READING:
+        return BadRequest("A GET or HEAD request must not have a body.")
+    if methods is not None and method not in methods:
+        return MethodNotAllowed("This method is not served.", allow=allowed(methods))
+    return None
 
 
 def _framed(version: str, codings: list[bytes], lengths: list[bytes], cap: int) -> Content | None:

@@ -26,6 +26,26 @@ def dated(headers: Headers) -> Headers:
     return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date()), *headers]
 
 
+def dates_itself(send: Any) -> bool:
+    """Whether a server adds a Date of its own to each answer, beside the one that is there, as uvicorn does unless
+    it is told not to, and hypercorn. None says so: it is seen from the connection that ``send`` is a method of."""
+    connection = getattr(send, "__self__", None)
+    added = [name.lower() for name, _ in getattr(connection, "default_headers", ())]  # uvicorn's
+    return b"date" in added or bool(getattr(getattr(connection, "config", None), "include_date_header", False))
+
+
+def undated(send: Any) -> Any:
+    """The same for answers without a Date."""
+
+    async def send_undated(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"date"]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_undated
+
+
 class Dated:
     """An ASGI app whose answers get a Date unless they bring one: a stored answer's is its origin's."""
 

@@ -94,6 +94,18 @@ class BadTarget(Refusal):
     """A malformed request target; nothing is spent on it."""
 
 
+class TargetTooLong(BadTarget):
+    """A request target over the limit (RFC 9110 §15.5.15)."""
+
+
+class MethodUnknown(Refusal):
+    """A method that nothing here knows of (RFC 9110 §15.6.2)."""
+
+
+class VersionUnsupported(Refusal):
+    """A version of HTTP that is not spoken here (RFC 9110 §15.6.6)."""
+
+
 class AmbiguousKey(Refusal):
     """More than one key, or one that cannot be read."""
 
@@ -165,7 +177,7 @@ class HeadTooLarge(Refusal):
 
 
 class HeadTimeout(Refusal):
-    """A request head that did not end in time."""
+    """A request head or body that did not end in time."""
 
 
 class Overload(GatewayError):
@@ -202,6 +214,10 @@ class CallerPaused(QueryPaused):
 
 class SlowedDown(QueryPaused):
     """The service asked for fewer requests with this credential, or of this caller without one."""
+
+
+class NotStarted(Overload):
+    """The gateway's parts do not run yet, or could not be started."""
 
 
 class CacheUnavailable(Overload):
@@ -280,6 +296,7 @@ TABLE: dict[type[GatewayError], Row] = {
     MethodNotAllowed: Row(405, "GatewayMethodNotAllowed", "http_request_denied"),
     HeadTimeout: Row(408, "GatewayHeadTimeout", "http_request_error"),
     BodyTooLarge: Row(413, "GatewayBodyTooLarge", "http_request_error"),
+    TargetTooLong: Row(414, "GatewayTargetTooLong", "http_request_error"),
     Misdirected: Row(421, "GatewayMisdirected", "http_request_error"),
     HeadTooLarge: Row(431, "GatewayHeadTooLarge", "http_request_error"),
     Overload: Row(503, "GatewayOverloaded", "connection_limit_reached"),
@@ -290,7 +307,10 @@ TABLE: dict[type[GatewayError], Row] = {
     TargetRefused: Row(503, "GatewayTargetRefused", "destination_unavailable"),
     CallerPaused: Row(503, "GatewayCallerPaused", "http_request_denied"),
     SlowedDown: Row(503, "GatewaySlowedDown", "destination_unavailable"),
+    NotStarted: Row(503, "GatewayNotStarted", "proxy_internal_error"),
     CacheUnavailable: Row(503, "GatewayCacheUnavailable", "proxy_internal_error"),
+    MethodUnknown: Row(501, "GatewayMethodUnknown", "http_request_denied"),
+    VersionUnsupported: Row(505, "GatewayVersionUnsupported", "http_protocol_error"),
     UpstreamFailure: Row(502, "GatewayUpstreamFailed", "destination_unavailable"),
     UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),
     UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),

@@ -15,8 +15,11 @@ import msgspec
 
 from gateway.call import Asker
 from gateway.catalogue.query import Query
+from gateway.catalogue.target import parted
 from gateway.content import allowed as allow_value
-from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed
+from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
+from gateway.head import target_of
+from gateway.limits import KNOWN
 from gateway.observe.stages import Stages, clock
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 
@@ -50,7 +53,8 @@ class Exchange(msgspec.Struct, eq=False):
     are those of ``told`` that are for web pages; ``grounds`` what it was answered on, if from what is near alone;
     ``located`` what its address says of whose it is, None where that has no say.
 
-    Its client waits since ``arrived``, and until the ``deadline``, both in monotonic seconds.
+    ``marked`` says that its target has a ``?``, be the query empty. Its client waits since ``arrived``, and until
+    the ``deadline``, both in monotonic seconds.
     """
 
     method: str
@@ -75,16 +79,18 @@ class Exchange(msgspec.Struct, eq=False):
     grounds: Grounds | None = None
     arrived: float = msgspec.field(default_factory=monotonic)
     deadline: float = math.inf
+    marked: bool = False
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
         """The exchange of an ASGI HTTP scope."""
         headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
+        path, query_string, marked = parted(target_of(scope))
         given = [value for name, value in headers if name == b"x-request-id"]
         request_id = given[0] if given and REQUEST_ID.fullmatch(given[0]) else fresh_id()
-        path = scope.get("raw_path") or scope["path"].encode()
         peer = (scope.get("client") or ("",))[0]
-        exchange = cls(scope["method"], path, scope["query_string"], headers, request_id, receive, peer)
+        exchange = cls(scope["method"], path, query_string, headers, request_id, receive, peer)
+        exchange.marked = marked
         exchange.told.append((b"x-request-id", request_id))
         if ARRIVED in scope:
             exchange.arrived = scope[ARRIVED]
@@ -94,6 +100,11 @@ class Exchange(msgspec.Struct, eq=False):
     def reads(self) -> bool:
         """Whether it asks for something that may be stored, and changes nothing."""
         return self.method in READS or self.posted
+
+    @property
+    def target(self) -> bytes:
+        """Its target as it was written."""
+        return self.path + b"?" + self.query_string if self.query_string or self.marked else self.path
 
     @property
     def left(self) -> float:
@@ -142,15 +153,24 @@ class Exchange(msgspec.Struct, eq=False):
 
     def check_method(self, passed: Collection[str] | None) -> None:
         """Raises MethodNotAllowed for what is neither read nor ``passed`` on (None: all but two are), and
-        BadRequest for a body on a read."""
+        MethodUnknown where nobody knows it."""
         allowed = self.method in READS or (
             self.method not in ("CONNECT", "TRACE") if passed is None else self.method in passed
         )
+        if not allowed and self.method.encode() not in KNOWN:
+            raise MethodUnknown("This method is not known here.")
         if not allowed:
             served = None if passed is None else {method.encode() for method in passed}
             raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow_value(served))
-        if self.method in READS and _announces_body(self.headers):
-            raise BadRequest("A GET or HEAD request must not have a body.")
+
+    async def refuse_body(self) -> None:
+        """Raises BadRequest for a body on a read. Chunks may turn out to be none."""
+        try:
+            if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
+                raise BodyTooLarge("It is longer than nothing.")
+            await self.body(0)
+        except BodyTooLarge:
+            raise BadRequest("A GET or HEAD request must not have a body.") from None
 
     async def body(self, most: int) -> bytes:
         """The request's content. Raises BodyTooLarge beyond ``most`` bytes, ClientGone when it breaks off."""
@@ -203,7 +223,8 @@ fresh_id = partial(next, _ids())
 """A request id: 16 hexadecimal digits, which need not be hard to guess."""
 
 
-def _announces_body(headers: Headers) -> bool:
+def announces_body(headers: Headers) -> bool:
+    """Whether a request says that it has a body, though it may be empty."""
     for name, value in headers:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b""):
             return True

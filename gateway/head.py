@@ -1,32 +1,77 @@
-"""Heads: what a request's head must be before anything else looks at it. Pure."""
+"""Heads: what a request's head must be before anything else looks at it, whichever server has read it. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
+from typing import Any
+from urllib.parse import quote
 
 from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
-from gateway.errors import BadRequest, BadTarget, Headers, Misdirected
+from gateway.errors import (
+    BadRequest,
+    BadTarget,
+    GatewayError,
+    Headers,
+    HeadTooLarge,
+    MethodUnknown,
+    Misdirected,
+    TargetTooLong,
+    VersionUnsupported,
+)
+from gateway.limits import KNOWN
 
+TARGET = "gateway.target"
+"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and a ``?``
+before nothing is lost with that."""
+ASTERISK = b"*"
+"""The target that is the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4)."""
+
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
 
-REQUEST_LINE = re.compile(rb"(?:\r\n)*+[^ \t\r\n]++ [^ \t\r\n]++ HTTP/[0-9]\.[0-9]\r\n")
+REQUEST_LINE = re.compile(rb"(?:\r\n)*+(" + TOKEN + rb"++) [^ \t\r\n]++ HTTP/([0-9]\.[0-9])\r\n")
 """RFC 9112 §3, after empty lines (§2.2)."""
+BEGUN = re.compile(rb"(?:\r\n)*+(?:\r|(" + TOKEN + rb"++)( (?:[^ \t\r\n]++(?: [!-~]*+\r?)?)?)?)?\Z")
+"""What may still become one: so much of its method, and of all that follows."""
+VERSIONS = {b"1.0", b"1.1"}
 
 ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
+VISIBLE = re.compile(rb"[!-~]*")
+"""All that a target is made of (RFC 3986 §2); which of it belongs where is for the profile to say."""
 
 
-def check_request_line(head: bytes) -> None:
-    """Refuses a head whose first line holds more spaces, or another protocol, than HTTP's. Raises BadRequest."""
-    if not REQUEST_LINE.match(head):
+def check_request_line(head: bytes) -> bool:
+    """Whether a head's first line is whole, as far as the head was received.
+
+    Raises BadRequest for what is none, or will be none, MethodUnknown, and VersionUnsupported.
+    """
+    found = REQUEST_LINE.match(head)
+    if found is None:
+        if BEGUN.match(head):
+            return False
         raise BadRequest("The request line is not a method, a target and a version with one space between.")
+    method, version = found.groups()
+    if version not in VERSIONS:
+        raise VersionUnsupported("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    if method not in KNOWN:
+        raise MethodUnknown("This method is not known here.")
+    return True
+
+
+def oversized(head: bytes, most: int) -> GatewayError:
+    """What is wrong with a head of more than ``most`` bytes: what of it there was no end to."""
+    begun = BEGUN.match(head[:most])
+    if begun is None or not begun[1]:
+        return HeadTooLarge(f"A request head may have {most} bytes.")
+    if begun[2] is None:
+        return MethodUnknown("This method is not known here.")  # RFC 9112 §3
+    return TargetTooLong(f"A request head may have {most} bytes, and its target alone has more.")
 
 
 def check_head(version: str, headers: Headers) -> None:
-    """Refuses a head that is not one of HTTP/1.x. Header names are lower case. Raises BadRequest."""
-    if version not in ("1.1", "1.0"):
-        raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    """Refuses a head that does not name one host. Header names are lower case. Raises BadRequest."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise BadRequest("A request needs exactly one Host header.")  # RFC 9112 §3.2
@@ -34,15 +79,19 @@ def check_head(version: str, headers: Headers) -> None:
         raise BadRequest("The Host header is not a host and an optional port.")
 
 
-def origin_form(target: bytes, ours: Set[bytes]) -> bytes:
-    """The target's path and query as the client wrote them (RFC 9112 §3.2).
+def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
+    """The target's path and query as the client wrote them, or ``*`` (RFC 9112 §3.2).
 
     ``ours`` are the authorities, in lower case, that an absolute-form target may name. Raises BadTarget
     and Misdirected.
     """
     if b"#" in target:
         raise BadTarget("A request target has no fragment; write # as %23.")
+    if not VISIBLE.fullmatch(target):
+        raise BadTarget("The request target holds a byte that no target has.")
     if target.startswith(b"/"):
+        return target
+    if target == ASTERISK and method == b"OPTIONS":
         return target
     found = ABSOLUTE.fullmatch(target)
     if found is None:
@@ -50,7 +99,34 @@ def origin_form(target: bytes, ours: Set[bytes]) -> bytes:
     scheme, authority, rest = found.groups()
     if not _is_ours(scheme.lower(), authority, ours):
         raise Misdirected("The request target names another server.")
+    if not rest and method == b"OPTIONS":
+        return ASTERISK
     return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def target_of(scope: Mapping[str, Any]) -> bytes:
+    """The target of a request in an ASGI scope, as nearly as its server tells what was written."""
+    if TARGET in scope:
+        target: bytes = scope[TARGET]
+        return target
+    path: bytes = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path
+
+
+def checked_target(scope: Mapping[str, Any], hosts: Set[bytes]) -> bytes:
+    """The target in origin form of a request that another server has read: what our own protocol checks of a head,
+    as far as it shows here. ``hosts`` are authorities besides where the request arrived. Raises as those do."""
+    check_head(scope["http_version"], scope["headers"])
+    target = target_of(scope)
+    return origin_form(scope["method"].encode(), target, authorities(scope.get("server"), hosts))
+
+
+def authorities(server: tuple[str, int | None] | None, hosts: Set[bytes]) -> Set[bytes]:
+    """What an absolute-form target may name: ``hosts``, and where its connection arrived."""
+    host, port = server or ("localhost", None)
+    own = {f"[{host}]" if ":" in host else host, "localhost"}
+    return hosts | {f"{name}:{port}".encode() for name in own}
 
 
 def _is_ours(scheme: bytes, authority: bytes, ours: Set[bytes]) -> bool:

@@ -17,6 +17,7 @@ from gateway.callers import Callers
 from gateway.clock import Clock
 from gateway.errors import Headers
 from gateway.exchange import READS, Exchange, fresh_id
+from gateway.head import target_of
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
 from gateway.observe.stages import clock
@@ -40,7 +41,7 @@ HEADER = 130
 """Approximate bytes that a header costs beside its own, where it is kept as a pair."""
 
 Parts = tuple[Any, ...]
-"""Method, target, query string, and each header's name and value: flat, since each hit hashes and compares it."""
+"""Method, target, and each header's name and value: flat, since each hit hashes and compares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +278,7 @@ def key_of(scope: Mapping[str, Any]) -> bytes | Parts:
     if HEAD in scope:
         head: bytes = scope[HEAD]
         return head
-    target = scope.get("raw_path") or scope["path"]
-    return (scope["method"], target, scope["query_string"], *chain.from_iterable(scope["headers"]))
+    return (scope["method"], target_of(scope), *chain.from_iterable(scope["headers"]))
 
 
 def _own(request: bytes | Parts, exchange: Exchange) -> Hashable:
@@ -288,7 +288,7 @@ def _own(request: bytes | Parts, exchange: Exchange) -> Hashable:
 
 def _sharing(parts: Parts) -> Parts:
     """The same, of headers that are those of others too: what a request is compared with is mostly at hand."""
-    line, names, values = parts[:3], parts[3::2], parts[4::2]
+    line, names, values = parts[:2], parts[2::2], parts[3::2]
     return (*line, *chain.from_iterable(map(shared, names, values)))
 
 

@@ -1,8 +1,22 @@
-"""Lifecycle: the phase of life that this process is in."""
+"""Lifecycle: the phase of life that this process is in, and how its parts' life begins and ends."""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
+from typing import Any
+
+import structlog
+
+from gateway.errors import NotStarted
+
+START_SECONDS = 5.0
+"""How long a request waits for the start."""
+
+log = structlog.get_logger("gateway")
 
 
 class Phase(Enum):
@@ -42,3 +56,73 @@ class Lifecycle:
     def drain(self) -> None:
         """The end has been asked for."""
         self.phase, self.draining = Phase.DRAINING, True
+
+
+class Life:
+    """The life of the parts: ``running`` is entered and left once a process, in a task of its own.
+
+    A server that knows of lifespans begins and ends it (``lifespan``). Under one that does not, the first request
+    begins it (``begun``), and it ends with the event loop: with the loop's tasks where those are cancelled, else
+    when the process exits.
+    """
+
+    def __init__(
+        self, running: Callable[[], AbstractAsyncContextManager[None]], patience: float = START_SECONDS
+    ) -> None:
+        self._running = running
+        self._patience = patience
+        self._task: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
+        self._over = asyncio.Event()
+        self._told = False
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        """ASGI's lifespan. Raises what the start raises."""
+        await self._start()
+        try:
+            yield
+        finally:
+            await self._end()
+
+    async def begun(self) -> None:
+        """Waits until it has begun, and begins it where nobody did. Raises NotStarted."""
+        if self._task is None:
+            log.warning("started_by_request", reason="this server runs no lifespan")
+            atexit.register(self._end_at_exit, asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._start()
+        except TimeoutError:
+            raise NotStarted("The gateway is starting.", retry_after=1) from None
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                log.error("start_failed", exc_info=error)
+            reason = f"The gateway could not be started by a request: {type(error).__name__}. Its log says more."
+            raise NotStarted(reason, retry_after=30) from error
+
+    async def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._live())
+        started = asyncio.ensure_future(self._started.wait())
+        try:
+            await asyncio.wait({self._task, started}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+        if self._task.done():
+            self._task.result()
+
+    async def _live(self) -> None:
+        async with self._running():
+            self._started.set()
+            await self._over.wait()
+
+    async def _end(self) -> None:
+        assert self._task is not None
+        self._over.set()
+        await self._task
+
+    def _end_at_exit(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._task is not None and not (self._task.done() or loop.is_closed() or loop.is_running()):
+            loop.run_until_complete(self._end())

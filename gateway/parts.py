@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from starlette.applications import Starlette
 
 from gateway.admission.admission import Admission
 from gateway.caching.marks import Marks
@@ -68,8 +67,8 @@ class Parts:
     look: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
-    async def running(self, _: Starlette) -> AsyncIterator[None]:
-        """The public app's lifespan: flights finish and connections close when it ends."""
+    async def running(self) -> AsyncIterator[None]:
+        """The parts run: flights finish and connections close when it ends."""
         for note in self.notes:
             log.warning("registry", note=note)
         watchers = [asyncio.create_task(kept_alive(each)) for each in self._watchers()]

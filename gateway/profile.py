@@ -12,8 +12,9 @@ from gateway.catalogue import posted
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
 from gateway.cors import ANY
-from gateway.errors import BadTarget, Headers
+from gateway.errors import Headers, TargetTooLong
 from gateway.exchange import READS
+from gateway.options import one_hop_less
 from gateway.tenants.identify import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
@@ -45,8 +46,8 @@ class Profile(Protocol):
         """The web origins whose pages may read answers to a tenant, or to nobody (None): empty where that is not
         the gateway's to say, nor a preflight its to answer."""
 
-    def recognise(self, path: bytes, query: bytes) -> Query:
-        """What is asked. Raises BadTarget."""
+    def recognise(self, path: bytes, query: bytes, marked: bool = False) -> Query:
+        """What is asked; ``marked`` is as in ``parted``. Raises BadTarget."""
 
     def is_posted(self, path: bytes) -> bool:
         """Whether a POST to this path is a question, of which its content is a part."""
@@ -126,11 +127,11 @@ class GenericProfile:
         """What pages may call is the origin's affair."""
         return ()
 
-    def recognise(self, path: bytes, query: bytes) -> Query:
+    def recognise(self, path: bytes, query: bytes, marked: bool = False) -> Query:
         """Every target is its own meaning."""
-        exact = path + b"?" + query if query else path
+        exact = path + b"?" + query if query or marked else path
         if len(exact) > self._max_bytes:
-            raise BadTarget(
+            raise TargetTooLong(
                 f"The request target is {len(exact)} bytes long; at most {self._max_bytes} are accepted"
             )
         return Query(Family.UNKNOWN, canonical=exact, exact=exact)
@@ -140,5 +141,6 @@ class GenericProfile:
         return False
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """All that are for the origin."""
-        return self._policy.outgoing(headers, read=method in READS)
+        """All that are for the origin, with one hop less to go."""
+        sent = self._policy.outgoing(headers, read=method in READS)
+        return one_hop_less(sent) if method == "OPTIONS" else sent

@@ -2,16 +2,17 @@
 
 Of ``HttpToolsProtocol`` this relies on: the asyncio callbacks and parser callbacks overridden or called here;
 ``parser``, ``transport``, ``loop``, ``server``, ``flow``, ``connections``, ``server_state.default_headers``,
-``scope``, ``client``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with ``response_started``,
-``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``, ``keep_alive`` and
-``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``, ``timeout_keep_alive_handler`` and
-``_unset_keepalive_if_required``.
+``scope``, ``client``, ``scheme``, ``headers``, ``url`` and ``expect_100_continue``; ``cycle`` with
+``response_started``, ``response_complete``, ``disconnected``, ``message_event``, ``waiting_for_100_continue``,
+``keep_alive`` and ``on_response``; ``timeout_keep_alive``, ``timeout_keep_alive_task``,
+``timeout_keep_alive_handler`` and ``_unset_keepalive_if_required``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Set
 from http import HTTPStatus
 from time import monotonic
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.content import content_of
+from gateway.content import Nothing, content_of
 from gateway.dated import http_date
 from gateway.errors import (
     BadRequest,
@@ -27,13 +28,12 @@ from gateway.errors import (
     GatewayError,
     Headers,
     HeadTimeout,
-    HeadTooLarge,
     TooManyConnections,
     render,
 )
 from gateway.exchange import ARRIVED
 from gateway.framing import AT_ONCE, Content
-from gateway.head import check_head, check_request_line, origin_form
+from gateway.head import ASTERISK, TARGET, authorities, check_head, check_request_line, origin_form, oversized
 from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
@@ -41,6 +41,7 @@ from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 HEALTH = b"/-/health/"
 SPARE_SECONDS = 2.0
 """How long a head may take on a connection beyond the limit."""
@@ -76,14 +77,17 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ours: frozenset[bytes] = frozenset()
+        self._ours: Set[bytes] = frozenset()
         self._peer = ""
         self._last = -math.inf  # when the last answer was complete
         self._quiet = False  # since then nothing has come, and what was written is on its way
         self._held = b""  # received, not yet parsed
-        self._head = b""  # parsed of the current head
+        self._head = b""  # received of the current head
+        self._parsing = False  # it, since its first line is whole
+        self._target = b""
         self._content: Content | None = None  # until the current request's body has ended
         self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
+        self._half_closed = False  # the client sends no more
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
@@ -103,7 +107,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             self._take_spare()
         super().connection_made(transport)
-        self._ours = self._authorities()
+        self._ours = authorities(self.server, self.limits.hosts)
         self._peer = self.client[0] if self.client else ""
         self._await_head()
 
@@ -117,6 +121,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_stall()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, which does not say that it has gone: what it asked is answered, and then the
+        connection is closed. Whoever has gone resets it, or what is written to him comes back as a reset."""
+        self._half_closed = True
+        if self._turn is None:
+            self._finish()
+        return self.scheme != "https"  # TLS cannot be closed by half
 
     def data_received(self, data: bytes) -> None:
         """Answers at once, parses, or holds back what belongs to a later request."""
@@ -135,19 +147,17 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Checks the head before uvicorn makes a request of it."""
         self._stop_patience()
-        head, self._head = self._head, b""
+        head, self._head, self._parsing = self._head, b"", False
         plain = self.url.startswith(b"/")  # what it means does not depend on where the connection arrived
         try:
-            check_request_line(head)
             self._content = self._check()
         except GatewayError as error:
             self._refusal = error  # the parser does not hand exceptions through
             raise
-        super().on_headers_complete()
-        self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
-        self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
-        if self.lifecycle.draining or self._is_spare:
-            self.cycle.keep_alive = False
+        if isinstance(self._content, Nothing):
+            self._await_nothing()
+            return
+        self._begin()
         if self._content is not None:
             self._await_content()
         elif self.lane is not None and plain and self.cycle.keep_alive and not self.parser.should_upgrade():
@@ -164,6 +174,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
+        if self._half_closed and self._turn is None:
+            self._finish()
 
     def pause_writing(self) -> None:
         """The client does not keep up with reading."""
@@ -196,6 +208,26 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         super().timeout_keep_alive_handler()
         self._watch_stall()
+
+    def _finish(self) -> None:
+        """What becomes of a connection on which no more comes."""
+        if self._refused:
+            self._close()
+        elif self._head.strip(b"\r\n") or self._content is not None:
+            self._break_off(BadRequest("The request ended before it was whole."))
+        elif not self._answering:
+            self._close()
+        elif not self._held:
+            self.cycle.keep_alive = False  # it is the last
+
+    def _begin(self) -> None:
+        """Has the request answered."""
+        super().on_headers_complete()
+        self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
+        self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
+        self.scope[TARGET] = self._target  # type: ignore[literal-required]
+        if self.lifecycle.draining or self._is_spare:
+            self.cycle.keep_alive = False
 
     def _is_idle(self) -> bool:
         """Whether what comes next is the head of a request that can be answered there and then."""
@@ -255,10 +287,11 @@ class GatewayProtocol(HttpToolsProtocol):
     def _check(self) -> Content | None:
         """The body that the current head announces. Raises what makes the head unacceptable."""
         version, limits = self.parser.get_http_version(), self.limits
-        check_head(version, self.headers)
         method = self.parser.get_method()
+        check_head(version, self.headers)
         content = content_of(method, version, self.headers, *limits.bodies(method, self.url))
-        self.url = origin_form(self.url, self._ours)
+        self._target = origin_form(method, self.url, self._ours)
+        self.url = b"/" if self._target == ASTERISK else self._target  # uvicorn reads nothing else
         if self._is_spare and not self.url.startswith(HEALTH):
             raise self._too_many()
         if content is None or version == "1.0":
@@ -291,7 +324,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._turn = None
         held, self._held = self._held, b""
         self._parse(held)
-        if not self._held and not self.flow.read_paused and not self.transport.is_closing():
+        if self._turn is not None:
+            return
+        if self._half_closed:
+            self._finish()
+        elif not self._held and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def _take_head(self, data: bytes) -> bytes:
@@ -300,7 +337,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._arrived = monotonic()
         end = self._end_of_head(data)
         if len(self._head) + end > self.limits.head_bytes:
-            self._refuse(HeadTooLarge(f"A request head may have {self.limits.head_bytes} bytes."))
+            self._refuse(oversized(self._head + data[:end], self.limits.head_bytes))
         else:
             self._feed(data[:end])
         return data[end:]
@@ -312,11 +349,19 @@ class GatewayProtocol(HttpToolsProtocol):
         except GatewayError as error:
             self._break_off(error)
             return b""
-        self.cycle.waiting_for_100_continue = False
-        self.on_body(piece)
+        if not isinstance(content, Nothing):
+            self.cycle.waiting_for_100_continue = False
+            self.on_body(piece)
         if content.complete:
             self._end_content()
         return rest
+
+    def _await_nothing(self) -> None:
+        """Nobody is asked to answer before it is certain that the request has no body."""
+        if self.expect_100_continue:
+            self.expect_100_continue = False
+            self.transport.write(GO_ON)
+        self._patience = self.loop.call_later(self.limits.body_seconds, self._content_overdue)
 
     def _await_content(self) -> None:
         self._keeps = self.cycle.keep_alive
@@ -326,8 +371,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._patience = self.loop.call_later(self.limits.body_seconds, self._content_overdue)
 
     def _end_content(self) -> None:
+        held = isinstance(self._content, Nothing)
         self._content = None
         self._stop_patience()
+        if held:
+            self._begin()
+            self._keeps = self.cycle.keep_alive
         self.parser = httptools.HttpRequestParser(self)  # the one before still waits for this body
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._keeps
@@ -340,9 +389,13 @@ class GatewayProtocol(HttpToolsProtocol):
             self._break_off(HeadTimeout(f"A request body may take {self.limits.body_seconds:g} seconds."))
 
     def _break_off(self, error: GatewayError) -> None:
-        """Ends a request whose body cannot be received."""
+        """Ends a request that cannot be received."""
+        held = self._head or isinstance(self._content, Nothing)
         self._content = None
-        if self.cycle.response_complete:
+        if held:
+            self._refusal = error
+            self._refuse(error)
+        elif self.cycle.response_complete:
             self._part()
         elif self.cycle.response_started:
             self.transport.abort()  # an answer that is cut short, and seen to be
@@ -360,7 +413,13 @@ class GatewayProtocol(HttpToolsProtocol):
     def _feed(self, piece: bytes) -> None:
         self._head += piece
         try:
+            if not self._parsing:
+                if not check_request_line(self._head):
+                    return
+                self._parsing, piece = True, self._head
             self.parser.feed_data(piece)
+        except GatewayError as error:
+            self._refuse(error)
         except httptools.HttpParserUpgrade:
             return  # an upgrade is a wish; the request is answered without (RFC 9110 §7.8)
         except httptools.HttpParserInvalidURLError:
@@ -377,6 +436,9 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_patience()
         self._unset_keepalive_if_required()
+        if self._half_closed:
+            self._close()
+            return
         self.transport.write_eof()
         self._patience = self.loop.call_later(self.limits.linger_seconds, self.transport.abort)
 
@@ -387,6 +449,11 @@ class GatewayProtocol(HttpToolsProtocol):
         lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
         unwanted = error is self._refusal and self.parser.get_method() == b"HEAD"
         self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if unwanted else body))
+
+    def _close(self) -> None:
+        """Closes the connection once all is written, if it is read in time."""
+        self.transport.close()
+        self._watch_stall()
 
     def _await_head(self) -> None:
         if self._patience is None:
@@ -429,9 +496,3 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
-
-    def _authorities(self) -> frozenset[bytes]:
-        """What an absolute-form target may name: what the settings say, and where this connection arrived."""
-        host, port = self.server or ("localhost", None)
-        own = {f"[{host}]" if ":" in host else host, "localhost"}
-        return self.limits.hosts | {f"{name}:{port}".encode() for name in own}

@@ -33,6 +33,7 @@ from gateway.caching.store import NOTHING, Found, Store
 from gateway.callers import Callers
 from gateway.catalogue import posted
 from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.cors import OUR_PAGES_ALONE, by_name, depends_on_origin, preflight, response_headers
@@ -47,12 +48,13 @@ from gateway.errors import (
     NotCached,
     ValidatorMismatch,
 )
-from gateway.exchange import ClientGone, Exchange, Receive, Scope
+from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope, announces_body
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Forwarded, Outcome, Why
 from gateway.observe.stages import clock
+from gateway.options import own_answer
 from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
@@ -185,14 +187,16 @@ class Proxy:
         """The way of a request. Raises what refuses it, and what fails it with nothing to fall back on."""
         asked_by_post = self.profile.is_posted(exchange.path)
         exchange.posted = asked_by_post and exchange.method == "POST"
-        granted = self._cross_origin(exchange, posted=asked_by_post)
-        if granted is not None:
-            return granted
+        own = None if exchange.reads else self._own_answer(exchange, posted=asked_by_post)
+        if own is not None:
+            return own
         exchange.deadline = exchange.arrived + self.rules.caller_timeout
         exchange.check_method(self.rules.passed_at(posted=asked_by_post))
+        if exchange.method in READS and announces_body(exchange.headers):
+            await exchange.in_time(exchange.refuse_body())
         await self.callers.identify(exchange)
         exchange.stages.identified = clock()
-        query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string)
+        query = exchange.query = self.profile.recognise(exchange.path, exchange.query_string, exchange.marked)
         access = authorise(exchange.tenant, query, self.sharing.covers)
         await self.callers.admit(exchange)
         if exchange.posted:
@@ -240,12 +244,17 @@ class Proxy:
         question = Question(query, key, sent, access.credential is not None, wishes.no_store)
         return Errand(question, access, exchange, Asked(wishes, sent), self.marks.covering(query))
 
-    def _cross_origin(self, exchange: Exchange, *, posted: bool) -> Answer | None:
-        """The answer to a preflight, which brings no key; None for any other request (Fetch §3.2)."""
-        if exchange.reads or not self.profile.origins_of(None):
+    def _own_answer(self, exchange: Exchange, *, posted: bool) -> Answer | None:
+        """The answer to what goes no further and needs no key: a preflight (Fetch §3.2), and an OPTIONS that is
+        about the gateway itself; None for any other request."""
+        public = self.profile.origins_of(None)
+        granted = preflight(exchange.method, exchange.headers, posted=posted) if public else None
+        if granted is not None:
+            return Answer(204, granted, b"", Outcome.BYPASS, "preflight")
+        if exchange.method != "OPTIONS":
             return None
-        headers = preflight(exchange.method, exchange.headers, posted=posted)
-        return None if headers is None else Answer(204, headers, b"", Outcome.BYPASS, "preflight")
+        told = own_answer(exchange.target, exchange.headers, self.rules.passed_at(posted=posted))
+        return None if told is None else Answer(204, told, b"", Outcome.BYPASS, "options")
 
     async def _decide_on(self, errand: Errand) -> Decision:
         """What to do, from what is near, then from what Redis has: at most one round trip.
@@ -387,9 +396,8 @@ class Proxy:
         hosts = {value.lower() for name, value in exchange.headers if name == b"host"}
 
         def keys_of(target: bytes) -> list[str]:
-            path, _, query_string = target.partition(b"?")
             try:
-                query = self.profile.recognise(path, query_string)
+                query = self.profile.recognise(*parted(target))
             except BadTarget:
                 return []
             scopes = {access.scope, OPEN.scope}

@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     head_timeout: Seconds = Field(10.0, description="time that a request head may take, else 408")
     body_timeout: Seconds = Field(30.0, description="time that a request body may take, else 408")
     send_timeout: Seconds = Field(30.0, description="time that a client may leave an answer unread")
-    target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 400")
+    target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 414")
     drain_seconds: float = Field(5.0, ge=0, le=3_600, description="time between SIGTERM and closing")
 
     pass_methods: Words = Field((), description="methods besides GET and HEAD that are passed on, uncached")

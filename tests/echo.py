@@ -13,13 +13,14 @@ from typing import Any
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
+from gateway.head import TARGET
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, bind
 from gateway.protocol import protocol_class
 from gateway.whole import WHOLE, give
 from tests.loopback import running
-from tests.wire import Address
+from tests.wire import Address, get
 
 LIMITS = Limits(connections=100, head_bytes=2_000, head_seconds=10.0, hosts=frozenset({b"stats.example.org"}))
 BIG = 32 * 1024 * 1024
@@ -55,6 +56,7 @@ class Echo:
             "body": given.decode("latin-1"),
             "method": scope["method"],
             "path": path.decode("latin-1"),
+            "target": scope[TARGET].decode("latin-1"),
             "query": scope["query_string"].decode("latin-1"),
             "headers": [name.decode() for name, _ in scope["headers"]],
         }
@@ -114,3 +116,19 @@ def edge(limits: Limits = LIMITS, keep_alive: int = 60, lane: Any = None) -> Ite
 
     with running(listener.serve([bound]), started, stop, auto_loop_factory()) as loop:
         yield Edge(address, app, lifecycle, listener, loop)
+
+
+class Knowing:
+    """A lane that knows one request."""
+
+    def answer(self, head: bytes, peer: str) -> bytes | None:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown" if head == get("/known") else None
+
+
+def until_free(served: Edge) -> None:
+    """Waits until the server has noticed that its clients left."""
+    for _ in range(100):
+        if not served.listener.server_state.connections:
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("connections stay counted")

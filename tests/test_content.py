@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.content import allowed, content_of
+from gateway.content import Nothing, allowed, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.framing import EXTRAS_BYTES, Chunked, Content, Sized
 
@@ -32,12 +32,39 @@ def test_rfc9112_6_3_without_length_or_with_none_there_is_no_body(headers: Heade
 def test_rfc9110_9_3_1_a_body_is_for_methods_that_are_served_and_take_one(header: tuple[bytes, bytes]) -> None:
     for method in (b"GET", b"HEAD"):
         with pytest.raises(BadRequest):
-            of(header, method=method)
+            read_over(of(header, method=method), b"1\r\nx\r\n")
+    with pytest.raises(MethodNotAllowed):
+        read_over(of(header, method=b"OPTIONS"), b"1\r\nx\r\n")
     with pytest.raises(MethodNotAllowed) as caught:
         of(header, method=b"PUT")
     assert caught.value.allow == b"GET, HEAD, POST"
     assert of(header) is not None
     assert content_of(b"M-SEARCH", "1.1", [header], None, 10) is not None
+
+
+def read_over(content: Content | None, data: bytes) -> bytes:
+    """What comes after the body."""
+    assert content is not None
+    piece, rest = content.take(data)
+    assert (piece, content.complete) == (b"", True)
+    return rest
+
+
+EMPTY = [b"0\r\n\r\n", b"000;a=b\r\n\r\n", b"0\r\nX: a\r\n\r\n"]
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+@pytest.mark.parametrize("data", EMPTY)
+def test_rfc9112_7_1_chunks_that_are_none_are_no_body(method: bytes, data: bytes) -> None:
+    content = of((b"transfer-encoding", b"chunked"), method=method)
+    assert isinstance(content, Nothing)
+    assert read_over(content, data + NEXT) == NEXT
+
+
+@pytest.mark.parametrize("data", [b"zz\r\n", b"0\n\n", b"0\r\nX\r\n"])
+def test_chunks_that_are_none_have_to_be_well_formed_too(data: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read_over(of((b"transfer-encoding", b"chunked"), method=b"OPTIONS"), data)
 
 
 @pytest.mark.parametrize("method", [b"CONNECT", b"TRACE"])

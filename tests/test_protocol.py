@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.limits import Limits
-from tests.echo import BIG, LIMITS, Edge, edge
+from tests.echo import BIG, LIMITS, Edge, Knowing, edge, until_free
 from tests.wire import Wire, ask, get, shown
 
 
@@ -32,17 +32,12 @@ BAD_REQUESTS = {
     "invalid Host": b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
     "two Hosts in one": b"GET / HTTP/1.1\r\nHost: a, b\r\n\r\n",
     "HTTP/0.9": b"GET /\r\n\r\n",
-    "HTTP/0.9 by name": b"GET / HTTP/0.9\r\n" + HOST + b"\r\n",
-    "HTTP/1.2": b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
-    "HTTP/2": b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
-    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-    "an unknown method": b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n",
-    "a method in lower case": b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a tab in the target": b"GET /\ta HTTP/1.1\r\n" + HOST + b"\r\n",
     "a space in the target": b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n",
     "Content-Length on GET": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\n\r\nx",
     "an expected body": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nExpect: 100-continue\r\n\r\n",
-    "a chunked body": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "a chunked body": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "chunked garbage": b"GET / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "Content-Length twice": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 0\r\n\r\n",
     "Content-Length list": b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: 0, 0\r\n\r\n",
@@ -65,7 +60,24 @@ BAD_REQUESTS = {
     "NUL": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
     "a control character": b"GET / HTTP/1.1\r\n" + HOST + b"X: a\x01b\r\n\r\n",
 }  # fmt: skip
-BAD_TARGETS = [b"/a#b", b"/?a#b", b"*", b"a:443", b"a", b"/\xc3\xa9", b"/\x01", b"/\x7f", b"/\ta",
+OTHERS = {
+    "HTTP/0.9 by name": (505, b"GET / HTTP/0.9\r\n" + HOST + b"\r\n"),
+    "HTTP/1.2": (505, b"GET / HTTP/1.2\r\n" + HOST + b"\r\n"),
+    "HTTP/2": (505, b"GET / HTTP/2.0\r\n" + HOST + b"\r\n"),
+    "the HTTP/2 preface": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "an unknown method": (501, b"FETCH / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method in lower case": (501, b"get / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method of RTSP": (501, b"DESCRIBE / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a long method": (501, b"A" * 1_900 + b" / HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "a method without end": (501, b"A" * 20_000),
+    "a long target": (414, b"GET /" + b"a" * 20_000),
+    "a long target and more": (414, b"\r\nGET /" + b"a" * 20_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n"),
+    "many fields": (431, b"GET / HTTP/1.1\r\n" + HOST + b"X: y\r\n" * 20_000),
+}
+CODES = {414: "GatewayTargetTooLong", 431: "GatewayHeadTooLarge", 501: "GatewayMethodUnknown"} | {
+    505: "GatewayVersionUnsupported"
+}
+BAD_TARGETS = [b"/a#b", b"/?a#b", b"*", b"a:443", b"a", b"/\xc3\xa9", b"/\x01", b"/\x7f",
                b"http:/a", b"?a", b"\\", b"http://stats.example.org/#a"]  # fmt: skip
 
 
@@ -75,6 +87,24 @@ def test_what_is_not_http_is_refused_and_the_connection_closed(server: Edge, nam
         answer = wire.send(BAD_REQUESTS[name] + get("/smuggled")).answer()
         assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
         assert "proxy-status" in answer.headers
+        assert wire.ended()
+
+
+@pytest.mark.parametrize("packets", [1, 3])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_method_a_version_and_a_target_are_refused_for_what_they_are(
+    server: Edge, name: str, packets: int
+) -> None:
+    status, data = OTHERS[name]
+    with Wire(server.address) as wire:
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in range(1, packets):
+            wire.send(data[cut - 1 : cut])
+            threading.Event().wait(0.02)  # else all parts arrive as one
+        answer = wire.send(
+            data[packets - 1 :] + (get("/smuggled") if data.endswith(b"\r\n\r\n") else b"")
+        ).answer()
+        assert (answer.status, answer.code, answer.closes) == (status, CODES[status], True)
         assert wire.ended()
 
 
@@ -111,27 +141,33 @@ def test_the_refusal_of_a_head_request_has_no_body(server: Edge) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "//a//b", "/%2e%2e/%2F%00?%zz", '/a\\b"<>{}|^`;:@', "/?a?b=/c&&=", "/:80"]
+    "target", ["/", "//a//b", "/%2e%2e/%2F%00?%zz", '/a\\b"<>{}|^`;:@', "/?a?b=/c&&=", "/:80", "/?", "/x?", "/x??"]
 )
 def test_path_and_query_arrive_exactly_as_they_were_written(server: Edge, target: str) -> None:
     assert_arrives(server, target)
 
 
-@given(st.text([chr(c) for c in range(0x21, 0x7F) if chr(c) != "#"], max_size=60).filter(lambda t: t[-1:] != "?"))
+@given(st.text([chr(c) for c in range(0x21, 0x7F) if chr(c) != "#"], max_size=60))
 def test_any_printable_target_arrives_exactly_as_it_was_written(server: Edge, rest: str) -> None:
     assert_arrives(server, "/" + rest)
 
 
 def assert_arrives(server: Edge, target: str) -> None:
-    asked = shown(ask(server.address, get(target)))
-    assert "?".join(filter(None, [asked["path"], asked["query"]])) == target or target == f"{asked['path']}?"
+    assert shown(ask(server.address, get(target)))["target"] == target
 
 
 def test_absolute_form_reaches_the_app_as_origin_form(server: Edge) -> None:
     host, port = server.address
     for authority in (f"{host}:{port}", f"localhost:{port}", "stats.example.org", "stats.example.org:443"):
-        answer = ask(server.address, get(f"https://{authority}/a%20b?c"))
-        assert (shown(answer)["path"], shown(answer)["query"]) == ("/a%20b", "c")
+        for target in ("/a%20b?c", "/x?", "//x?"):
+            assert shown(ask(server.address, get(f"https://{authority}{target}")))["target"] == target
+        assert shown(ask(server.address, get(f"https://{authority}?")))["target"] == "/?"
+
+
+def test_rfc9112_3_2_4_options_may_ask_about_the_server_as_a_whole(server: Edge) -> None:
+    for target in (b"*", b"http://stats.example.org"):
+        asked = shown(ask(server.address, b"OPTIONS " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n"))
+        assert asked["target"] == "*"
 
 
 @pytest.mark.parametrize(
@@ -175,9 +211,9 @@ def test_a_head_split_anywhere_is_one_head(server: Edge) -> None:
 
 @pytest.mark.parametrize(
     "endless",
-    [b"GET /" + b"a" * 100_000, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"\r\n" * 50_000, b"G" * 3 + b"\r\n",
+    [b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"\r\n" * 50_000, b"G" * 3 + b"\r\n",
      b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000, b"GET / HTTP/1.1\r\n" + b"x" * 100_000],
-    ids=["target", "headers", "empty lines", "method", "value", "name"],
+    ids=["headers", "empty lines", "method", "value", "name"],
 )  # fmt: skip
 def test_a_head_that_never_ends_is_refused(server: Edge, endless: bytes) -> None:
     with Wire(server.address) as wire:
@@ -237,13 +273,6 @@ def test_an_idle_connection_is_closed_after_the_keep_alive(quick: Edge) -> None:
     with Wire(quick.address) as wire:
         assert wire.send(get()).answer().status == 200
         assert wire.ended()
-
-
-class Knowing:
-    """A lane that knows one request."""
-
-    def answer(self, head: bytes, peer: str) -> bytes | None:
-        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nknown" if head == get("/known") else None
 
 
 @pytest.mark.parametrize("before", [(), ("/",)])
@@ -337,15 +366,6 @@ def test_beyond_the_cap_nothing_is_answered_in_the_lane() -> None:
         assert ask(running.address, get("/known")).status == 503
 
 
-def until_free(running: Edge) -> None:
-    """Waits until the server has noticed that its clients left."""
-    for _ in range(100):
-        if not running.listener.server_state.connections:
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("connections stay counted")
-
-
 def test_pipelined_requests_are_answered_in_their_order(server: Edge) -> None:
     with Wire(server.address) as wire:
         wire.send(b"".join(get(f"/{n}") for n in range(500)))
@@ -410,4 +430,45 @@ def test_answers_close_their_connections_while_draining() -> None:
         assert not wire.send(get()).answer().closes
         running.lifecycle.drain()
         assert wire.send(get()).answer().closes
+        assert wire.ended()
+
+
+NONE = b"0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("packets", [1, 2])
+@pytest.mark.parametrize("expects", [False, True])
+def test_rfc9112_7_1_chunks_that_are_none_are_no_body_and_the_connection_goes_on(
+    server: Edge, method: str, packets: int, expects: bool
+) -> None:
+    fields = ["Transfer-Encoding: chunked", *(["Expect: 100-continue"] if expects else [])]
+    head = get("/none", *fields).replace(b"GET", method.encode())
+    with Wire(server.address) as wire:
+        for _ in range(2):
+            wire.send(head if packets == 2 else head + NONE)
+            if expects:
+                assert wire.socket.recv(len(CONTINUE)) == CONTINUE
+            wire.send(NONE + get("/next") if packets == 2 else get("/next"))
+            answers = [wire.answer(head=method == "HEAD"), wire.answer()]
+            assert [answer.status for answer in answers] == [200, 200]
+            assert shown(answers[1])["target"] == "/next"
+
+
+def test_nobody_is_asked_before_it_is_certain_that_there_is_no_body() -> None:
+    with edge() as running, Wire(running.address) as wire:
+        wire.send(get("/", "Transfer-Encoding: chunked"))
+        assert not running.app.arrived.acquire(timeout=0.1)
+        answer = wire.send(b"1\r\nx\r\n" + NONE + get("/smuggled")).answer()
+        assert (answer.status, answer.code, answer.closes) == (400, "GatewayBadRequest", True)
+        assert wire.ended()
+        assert not running.app.arrived.acquire(blocking=False)
+
+
+def test_chunks_that_are_none_may_not_take_for_ever() -> None:
+    limits = Limits(connections=3, head_bytes=2_000, head_seconds=10.0, body_seconds=0.2)
+    with edge(limits) as running, Wire(running.address) as wire:
+        answer = wire.send(get("/", "Transfer-Encoding: chunked") + b"0\r\n").answer()
+        assert (answer.status, answer.closes) == (408, True)
         assert wire.ended()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -62,12 +63,14 @@ class Wire:
         headers: dict[str, str] = {}
         while (field := self._file.readline()) != b"\r\n":
             name, _, value = field.decode("latin-1").partition(":")
+            name = name.lower()
             assert name == "vary" or name not in headers, f"{name} twice"
             headers[name] = f"{headers[name]}, {value.strip()}" if name in headers else value.strip()
-        size = 0 if head else int(headers["content-length"])
+        status = int(line.split()[1])
+        size = 0 if head or status in (204, 304) else int(headers["content-length"])
         body = self._file.read(size)
         assert len(body) == size
-        return WireAnswer(int(line.split()[1]), headers, body)
+        return WireAnswer(status, headers, body)
 
     def ended(self) -> bool:
         """Whether nothing more comes: the peer has closed."""
@@ -91,3 +94,14 @@ def get(target: str = "/", *headers: str) -> bytes:
 def shown(answer: WireAnswer) -> Any:
     """A JSON body."""
     return json.loads(answer.body)
+
+
+def resets(connection: socket.socket) -> None:
+    """Has the connection end with a reset when it is closed: that alone tells its peer that nobody is there."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def half_closed(wire: Wire, data: bytes) -> Wire:
+    """Sends, and says that no more comes."""
+    wire.send(data).socket.shutdown(socket.SHUT_WR)
+    return wire

@@ -43,7 +43,8 @@ def _resolve(target: bytes, reference: bytes, authorities: Collection[bytes]) ->
     if found.netloc != "same.invalid" and not _is_among(authorities, found.scheme.encode(), found.netloc.encode()):
         return None
     path = found.path or "/"
-    return (f"{path}?{found.query}" if found.query else path).encode()
+    marked = found.query or reference.partition(b"#")[0].rstrip().endswith(b"?")
+    return (f"{path}?{found.query}" if marked else path).encode()
 
 
 def _is_among(authorities: Collection[bytes], scheme: bytes, authority: bytes) -> bool:

@@ -11,13 +11,14 @@ from typing import Any
 from gateway.caching.entry import decode
 from gateway.caching.marks import Subject, subjects_of
 from gateway.catalogue.query import Query
+from gateway.catalogue.target import parted
 from gateway.errors import BadTarget
 from gateway.redis_client import Client, redis_errors, servers_of, shielded
 
 MOST = 10_000
 PAGE = 200
 
-Recognise = Callable[[bytes, bytes], Query]
+Recognise = Callable[[bytes, bytes, bool], Query]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,8 @@ def _covers(subject: Subject, value: object, key: str, recognise: Recognise) -> 
 
 
 def _subjects(target: bytes, recognise: Recognise) -> list[Subject]:
-    path, _, query_string = target.partition(b"?")
     try:
-        return subjects_of(recognise(path, query_string))
+        return subjects_of(recognise(*parted(target)))
     except BadTarget:
         return []
 

@@ -29,6 +29,7 @@ REFUSALS = {
     "403": "another institution's numbers, or a credential that the service refuses",
     "404": "the service knows nothing of it",
     "405": "a method that is not served",
+    "414": "a target that is too long",
     "429": "more requests than the limit allows; Retry-After says when the next may come",
     "502": "the service gave no usable answer",
     "503": "no answer in time, or nothing is asked now; Retry-After says when to return",

@@ -47,9 +47,15 @@ class _Place(NamedTuple):
 
 
 def recognise(
-    raw_path: bytes, raw_query: bytes, ignored: Collection[str] = IGNORED, max_bytes: int = 4096
+    raw_path: bytes,
+    raw_query: bytes,
+    marked: bool = False,
+    *,
+    ignored: Collection[str] = IGNORED,
+    max_bytes: int = 4096,
 ) -> Query:
-    """What a request target asks. The path and query are as the client wrote them, without the ``?`` between.
+    """What a request target asks. The path and query are as the client wrote them, without the ``?`` between;
+    ``marked`` says that there is one even where the query is empty.
 
     ``ignored`` names parameters that change no answer and so stay out of the canonical form; a family's
     documented parameters are never among them. What the catalogue does not know in every detail, such as a
@@ -58,7 +64,7 @@ def recognise(
     Raises BadTarget for a target that has no single reading or is longer than ``max_bytes``.
     """
     check_target(raw_path, raw_query, max_bytes)
-    exact = raw_path + b"?" + raw_query if raw_query else raw_path
+    exact = raw_path + b"?" + raw_query if raw_query or marked else raw_path
     segments = decoded_segments(raw_path)
     institution = None if segments[0] in _NO_INSTITUTION else segments[0]
     place = _place(institution, segments if institution is None else segments[1:])

@@ -10,7 +10,7 @@ import re
 from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
-from gateway.errors import BadTarget
+from gateway.errors import BadTarget, TargetTooLong
 
 _PCHAR = rb"A-Za-z0-9\-._~!$&'()*+,;=:@"
 _QUERY_CHAR = _PCHAR + rb"/?\[\]"  # brackets are the URI's own, and clients leave them bare in names like a[]
@@ -57,18 +57,24 @@ def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
     """Passes a target that has one reading, in the allowed bytes of RFC 3986 §3.3 and §3.4 (and ``[`` ``]``).
 
     ``raw_path`` and ``raw_query`` are as the client wrote them, without the ``?`` between; together with it
-    they may take ``max_bytes``. Raises BadTarget, whose message names the rule and the place: control
-    characters and other bytes that no URI holds, raw or encoded; encodings that are not hexadecimal or not
+    they may take ``max_bytes``. Raises TargetTooLong, and BadTarget, whose message names the rule and the place:
+    control characters and other bytes that no URI holds, raw or encoded; encodings that are not hexadecimal or not
     UTF-8; in the path also ``.`` and ``..``, empty segments, and encoded dots, slashes and backslashes.
     A single slash may end the path.
     """
     length = len(raw_path) + len(raw_query) + bool(raw_query)
     if length > max_bytes:
-        raise BadTarget(f"The request target is {length} bytes long; at most {max_bytes} are accepted")
+        raise TargetTooLong(f"The request target is {length} bytes long; at most {max_bytes} are accepted")
     if not raw_path or not _PLAIN_PATH.fullmatch(raw_path):
         _examine("path", raw_path, _PATH_RULES)
     if not _PLAIN_QUERY.fullmatch(raw_query):
         _examine("query", raw_query, _QUERY_RULES)
+
+
+def parted(target: bytes) -> tuple[bytes, bytes, bool]:
+    """The path, the query, and whether a ``?`` stands between: an empty query is not none (RFC 3986 §3.4)."""
+    path, mark, query = target.partition(b"?")
+    return path, query, bool(mark)
 
 
 def canonical_authority(scheme: bytes, authority: bytes) -> bytes:

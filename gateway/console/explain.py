@@ -16,8 +16,9 @@ from gateway.caching.store import Store
 from gateway.catalogue import posted
 from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import split_target
+from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.profile import Profile
@@ -99,8 +100,8 @@ class ExplainApi:
         return told | found
 
     def _query(self, target: str, body: str | None) -> Query:
-        path, query_string = split_target(target)
-        query = self._profile.recognise(path, query_string)
+        path, query_string, marked = parted(pasted_target(target))
+        query = self._profile.recognise(path, query_string, marked)
         if body is None:
             return query
         if not self._profile.is_posted(path):

@@ -13,10 +13,11 @@ import msgspec
 
 from gateway.answer import Answer
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import split_target
+from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import GatewayError, InvalidInput, NoSuchRecord
 from gateway.exchange import Exchange
+from gateway.head import TARGET
 from gateway.observe.outcome import Outcome
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
@@ -74,11 +75,11 @@ class ExploreApi:
     async def explore(self, call: Call) -> Exploration:
         if "path" not in call.query:
             raise InvalidInput("The parameter path is needed, percent-encoded")
-        path, query = split_target(call.query["path"])
-        if path.startswith(OURS):
+        written = pasted_target(call.query["path"])
+        if written.startswith(OURS):
             raise InvalidInput("What is under /-/ is the gateway's own, and no question to the service")
         tenant = self._tenant(call.query.get("tenant"))
-        exchange = Exchange.of(_scope(path, query), _connected)
+        exchange = Exchange.of(_scope(written), _connected)
         call.facts["request_id"] = exchange.id.decode()
         if tenant is not None:
             call.facts["tenant"] = tenant.id
@@ -88,7 +89,7 @@ class ExploreApi:
         if answer is None:
             raise GatewayError("The request ended without an answer.")
         headers = told_headers([*answer.headers, *exchange.told])
-        target = (path + b"?" + query if query else path).decode()
+        target = written.decode()
         return Exploration(
             path=target,
             tenant=None if tenant is None else tenant.id,
@@ -117,15 +118,8 @@ def curl_line(url: str, *, keyed: bool) -> str:
     return f'curl -H "X-API-Key: {KEY}" {shlex.quote(url)}' if keyed else f"curl {shlex.quote(url)}"
 
 
-def _scope(path: bytes, query: bytes) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": "GET",
-        "path": path.decode(),
-        "raw_path": path,
-        "query_string": query,
-        "headers": [],
-    }
+def _scope(target: bytes) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", TARGET: target, "headers": []}
 
 
 async def _connected() -> Any:

@@ -11,8 +11,9 @@ from msgspec.structs import asdict as fields_of
 from gateway.caching.marks import Marks, Subject
 from gateway.caching.preview import Recognise, preview
 from gateway.catalogue.endpoints import ITEMS
+from gateway.catalogue.target import parted
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import split_target
+from gateway.console.target import pasted_target
 from gateway.errors import InvalidInput
 from gateway.observe.usage import Usage
 from gateway.redis_client import Client
@@ -127,7 +128,7 @@ class FleetApi:
         check_no_key(str(value), f"the {name}")
         match name:
             case "query":
-                return Subject.exact(self._recognise(*split_target(value)).canonical)
+                return Subject.exact(self._recognise(*parted(pasted_target(value))).canonical)
             case "item":
                 kind, _, item_id = value.partition("/")
                 if kind not in ITEMS or not item_id or "/" in item_id or not item_id.isprintable():

@@ -230,7 +230,9 @@ class Metrics:
         )
         for via in ("form", "api", "metrics"):
             self.wrong_tokens.labels(via)
-        self.abandoned = self._counter("requests_abandoned", "Requests whose client left before the answer.")
+        self.abandoned = self._counter(
+            "requests_abandoned", "Requests whose client reset its connection before the answer."
+        )
         self.joined = self._counter("flights_joined", "Requests answered by a flight that was under way already.")
 
     def _of_the_upstream(self) -> None:

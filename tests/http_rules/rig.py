@@ -18,6 +18,7 @@ from tests.http_rules.client import Answer, Client
 from tests.http_rules.origin import Origin
 from tests.integration.stage import Process, await_answer, spawned
 from tests.redis_server import free_port
+from tests.servers.running import started
 from tests.wire import Address
 
 LEARNT = 4
@@ -61,6 +62,10 @@ SERVERS: dict[str, Server] = {
     "no-lane": partial(serve, prepared_max_bytes=0, fast_lane=False),
 }
 """By name. A further one only has to start the public app on ``process.port``."""
+ELSEWHERE: dict[str, Server] = {
+    name: partial(started, name) for name in ("uvicorn", "granian", "hypercorn", "daphne")
+}
+"""The app under others' servers, which keep nothing themselves: one backend tells all."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,10 @@ class Setup:
         return f"{self.backend}-{self.server}"
 
 
-SETUPS = tuple(Setup(backend, server) for backend in BACKENDS for server in SERVERS)
+SETUPS = (
+    *(Setup(backend, server) for backend in BACKENDS for server in SERVERS),
+    *(Setup("memory", server) for server in ELSEWHERE),
+)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class Rig:
             **settings,
         }
         environment |= variables(given)
-        process = SERVERS[setup.server](self.stack, environment, self.folder / f"{name}.log")
+        process = (SERVERS | ELSEWHERE)[setup.server](self.stack, environment, self.folder / f"{name}.log")
         await_answer(f"{process.url}/-/health/ready", process)
         return Gateway(setup, process, key)
 

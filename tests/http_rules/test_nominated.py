@@ -20,6 +20,8 @@ WAYS = {
     "rfc9112_5_2_folded": ["Connection: x-hop,\r\n cache-control"],
     "last": ["Connection: Cache-Control"],
 }
+UNFOLDING = {"hypercorn", "daphne"}
+"""Servers whose parsers join what was folded, in place of the app's own."""
 
 
 @pytest.mark.parametrize("profile", ["generic", "statistics"])
@@ -152,5 +154,7 @@ def test_rfc9110_6_5_1_trailers_are_read_over(gateway: Gateway, origin: Origin, 
 
 
 def test_rfc9112_5_2_a_request_is_not_folded(gateway: Gateway, origin: Origin, path: str) -> None:
+    if gateway.setup.server in UNFOLDING:
+        pytest.skip("this server joins the lines before the app sees them")
     answer = gateway.ask(path, "Connection: x-hop,\r\n accept", "Accept: a/b")
     assert (answer.status, origin.calls(path)) == (400, 0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from tests.wire import resets
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -25,13 +27,18 @@ class Client:
         self._port = port
         self._request = ("\r\n".join(lines) + "\r\n\r\n").encode()
 
-    async def ask(self, deadline: float = 60.0) -> Reply:
-        """Sends the request and reads the whole answer."""
+    async def ask(self, deadline: float = 60.0, *, resets_early: bool = False) -> Reply:
+        """Sends the request and reads the whole answer. Where it gives up before, it closes the connection, which
+        tells the gateway only that nothing more will be asked; or resets it, which tells that nobody is there."""
         async with asyncio.timeout(deadline):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             try:
                 writer.write(self._request)
                 return parse(await reader.read())
+            except asyncio.CancelledError:
+                if resets_early:
+                    resets(writer.get_extra_info("socket"))
+                raise
             finally:
                 writer.close()
 

@@ -46,7 +46,7 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Every case of the page, in its order."""
+    """Every case of the page's tables of entries, in its order."""
     return [case for heading, rows in _tables() for row in rows for case in _of(heading, row)]
 
 
@@ -54,7 +54,7 @@ def _tables() -> Iterator[tuple[str, list[list[str]]]]:
     for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
         heading, _, text = section.partition("\n")
         lines = [line for line in text.splitlines() if line.startswith("|")]
-        if lines:
+        if lines and heading in (BY_MOOD | BY_ENTRY):
             yield heading, [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 

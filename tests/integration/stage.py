@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +172,15 @@ def staged(*sandbox: str, **settings: object) -> Iterator[Stage]:
 def spawned(
     words: list[str], environment: dict[str, str], log: Path, module: str = "gateway", shell: str = ""
 ) -> Iterator[Process]:
-    """One of the project's commands in the background; its port is the word after ``--port``."""
+    """One of the project's commands in the background; its port ends the word after ``--port`` or ``--bind``."""
     log.write_bytes(b"")
     if module == "gateway" and not shell:
         running: subprocess.Popen[bytes] | Forked = Forked(words, environment, log)
     else:
         running = _started(module, words, environment, log, shell)
     try:
-        yield Process(running, log, int(words[words.index("--port") + 1]))
+        place = next(after for word, after in pairwise(words) if word in ("--port", "--bind"))
+        yield Process(running, log, int(place.rpartition(":")[2]))
     finally:
         running.terminate()
         try:

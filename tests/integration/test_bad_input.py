@@ -43,7 +43,8 @@ CASES: dict[str, tuple[str, int, str]] = {
     "backslash": (keyed("/total\\views/article/23"), 400, "GatewayBadTarget"),
     "encoded backslash": (keyed("/total%5cviews/article/23"), 400, "GatewayBadTarget"),
     "foreign absolute form": (keyed("http://other.example/total/views/article/23"), 421, "GatewayMisdirected"),
-    "over-long target": (keyed("/total/views/article/" + "1" * 5_000), 400, "GatewayBadTarget"),
+    "over-long target": (keyed("/total/views/article/" + "1" * 5_000), 414, "GatewayTargetTooLong"),
+    "target beyond all bounds": (keyed("/total/views/article/" + "1" * 20_000), 414, "GatewayTargetTooLong"),
     "over-long head": (keyed(TOTALS, "X-Filler: " + "a" * 20_000), 431, "GatewayHeadTooLarge"),
     "percent without digits": (keyed("/total/views/article/%"), 400, "GatewayBadTarget"),
     "percent with other digits": (keyed("/total/views/article/%zz"), 400, "GatewayBadTarget"),
@@ -67,9 +68,14 @@ CASES: dict[str, tuple[str, int, str]] = {
     "an unknown key": (request(TOTALS, "X-API-Key: sgw_0123456789_" + "0" * 43), 401, "GatewayUnauthenticated"),
     "no key": (request(TOTALS), 401, "GatewayUnauthenticated"),
     "a body on GET": (keyed(TOTALS, "Content-Length: 5") + "hello", 400, "GatewayBadRequest"),
-    "a chunked body on GET": (keyed(TOTALS, "Transfer-Encoding: chunked") + "0\r\n\r\n", 400, "GatewayBadRequest"),
+    "a chunked body on GET": (
+        keyed(TOTALS, "Transfer-Encoding: chunked") + "1\r\na\r\n0\r\n\r\n", 400, "GatewayBadRequest"
+    ),
     "no Host": (f"GET {TOTALS} HTTP/1.1\r\nX-API-Key: {KEY}\r\n\r\n", 400, "GatewayBadRequest"),
     "two Hosts": (keyed(TOTALS, "Host: other"), 400, "GatewayBadRequest"),
+    "a method that nobody knows": (keyed(TOTALS, method="FETCH"), 501, "GatewayMethodUnknown"),
+    "a method in lower case": (keyed(TOTALS, method="get"), 501, "GatewayMethodUnknown"),
+    "another version": (keyed(TOTALS).replace("HTTP/1.1", "HTTP/2.0"), 505, "GatewayVersionUnsupported"),
     "another method": (keyed(TOTALS, method="POST"), 405, "GatewayMethodNotAllowed"),
     "not HTTP": ("hello\r\n\r\n", 400, "GatewayBadRequest"),
 }  # fmt: skip

@@ -114,7 +114,9 @@ async def test_a_single_query_behind_anothers_hundred_is_dispatched_within_two(
     scale = Scale(rate=5, queries=100, processes=2, deadline=10)
     with strict_stage(scale, shared_redis, prefix) as stage:
         many = [
-            asyncio.create_task(Client(stage.gateways[i % 2].port, target(i), stage.keys["reports"]).ask())
+            asyncio.create_task(
+                Client(stage.gateways[i % 2].port, target(i), stage.keys["reports"]).ask(resets_early=True)
+            )
             for i in range(scale.queries)
         ]
         while (await asyncio.to_thread(stage.calls))["total"] < 3:

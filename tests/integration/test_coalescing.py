@@ -84,7 +84,9 @@ async def test_when_the_leading_process_is_killed_one_more_call_answers_everyone
 
 async def test_when_the_first_caller_disconnects_nothing_is_cancelled(stage: Stage) -> None:
     stage.close_gate()
-    first = asyncio.create_task(Client(stage.gateways[0].port, TARGET, stage.keys["reports"]).ask())
+    first = asyncio.create_task(
+        Client(stage.gateways[0].port, TARGET, stage.keys["reports"]).ask(resets_early=True)
+    )
     await all_waiting(stage, 1)
     tasks = crowd(stage)
     await all_waiting(stage, CALLERS + 1)

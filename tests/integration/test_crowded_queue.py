@@ -15,6 +15,7 @@ from tests.integration.crowd import Client, Reply
 from tests.integration.stage import Stage, staged
 from tests.redis_server import RedisServer, free_port
 from tests.upstream.origin import Peer, serving
+from tests.wire import resets
 
 pytestmark = pytest.mark.serial
 
@@ -76,11 +77,12 @@ async def gateways(stage: Stage, count: int, **settings: object) -> AsyncIterato
 
 
 async def hangs_up(port: int, request: bytes, after: float) -> None:
-    """A client that sends its request and leaves."""
+    """A client that sends its request, leaves, and says so with a reset."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     await writer.drain()
     await asyncio.sleep(after)
+    resets(writer.get_extra_info("socket"))
     writer.close()
     await writer.wait_closed()
 

@@ -23,6 +23,7 @@ from tests.integration.stage import Process, await_answer, spawned
 from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, free_port
 from tests.upstream.origin import Peer, serving
+from tests.wire import Wire, WireAnswer
 
 BODY = b"0123456789" * 200
 TAG = (b"ETag", b'"v1"')
@@ -328,7 +329,7 @@ async def test_rfc9112_6_3_what_follows_an_answer_is_nobodys_answer(front: Front
     assert len(front.asked) == 2
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "PURGE", "LINK"])
 async def test_rfc9111_4_4_an_unsafe_request_passes_and_invalidates(front: Front, method: str) -> None:
     await front.ask("/a")
     await front.ask("/b")
@@ -350,6 +351,63 @@ async def test_rfc9111_4_4_a_failed_or_a_safe_request_invalidates_nothing(
     assert (await front.ask(method=method)).status_code == status
     assert (await front.ask()).content == BODY
     assert len(front.asked) == 2
+
+
+async def said(front: Front, data: bytes, answers: int = 1) -> list[WireAnswer]:
+    """The answers to these bytes."""
+
+    def ask() -> list[WireAnswer]:
+        with Wire(("127.0.0.1", front.gateways[0].port)) as wire:
+            wire.send(data)
+            return [wire.answer() for _ in range(answers)]
+
+    return await asyncio.to_thread(ask)
+
+
+async def test_rfc9110_7_6_2_options_go_as_far_as_they_may_and_one_hop_less(front: Front) -> None:
+    front.answers = lambda _: reply(body=b"")
+    for told, passed in ((b"1", "0"), (b"10", "9"), (b"007", "6"), (b"9" * 30, "999999998"), (b"x", "x")):
+        data = b"OPTIONS /a HTTP/1.1\r\nHost: a\r\nMax-Forwards: " + told + b"\r\n\r\n"
+        assert (await said(front, data))[0].status == 200
+        assert front.asked[-1].header("max-forwards") == passed
+    front.asked.clear()
+    for fields in (b"Max-Forwards: 0", b"Max-Forwards: 00", b"Max-Forwards: 5\r\nmax-forwards: 0"):
+        (answer,) = await said(front, b"OPTIONS /a HTTP/1.1\r\nHost: a\r\n" + fields + b"\r\n\r\n")
+        assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, DELETE, OPTIONS, PATCH, POST, PUT")
+    for target in (b"*", b"http://localhost:%d" % front.gateways[0].port):
+        (answer,) = await said(front, b"OPTIONS " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (answer.status, answer.headers["cache-control"]) == (204, "no-store")
+    (answer,) = await said(front, b"TRACE /a HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
+    assert answer.status == 405
+    assert front.asked == []
+
+
+async def test_rfc9110_7_6_2_the_hops_of_other_methods_are_nobodys_business(front: Front) -> None:
+    for method in (b"GET", b"POST"):
+        data = method + b" /hops HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n"
+        assert (await said(front, data))[0].status == 200
+        assert front.asked[-1].header("max-forwards") == "0"
+
+
+@pytest.mark.parametrize("lane", ["true", "false"])
+async def test_rfc3986_3_4_an_empty_query_is_not_none(tmp_path: Path, lane: str) -> None:
+    async with fronted(tmp_path, fast_lane=lane) as front:
+        front.answers = lambda asked: reply(FRESH, body=asked.target.encode())
+        targets = ["/x", "/x?", "/x??", "/?", "/", "//x", "//x?", "/x?&", "/x/../y", "/%7e", "/~"]
+        own = f"http://localhost:{front.gateways[0].port}"
+        for form in ("", own):
+            for _ in range(4):
+                data = b"".join(f"GET {form}{target} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for target in targets)
+                answers = await said(front, data, len(targets))
+                assert [answer.body.decode() for answer in answers] == targets
+        assert [asked.target for asked in front.asked] == targets
+        await said(front, b"POST /x? HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.answers = lambda _: reply((b"Location", b"/?"), status=201, body=b"")
+        await said(front, b"POST /y HTTP/1.1\r\nHost: a\r\n\r\n")
+        front.asked.clear()
+        front.answers = lambda asked: reply(FRESH, body=asked.target.encode())
+        await said(front, data, len(targets))
+        assert [asked.target for asked in front.asked] == ["/x?", "/?"]
 
 
 async def test_rfc9111_4_4_the_whole_fleet_forgets(tmp_path: Path, shared_redis: RedisServer, prefix: str) -> None:

@@ -365,7 +365,11 @@ async def test_headers_that_can_be_read_only_once_tell_requests_apart_all_the_sa
     ) as client:
         statuses = [(await client.get(TARGET, headers={"X-API-Key": key})).status_code for _ in range(3)]
         nobody = {"type": "http", "method": "GET", "raw_path": TARGET.partition("?")[0].encode(), "headers": []}
-        nobody |= {"path": TARGET.partition("?")[0], "query_string": TARGET.partition("?")[2].encode()}
+        nobody |= {
+            "http_version": "2",
+            "path": TARGET.partition("?")[0],
+            "query_string": TARGET.partition("?")[2].encode(),
+        }
         told: list[Any] = []
 
         async def send(message: Any) -> None:

@@ -216,7 +216,18 @@ def test_nothing_in_a_field_becomes_a_line_of_the_answer_or_of_what_the_service_
 
 
 ENCODED = [b"/a%0d%0aX-Evil:%201", b"/a%0aX-Evil:1", b"/a?b=%0D%0AX-Evil:1", b"/a%00X-Evil:1"]
-OTHERWISE = [b"/a%250d%250aX-Evil:1", b"/a%E5%98%8A%E5%98%8DX-Evil:1", b"/a?b=%25%30%64X-Evil:1"]
+OTHERWISE = [
+    b"/a?",
+    b"/a??",
+    b"/a?&",
+    b"/a?b=&b",
+    b"/%7e",
+    b"/%7E/~",
+    b"/a/?",
+    b"/a%250d%250aX-Evil:1",
+    b"/a%E5%98%8A%E5%98%8DX-Evil:1",
+    b"/a?b=%25%30%64X-Evil:1",
+]
 
 
 @pytest.mark.parametrize("target", ENCODED + OTHERWISE)

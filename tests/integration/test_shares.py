@@ -43,7 +43,7 @@ async def arrivals(stage: Stage, seconds: float, *only: Process) -> list[float]:
         for number, gateway in enumerate(only or stage.gateways)
         for at in range(100, 100 + round(2 * RATE * seconds))
     ]
-    tasks = [asyncio.create_task(client.ask(90)) for client in clients]
+    tasks = [asyncio.create_task(client.ask(90, resets_early=True)) for client in clients]
     await asyncio.sleep(seconds)
     found = sorted((await asyncio.to_thread(stage.calls))["arrivals"])
     for task in tasks:

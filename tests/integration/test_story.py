@@ -203,7 +203,7 @@ async def test_no_key_in_a_path_reaches_the_log(stage: Stage) -> None:
 async def test_a_client_that_leaves_is_counted_and_logged(stage: Stage) -> None:
     gateway = stage.serve()
     stage.close_gate()
-    task = asyncio.create_task(asked(stage, gateway, "gone").ask())
+    task = asyncio.create_task(asked(stage, gateway, "gone").ask(resets_early=True))
     await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
     task.cancel()
     await asyncio.to_thread(until, lambda: gateway.metric("stats_gateway_requests_abandoned_total") == 1)

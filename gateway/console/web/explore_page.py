@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted
 from gateway.console.explore import Exploration, curl_line
-from gateway.console.target import split_target
+from gateway.console.target import pasted_target
 from gateway.console.web import asking, served
 from gateway.console.web.asking import Fields
 from gateway.console.web.figures import EVERY, figure_of
@@ -86,8 +87,7 @@ def _first(given: Mapping[str, str], tenants: list[dict[str, Any]] | None) -> tu
 def _asked(given: Mapping[str, str], first: Asked, today: date) -> Asked:
     """Raises InvalidInput for what asks nothing."""
     if text := given.get("path", "").strip():
-        path, query_string = split_target(text)
-        target = (path + b"?" + query_string if query_string else path).decode()
+        target = pasted_target(text).decode()
         query = _recognised(target)
         fields = first.fields if query is None else asking.fields_for(query, target)
         return Asked(first.tenant, fields, target, query)
@@ -99,9 +99,8 @@ def _asked(given: Mapping[str, str], first: Asked, today: date) -> Asked:
 
 def _recognised(target: str) -> Query | None:
     """None for a malformed target, which the gateway is to refuse."""
-    path, _, query_string = target.partition("?")
     try:
-        return recognise(path.encode(), query_string.encode())
+        return recognise(*parted(target.encode()))
     except BadTarget:
         return None
 
