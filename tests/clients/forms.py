@@ -1,14 +1,13 @@
-"""Forms: what the service's clients ask, in all the ways in which they write it down, and how they send a key."""
+"""Forms: what the service's clients ask, in all the ways in which they write it down."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.clients.asking import Ask, How, Place
+from tests.clients.asking import Ask, How
 
 HELD = ("lboro", "monash")
 """The institutions whose pair the tenant has."""
@@ -89,6 +88,8 @@ SPELLINGS = {
     "a parameter given twice": Form(Ask("/lboro/top/views/article", (("count", "3"), ("count", "{n}")))),
     "a query in the URL": Form(Ask(TIMELINE + "?end_date=2015-12-28&start_date=2014-01-01")),
     "a query encoded by hand": Form(Ask(TIMELINE + "?start%5fdate=2014%2D01%2d01&end_date=2015-12-28")),
+    "an ampersand too many": Form(Ask(TIMELINE + "?&start_date=2014-01-01&&end_date=2015-12-28&")),
+    "a semicolon": Form(Ask(TIMELINE + "?start_date=2014-01-01;end_date=2015-12-28"), 400),
     "an encoded path": Form(Ask("/lboro/total/views/%61rticle/{n}")),
     "a path with a name": Form(Ask("/lboro/total/views/article/K%C3%B6ln%20%26%20{n}")),
     "a question mark at the end": Form(Ask("/lboro/total/views/article/{n}?")),
@@ -117,7 +118,7 @@ HEADERS = {
     ),
     "no coding wanted": _with(("Accept-Encoding", "identity")),
     "the connection to be closed": _with(("Connection", "close")),
-    "no User-Agent's name": _with(("User-Agent", "")),
+    "an empty User-Agent": _with(("User-Agent", "")),
     "cookies": _with(("Cookie", "fig_tracker_client=0975a192; session=a b")),
     "JSON declared without content": _with(("Content-Type", "application/json")),
     "anew, please": _with(("Cache-Control", "no-cache"), ("Pragma", "no-cache")),
@@ -230,37 +231,3 @@ PLANNED = {
 
 FORMS = QUESTIONS | SPELLINGS | ERRORS | HEADERS | CONNECTIONS | PLANNED
 """All that is asked, by name."""
-
-Way = Callable[[Ask, str], Ask]
-"""Adds a key to a request."""
-
-
-def _by_shell(ask: Ask, key: str) -> Ask:
-    """As shell scripts make the header: ``base64`` breaks lines that are longer than 76 columns."""
-    line = "printf 'lboro:%s' \"$KEY\" | base64"
-    done = subprocess.run(
-        ["sh", "-c", line], env={"PATH": "/usr/bin:/bin", "KEY": key}, capture_output=True, check=True
-    )
-    return ask.with_header("Authorization", f"Basic {done.stdout.decode().removesuffix(chr(10))}")
-
-
-WAYS: Mapping[str, Way] = {
-    "X-API-Key": lambda ask, key: ask.with_header("X-API-Key", key),
-    "Bearer": lambda ask, key: ask.with_header("Authorization", f"Bearer {key}"),
-    "token": lambda ask, key: ask.with_header("Authorization", f"token {key}"),
-    "Basic by hand": lambda ask, key: ask.with_basic(b"lboro", key),
-    "Basic in another case": lambda ask, key: ask.with_header(
-        "authorization", ask.with_basic(b"lboro", key).headers[-1][1].replace("Basic", "bASIC")
-    ),
-    "Basic without a username": lambda ask, key: ask.with_basic(b"", key),
-    "Basic of Jose in Latin-1": lambda ask, key: ask.with_basic("José".encode("latin-1"), key),
-    "Basic of Jose in UTF-8": lambda ask, key: ask.with_basic("José".encode(), key),
-    "Basic by a shell": _by_shell,
-    "twice": lambda ask, key: ask.with_header("X-API-Key", key).with_basic(b"lboro", key),
-    "option": lambda ask, key: replace(ask, user=("lboro", key)),
-    "option of Jose": lambda ask, key: replace(ask, user=("José", key)),
-    "URL": lambda ask, key: replace(ask, user=("lboro", key), place=Place.URL),
-    "challenge": lambda ask, key: replace(ask, user=("lboro", key), place=Place.CHALLENGE),
-    "URL of Jose": lambda ask, key: replace(ask, user=("José a@b", key), place=Place.URL),
-}
-"""How a key is sent, by name. Of Basic credentials the username does not matter."""
