@@ -40,9 +40,9 @@ def _how(how: How, times: int = 1, target: str = TIMELINE) -> Form:
     return Form(Ask(target, DATES if target == TIMELINE else (), how=how, times=times))
 
 
-def _count(content: str, target: str = "/count/articles", how: How = How.PLAINLY) -> Form:
+def _count(content: str, how: How = How.PLAINLY) -> Form:
     kind = (("Content-Type", "application/json"),)
-    return Form(Ask(target, headers=kind, method="POST", content=content.encode(), how=how))
+    return Form(Ask("/count/articles", headers=kind, method="POST", content=content.encode(), how=how))
 
 
 QUESTIONS = {
@@ -184,7 +184,7 @@ EMPTY_CONTENT = {
 
 COUNTS = {
     "count of articles": _count('{"groups": [{"id": {n}}, {"id": 7}]}'),
-    "count of one institution": _count('{"groups":[{"id":{n}}]}', "/lboro/count/articles"),
+    "count written tightly": _count('{"groups":[{"id":{n}}]}'),
     "count of nothing": _count('{"groups": [], "n": {n}}'),
     "count that expects 100": _count('{"groups": [{"id": {n}}]}', how=How.EXPECTING),
     "count of what is none": replace(_count('{"groups": "{n}"}'), status=400),
