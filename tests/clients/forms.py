@@ -178,7 +178,7 @@ CONNECTIONS = {
 }
 
 EMPTY_CONTENT = {
-    "empty chunks": _how(How.WITH_EMPTY_CHUNKS),
+    "empty chunks": _how(How.WITH_EMPTY_CHUNKS, target=TIMELINE + "?start_date=2014-01-01"),
     "half-closed": _how(How.HALF_CLOSED),
 }
 
