@@ -13,11 +13,12 @@ from urllib.parse import unquote_to_bytes
 from gateway.errors import BadTarget, TargetTooLong
 
 _PCHAR = rb"A-Za-z0-9\-._~!$&'()*+,;=:@"
-_QUERY_CHAR = _PCHAR + rb"/?\[\]"  # brackets are the URI's own, and clients leave them bare in names like a[]
+_PATH_CHAR = _PCHAR + rb"\[\]^`{|}"  # the last few are what the URL Standard leaves bare besides
+_QUERY_CHAR = _PATH_CHAR + rb"/?"
 
 _DOTS = rb"\.\.?(?:[/;]|%3[Bb]|\Z)"  # some servers cut a segment at its semicolon, so that "..;" climbs too
 
-_PLAIN_PATH = re.compile(rb"(?:/(?!" + _DOTS + rb")[" + _PCHAR + rb"]++)*+/?")
+_PLAIN_PATH = re.compile(rb"(?:/(?!" + _DOTS + rb")[" + _PATH_CHAR + rb"]++)*+/?")
 _PLAIN_QUERY = re.compile(rb"[" + _QUERY_CHAR + rb"]*+")
 
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
@@ -39,7 +40,7 @@ _BYTES: _Rules = (
 _PATH_RULES: _Rules = (
     (re.compile(rb"\A(?!/)"), "no slash; it must begin with one"),
     *_BYTES,
-    (re.compile(rb"[^" + _PCHAR + rb"/%]"), "a character that must be percent-encoded"),
+    (re.compile(rb"[^" + _PATH_CHAR + rb"/%]"), "a character that must be percent-encoded"),
     (re.compile(rb"%2[Ff]"), "an encoded slash (%2F)"),
     (re.compile(rb"%5[Cc]"), "an encoded backslash (%5C)"),
     (re.compile(rb"%2[Ee]"), "an encoded dot (%2E); write the dot itself"),
@@ -54,7 +55,8 @@ _QUERY_RULES: _Rules = (
 
 
 def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
-    """Passes a target that has one reading, in the allowed bytes of RFC 3986 §3.3 and §3.4 (and ``[`` ``]``).
+    """Passes a target that has one reading, in the allowed bytes of RFC 3986 §3.3 and §3.4, and what the URL
+    Standard (§1.3) leaves bare besides.
 
     ``raw_path`` and ``raw_query`` are as the client wrote them, without the ``?`` between; together with it
     they may take ``max_bytes``. Raises TargetTooLong, and BadTarget, whose message names the rule and the place:
