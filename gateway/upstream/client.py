@@ -15,11 +15,10 @@ from gateway.upstream.body import Body
 from gateway.upstream.connection import Connection, Recall
 from gateway.upstream.headers import STATISTICS, HeaderPolicy
 from gateway.upstream.location import leaves
-from gateway.upstream.message import Message
+from gateway.upstream.message import Message, repaired
 from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
 from gateway.upstream.trust import TrustStore
-from gateway.upstream.unasked import repaired
 
 BeforeWrite = Callable[[], Awaitable[None]]
 

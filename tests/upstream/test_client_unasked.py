@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import Headers, UpstreamProtocolError
-from gateway.upstream.unasked import repaired
+from gateway.upstream.message import repaired
 
 BODY = b"0123456789"
 KIND = (b"content-type", b"text/plain")
