@@ -53,5 +53,6 @@ def _grown(rig: Rig, contender: Contender, service: OriginProcess, redis: RedisS
 
 
 def used(redis: RedisServer) -> int:
-    """Bytes that a Redis has in use."""
-    return int(redis.call("INFO", "memory")["used_memory"])
+    """Bytes that a Redis has in use, without its connections' buffers, which come and go."""
+    told = redis.call("INFO", "memory")
+    return int(told["used_memory"]) - int(told["mem_clients_normal"])

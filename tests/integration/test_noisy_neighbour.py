@@ -25,7 +25,7 @@ pytestmark = pytest.mark.serial
 RATE = 4
 INTERVAL = 1 / RATE
 WITHIN = 3 * INTERVAL
-BUSY = 0.25
+BUSY = 0.6
 """Seconds by which a busy machine, and the service itself, may delay an answer."""
 QUEUE, PER_TENANT = 60, 40
 NOISY = ("noisy", "noisy2", "noisy3")
