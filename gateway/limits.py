@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.catalogue import posted
-from gateway.head import ABSOLUTE
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -51,8 +50,9 @@ class Limits:
     """Paths where questions are asked by POST, whatever ``methods`` says."""
 
     def bodies(self, method: bytes, target: bytes) -> tuple[Set[bytes] | None, int]:
-        """The methods that may have a body there, as ``methods``; and the most bytes of this one's."""
-        if self.methods is None or not self.posted or _path(target) not in self.posted:
+        """The methods that may have a body at a target in origin form, as ``methods``; and the most bytes of this
+        one's."""
+        if self.methods is None or target.partition(b"?")[0] not in self.posted:
             return self.methods, self.body_bytes
         most = min(self.body_bytes, posted.MOST_BYTES) if method == POST else self.body_bytes
         return self.methods | {POST}, most
@@ -72,9 +72,3 @@ class Limits:
             body_seconds=settings.body_timeout,
             posted=frozenset() if settings.profile == "generic" else posted.PATHS,
         )
-
-
-def _path(target: bytes) -> bytes:
-    """That of a target in origin form, or in absolute form whosever the authority is (RFC 9112 §3.2)."""
-    found = None if target.startswith(b"/") else ABSOLUTE.fullmatch(target)
-    return (target if found is None else found[3]).partition(b"?")[0]
