@@ -126,7 +126,9 @@ class Errands:
                 answer = await self._ask(request, confirm, call)
                 now, skew = self.clock.now(), self.clock.skew
                 times, sound = (min(order - skew, now), now), answer.sound and not answer.ambiguous
-                response = Response(answer.status, answer.headers, answer.body, *times, sound, answer.ambiguous)
+                response = Response(
+                    answer.status, answer.headers, answer.body, *times, sound, answer.ambiguous, answer.sets_cookie
+                )
                 revalidated = answer.status == 304
                 if revalidated:
                     response = _confirmation(entries, response)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 from urllib.parse import quote
 
-from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
+from gateway.catalogue.target import ABSOLUTE, DEFAULT_PORTS, canonical_authority
 from gateway.errors import (
     BadRequest,
     BadTarget,
@@ -37,7 +37,6 @@ BEGUN = re.compile(rb"(?:\r\n)*+(?:\r|(" + TOKEN + rb"++)( (?:[^ \t\r\n]++(?: [!
 """What may still become one: so much of its method, and of all that follows."""
 VERSIONS = {b"1.0", b"1.1"}
 
-ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
 VISIBLE = re.compile(rb"[!-~]*")
 """All that a target is made of (RFC 3986 §2); which of it belongs where is for the profile to say."""
 

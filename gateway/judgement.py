@@ -155,11 +155,17 @@ def _by_the_policy(question: Question, response: Response, life: Lifetime | None
     )
 
 
+NEGOTIATED = b"accept, accept-language"
+"""What an answer may depend on without a word: where nobody but us names its lifetime, it is kept for those alone
+who ask in the same words."""
+
+
 def _by_the_rfc(question: Question, response: Response, given: Circumstances, etag: bytes) -> tuple[Entry, bool]:
     control = response_control(response.headers)
     times = storing.freshness(response, control, given)
     stored = storing.storable(response, control, given) and times.drop_at > response.received
-    vary = names_of([joined(response.headers, b"vary")])
+    guessed = given.default_life and not storing.tells_lifetime(response, control)
+    vary = names_of([joined(response.headers, b"vary"), NEGOTIATED if guessed else b""])
     entry = Entry(
         question.key.entry,
         response.status,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.catalogue import posted
+from gateway.catalogue.target import path_of
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -50,9 +51,8 @@ class Limits:
     """Paths where questions are asked by POST, whatever ``methods`` says."""
 
     def bodies(self, method: bytes, target: bytes) -> tuple[Set[bytes] | None, int]:
-        """The methods that may have a body at a target in origin form, as ``methods``; and the most bytes of this
-        one's."""
-        if self.methods is None or target.partition(b"?")[0] not in self.posted:
+        """The methods that may have a body there, as ``methods``; and the most bytes of this one's."""
+        if self.methods is None or not self.posted or path_of(target) not in self.posted:
             return self.methods, self.body_bytes
         most = min(self.body_bytes, posted.MOST_BYTES) if method == POST else self.body_bytes
         return self.methods | {POST}, most

@@ -289,8 +289,8 @@ class GatewayProtocol(HttpToolsProtocol):
         version, limits = self.parser.get_http_version(), self.limits
         method = self.parser.get_method()
         check_head(version, self.headers)
+        content = content_of(method, version, self.headers, *limits.bodies(method, self.url))
         self._target = origin_form(method, self.url, self._ours)
-        content = content_of(method, version, self.headers, *limits.bodies(method, self._target))
         self.url = b"/" if self._target == ASTERISK else self._target  # uvicorn reads nothing else
         if self._is_spare and not self.url.startswith(HEALTH):
             raise self._too_many()

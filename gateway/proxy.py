@@ -278,13 +278,22 @@ class Proxy:
     def _is_guarded(self, errand: Errand) -> bool:
         return errand.access.credential is not None and errand.question.query.protected
 
+    def _may_be_guarded(self, errand: Errand) -> bool:
+        """So is, for all one knows, what nobody has described. It is no probe, since it may be open as well."""
+        query = errand.question.query
+        return errand.access.credential is not None and (query.protected or query.family is Family.UNKNOWN)
+
+    def _is_withheld(self, errand: Errand) -> bool:
+        """Whether nothing that is kept counts, since the service refuses the credential that brought it."""
+        return self._may_be_guarded(errand) and self.queue.breaker.refused_for(errand.access.scope) is not None
+
     async def _look_up(self, errand: Errand) -> Decision:
         near = self.store.look_near(errand.key)
         decision: Decision | None = None if near is NOTHING else self._decide(errand, near)
         if isinstance(decision, Serve):
             errand.exchange.stages.near = True
             if errand.asked.wishes is NO_WISHES:
-                scope = errand.access.scope if self._is_guarded(errand) else None
+                scope = errand.access.scope if self._may_be_guarded(errand) else None
                 serial = self.store.near.serial
                 records = serial(errand.key.entry), serial(errand.key.error)
                 query, for_all = errand.question.query, errand.access.own is not None
@@ -428,6 +437,8 @@ class Proxy:
 
     def _decide(self, errand: Errand, found: Found) -> Decision:
         entries, error = self._counting(errand, found.entries), found.error
+        if entries and self._is_withheld(errand):
+            entries = ()
         if error is not None:
             error = next(iter(self._counting(errand, (error,))), None)
         return decide(errand.asked, entries, error, now=self.clock.now(), rules=self.rules.rules)

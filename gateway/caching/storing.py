@@ -49,6 +49,8 @@ class Response:
     received: float
     sound: bool = True
     ambiguous: bool = False
+    sets_cookie: bool = False
+    """Whether it may be one client's own (RFC 9111 §7.3), be its ``Set-Cookie`` passed on or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
         return False
     if b"*" in names_of([joined(response.headers, b"vary")]):
         return False
-    if _sets_cookie(response) and not _tells_lifetime(response, control):
+    if response.sets_cookie and not tells_lifetime(response, control):
         return False
     return _explicit(response, control) or status in HEURISTIC_STATUSES
 
@@ -219,7 +221,9 @@ def confirmed_by(entry: Entry, response: Response) -> Response:
     """What a 304 makes of the entry that it confirms: a whole response, as if it had come now (§4.3.4)."""
     headers = merge_304(entry.headers, dated(response))
     times = response.dispatched, response.received
-    return Response(entry.status, headers, entry.body, *times, not response.ambiguous, response.ambiguous)
+    return Response(
+        entry.status, headers, entry.body, *times, not response.ambiguous, response.ambiguous, response.sets_cookie
+    )
 
 
 def dated(response: Response) -> Headers:
@@ -236,14 +240,9 @@ def _explicit(response: Response, control: CacheControl) -> bool:
     return any(name in control for name in names) or bool(joined(response.headers, b"expires"))
 
 
-def _tells_lifetime(response: Response, control: CacheControl) -> bool:
+def tells_lifetime(response: Response, control: CacheControl) -> bool:
     """Whether the origin itself says how long it is fresh."""
     return control.max_age is not None or bool(joined(response.headers, b"expires") and not control.targeted)
-
-
-def _sets_cookie(response: Response) -> bool:
-    """Whether it may be one client's own: then nobody guesses that it is fresh for others (RFC 9111 §7.3)."""
-    return any(name == b"set-cookie" for name, _ in response.headers)
 
 
 def _may_have_changed(entry: Entry) -> bool:

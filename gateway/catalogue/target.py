@@ -21,6 +21,8 @@ _DOTS = rb"\.\.?(?:[/;]|%3[Bb]|\Z)"  # some servers cut a segment at its semicol
 _PLAIN_PATH = re.compile(rb"(?:/(?!" + _DOTS + rb")[" + _PATH_CHAR + rb"]++)*+/?")
 _PLAIN_QUERY = re.compile(rb"[" + _QUERY_CHAR + rb"]*+")
 
+ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)", re.DOTALL)
+"""A target in absolute form: its scheme, its authority, and the rest."""
 DEFAULT_PORTS = {b"http": b":80", b"https": b":443"}
 
 _Rules = tuple[tuple[re.Pattern[bytes], str], ...]
@@ -71,6 +73,12 @@ def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
         _examine("path", raw_path, _PATH_RULES)
     if not _PLAIN_QUERY.fullmatch(raw_query):
         _examine("query", raw_query, _QUERY_RULES)
+
+
+def path_of(target: bytes) -> bytes:
+    """The path of a target in origin form, or in absolute form whosever the authority is (RFC 9112 §3.2)."""
+    found = None if target.startswith(b"/") else ABSOLUTE.fullmatch(target)
+    return (target if found is None else found[3]).partition(b"?")[0]
 
 
 def parted(target: bytes) -> tuple[bytes, bytes, bool]:

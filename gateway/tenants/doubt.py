@@ -65,11 +65,16 @@ def followed(change: Change, step: Change) -> Change:
 
 
 def without(tenant: Tenant, before: TenantTable, after: TenantTable | None) -> Tenant | None:
-    """The tenant without the keys that a commanded step took from its table; None where that removed it."""
+    """The tenant without the keys and networks that a commanded step took from its table; None where that removed
+    it."""
     if after is None:
         return None
-    gone = before.keys.keys() - after.keys.keys()
-    return replace(tenant, keys={key_id: key for key_id, key in tenant.keys.items() if key_id not in gone})
+    gone, left = before.keys.keys() - after.keys.keys(), set(before.networks) - set(after.networks)
+    return replace(
+        tenant,
+        keys={key_id: key for key_id, key in tenant.keys.items() if key_id not in gone},
+        networks=tuple(network for network in tenant.networks if str(network) not in left),
+    )
 
 
 def joined(tenant: Tenant | None, found: Tenant, held: Collection[str]) -> Tenant:

@@ -136,7 +136,8 @@ class Registry(Following):
             others = f" and {len(both) - 1} more" if len(both) > 1 else ""
             raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
         check_unclaimed(there, there | tables)
-        self.store.edit({tenant_id: [edits.put_table(tenant_id, table)] for tenant_id, table in tables.items()})
+        for batch in (_handed_over(there, tables), tables):
+            self.store.edit({tenant_id: [edits.put_table(tenant_id, table)] for tenant_id, table in batch.items()})
 
     def reseal(self) -> int:
         """Seals every password with the newest encryption key; answers how many tenants have any."""
@@ -222,3 +223,21 @@ def _check_end(expires: datetime | None, now: datetime) -> None:
 
 def _whole_seconds(moment: datetime | None) -> datetime:
     return (moment or datetime.now(UTC)).replace(microsecond=0)
+
+
+def _handed_over(there: Tables, tables: Tables) -> Tables:
+    """Those who lose networks to others by ``tables``, without these: a place that takes one tenant after another
+    gives no network away before it is free."""
+    wanted = {network for table in tables.values() for network in table.networks}
+    lost = {
+        tenant_id: wanted & set(old.networks) - set(tables[tenant_id].networks)
+        for tenant_id, old in there.items()
+        if tenant_id in tables
+    }
+    return {
+        tenant_id: structs.replace(
+            there[tenant_id], networks=tuple(n for n in there[tenant_id].networks if n not in gone)
+        )
+        for tenant_id, gone in lost.items()
+        if gone
+    }

@@ -230,12 +230,16 @@ def networks_in(texts: Iterable[str], where: str = "") -> list[str]:
 def check_unclaimed(before: Tables, after: Tables) -> None:
     """Raises ConfigurationError for a network that an edit gives to a tenant while another has it. What was so
     before stands in no edit's way: it may be what ends it."""
+    owners: dict[str, list[str]] = {}
+    for tenant_id, table in after.items():
+        for network in table.networks:
+            owners.setdefault(network, []).append(tenant_id)
     for tenant_id, table in after.items():
         old = before.get(tenant_id)
-        new = set(table.networks) - set(() if old is None else old.networks)
-        for other_id, other in after.items() if new else ():
-            if other_id != tenant_id and (both := new & set(other.networks)):
-                raise claimed(tenant_id, min(both), other_id)
+        for network in sorted(set(table.networks) - set(() if old is None else old.networks)):
+            others = [other for other in owners[network] if other != tenant_id]
+            if others:
+                raise claimed(tenant_id, network, others[0])
 
 
 def claimed(tenant_id: str, network: str, owner: str) -> ConfigurationError:

@@ -82,6 +82,7 @@ class UpstreamResponse:
     sound: bool = True
     recall: Recall = field(default_factory=Recall, compare=False, repr=False)
     ambiguous: bool = False
+    sets_cookie: bool = False
 
 
 class UpstreamClient:
@@ -196,7 +197,8 @@ class UpstreamClient:
         # What a new connection brings first is its request's answer, whatever follows.
         recall = Recall() if first and not sound else connection.recall
         answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received)
-        return UpstreamResponse(*answer, sound, recall, message.ambiguous)
+        sets_cookie = any(name.lower() == b"set-cookie" for name, _ in fields)
+        return UpstreamResponse(*answer, sound, recall, message.ambiguous, sets_cookie)
 
     async def _read(self, connection: Connection, call: _Call) -> bytes:
         return await connection.read(call.patience(self._timeouts.read))

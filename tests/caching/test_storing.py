@@ -29,7 +29,8 @@ COOKIE = (b"set-cookie", b"id=1")
 
 
 def answer(*headers: tuple[bytes, bytes], status: int = 200, sound: bool = True, took: float = 0.0) -> Response:
-    return Response(status, list(headers), b"{}", NOW - took, NOW, sound)
+    cookie = any(name == b"set-cookie" for name, _ in headers)
+    return Response(status, list(headers), b"{}", NOW - took, NOW, sound, sets_cookie=cookie)
 
 
 def cc(value: bytes) -> tuple[bytes, bytes]:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.http_rules.origin import Origin, origin_server
-from tests.http_rules.rig import SETUPS, Gateway, Rig, Setup
+from tests.http_rules.rig import ELSEWHERE, SETUPS, Gateway, Rig, Setup
 from tests.redis_server import RedisServer
 
 MEMORY = "memory://"
@@ -50,6 +50,13 @@ def setup(request: pytest.FixtureRequest) -> Setup:
     """Each way to run a gateway in turn."""
     assert isinstance(request.param, Setup)
     return request.param
+
+
+@pytest.fixture
+def admin(setup: Setup) -> None:
+    """For a check that needs the admin listener, which a server of others does not start."""
+    if setup.server in ELSEWHERE:
+        pytest.skip("no admin listener under this server")
 
 
 @pytest.fixture

@@ -172,6 +172,7 @@ def test_rfc9211_2_4_stale_while_it_is_refreshed_is_a_hit_of_less_than_nothing(
     held.let_go()
 
 
+@pytest.mark.usefixtures("admin")
 @pytest.mark.parametrize("profile", ["generic", "statistics"])
 def test_rfc9211_2_4_what_was_just_purged_softly_is_stale(
     operated: Callable[[str], Gateway], origin: Origin, item: int, profile: str
@@ -193,6 +194,7 @@ def test_rfc9211_2_4_what_was_just_purged_softly_is_stale(
     held.let_go()
 
 
+@pytest.mark.usefixtures("admin")
 def test_rfc9211_2_6_one_call_for_several(gateway: Gateway, origin: Origin, path: str) -> None:
     held = Reply(said(FRESH), held=True)
     origin.on(path, held)

@@ -187,6 +187,7 @@ def test_a_no_that_was_under_way_is_not_remembered(start: Start, origin: Origin,
     only_after(gateway, path)
 
 
+@pytest.mark.usefixtures("admin")
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 def test_a_purge_while_an_answer_is_under_way(gateway: Gateway, origin: Origin, path: str, hard: bool) -> None:
     late = held(FRESH)

@@ -82,6 +82,7 @@ def test_rfc9111_4_1_what_may_mean_something_else_is_another_variant(
     assert origin.calls(path) == 2
 
 
+@pytest.mark.usefixtures("admin")
 @pytest.mark.parametrize("profile", ["generic", "statistics"])
 def test_two_who_ask_at_once_for_the_same_in_other_words_are_one_call(
     start: Start, origin: Origin, path: str, profile: str

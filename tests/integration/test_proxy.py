@@ -19,6 +19,7 @@ SWAPPED = "/lboro/timeline/day/views/article/5?end_date=2026-03-09&start_date=20
 NOW = 1_773_100_800.0
 DAY = 86_400.0
 JSON = "application/json; charset=UTF-8"
+FORBIDDEN = '{"message": "Unauthorized request", "code": "Forbidden", "data": null}'
 BAD = '{"message": "Invalid", "code": "InvalidParams", "data": null}'
 
 
@@ -187,6 +188,8 @@ async def test_an_unknown_endpoints_json_answer_is_kept_for_a_minute_and_stands_
         ("application/json", {"cache-control": "no-store"}, 60),
         ("application/json", {"cache-control": "max-age=0"}, 60),
         ("text/html", {}, 60),
+        ("application/json", {"set-cookie": "sid=1"}, 60),
+        ("application/json", {"set-cookie": "sid=1", "last-modified": "Wed, 01 Jan 2014 00:00:00 GMT"}, 60),
     ],
 )
 async def test_an_unknown_endpoints_answer_passes_through_where_it_may_not_be_kept(
@@ -199,6 +202,35 @@ async def test_an_unknown_endpoints_answer_passes_through_where_it_may_not_be_ke
             assert (answer.status_code, answer.content) == (200, b'{"citations": 7}')
             assert "fwd=uri-miss; detail=unknown-endpoint" in answer.headers["cache-status"]
     assert calls(stage) == 2
+
+
+async def test_where_nobody_tells_what_an_unknown_endpoints_answer_depends_on_it_is_the_words_asked_in(
+    stage: Stage,
+) -> None:
+    async with housed(stage) as house:
+        words: list[dict[str, str]] = [{"accept": "text/csv"}, {"accept": "application/json"}]
+        words.append({"accept": "application/json", "accept-language": "fr"})
+        for number, headers in enumerate([*words, *words]):
+            stage.plan(status=200, body=f'{{"citations": {number}}}', times=1)
+            answer = await ask(house, stage, "/citations/article/8", **headers)
+            assert answer.json() == {"citations": number % len(words)}
+    assert calls(stage) == len(words)
+
+
+async def test_what_a_credential_brought_from_an_unknown_endpoint_is_withheld_once_it_is_refused(
+    stage: Stage,
+) -> None:
+    secret, odd = "/lboro/citations/article/7", TARGET.replace("article/", "article/77")
+    async with housed(stage, lifetime_forbidden=0.001) as house:
+        stage.plan(status=200, body='{"citations": 7}', times=1)
+        for _ in range(3):
+            assert (await ask(house, stage, secret)).json() == {"citations": 7}
+        stage.plan(status=403, body=FORBIDDEN, times=100)
+        for number in range(3):
+            assert (await ask(house, stage, f"{odd}&n={number}")).status_code == 403
+        assert (await ask(house, stage, secret)).status_code == 403
+        stage.plan(status=500, body='{"message": "no", "code": "no"}', times=1)
+        assert (await ask(house, stage, secret)).status_code != 200
 
 
 async def test_errors_of_unknown_endpoints_are_remembered(stage: Stage) -> None:
@@ -275,9 +307,14 @@ async def test_an_answer_is_counted_once_it_is_out_even_if_nobody_takes_it(stage
         async def connected() -> Any:
             await asyncio.Event().wait()
 
-        request = {"method": "GET", "path": "/total/views/group/5", "query_string": b"", "headers": []}
+        request = {
+            "method": "GET",
+            "path": "/total/views/group/5",
+            "query_string": b"",
+            "headers": [(b"host", b"gateway")],
+        }
         with pytest.raises(OSError, match="gone"):
-            await house.app.public({"type": "http", **request}, connected, broken)
+            await house.app.public({"type": "http", "http_version": "1.1", **request}, connected, broken)
         assert counted == [False]
         assert 'requests_total{family="totals",outcome="miss"' in (await house.admin.get("/metrics")).text
 

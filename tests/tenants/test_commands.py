@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,7 +149,8 @@ class Doubted(NamedTuple):
 def doubted(anywhere: Registry, place: tuple[str, str, str], seconds: Seconds) -> Doubted:
     """A registry, in a file and in Redis, from which three of five tenants have just gone by accident."""
     for tenant in TENANTS:
-        anywhere.add(tenant)
+        if tenant not in anywhere.store.read():
+            anywhere.add(tenant)
     keys = {tenant: anywhere.add_key(tenant) for tenant in TENANTS}
     where, _, prefix = place
     store = FileTables(Path(where)) if where.startswith("/") else RedisTables(where, prefix)
@@ -202,6 +204,29 @@ def test_what_commands_take_in_a_doubt_is_gone_at_once(doubted: Doubted) -> None
     assert follower.refresh()
     assert follower.directory.tenants["reports"].keys == {}
     assert doubted.working() == list(TENANTS[2:])
+
+
+@pytest.mark.parametrize("how", ["it is taken", "it moves", "its tenant is made anew"])
+def test_a_network_that_commands_take_in_a_doubt_is_gone_at_once(
+    how: str, anywhere: Registry, request: pytest.FixtureRequest
+) -> None:
+    anywhere.create("reports", networks=["10.1.0.0/16"])
+    follower, editor, _ = request.getfixturevalue("doubted")
+    assert whose(follower, "10.1.2.3") == "reports"
+    if how == "its tenant is made anew":
+        editor.remove("reports")
+        editor.add("reports")
+    else:
+        editor.change("reports", networks=[])
+    if how == "it moves":
+        editor.change("dashboards", networks=["10.1.0.0/16"])
+    follower.refresh()
+    assert whose(follower, "10.1.2.3") in {None, "dashboards"}
+
+
+def whose(registry: Registry, address: str) -> str | None:
+    claim = registry.directory.networks.claim_on(ip_address(address))
+    return None if claim is None or claim.tenant is None else claim.tenant.id
 
 
 def test_commands_do_not_prolong_a_doubt(doubted: Doubted, seconds: Seconds) -> None:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists, RegistryDisputed
 from gateway.tenants.directory import Directory
@@ -189,6 +190,21 @@ def test_an_import_brings_networks_and_takes_nobodys(anywhere: Registry, registr
     assert networks_of(anywhere, "b") == ["10.2.0.0/16"]
     with pytest.raises(ConfigurationError, match="'z' already"):
         check_unclaimed({}, {each: TenantTable(networks=("10.1.0.0/16",)) for each in "yz"})
+
+
+@pytest.mark.parametrize("swap", [False, True], ids=["handed over", "swapped"])
+def test_an_import_may_move_networks_between_its_tenants(anywhere: Registry, swap: bool) -> None:
+    first, second = ("10.1.0.0/16",), ("10.2.0.0/16",)
+    anywhere.create("a", networks=first)
+    anywhere.create("b", networks=second)
+    there = anywhere.store.read()
+    tables = {
+        "0": structs.replace(there["a"], networks=()),
+        "a": structs.replace(there["a"], networks=second if swap else first + second),
+        "b": structs.replace(there["b"], networks=first if swap else ()),
+    }
+    anywhere.import_tables(tables, replace=True)
+    assert anywhere.store.read() == tables
 
 
 def test_what_is_no_network_is_refused_and_changes_nothing(anywhere: Registry) -> None:
