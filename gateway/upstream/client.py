@@ -195,7 +195,7 @@ class UpstreamClient:
             connection.spoil()
         # What a new connection brings first is its request's answer, whatever follows.
         recall = Recall() if first and not sound else connection.recall
-        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received)
+        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received, reads=call.reads)
         return UpstreamResponse(*answer, sound, recall, message.ambiguous)
 
     async def _read(self, connection: Connection, call: _Call) -> bytes:
@@ -226,6 +226,11 @@ class _Call:
         """Whether it may be asked once more after the connection was lost."""
         self._total = timeouts.total
 
+    @property
+    def reads(self) -> bool:
+        """Whether it only reads. A POST may: what counts is what it does (RFC 9110 §9.2.2)."""
+        return self.request.reads or self.request.method in REPEATABLE
+
     def begin(self) -> None:
         """It is about to be written."""
         if self.deadline is None:
@@ -241,9 +246,7 @@ class _Call:
 
     def lost(self, connection: Connection, message: Message) -> None:
         """The connection ended before the answer did."""
-        # A POST that is known to read may be repeated as a GET may: what counts is what it does (RFC 9110 §9.2.2).
-        reads = self.request.reads or self.request.method in REPEATABLE
-        unanswered = connection.answers > 0 and not message.received and reads
+        unanswered = connection.answers > 0 and not message.received and self.reads
         self.repeatable = unanswered or not connection.written
 
 
