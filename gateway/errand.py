@@ -13,7 +13,7 @@ import structlog
 from msgspec import structs
 
 from gateway.caching.entry import Entry
-from gateway.caching.invalidation import invalidated, is_unsafe
+from gateway.caching.invalidation import LOCATIONS, invalidated, is_unsafe
 from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
@@ -183,7 +183,10 @@ class Errands:
             now = self.clock.now()
             entry = _unstored(question.key, answer, min(order - self.clock.skew, now), now)
             landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
-            voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
+            # What the origin names at a place of its own is meant here without its prefix.
+            here = [(name, self.client.relative(value)) for name, value in answer.headers if name in LOCATIONS]
+            names = [*answer.headers, *here]
+            voided = invalidated(question.query.exact, answer.status, names, passage.authorities)
             speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
             return self._result(question, landing, self._void(passage, voided), answer, None, speaks=speaks)
 

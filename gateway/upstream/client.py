@@ -14,7 +14,7 @@ from gateway.errors import BadTarget, Headers, UpstreamDisconnected, UpstreamRed
 from gateway.upstream.body import Body
 from gateway.upstream.connection import Connection, Recall
 from gateway.upstream.headers import STATISTICS, HeaderPolicy
-from gateway.upstream.location import leaves
+from gateway.upstream.location import leaves, relative
 from gateway.upstream.message import Message, repaired
 from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
@@ -137,6 +137,10 @@ class UpstreamClient:
             if not call.repeatable:
                 raise
         return await self._ask(call, fresh=True)
+
+    def relative(self, location: bytes) -> bytes:
+        """A Location at the service as clients here would write it; any other as it came."""
+        return relative(location, self._base)
 
     async def aclose(self) -> None:
         """Closes every connection: those that are used now when their call ends."""

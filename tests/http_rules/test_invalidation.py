@@ -151,6 +151,36 @@ def test_a_change_that_failed_changes_nothing(gateway: Gateway, origin: Origin, 
     assert len(scene.reads()) == 1
 
 
+@pytest.fixture(scope="module")
+def below(rig: Rig) -> Callable[[str], Gateway]:
+    """Gateways whose origin is at a path of its host."""
+    running: dict[str, Gateway] = {}
+
+    def started(profile: str) -> Gateway:
+        if profile not in running:
+            at = {"upstream": f"{rig.origin.url}/base", "redis_prefix": f"below-{profile}"}
+            running[profile] = rig.start(Setup("memory", "lane"), profile, "memory://", f"below-{profile}", **at)
+        return running[profile]
+
+    return started
+
+
+@pytest.mark.parametrize("profile", ["generic", "statistics"])
+@pytest.mark.parametrize("location", ["Location", "Content-Location"])
+@pytest.mark.parametrize("named", ["{url}/base{path}", "/base{path}", "//{host}/base{path}"])
+def test_a_place_below_the_origins_path_is_the_one_that_clients_ask_for(
+    below: Callable[[str], Gateway], origin: Origin, path: str, profile: str, location: str, named: str
+) -> None:
+    gateway, host = below(profile), origin.url.removeprefix("http://")
+    scene = Scene(origin, f"/base{path}", fresh(BEFORE), fresh())
+    place = named.format(url=origin.url, host=host, path=path)
+    origin.on(f"/base{path}/made", said(f"{location}: {place}", JSON, status=201, body=b"{}"))
+    assert gateway.ask(path).body == BEFORE
+    assert gateway.ask(f"{path}/made", method="POST", body=b"{}").status == 201
+    only_after(gateway, path)
+    assert len(scene.reads()) == 2
+
+
 DONE = b"HTTP/1.1 200 OK\r\n"
 
 
