@@ -39,10 +39,12 @@ def fresh(body: bytes = AFTER) -> bytes:
 class Scene:
     """A target whose answers to GET come in turn, and which takes every other method."""
 
-    def __init__(self, origin: Origin, target: str, *says: bytes | Reply, changing: bytes | None = None) -> None:
+    def __init__(
+        self, origin: Origin, target: str, *says: bytes | Reply, changing: bytes | Reply | None = None
+    ) -> None:
         self.origin, self.target = origin, target
         self.says = list(says)
-        self.changing = changing or said(JSON, body=b"{}")
+        self.changing: bytes | Reply = changing or said(JSON, body=b"{}")
         self.lock = threading.Lock()
         origin.on(target, self.answer)
 
