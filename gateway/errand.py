@@ -13,7 +13,7 @@ import structlog
 from msgspec import structs
 
 from gateway.caching.entry import Entry
-from gateway.caching.invalidation import invalidated, is_unsafe
+from gateway.caching.invalidation import LOCATIONS, invalidated, is_unsafe
 from gateway.caching.keys import CacheKey
 from gateway.caching.store import Store
 from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
@@ -158,31 +158,48 @@ class Errands:
         return work
 
     def passing(self, question: Question, access: Access, asker: Asker, passage: Passage) -> Work:
-        """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4)."""
+        """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4).
+
+        A request whose answer cannot be used may have succeeded all the same: once it was written, its target is
+        void.
+        """
         request = UpstreamRequest(
             question.query.exact, _authorization(access), question.headers, passage.method, passage.content
         )
 
         async def work(confirm: Confirm) -> Result:
-            call, order = self.call(asker, question.key.flight), self.clock.order()
+            call, order, written = self.call(asker, question.key.flight), self.clock.order(), False
+
+            async def confirmed() -> None:
+                nonlocal written
+                await confirm()
+                written = True
+
             try:
-                answer = await self._ask(request, confirm, call)
+                answer = await self._ask(request, confirmed, call)
             except CacheUnavailable:
                 raise
             except GatewayError as error:
-                return self._failure(question, error, call)
+                failed = self._failure(question, error, call)
+                return replace(failed, stores=self._void(passage, [question.query.exact])) if written else failed
             now = self.clock.now()
             entry = _unstored(question.key, answer, min(order - self.clock.skew, now), now)
             landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
-            voided: list[bytes] = []
-            if is_unsafe(passage.method.decode()):
-                voided = invalidated(question.query.exact, answer.status, answer.headers, passage.authorities)
-            keys = dict.fromkeys(key for target in voided for key in passage.keys_of(target))
+            # What the origin names at a place of its own is meant here without its prefix.
+            here = [(name, self.client.relative(value)) for name, value in answer.headers if name in LOCATIONS]
+            names = [*answer.headers, *here]
+            voided = invalidated(question.query.exact, answer.status, names, passage.authorities)
             speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
-            stores = [self.store.invalidate(key, self.clock.order()) for key in keys]
-            return self._result(question, landing, stores, answer, None, speaks=speaks)
+            return self._result(question, landing, self._void(passage, voided), answer, None, speaks=speaks)
 
         return work
+
+    def _void(self, passage: Passage, targets: Sequence[bytes]) -> list[Invocation]:
+        """What invalidates the records of these targets, where the method is one that may change them."""
+        if not is_unsafe(passage.method.decode()):
+            return []
+        keys = dict.fromkeys(key for target in targets for key in passage.keys_of(target))
+        return [self.store.invalidate(key, self.clock.order()) for key in keys]
 
     def _learn(self, question: Question, judged: Judgement) -> None:
         """What an answer tells of the next ones: a failure, or one to a request that forbids it, tells nothing."""

@@ -381,7 +381,12 @@ class Proxy:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
         exact, payer, recheck = errand.key.exact, self._payer(errand), self._recheck(errand)
-        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _asked(errand))
+
+        def again(landing: Landing) -> Work | None:
+            mismatched = isinstance(landing.error, ValidatorMismatch)
+            return self.errands.fetch(errand.question, errand.access, exchange.asker) if mismatched else None
+
+        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _asked(errand), again)
 
     def _payer(self, errand: Errand) -> Payer:
         exchange = errand.exchange

@@ -10,6 +10,8 @@ from gateway.errors import Headers
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 §9.2.1; of these only GET and HEAD are ever answered from the cache."""
+LOCATIONS = frozenset({b"location", b"content-location"})
+"""What names other targets that a request changed."""
 
 
 def is_unsafe(method: str) -> bool:
@@ -27,7 +29,7 @@ def invalidated(target: bytes, status: int, headers: Headers, authorities: Colle
         return []
     targets = [target]
     for name, value in headers:
-        if name in (b"location", b"content-location"):
+        if name in LOCATIONS:
             found = _resolve(target, value, authorities)
             if found is not None and found not in targets:
                 targets.append(found)

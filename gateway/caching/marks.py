@@ -97,7 +97,8 @@ class Marked:
 def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
     """The entries that still count: one purged hard is gone, one purged softly is stale and goes on serving.
 
-    What was dispatched at the time of the mark or before it is purged. An error record never serves stale.
+    What was dispatched at the time of the mark or before it is purged. What must not serve stale (RFC 9111
+    §4.2.4) is left to be confirmed alone. An error record, of no use once it is stale, is gone either way.
     """
     left = [entry for entry in entries if entry.order > marked.hard]
     return [kept for entry in left if (kept := _softly(entry, marked.soft)) is not None]
@@ -106,9 +107,12 @@ def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
 def _softly(entry: Entry, since: float) -> Entry | None:
     if entry.order > since:
         return entry
-    if entry.keep_until <= entry.fresh_until:
+    if max(entry.keep_until, entry.drop_at) <= entry.fresh_until:
         return None
-    return structs.replace(entry, fresh_until=min(entry.fresh_until, since - entry.skew))
+    fresh_until = min(entry.fresh_until, since - entry.skew)
+    if entry.stale_ok:
+        return structs.replace(entry, fresh_until=fresh_until)
+    return structs.replace(entry, fresh_until=fresh_until, serve_until=fresh_until, keep_until=fresh_until)
 
 
 class Marks:

@@ -1,6 +1,7 @@
 -- Stores one frame of a record: an entry's variant, or an error record. An answer that came late never replaces
--- one that was dispatched after it, nor what was invalidated since. KEYS[1] the record; ARGV: frame, TTL in ms, the
--- latest stamp that counts: one beyond it is of a clock that was wrong.
+-- one that was dispatched after it, nor what was invalidated since: the mark of that stays beside any number of
+-- variants. KEYS[1] the record; ARGV: frame, TTL in ms, the latest stamp that counts: one beyond it is of a clock
+-- that was wrong.
 -- A frame is: variant (24) · length of the rest (8 digits) · stamp of dispatch (16 digits) · …   -> 1 stored, 0 not
 local MOST, MARK = 16, '!'
 local record, frame = redis.call('GET', KEYS[1]) or '', ARGV[1]
@@ -12,7 +13,7 @@ while at <= #record do
   local there, since = string.sub(record, at, at + 23), string.sub(record, at + 32, at + 47)
   local mark = string.sub(there, 1, 1) == MARK
   if (mark or there == variant) and since > stamp and since <= latest then return 0 end
-  if (mark or there ~= variant) and #frames < MOST then
+  if mark or (there ~= variant and #frames < MOST) then
     frames[#frames + 1] = string.sub(record, at, at + 31 + length)
   end
   at = at + 32 + length

@@ -14,7 +14,7 @@ from gateway.errors import BadTarget, Headers, UpstreamDisconnected, UpstreamRed
 from gateway.upstream.body import Body
 from gateway.upstream.connection import Connection, Recall
 from gateway.upstream.headers import STATISTICS, HeaderPolicy
-from gateway.upstream.location import leaves
+from gateway.upstream.location import leaves, relative
 from gateway.upstream.message import Message, repaired
 from gateway.upstream.network import Network, Sockets
 from gateway.upstream.pool import Pool
@@ -139,6 +139,10 @@ class UpstreamClient:
                 raise
         return await self._ask(call, fresh=True)
 
+    def relative(self, location: bytes) -> bytes:
+        """A Location at the service as clients here would write it; any other as it came."""
+        return relative(location, self._base)
+
     async def aclose(self) -> None:
         """Closes every connection: those that are used now when their call ends."""
         self._pool.close()
@@ -196,7 +200,7 @@ class UpstreamClient:
             connection.spoil()
         # What a new connection brings first is its request's answer, whatever follows.
         recall = Recall() if first and not sound else connection.recall
-        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received)
+        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received, reads=call.reads)
         sets_cookie = any(name.lower() == b"set-cookie" for name, _ in fields)
         return UpstreamResponse(*answer, sound, recall, message.ambiguous, sets_cookie)
 
@@ -228,6 +232,11 @@ class _Call:
         """Whether it may be asked once more after the connection was lost."""
         self._total = timeouts.total
 
+    @property
+    def reads(self) -> bool:
+        """Whether it only reads. A POST may: what counts is what it does (RFC 9110 §9.2.2)."""
+        return self.request.reads or self.request.method in REPEATABLE
+
     def begin(self) -> None:
         """It is about to be written."""
         if self.deadline is None:
@@ -243,9 +252,7 @@ class _Call:
 
     def lost(self, connection: Connection, message: Message) -> None:
         """The connection ended before the answer did."""
-        # A POST that is known to read may be repeated as a GET may: what counts is what it does (RFC 9110 §9.2.2).
-        reads = self.request.reads or self.request.method in REPEATABLE
-        unanswered = connection.answers > 0 and not message.received and reads
+        unanswered = connection.answers > 0 and not message.received and self.reads
         self.repeatable = unanswered or not connection.written
 
 

@@ -141,17 +141,18 @@ def _is_ambiguous(head: h11.Response) -> bool:
 
 
 def repaired(
-    asked: Headers, status: int, headers: Headers, content: bytes, received: int
+    asked: Headers, status: int, headers: Headers, content: bytes, received: int, *, reads: bool = True
 ) -> tuple[int, Headers, bytes]:
     """The answer to a request with the headers ``asked``, as its status means it; most are as they came.
 
     A 205 has no content (RFC 9110 §15.3.6): what came with one is dropped. A 206 answers a ``Range`` (§15.3.7).
     Without one, a part of something would be taken for the whole: raises UpstreamProtocolError, unless it is all
-    of it, which is a 200. ``received`` are the bytes of the content as they came.
+    of it, which is a 200. What answers more than a request that ``reads`` is its client's to judge. ``received``
+    are the bytes of the content as they came.
     """
     if status == RESET_CONTENT:
         return status, [line for line in headers if line[0] not in METADATA], b""
-    if status != PARTIAL_CONTENT or any(name.lower() == b"range" for name, _ in asked):
+    if status != PARTIAL_CONTENT or not reads or any(name.lower() == b"range" for name, _ in asked):
         return status, headers, content
     if not _is_all([value for name, value in headers if name == b"content-range"], received):
         raise UpstreamProtocolError("The service's answer is a part that was not asked for.")

@@ -203,10 +203,29 @@ class Queue:
             return flight.task.result(), started and flight.flies
         raise await self._late(flight, timeout)
 
-    def refresh(self, id: str, exact: str, payer: Payer, work: Work, recheck: Recheck, question: str = "") -> None:
-        """Starts a background flight, unless one of this id is under way or the gate is closed."""
-        if id not in self._flights and not self.gate_closed_for:
-            self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER, question)
+    def refresh(
+        self,
+        id: str,
+        exact: str,
+        payer: Payer,
+        work: Work,
+        recheck: Recheck,
+        question: str = "",
+        again: Callable[[Landing], Work | None] = lambda landing: None,
+    ) -> None:
+        """Starts a background flight, unless one of this id is under way or the gate is closed.
+
+        Where ``again`` has work for its landing, that flies once, in a flight of its own after this one.
+        """
+        if id in self._flights or self.gate_closed_for:
+            return
+        flight, _ = self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER, question)
+
+        def landed(task: asyncio.Task[Landing]) -> None:
+            if not task.cancelled() and task.exception() is None and (more := again(task.result())) is not None:
+                self.refresh(id, exact, payer, more, recheck, question)
+
+        flight.task.add_done_callback(landed)
 
     # What operators see and steer; each raises CacheUnavailable
 

@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.caching import marks as marks_module
 from gateway.caching.entry import Entry
@@ -70,6 +71,18 @@ def test_a_hard_purge_leaves_nothing_that_was_dispatched_before_it() -> None:
 def test_a_soft_purge_makes_stale_and_goes_on_serving() -> None:
     (found,) = purged(Marked(soft=50, hard=0), [entry(10)])
     assert (found.fresh_until, found.serve_until, found.keep_until) == (50, 210, 210)
+
+
+def test_a_soft_purge_leaves_what_can_only_be_confirmed() -> None:
+    """No window in which it serves stale, but a validator for which it is retained."""
+    (found,) = purged(Marked(soft=50, hard=0), [structs.replace(entry(10, serve=0), drop_at=500)])
+    assert (found.fresh_until, found.serve_until, found.drop_at) == (50, 110, 500)
+
+
+def test_rfc9111_4_2_4_what_must_not_serve_stale_does_not_after_a_soft_purge() -> None:
+    strict = structs.replace(entry(10), drop_at=500, stale_ok=False)
+    (found,) = purged(Marked(soft=50, hard=0), [strict])
+    assert (found.fresh_until, found.serve_until, found.keep_until, found.drop_at) == (50, 50, 50, 500)
 
 
 def test_a_soft_purge_never_makes_fresh_again() -> None:

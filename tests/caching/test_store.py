@@ -12,7 +12,7 @@ from msgspec import structs
 from pydantic import SecretStr
 
 from gateway.admission.admission import Admission
-from gateway.caching.entry import MARK, STAMP, Entry, encode, invalidated_since, stamp
+from gateway.caching.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidated_since, stamp
 from gateway.caching.keys import PUBLIC, CacheKey, cache_key
 from gateway.caching.marks import EVERYTHING, Marks
 from gateway.caching.near import NearCache
@@ -101,6 +101,19 @@ async def test_rfc9111_4_4_what_was_under_way_is_not_stored_after_an_invalidatio
     await put(store, entry_for(key.entry, b"after", NOW + 2))
     assert [entry.body for entry in (await store.look_up(key)).entries] == [b"after"]
     assert store.undecodable == 0
+
+
+@pytest.mark.parametrize("variants", [1, 15, 16, 17, 40])
+async def test_rfc9111_4_4_nor_with_any_number_of_variants_since(
+    client: Client, prefix: str, variants: int
+) -> None:
+    key, store = key_of(prefix), Store(client, NearCache(0))
+    await invoke(client, store.invalidate(key.entry, NOW + 1))
+    for number in range(variants):
+        await put(store, structs.replace(entry_for(key.entry, b"after", NOW + 2), variant=f"{number:024d}"))
+    await put(store, structs.replace(entry_for(key.entry, b"late", NOW + 0.5), variant=f"{99:024d}"))
+    found = (await store.look_up(key)).entries
+    assert [entry.body for entry in found] == [b"after"] * min(variants, VARIANTS)
 
 
 async def test_rfc9111_4_4_what_redis_refuses_does_not_stay_near(client: Client, prefix: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.http_rules.client import request
 from tests.http_rules.conftest import Start
 from tests.http_rules.origin import Origin, Reply, Say, said
-from tests.http_rules.rig import Gateway, Rig, Setup
+from tests.http_rules.rig import SERVERS, SETUPS, Gateway, Rig, Setup
 from tests.integration.stage import until
 from tests.loopback import LOOPBACK
 
@@ -21,6 +21,8 @@ ELDERLY = "Cache-Control: max-age=60, stale-if-error=600", "Age: 100"
 JSON = "Content-Type: application/json"
 TOTALS = b'{"totals": 7}'
 TOKEN = "a-token-of-the-tests"
+OURS = [setup for setup in SETUPS if setup.server in SERVERS]
+"""Setups that have an admin listener."""
 
 PARAMETER = re.compile(
     r"(hit|collapsed|stored|fwd=[a-z-]+|fwd-status=[1-5][0-9]{2}|ttl=-?[0-9]+|detail=[A-Za-z0-9-]+)"
@@ -192,6 +194,33 @@ def test_rfc9211_2_4_what_was_just_purged_softly_is_stale(
     assert answer.cache_status.startswith("hit; ttl=-")
     assert answer.cache_status.endswith("; detail=refreshing")
     held.let_go()
+
+
+@pytest.mark.parametrize("setup", OURS, indirect=True, ids=str)
+@pytest.mark.parametrize(
+    ("lifetime", "first"),
+    [
+        ("max-age=60", "hit; ttl=-n; detail=refreshing"),
+        ("max-age=60, must-revalidate", "fwd=stale; fwd-status=304; stored"),
+        ("s-maxage=60", "fwd=stale; fwd-status=304; stored"),
+    ],
+)
+def test_what_was_purged_softly_is_confirmed_without_a_window_too(
+    operated: Callable[[str], Gateway], origin: Origin, path: str, lifetime: str, first: str
+) -> None:
+    """By its validator; before that it serves only what may serve stale."""
+    gateway, fields = operated("generic"), (f"Cache-Control: {lifetime}", 'ETag: "v1"')
+    origin.on(path, said(*fields), said(*fields, status=304))
+    gateway.ask_until_learnt(path)
+    httpx.post(
+        f"http://127.0.0.1:{gateway.process.admin_port}/api/purge",
+        json={"query": path},
+        headers={"Authorization": f"Bearer {TOKEN}"},
+        **LOOPBACK,
+    ).raise_for_status()
+    assert told(gateway, path) == first
+    until(lambda: told(gateway, path) == "hit; ttl=n")
+    assert [asked.header("if-none-match") for asked in origin.asked(path)] == [None, '"v1"']
 
 
 @pytest.mark.usefixtures("admin")

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.caching.dates import format_date, http_date
 from tests.http_rules.client import Answer
-from tests.http_rules.origin import Origin, said
-from tests.http_rules.rig import Gateway
+from tests.http_rules.origin import Origin, Reply, said
+from tests.http_rules.rig import LEARNT, Gateway
+from tests.integration.stage import until
 
 FRESH = "Cache-Control: max-age=600"
 STALE = "Cache-Control: max-age=0"
@@ -21,6 +22,9 @@ UNREADABLE: list[list[str]] = [[], ["Date: yesterday"], [f"Date: {DAY}", f"Date:
 
 def ago(seconds: float) -> str:
     return format_date(time.time() - seconds).decode()
+
+
+NOW = ago(0)
 
 
 def is_recent(answer: Answer) -> bool:
@@ -89,6 +93,53 @@ def test_rfc9111_4_3_4_a_304_about_something_else_selects_nothing(
     part = gateway.ask(path, "Range: bytes=5-", 'If-Range: "v1"')
     assert (part.status, part.body, part.header("etag")) == (206, NEW[5:], '"v1"')
     assert origin.calls(path) == 3
+
+
+@pytest.mark.parametrize(
+    ("stored", "told"),
+    [
+        pytest.param(['ETag: W/"v1"'], ['ETag: "v1"'], id="strong-for-weak"),
+        pytest.param([f"Last-Modified: {DAY}"], [f"Last-Modified: {ago(9_000)}"], id="another-date"),
+        pytest.param(
+            [f"Last-Modified: {NOW}", f"Date: {NOW}"], [f"Last-Modified: {NOW}"], id="a-date-that-is-weak"
+        ),
+    ],
+)
+def test_rfc9111_4_3_4_nor_does_one_in_the_background(
+    gateway: Gateway, origin: Origin, path: str, stored: list[str], told: list[str]
+) -> None:
+    """One stale hit is enough: its refresh asks again by itself, once, without conditions."""
+    stale = "Cache-Control: max-age=0, stale-while-revalidate=600"
+    whole = Reply(said('ETag: "v2"', FRESH, body=NEW), held=True)
+    origin.on(path, said(*stored, stale, body=OLD), said(*told, FRESH, status=304), whole)
+    gateway.ask(path)
+    assert gateway.ask(path).body == OLD
+    whole.await_request()
+    assert [(each.hit, each.body) for each in gateway.ask_until_learnt(path)] == [(True, OLD)] * LEARNT
+    whole.let_go()
+    until(lambda: gateway.ask(path).body == NEW)
+    assert [(each.hit, each.body) for each in gateway.ask_until_learnt(path)] == [(True, NEW)] * LEARNT
+    conditional = [
+        bool(each.header("if-none-match") or each.header("if-modified-since")) for each in origin.asked(path)
+    ]
+    assert conditional == [False, True, False]
+
+
+def test_rfc9111_4_3_4_an_origin_that_never_confirms_is_asked_twice_a_refresh(
+    gateway: Gateway, origin: Origin, path: str
+) -> None:
+    """What it says without conditions counts, be it an error: nothing is asked a third time."""
+    stale = "Cache-Control: max-age=0, stale-while-revalidate=600"
+    mismatch = said('ETag: "v2"', status=304)
+    last = Reply(said(FRESH, body=NEW), held=True)
+    origin.on(path, said('ETag: "v1"', stale, body=OLD), mismatch, mismatch, last)
+    gateway.ask(path)
+    assert gateway.ask(path).body == OLD
+    until(lambda: origin.calls(path) == 3)
+    until(lambda: gateway.ask(path).hit and origin.calls(path) == 4)  # by another hit alone
+    last.let_go()
+    until(lambda: gateway.ask(path).body == NEW)
+    assert origin.calls(path) == 4
 
 
 @pytest.mark.parametrize(

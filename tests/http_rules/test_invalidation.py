@@ -11,7 +11,7 @@ import pytest
 
 from tests.http_rules.client import Client, request
 from tests.http_rules.conftest import Start
-from tests.http_rules.origin import Asked, Origin, Reply, said
+from tests.http_rules.origin import Asked, Origin, Reply, origin_server, said
 from tests.http_rules.rig import ADMIN_TOKEN, Gateway, Rig, Setup
 from tests.integration.stage import until
 from tests.loopback import LOOPBACK
@@ -39,10 +39,12 @@ def fresh(body: bytes = AFTER) -> bytes:
 class Scene:
     """A target whose answers to GET come in turn, and which takes every other method."""
 
-    def __init__(self, origin: Origin, target: str, *says: bytes | Reply, changing: bytes | None = None) -> None:
+    def __init__(
+        self, origin: Origin, target: str, *says: bytes | Reply, changing: bytes | Reply | None = None
+    ) -> None:
         self.origin, self.target = origin, target
         self.says = list(says)
-        self.changing = changing or said(JSON, body=b"{}")
+        self.changing: bytes | Reply = changing or said(JSON, body=b"{}")
         self.lock = threading.Lock()
         origin.on(target, self.answer)
 
@@ -149,6 +151,84 @@ def test_a_change_that_failed_changes_nothing(gateway: Gateway, origin: Origin, 
         assert reader.answer().body == BEFORE
     assert gateway.ask(path).body == BEFORE
     assert len(scene.reads()) == 1
+
+
+@pytest.fixture(scope="module")
+def below(rig: Rig) -> Callable[[str], Gateway]:
+    """Gateways whose origin is at a path of its host."""
+    running: dict[str, Gateway] = {}
+
+    def started(profile: str) -> Gateway:
+        if profile not in running:
+            at = {"upstream": f"{rig.origin.url}/base", "redis_prefix": f"below-{profile}"}
+            running[profile] = rig.start(Setup("memory", "lane"), profile, "memory://", f"below-{profile}", **at)
+        return running[profile]
+
+    return started
+
+
+@pytest.mark.parametrize("profile", ["generic", "statistics"])
+@pytest.mark.parametrize("location", ["Location", "Content-Location"])
+@pytest.mark.parametrize("named", ["{url}/base{path}", "/base{path}", "//{host}/base{path}"])
+def test_a_place_below_the_origins_path_is_the_one_that_clients_ask_for(
+    below: Callable[[str], Gateway], origin: Origin, path: str, profile: str, location: str, named: str
+) -> None:
+    gateway, host = below(profile), origin.url.removeprefix("http://")
+    scene = Scene(origin, f"/base{path}", fresh(BEFORE), fresh())
+    place = named.format(url=origin.url, host=host, path=path)
+    origin.on(f"/base{path}/made", said(f"{location}: {place}", JSON, status=201, body=b"{}"))
+    assert gateway.ask(path).body == BEFORE
+    assert gateway.ask(f"{path}/made", method="POST", body=b"{}").status == 201
+    only_after(gateway, path)
+    assert len(scene.reads()) == 2
+
+
+DONE = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(DONE + b"Content-Length: 10\r\n\r\nabc", id="cut"),
+        pytest.param(DONE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", id="no-chunk"),
+        pytest.param(DONE + b"X-Bad: a\x01b\r\nContent-Length: 0\r\n\r\n", id="control-character"),
+        pytest.param(DONE + b"Content-Length: 99999999999\r\n\r\nabc", id="too-long"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("profile", ["generic", "statistics"])
+def test_rfc9111_4_4_a_change_whose_answer_cannot_be_used_may_have_been_made(
+    start: Start, origin: Origin, path: str, profile: str, broken: bytes
+) -> None:
+    gateway = start(profile)
+    scene = Scene(origin, path, fresh(BEFORE), fresh(), changing=Reply(broken, closes=True))
+    assert {answer.body for answer in gateway.ask_until_learnt(path)} == {BEFORE}
+    assert gateway.ask(path, method="POST", body=b"{}").status == 502
+    only_after(gateway, path)
+    assert len(scene.reads()) == 2
+
+
+@pytest.mark.parametrize("status", [205, 206])
+@pytest.mark.parametrize("fields", [[], ["Content-Range: bytes 0-1/9"]], ids=["unnamed", "named"])
+def test_rfc9111_4_4_a_change_counts_by_its_status_whatever_the_content_is(
+    gateway: Gateway, origin: Origin, path: str, status: int, fields: list[str]
+) -> None:
+    Scene(origin, path, fresh(BEFORE), fresh(), changing=said(*fields, status=status, body=b"xx"))
+    assert gateway.ask(path).body == BEFORE
+    answer = gateway.ask(path, method="POST", body=b"{}")
+    assert (answer.status, answer.body) == (status, b"xx" if status == 206 else b"")
+    only_after(gateway, path)
+
+
+def test_what_was_never_written_changes_nothing(rig: Rig, path: str) -> None:
+    with origin_server() as gone:
+        gone.on(path, fresh(BEFORE))
+        gateway = rig.start(Setup("memory", "lane"), "generic", "memory://", f"gone{path[1:]}", upstream=gone.url)
+        assert gateway.ask(path).body == BEFORE
+        gone.on("/close", Reply(fresh(), closes=True))
+        gateway.ask("/close")
+    assert gateway.ask(path, method="POST", body=b"{}").status == 502
+    assert gateway.ask(path).body == BEFORE
 
 
 def test_a_304_does_not_freshen_what_was_changed_meanwhile(gateway: Gateway, origin: Origin, path: str) -> None:

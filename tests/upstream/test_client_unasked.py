@@ -26,6 +26,11 @@ def test_rfc9110_15_3_7_a_part_that_was_asked_for_is_as_it_came() -> None:
     assert repaired(asked, 206, headers, BODY, 10) == (206, headers, BODY)
 
 
+@pytest.mark.parametrize("headers", [[], [part(b"bytes 0-9/20")], [part(b"bytes 0-9/10")]], ids=range(3))
+def test_rfc9110_15_3_7_nor_is_one_touched_that_answers_more_than_a_read(headers: Headers) -> None:
+    assert repaired([], 206, headers, BODY, 10, reads=False) == (206, headers, BODY)
+
+
 @pytest.mark.parametrize("value", [b"bytes 0-9/10", b"Bytes  0-9/10", b"bytes 0-0009/10"])
 def test_rfc9110_15_3_7_all_of_it_is_a_200(value: bytes) -> None:
     assert repaired([], 206, [KIND, part(value)], BODY, 10) == (200, [KIND], BODY)
