@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.content import Nothing, content_of
 from gateway.dated import http_date
+from gateway.ending import ENDING, Ending
 from gateway.errors import (
     BadRequest,
     BadTarget,
@@ -87,7 +88,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._target = b""
         self._content: Content | None = None  # until the current request's body has ended
         self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
-        self._half_closed = False  # the client sends no more
+        self._ending = Ending()
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
@@ -125,7 +126,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, which does not say that it has gone: what it asked is answered, and then the
         connection is closed. Whoever has gone resets it, or what is written to him comes back as a reset."""
-        self._half_closed = True
+        self._ending.comes()
         if self._turn is None:
             self._finish()
         return self.scheme != "https"  # TLS cannot be closed by half
@@ -174,7 +175,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
-        if self._half_closed and self._turn is None:
+        if self._ending.come and self._turn is None:
             self._finish()
 
     def pause_writing(self) -> None:
@@ -226,6 +227,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
         self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
         self.scope[TARGET] = self._target  # type: ignore[literal-required]
+        self.scope[ENDING] = self._ending  # type: ignore[literal-required]
         if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
 
@@ -326,7 +328,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._parse(held)
         if self._turn is not None:
             return
-        if self._half_closed:
+        if self._ending.come:
             self._finish()
         elif not self._held and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
@@ -436,7 +438,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_patience()
         self._unset_keepalive_if_required()
-        if self._half_closed:
+        if self._ending.come:
             self._close()
             return
         self.transport.write_eof()
