@@ -56,7 +56,7 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
 
 def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
-    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}}
+    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}, "ended": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
 
 
@@ -75,6 +75,8 @@ class GatewayProtocol(HttpToolsProtocol):
     lane: ClassVar[Lane | None]
     spares: ClassVar[dict[GatewayProtocol, None]]
     """The connections beyond the limit, the oldest first."""
+    ended: ClassVar[dict[GatewayProtocol, None]]
+    """Those whose client sends no more, by when it said so: most have gone, so that these are the first to go."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -99,7 +101,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accepts the connection; where there are too many, at most for a health check."""
-        if len(self.connections) - len(self.spares) >= self.limits.connections:
+        if len(self.connections) - len(self.spares) >= self.limits.connections and not self._take_over():
             if not self.limits.spare:
                 self.transport = transport
                 self._refused = True
@@ -115,6 +117,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets what was waited for."""
         self.spares.pop(self, None)
+        self.ended.pop(self, None)
         self._content = None
         if self._turn is not None:
             self._turn.cancel()
@@ -127,6 +130,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """The client sends no more, which does not say that it has gone: what it asked is answered, and then the
         connection is closed. Whoever has gone resets it, or what is written to him comes back as a reset."""
         self._ending.comes()
+        if not self._is_spare:
+            self.ended[self] = None
         if self._turn is None:
             self._finish()
         return self.scheme != "https"  # TLS cannot be closed by half
@@ -470,6 +475,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(self._too_many())
         else:
             self._refuse(HeadTimeout(f"A request head may take {self.limits.head_seconds:g} seconds."))
+
+    def _take_over(self) -> bool:
+        """Ends the connection whose client has sent no more for longest, if there is one."""
+        oldest = next(iter(self.ended), None)
+        if oldest is None:
+            return False
+        del self.ended[oldest]
+        oldest.transport.abort()
+        return True
 
     def _take_spare(self) -> None:
         """Has one of the connections beyond the limit; the oldest where all are taken."""
