@@ -344,7 +344,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._arrived = monotonic()
         end = self._end_of_head(data)
         if len(self._head) + end > self.limits.head_bytes:
-            self._refuse(oversized(self._head + data[:end], self.limits.head_bytes))
+            self._head += data[:end]
+            self._refuse(oversized(self._head, self.limits.head_bytes))
         else:
             self._feed(data[:end])
         return data[end:]
@@ -454,8 +455,14 @@ class GatewayProtocol(HttpToolsProtocol):
         closing = [(b"date", http_date()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
-        unwanted = error is self._refusal and self.parser.get_method() == b"HEAD"
-        self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if unwanted else body))
+        self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if self._refuses_head(error) else body))
+
+    def _refuses_head(self, error: GatewayError) -> bool:
+        """Whether what is refused is a HEAD, to which no answer has content (RFC 9110 §9.3.2): by what came of its
+        head, of which the parser may not know yet, though it still knows of the request before."""
+        if begun := self._head.lstrip(b"\r\n"):
+            return begun.partition(b" ")[0] == b"HEAD"
+        return error is self._refusal and bool(self.parser.get_method() == b"HEAD")
 
     def _close(self) -> None:
         """Closes the connection once all is written, if it is read in time."""

@@ -65,6 +65,19 @@ def test_rfc9112_8_a_request_that_is_not_whole_when_no_more_comes_is_refused(
         assert wire.ended()
 
 
+@pytest.mark.parametrize("before", ["GET", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_rfc9110_9_3_2_what_is_not_whole_is_told_apart_from_what_came_before(
+    server: Edge, method: str, before: str
+) -> None:
+    with Wire(server.address) as wire:
+        half_closed(wire, before.encode() + get()[3:] + method.encode() + b" / HT")
+        assert wire.answer(head=before == "HEAD").status == 200
+        answer = wire.answer(head=method == "HEAD")
+        assert (answer.status, answer.closes) == (400, True)
+        assert wire.ended()
+
+
 @pytest.mark.parametrize("data", [b"", b"\r\n", get(), get() + b"\r\n"])
 def test_an_idle_connection_on_which_no_more_comes_is_closed(server: Edge, data: bytes) -> None:
     with Wire(server.address) as wire:
