@@ -17,6 +17,7 @@ from gateway.call import Asker
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.content import allowed as allow_value
+from gateway.ending import ENDING, Ending
 from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
 from gateway.head import target_of
 from gateway.limits import KNOWN
@@ -54,7 +55,7 @@ class Exchange(msgspec.Struct, eq=False):
     ``located`` what its address says of whose it is, None where that has no say.
 
     ``marked`` says that its target has a ``?``, be the query empty. Its client waits since ``arrived``, and until
-    the ``deadline``, both in monotonic seconds.
+    the ``deadline``, both in monotonic seconds; ``ending`` tells when it sends no more, where its server does.
     """
 
     method: str
@@ -80,6 +81,7 @@ class Exchange(msgspec.Struct, eq=False):
     arrived: float = msgspec.field(default_factory=monotonic)
     deadline: float = math.inf
     marked: bool = False
+    ending: Ending | None = None
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
@@ -91,6 +93,7 @@ class Exchange(msgspec.Struct, eq=False):
         peer = (scope.get("client") or ("",))[0]
         exchange = cls(scope["method"], path, query_string, headers, request_id, receive, peer)
         exchange.marked = marked
+        exchange.ending = scope.get(ENDING)
         exchange.told.append((b"x-request-id", request_id))
         if ARRIVED in scope:
             exchange.arrived = scope[ARRIVED]

@@ -33,6 +33,12 @@ def one_hop_less(headers: Headers) -> Headers:
     return [(name, _less(value)) if name == MAX_FORWARDS else (name, value) for name, value in headers]
 
 
+def hops_onward(headers: Headers) -> Headers:
+    """The one field of them that tells the next server how far a request may go; none where none says."""
+    hops = hops_left(headers)
+    return [] if hops is None else one_hop_less([(MAX_FORWARDS, b"%d" % hops)])
+
+
 def _less(value: bytes) -> bytes:
     hops = _hops(value)
     return value if hops is None else b"%d" % max(0, hops - 1)

@@ -14,7 +14,7 @@ from gateway.catalogue.query import Family, Query
 from gateway.cors import ANY
 from gateway.errors import Headers, TargetTooLong
 from gateway.exchange import READS
-from gateway.options import one_hop_less
+from gateway.options import hops_onward, one_hop_less
 from gateway.tenants.identify import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
@@ -95,10 +95,14 @@ class StatisticsProfile:
         return path in posted.PATHS
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
-        """None with a known query, whose answer depends on none; what an unknown one may be negotiated by."""
+        """None with a known query, whose answer depends on none; what an unknown one may be negotiated by; with
+        OPTIONS how far it may go."""
         read = method in READS or query.posted is not None
         known = read and query.family is not Family.UNKNOWN
-        return [] if known else STATISTICS.outgoing(headers, read=read)
+        if known:
+            return []
+        sent = STATISTICS.outgoing(headers, read=read)
+        return sent + hops_onward(headers) if method == "OPTIONS" else sent
 
 
 PLAIN = Caller(Tenant(id="generic", name="Everyone"), None)

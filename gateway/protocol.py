@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.content import Nothing, content_of
 from gateway.dated import http_date
+from gateway.ending import ENDING, Ending
 from gateway.errors import (
     BadRequest,
     BadTarget,
@@ -55,7 +56,7 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
 
 def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
-    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}}
+    bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}, "ended": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
 
 
@@ -74,6 +75,8 @@ class GatewayProtocol(HttpToolsProtocol):
     lane: ClassVar[Lane | None]
     spares: ClassVar[dict[GatewayProtocol, None]]
     """The connections beyond the limit, the oldest first."""
+    ended: ClassVar[dict[GatewayProtocol, None]]
+    """Those whose client sends no more, by when it said so: most have gone, so that these are the first to go."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -87,7 +90,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._target = b""
         self._content: Content | None = None  # until the current request's body has ended
         self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
-        self._half_closed = False  # the client sends no more
+        self._ending = Ending()
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
@@ -98,7 +101,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accepts the connection; where there are too many, at most for a health check."""
-        if len(self.connections) - len(self.spares) >= self.limits.connections:
+        if len(self.connections) - len(self.spares) >= self.limits.connections and not self._take_over():
             if not self.limits.spare:
                 self.transport = transport
                 self._refused = True
@@ -114,6 +117,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets what was waited for."""
         self.spares.pop(self, None)
+        self.ended.pop(self, None)
         self._content = None
         if self._turn is not None:
             self._turn.cancel()
@@ -125,7 +129,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, which does not say that it has gone: what it asked is answered, and then the
         connection is closed. Whoever has gone resets it, or what is written to him comes back as a reset."""
-        self._half_closed = True
+        self._ending.comes()
+        if not self._is_spare:
+            self.ended[self] = None
         if self._turn is None:
             self._finish()
         return self.scheme != "https"  # TLS cannot be closed by half
@@ -174,7 +180,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
-        if self._half_closed and self._turn is None:
+        if self._ending.come and self._turn is None:
             self._finish()
 
     def pause_writing(self) -> None:
@@ -226,6 +232,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
         self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
         self.scope[TARGET] = self._target  # type: ignore[literal-required]
+        self.scope[ENDING] = self._ending  # type: ignore[literal-required]
         if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
 
@@ -326,7 +333,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._parse(held)
         if self._turn is not None:
             return
-        if self._half_closed:
+        if self._ending.come:
             self._finish()
         elif not self._held and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
@@ -337,7 +344,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._arrived = monotonic()
         end = self._end_of_head(data)
         if len(self._head) + end > self.limits.head_bytes:
-            self._refuse(oversized(self._head + data[:end], self.limits.head_bytes))
+            self._head += data[:end]
+            self._refuse(oversized(self._head, self.limits.head_bytes))
         else:
             self._feed(data[:end])
         return data[end:]
@@ -436,7 +444,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_patience()
         self._unset_keepalive_if_required()
-        if self._half_closed:
+        if self._ending.come:
             self._close()
             return
         self.transport.write_eof()
@@ -447,8 +455,14 @@ class GatewayProtocol(HttpToolsProtocol):
         closing = [(b"date", http_date()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
-        unwanted = error is self._refusal and self.parser.get_method() == b"HEAD"
-        self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if unwanted else body))
+        self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if self._refuses_head(error) else body))
+
+    def _refuses_head(self, error: GatewayError) -> bool:
+        """Whether what is refused is a HEAD, to which no answer has content (RFC 9110 §9.3.2): by what came of its
+        head, of which the parser may not know yet, though it still knows of the request before."""
+        if begun := self._head.lstrip(b"\r\n"):
+            return begun.partition(b" ")[0] == b"HEAD"
+        return error is self._refusal and bool(self.parser.get_method() == b"HEAD")
 
     def _close(self) -> None:
         """Closes the connection once all is written, if it is read in time."""
@@ -468,6 +482,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(self._too_many())
         else:
             self._refuse(HeadTimeout(f"A request head may take {self.limits.head_seconds:g} seconds."))
+
+    def _take_over(self) -> bool:
+        """Ends the connection whose client has sent no more for longest, if there is one."""
+        oldest = next(iter(self.ended), None)
+        if oldest is None:
+            return False
+        del self.ended[oldest]
+        oldest.transport.abort()
+        return True
 
     def _take_spare(self) -> None:
         """Has one of the connections beyond the limit; the oldest where all are taken."""

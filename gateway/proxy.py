@@ -374,7 +374,16 @@ class Proxy:
         exchange, recheck, exact = errand.exchange, self._recheck(errand), errand.key.exact
         payer = self._payer(errand)
         return await self.queue.land(
-            flight, exact, payer, Band.PEOPLE, work, recheck, exchange.left, reuse=reuse, question=_asked(errand)
+            flight,
+            exact,
+            payer,
+            Band.PEOPLE,
+            work,
+            recheck,
+            exchange.left,
+            reuse=reuse,
+            question=_asked(errand),
+            ending=exchange.ending,
         )
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:

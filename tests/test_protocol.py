@@ -328,6 +328,35 @@ def test_a_client_that_reads_late_but_in_time_keeps_its_connection() -> None:
         assert wire.send(get()).answer().status == 200
 
 
+LONG = b"/" + b"a" * 3_000
+REFUSED = {
+    "a target too long": (b" " + LONG + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+    "a head too large": (b" / HTTP/1.1\r\n" + HOST + b"X-Long: " + LONG + b"\r\n\r\n", 431),
+    "a version that is not spoken": (b" / HTTP/2.0\r\n" + HOST + b"\r\n", 505),
+    "a line that is none": (b" /  HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    "a field that is none": (b" / HTTP/1.1\r\n" + HOST + b"a b: c\r\n\r\n", 400),
+    "a target elsewhere": (b" http://elsewhere.example/ HTTP/1.1\r\n" + HOST + b"\r\n", 421),
+    "no host": (b" / HTTP/1.1\r\n\r\n", 400),
+    "content": (b" / HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("before", ["", "GET", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_rfc9110_9_3_2_a_refusal_has_content_unless_it_is_of_a_head(
+    server: Edge, method: str, before: str, refused: str
+) -> None:
+    rest, status = REFUSED[refused]
+    with Wire(server.address) as wire:
+        if before:
+            wire.send(before.encode() + get()[3:]).answer(head=before == "HEAD")
+        answer = wire.send(method.encode() + rest).answer(head=method == "HEAD")
+        assert (answer.status, answer.closes) == (status, True)
+        assert int(answer.headers["content-length"]) > 0
+        assert wire.ended()
+
+
 def test_connections_over_the_cap_are_refused_at_once_and_welcome_again_later() -> None:
     with edge(Limits(2, 2_000, 10.0)) as running:
         with Wire(running.address) as one, Wire(running.address) as two:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from gateway.limits import Limits
 from tests.echo import Edge, Knowing, edge, until_free
 from tests.wire import Wire, get, half_closed, resets, shown
 
@@ -63,6 +65,19 @@ def test_rfc9112_8_a_request_that_is_not_whole_when_no_more_comes_is_refused(
         assert wire.ended()
 
 
+@pytest.mark.parametrize("before", ["GET", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_rfc9110_9_3_2_what_is_not_whole_is_told_apart_from_what_came_before(
+    server: Edge, method: str, before: str
+) -> None:
+    with Wire(server.address) as wire:
+        half_closed(wire, before.encode() + get()[3:] + method.encode() + b" / HT")
+        assert wire.answer(head=before == "HEAD").status == 200
+        answer = wire.answer(head=method == "HEAD")
+        assert (answer.status, answer.closes) == (400, True)
+        assert wire.ended()
+
+
 @pytest.mark.parametrize("data", [b"", b"\r\n", get(), get() + b"\r\n"])
 def test_an_idle_connection_on_which_no_more_comes_is_closed(server: Edge, data: bytes) -> None:
     with Wire(server.address) as wire:
@@ -96,3 +111,30 @@ def test_a_client_that_has_gone_without_a_word_is_noticed_when_its_answer_is_wri
         assert not running.app.left.acquire(timeout=0.1)
         running.call(running.app.released.set)
         until_free(running)
+
+
+@pytest.mark.parametrize("spare", [0, 2])
+def test_whoever_has_sent_no_more_for_longest_makes_room_before_anybody_is_refused(spare: int) -> None:
+    with edge(Limits(3, 2_000, 10.0, spare=spare)) as running, ExitStack() as stack:
+        ended = [stack.enter_context(Wire(running.address)) for _ in range(3)]
+        for wire in ended:
+            half_closed(wire, get("/wait", "X-Do: wait"))
+            assert running.app.arrived.acquire(timeout=5)
+        live = [stack.enter_context(Wire(running.address)) for _ in range(2)]
+        assert [wire.send(get()).answer().status for wire in live] == [200, 200]
+        assert [wire.ended() for wire in ended[:2]] == [True, True]
+        assert running.lifecycle.refused == 0
+        running.call(running.app.released.set)
+        assert ended[2].answer().status == 200
+        assert ended[2].ended()
+        assert all(wire.send(get()).answer().status == 200 for wire in live)
+
+
+@pytest.mark.parametrize("spare", [0, 2])
+def test_whoever_may_send_on_makes_no_room(spare: int) -> None:
+    with edge(Limits(1, 2_000, 10.0, spare=spare)) as running, Wire(running.address) as one:
+        assert one.send(get()).answer().status == 200
+        for _ in range(3):
+            with Wire(running.address) as wire:
+                assert half_closed(wire, get("/more") if spare else b"").answer().status == 503
+        assert one.send(get()).answer().status == 200

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+from gateway.ending import Ending
 from gateway.scripts import Invocation
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer
@@ -75,8 +77,9 @@ class Deserted(Exception):
 class Flight:
     """A flight of this process. Belongs to the process, never to a caller.
 
-    ``waiters`` are the callers who wait now; ``refused`` how many were sent away and are expected back, for whom
-    the job keeps its place; ``others`` are the first few tenants besides the payer whose callers joined it, by id.
+    ``waiters`` are the callers who wait now; ``patient`` those who wait too but send no more, so that they may
+    have gone; ``refused`` how many were sent away and are expected back, for whom the job keeps its place;
+    ``others`` are the first few tenants besides the payer whose callers joined it, by id.
     ``question`` names what is asked, for what a refusal of it is about.
     ``reuse`` says who may have the answer, as far as can be told now. ``alone`` is that it flies
     without Redis or waits to, ``slot`` the monotonic time at which its slot for that came, ``probe`` its number
@@ -93,6 +96,7 @@ class Flight:
     reuse: Callable[[], Reuse] = lambda: Reuse.LATER
     question: str = ""
     waiters: int = 0
+    patient: int = 0
     refused: int = 0
     others: dict[str, Payer] = field(default_factory=dict)
     alone: bool = False
@@ -123,17 +127,51 @@ class Flight:
         self.restated = True
         self.signal.set()
 
+    @contextmanager
+    def awaiting(self, ending: Ending) -> Iterator[None]:
+        """A caller waits for it meanwhile: patiently, once the end of what it sends has come."""
+
+        def give_way() -> None:
+            self.waiters -= 1
+            self.patient += 1
+            self.tell_deserted()
+
+        self.waiters += 1
+        try:
+            with ending.told(give_way):
+                yield
+        finally:
+            if ending.come:
+                self.patient -= 1
+            else:
+                self.waiters -= 1
+            self.tell_deserted()
+
+    def tell_deserted(self) -> None:
+        """Lets it see that it has to give way, if so."""
+        if self.deserted:
+            self.signal.set()
+
     @property
     def awaited(self) -> bool:
-        """Whether somebody waits for it, or was told to come back for it."""
+        """Whether somebody waits for it who has surely not gone, or was told to come back for it."""
         return self.waiters > 0 or self.refused > 0
 
     @property
+    def wanted(self) -> bool:
+        """Whether somebody would take its answer, as far as can be told."""
+        return self.awaited or self.patient > 0
+
+    @property
     def deserted(self) -> bool:
-        """Whether it has to give way: all have gone, and it still goes with people or would serve nobody."""
-        return not self.awaited and (self.band is Band.PEOPLE or self.pointless)
+        """Whether it has to give way: all have gone or may have, and it still goes with people or would serve
+        nobody. One who may have gone loses no place with an answer that could not be had again."""
+        if self.awaited:
+            return False
+        again = not self.patient or self.reuse() is Reuse.LATER
+        return self.pointless or (self.band is Band.PEOPLE and again)
 
     @property
     def pointless(self) -> bool:
         """Whether its answer would be for nobody."""
-        return not self.awaited and self.reuse() is not Reuse.LATER
+        return not self.wanted and self.reuse() is not Reuse.LATER

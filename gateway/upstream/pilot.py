@@ -82,7 +82,7 @@ class Pilot:
                 except LeadLost:
                     flight.claim = None
                 except Deserted:
-                    if not flight.awaited:
+                    if not flight.wanted:
                         raise Overload("All who asked for this have gone.") from None
                     flight.alone, flight.slot = False, None  # somebody came since
         except GatewayError as error:
@@ -188,16 +188,19 @@ class Pilot:
                     raise CacheUnavailable("the shared cache takes nothing")
 
     async def _leave(self, flight: Flight) -> None:
-        """The last caller of a queued flight disconnected. Raises Deserted where it ends here with that."""
+        """The last caller of a queued flight has gone, or may have. Raises Deserted where it ends here with that.
+
+        Where somebody waits for it elsewhere it is held on to for those who are patient here, and nothing more.
+        """
         left = await self._board.leave(flight.id, flight.gen, kept=flight.reuse() is Reuse.LATER)
         if left is Left.KEPT or flight.claim is not None:
             return
-        if left is not Left.BEHIND:
+        if left is Left.DROPPED or (left is Left.THEIRS and not flight.wanted):
             raise Deserted
-        if flight.awaited:  # somebody came while the last one was leaving
-            flight.restate()
-        else:
+        if not flight.awaited:
             flight.band = Band.LEFT
+        if flight.awaited or left is Left.THEIRS:  # somebody came while the last one was leaving, or is patient
+            flight.restate()
 
     def _landed(self, result: bytes) -> Landing | None:
         if result == b"lost":

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from gateway.ending import Ending
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis_client import Client
 from gateway.upstream.board import MICRO, Board, QueueRules
@@ -95,7 +96,7 @@ class Queue:
     @property
     def waiters(self) -> int:
         """Callers of this process who wait for a flight now."""
-        return sum(flight.waiters for flight in self._flights.values())
+        return sum(flight.waiters + flight.patient for flight in self._flights.values())
 
     @property
     def flights(self) -> int:
@@ -178,25 +179,23 @@ class Queue:
         *,
         reuse: Callable[[], Reuse] = lambda: Reuse.LATER,
         question: str = "",
+        ending: Ending | None = None,
     ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
         Answers the landing, and whether it is that of a flight which this caller started and this process led.
         Raises DeadlineExceeded, with the time after which to come back, when ``timeout`` passes first; the flight
         goes on all the same where that is of use, by what ``reuse`` says of its answer. A caller who is cancelled
-        has gone for good. ``question`` names what is asked, for what a refusal of it is about; without, ``exact``.
+        has gone for good; one whose ``ending`` comes may have: it waits on, but gives way to those who surely have
+        not. ``question`` names what is asked, for what a refusal of it is about; without, ``exact``.
         """
         flight, started = self._join(id, exact, payer, band, work, recheck, reuse, question)
-        flight.waiters += 1
         flight.refused = max(0, flight.refused - 1)  # whoever was sent away has come back
-        try:
+        ending = ending or Ending()
+        with flight.awaiting(ending):
             done, _ = await asyncio.wait({flight.task}, timeout=timeout)
-            if not done and flight.reuse() is not Reuse.NOBODY:
+            if not done and not ending.come and flight.reuse() is not Reuse.NOBODY:
                 flight.refused += 1
-        finally:
-            flight.waiters -= 1
-            if flight.deserted:
-                flight.signal.set()
         if flight.task.cancelled():
             raise Overload("The gateway is ending.", retry_after=1)
         if done:
@@ -301,8 +300,7 @@ class Queue:
         if promising and flight.reuse() is not Reuse.LATER:
             # Its answer was not kept, after all: nor will be those of others like it, for which nobody waits.
             for other in self._flights.values():
-                if other.deserted:
-                    other.signal.set()
+                other.tell_deserted()
 
     async def _late(self, flight: Flight, timeout: float) -> DeadlineExceeded:
         """What a caller hears whose flight has not landed in time, and when to come back.

@@ -135,7 +135,7 @@ class Room:
         return max(theirs, key=self._turn, default=None)
 
     def _band(self, flight: Flight) -> Band:
-        if flight.band is Band.PEOPLE and not flight.awaited:
+        if flight.band is Band.PEOPLE and flight.deserted:
             return Band.LEFT
         return flight.band
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
 
 import pytest
@@ -91,3 +92,44 @@ def test_a_client_that_closes_without_a_word_leaves_nothing_behind(stage: Stage,
         assert "; hit;" in client.send(get(target)).answer().headers["cache-status"]
     assert stage.calls()["total"] == 1
     assert gateway.metric(ABANDONED) == before
+
+
+@pytest.fixture(scope="module")
+def slow(stage: Stage) -> Iterator[Process]:
+    """Another gateway, that asks for one thing after another."""
+    gateway = stage.serve(budget="5/s", budget_burst=1, anonymous_requests_per_second=0, anonymous_queued=100)
+    yield gateway
+    assert "Traceback" not in gateway.output
+
+
+@contextmanager
+def queued(gateway: Process, targets: list[str]) -> Iterator[list[Wire]]:
+    """A client for each of these, that sends no more and waits."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(wire(gateway)) for _ in targets]
+        for client, target in zip(clients, targets, strict=True):
+            half_closed(client, get(target))
+        waiting = len(targets) - 8  # the first are answered by now
+        until(lambda: gateway.metric("stats_gateway_flight_waiters") >= waiting)
+        yield clients
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["a-question-of-its-own", "the-last-one's"])
+def test_who_sends_no_more_gives_way_and_still_gets_the_answer_where_it_reads_on(
+    stage: Stage, gateway: Process, slow: Process, joins: bool
+) -> None:
+    targets = [fresh() for _ in range(20)]
+    with queued(slow, targets) as clients:
+        with wire(slow) as live:
+            assert live.send(get(targets[-1] if joins else fresh())).answer().status == 200
+        assert stage.calls()["total"] < 15
+        assert [client.answer().status for client in clients] == [200] * 20
+        assert all(client.ended() for client in clients)
+
+
+def test_who_closes_gives_way(stage: Stage, gateway: Process, slow: Process) -> None:
+    with queued(slow, [fresh() for _ in range(20)]):
+        pass
+    with wire(slow) as live:
+        assert live.send(get(fresh())).answer().status == 200
+    assert stage.calls()["total"] < 15

@@ -160,6 +160,21 @@ async def test_rfc9111_4_4_a_passed_method_goes_with_the_credential_and_invalida
         assert "fwd=uri-miss; stored" in (await ask(house, stage)).headers["cache-status"]
 
 
+@pytest.mark.parametrize("target", [TARGET, UNKNOWN])
+@pytest.mark.parametrize(
+    ("told", "passed"),
+    [(["3"], b"2"), (["007"], b"6"), (["1"], b"0"), (["7", "2"], b"1"), (["x"], None), ([], None)],
+)
+async def test_rfc9110_7_6_2_options_go_one_hop_less_far(
+    stage: Stage, target: str, told: list[str], passed: bytes | None
+) -> None:
+    async with before(stage, pass_methods=("OPTIONS",)) as (house, service, _):
+        headers = [("X-API-Key", stage.keys["reports"]), *(("Max-Forwards", hops) for hops in told)]
+        assert (await house.client.options(target, headers=headers)).status_code == 200
+        sent = [line for line in service.heads[-1].lower().split(b"\r\n") if line.startswith(b"max-forwards")]
+        assert sent == ([] if passed is None else [b"max-forwards: " + passed])
+
+
 async def test_rfc9110_15_5_14_a_body_too_large_is_refused(stage: Stage) -> None:
     async with before(stage, pass_methods=("POST",), request_max_bytes=10) as (house, service, _):
         answer = await send(house, stage, "POST", content=b"x" * 11)
