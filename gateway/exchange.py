@@ -33,6 +33,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 T = TypeVar("T")
 
 READS = frozenset({"GET", "HEAD"})
+FRAMED = frozenset({"1.0", "1.1"})
+"""Versions of HTTP in which a header announces each body; in others it may just come (RFC 9113 §8.1)."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -56,6 +58,7 @@ class Exchange(msgspec.Struct, eq=False):
 
     ``marked`` says that its target has a ``?``, be the query empty. Its client waits since ``arrived``, and until
     the ``deadline``, both in monotonic seconds; ``ending`` tells when it sends no more, where its server does.
+    ``framed`` says that a body would have been announced.
     """
 
     method: str
@@ -82,6 +85,7 @@ class Exchange(msgspec.Struct, eq=False):
     deadline: float = math.inf
     marked: bool = False
     ending: Ending | None = None
+    framed: bool = True
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Exchange:
@@ -94,6 +98,7 @@ class Exchange(msgspec.Struct, eq=False):
         exchange = cls(scope["method"], path, query_string, headers, request_id, receive, peer)
         exchange.marked = marked
         exchange.ending = scope.get(ENDING)
+        exchange.framed = scope.get("http_version", "1.1") in FRAMED
         exchange.told.append((b"x-request-id", request_id))
         if ARRIVED in scope:
             exchange.arrived = scope[ARRIVED]
@@ -103,6 +108,11 @@ class Exchange(msgspec.Struct, eq=False):
     def reads(self) -> bool:
         """Whether it asks for something that may be stored, and changes nothing."""
         return self.method in READS or self.posted
+
+    @property
+    def may_have_body(self) -> bool:
+        """Whether it has a body, as far as can be told before that is looked for."""
+        return not self.framed or announces_body(self.headers)
 
     @property
     def target(self) -> bytes:

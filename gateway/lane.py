@@ -16,7 +16,7 @@ from gateway.caching.near import NearCache
 from gateway.callers import Callers
 from gateway.clock import Clock
 from gateway.errors import Headers
-from gateway.exchange import READS, Exchange, fresh_id
+from gateway.exchange import FRAMED, READS, Exchange, fresh_id
 from gateway.head import target_of
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
@@ -106,8 +106,9 @@ class Lane:
         return b"".join((prepared.head, request_id, CRLF, told.lines, prepared.tail))
 
     def ready(self, scope: Mapping[str, Any]) -> tuple[int, Headers, bytes] | None:
-        """The same as status, headers and body, for an ASGI scope whose head nobody has looked for here."""
-        if not self._prepared or HEAD in scope:
+        """The same as status, headers and body, for an ASGI scope whose head nobody has looked for here, unless a
+        body may come that its headers do not announce."""
+        if not self._prepared or HEAD in scope or scope["http_version"] not in FRAMED:
             return None
         began = clock()
         key: Hashable = key_of(scope)
@@ -139,7 +140,8 @@ class Lane:
         size = len(request) if raw else _size(exchange)
         if size > LONGEST_HEAD or not self._came_before(key):
             return
-        if exchange.method in READS and self._repeatable(exchange, answer):
+        # What is announced may turn out to be no body, but another time it could be one.
+        if exchange.method in READS and not exchange.may_have_body and self._repeatable(exchange, answer):
             if not isinstance(request, bytes):
                 key = _own(_sharing(request), exchange)
                 size += HEADER * len(exchange.headers)

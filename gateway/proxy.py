@@ -48,7 +48,7 @@ from gateway.errors import (
     NotCached,
     ValidatorMismatch,
 )
-from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope, announces_body
+from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
@@ -192,7 +192,7 @@ class Proxy:
             return own
         exchange.deadline = exchange.arrived + self.rules.caller_timeout
         exchange.check_method(self.rules.passed_at(posted=asked_by_post))
-        if exchange.method in READS and announces_body(exchange.headers):
+        if exchange.method in READS and exchange.may_have_body:
             await exchange.in_time(exchange.refuse_body())
         await self.callers.identify(exchange)
         exchange.stages.identified = clock()

@@ -375,7 +375,10 @@ async def test_headers_that_can_be_read_only_once_tell_requests_apart_all_the_sa
         async def send(message: Any) -> None:
             told.append(message)
 
-        await house.app.public(nobody, None, send)
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        await house.app.public(nobody, receive, send)
         statuses.append((await client.get(TARGET, headers={"X-API-Key": key})).status_code)
     assert statuses == [200] * 4
     assert told[0]["status"] == 401

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import httpx2 as httpx
 import pytest
+from h2.connection import H2Connection
+from h2.events import ResponseReceived
 
 from tests.integration.stage import Process, Stage, get, staged
 from tests.loopback import LOOPBACK
@@ -154,6 +156,48 @@ def test_rfc9110_9_3_1_a_body_on_get_is_refused(front: Front, framed: bytes) -> 
     before = front.stage.calls()
     assert front.status(b"GET %s HTTP/1.1\r\n%s" % (front.target().encode(), HOST) + framed) == 400
     assert front.stage.calls() == before
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_rfc9110_9_3_1_chunks_are_looked_at_each_time(front: Front, method: str) -> None:
+    target = front.target().encode()
+    head = b"%s %s HTTP/1.1\r\n%sTransfer-Encoding: chunked\r\n\r\n" % (method.encode(), target, HOST)
+    assert [front.status(head + END) for _ in range(4)] == [200] * 4
+    assert front.status(head + b"3\r\nabc\r\n" + END) == 400
+
+
+def by_http2(front: Front, method: str, target: str, *pieces: bytes) -> int:
+    """The status of the answer to a request with DATA of these pieces, and without a Content-Length."""
+    connection = H2Connection()
+    connection.initiate_connection()
+    head = {":method": method, ":scheme": "http", ":authority": "gateway", ":path": target}
+    connection.send_headers(1, list(head.items()), end_stream=not pieces)
+    for number, piece in enumerate(pieces, start=1):
+        connection.send_data(1, piece, end_stream=number == len(pieces))
+    with front.wire() as wire:
+        wire.send(connection.data_to_send())
+        while data := wire.socket.recv(65_536):
+            for event in connection.receive_data(data):
+                if isinstance(event, ResponseReceived):
+                    return int(dict(event.headers)[b":status"])
+            wire.send(connection.data_to_send())
+    raise AssertionError("no answer")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_rfc9113_8_1_a_body_that_no_header_announces_is_refused_too(front: Front, method: str) -> None:
+    if front.name not in ("hypercorn", "granian"):
+        return  # the others speak no HTTP/2
+    target, before = front.target(), front.stage.calls()
+    assert by_http2(front, method, target, b"abc") == 400
+    assert by_http2(front, method, target, b"", b"abc") == 400
+    assert front.stage.calls() == before
+    assert [by_http2(front, method, target) for _ in range(4)] == [200] * 4
+    assert by_http2(front, method, target, b"") == 200
+    assert [
+        front.status(b"%s %s HTTP/1.1\r\n%s\r\n" % (method.encode(), target.encode(), HOST)) for _ in "abc"
+    ] == [200] * 3
+    assert by_http2(front, method, target, b"abc") == 400
 
 
 def test_rfc9110_15_6_2_a_method_that_nobody_knows_is_not_implemented(front: Front) -> None:
