@@ -20,11 +20,12 @@ from tests.http_rules.rig import ELSEWHERE, SETUPS, Gateway, Rig, Setup
 from tests.redis_server import RedisServer
 
 MEMORY = "memory://"
+IN_CI = {Setup("memory", "lane"), Setup("redis", "no-lane")}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In CI each check runs under one of the servers of others, which differs from check to check; elsewhere under
-    all of them."""
+    """In CI each check runs on memory:// with the fast lane, on a real Redis without, and under one of the servers
+    of others, which differs from check to check; elsewhere in every way."""
     left_out = [item for item in items if "CI" in os.environ and is_left_out(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -32,14 +33,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_left_out(item: pytest.Item) -> bool:
-    """Whether it is another server's turn."""
+    """Whether it is left to the full form, or another server's turn."""
     setup = (
         item.callspec.params.get("setup")
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
         else None
     )
-    if not isinstance(setup, Setup) or setup.server not in ELSEWHERE:
+    if not isinstance(setup, Setup):
         return False
+    if setup.server not in ELSEWHERE:
+        return setup not in IN_CI
     name = item.nodeid.replace(setup.server, "")
     return list(ELSEWHERE).index(setup.server) != crc32(name.encode()) % len(ELSEWHERE)
 
