@@ -7,7 +7,7 @@ from collections.abc import Set
 
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.framing import Chunked, Content, Sized
-from gateway.limits import NEVER, READING
+from gateway.targets import NEVER, READING, allowed
 
 BARE = READING | {b"OPTIONS"}
 """Methods that are answered even where they may not have a body: an empty one is none, however it is framed."""
@@ -55,12 +55,6 @@ def content_of(
     if lengths and int(lengths[0]) > cap:
         raise BodyTooLarge(f"A request body may have {cap} bytes.")
     return content
-
-
-def allowed(methods: Set[bytes] | None) -> bytes:
-    """The value of Allow (RFC 9110 §10.2.1) where these are served; for None, the well-known ones."""
-    named = {b"DELETE", b"OPTIONS", b"PATCH", b"POST", b"PUT"} if methods is None else methods
-    return b", ".join([b"GET", b"HEAD", *sorted(named - READING)])
 
 
 def _refusal(method: bytes, methods: Set[bytes] | None) -> GatewayError | None:

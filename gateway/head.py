@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Set
 from typing import Any
-from urllib.parse import quote
 
 from gateway.catalogue.target import ABSOLUTE, DEFAULT_PORTS, canonical_authority
 from gateway.errors import (
@@ -19,18 +18,9 @@ from gateway.errors import (
     TargetTooLong,
     VersionUnsupported,
 )
-from gateway.limits import KNOWN
-
-TARGET = "gateway.target"
-"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and a ``?``
-before nothing is lost with that."""
-ASTERISK = b"*"
-"""The target that is the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4)."""
+from gateway.targets import ASTERISK, HOST, KNOWN, target_of
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
-"""RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
-
 REQUEST_LINE = re.compile(rb"(?:\r\n)*+(" + TOKEN + rb"++) [^ \t\r\n]++ HTTP/([0-9]\.[0-9])\r\n")
 """RFC 9112 §3, after empty lines (§2.2)."""
 BEGUN = re.compile(rb"(?:\r\n)*+(?:\r|(" + TOKEN + rb"++)( (?:[^ \t\r\n]++(?: [!-~]*+\r?)?)?)?)?\Z")
@@ -101,16 +91,6 @@ def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
     if not rest and method == b"OPTIONS":
         return ASTERISK
     return rest if rest.startswith(b"/") else b"/" + rest
-
-
-def target_of(scope: Mapping[str, Any]) -> bytes:
-    """The target of a request in an ASGI scope, as nearly as its server tells what was written."""
-    if TARGET in scope:
-        target: bytes = scope[TARGET]
-        return target
-    path: bytes = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
-    query: bytes = scope["query_string"]
-    return path + b"?" + query if query else path
 
 
 def checked_target(scope: Mapping[str, Any], hosts: Set[bytes]) -> bytes:

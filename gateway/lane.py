@@ -17,12 +17,12 @@ from gateway.callers import Callers
 from gateway.clock import Clock
 from gateway.errors import Headers
 from gateway.exchange import FRAMED, READS, Exchange, fresh_id
-from gateway.head import target_of
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome
 from gateway.observe.stages import clock
 from gateway.prepared import Epoch, Prepared, shared
 from gateway.profile import Profile
+from gateway.targets import target_of
 from gateway.teller import Teller, kind_of
 from gateway.tenants.registry import Registry
 from gateway.tenants.sharing import Sharing

@@ -8,23 +8,10 @@ from typing import TYPE_CHECKING
 
 from gateway.catalogue import posted
 from gateway.catalogue.target import path_of
+from gateway.targets import NEVER, POST, READING
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-
-READING = frozenset({b"GET", b"HEAD"})
-POST = b"POST"
-NEVER = frozenset({b"CONNECT", b"TRACE"})
-"""No tunnels, and no showing of what a request carried (RFC 9110 §9.3.6, §9.3.8)."""
-KNOWN = (
-    READING
-    | NEVER
-    | {b"DELETE", b"OPTIONS", b"PATCH", b"POST", b"PUT", b"QUERY"}
-    | {b"ACL", b"BIND", b"CHECKOUT", b"COPY", b"LINK", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR", b"MKCOL"}
-    | {b"MOVE", b"PROPFIND", b"PROPPATCH", b"REBIND", b"REPORT", b"SEARCH", b"UNBIND", b"UNLINK", b"UNLOCK"}
-    | {b"M-SEARCH", b"NOTIFY", b"PURGE", b"SUBSCRIBE", b"UNSUBSCRIBE"}
-)
-"""The methods that uvicorn's parser reads: those that are registered, nearly, and some that are in use."""
 
 
 @dataclass(frozen=True, slots=True)

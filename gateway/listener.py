@@ -18,9 +18,10 @@ from gateway.dated import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
-from gateway.limits import READING, Limits
+from gateway.limits import Limits
 from gateway.protocol import protocol_class
 from gateway.settings import Settings
+from gateway.targets import READING
 
 BACKLOG = 2_048
 TRIED = ((0, 50), (0, 55))

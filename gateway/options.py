@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from gateway.content import allowed
 from gateway.errors import Headers
-from gateway.head import ASTERISK
+from gateway.targets import ASTERISK, allowed
 
 MAX_FORWARDS = b"max-forwards"
 FAR = 999_999_999

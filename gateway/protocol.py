@@ -34,10 +34,11 @@ from gateway.errors import (
 )
 from gateway.exchange import ARRIVED
 from gateway.framing import AT_ONCE, Content
-from gateway.head import ASTERISK, TARGET, authorities, check_head, check_request_line, origin_form, oversized
+from gateway.head import authorities, check_head, check_request_line, origin_form, oversized
 from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
+from gateway.targets import ASTERISK, TARGET
 from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"

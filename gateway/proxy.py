@@ -27,6 +27,7 @@ from gateway.caching.rules import (
     Rules,
     Serve,
     ServeAndRefresh,
+    Why,
     decide,
 )
 from gateway.caching.store import NOTHING, Found, Store
@@ -52,7 +53,7 @@ from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
-from gateway.observe.outcome import Forwarded, Outcome, Why
+from gateway.observe.outcome import Forwarded, Outcome
 from gateway.observe.stages import clock
 from gateway.options import own_answer
 from gateway.prepared import Grounds

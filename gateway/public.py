@@ -10,10 +10,11 @@ from starlette.applications import Starlette
 from gateway.answer import refusal_of
 from gateway.dated import Dated, dates_itself, undated
 from gateway.errors import GatewayError
-from gateway.head import TARGET, checked_target, target_of
+from gateway.head import checked_target
 from gateway.lane import Lane
 from gateway.lifecycle import Life, Lifecycle, Phase
 from gateway.proxy import Proxy
+from gateway.targets import TARGET, target_of
 from gateway.whole import WHOLE, give
 
 MANAGEMENT = b"/-/"

@@ -13,11 +13,11 @@ from typing import Any
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
-from gateway.head import TARGET
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, bind
 from gateway.protocol import protocol_class
+from gateway.targets import TARGET
 from gateway.whole import WHOLE, give
 from tests.loopback import running
 from tests.wire import Address, get

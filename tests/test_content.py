@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.content import Nothing, allowed, content_of
+from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.framing import EXTRAS_BYTES, Chunked, Content, Sized
+from gateway.targets import allowed
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})
 NEXT = b"GET /next HTTP/1.1\r\n"

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import msgspec
 
 from gateway.cache_control import NO_WISHES, Lines, Wishes
 from gateway.caching.entry import Entry
 from gateway.caching.variants import select
-from gateway.observe.outcome import Why
+
+
+class Why(StrEnum):
+    """Why a request went on to the service (RFC 9211 §2.2)."""
+
+    METHOD = "method"
+    URI_MISS = "uri-miss"
+    VARY_MISS = "vary-miss"
+    MISS = "miss"
+    """What is stored, if anything, is withheld."""
+    REQUEST = "request"
+    STALE = "stale"
 
 
 class Serve(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from gateway.cache_control import joined
 from gateway.catalogue.query import Family
 
 IN_A_ROW = 20
@@ -120,7 +119,8 @@ def read(
     """
     if status != 200 and status < 400:
         return Reading(speaks=family not in SHAPES)
-    media_type = joined(headers, b"content-type").partition(b";")[0].strip().lower()
+    said = b", ".join([value for name, value in headers if name == b"content-type"])
+    media_type = said.partition(b";")[0].strip().lower()
     if media_type != b"application/json" or not _is_utf8(body):
         return STRANGER
     try:

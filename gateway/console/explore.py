@@ -17,8 +17,8 @@ from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import GatewayError, InvalidInput, NoSuchRecord
 from gateway.exchange import Exchange
-from gateway.head import TARGET
 from gateway.observe.outcome import Outcome
+from gateway.targets import TARGET
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
 

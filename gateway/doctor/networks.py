@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from gateway.cors import ANY
 from gateway.doctor.finding import Finding, counted, named, note, ok, problem, warning
-from gateway.head import HOST
 from gateway.settings import Settings
+from gateway.targets import HOST
 from gateway.tenants.networks import Network, disputes, network_of
 from gateway.tenants.tables import Tables
 

@@ -8,6 +8,8 @@ from math import floor
 
 import msgspec
 
+from gateway.caching.rules import Why
+
 
 class Outcome(StrEnum):
     """See the design's words."""
@@ -26,18 +28,6 @@ class Outcome(StrEnum):
 
 SPARED = frozenset({Outcome.HIT, Outcome.STALE})
 """What was answered from the cache."""
-
-
-class Why(StrEnum):
-    """Why a request went on to the service (RFC 9211 §2.2)."""
-
-    METHOD = "method"
-    URI_MISS = "uri-miss"
-    VARY_MISS = "vary-miss"
-    MISS = "miss"
-    """What is stored, if anything, is withheld."""
-    REQUEST = "request"
-    STALE = "stale"
 
 
 class Forwarded(msgspec.Struct, frozen=True):

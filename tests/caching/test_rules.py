@@ -15,10 +15,10 @@ from gateway.caching.rules import (
     Rules,
     Serve,
     ServeAndRefresh,
+    Why,
     decide,
     failed,
 )
-from gateway.observe.outcome import Why
 
 RULES = Rules(refresh_floor=60)
 

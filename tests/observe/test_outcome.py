@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.observe.outcome import Forwarded, Why, cache_status, hit_for, with_status
+from gateway.caching.rules import Why
+from gateway.observe.outcome import Forwarded, cache_status, hit_for, with_status
 
 
 @pytest.mark.parametrize(
