@@ -11,7 +11,7 @@ from gateway.caching.dates import format_date
 from gateway.errors import Headers
 
 
-def http_date() -> bytes:
+def http_date_now() -> bytes:
     """Now, as an HTTP date."""
     return _http_date(int(time.time()))
 
@@ -23,7 +23,7 @@ def _http_date(second: int) -> bytes:
 
 def dated(headers: Headers) -> Headers:
     """An answer's headers with a Date, its own if it has one. Their names are lower case."""
-    return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date()), *headers]
+    return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date_now()), *headers]
 
 
 def dates_itself(send: Any) -> bool:
@@ -59,7 +59,7 @@ class Dated:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 if b"date" not in [name.lower() for name, _ in headers]:
-                    message = {**message, "headers": [(b"date", http_date()), *headers]}
+                    message = {**message, "headers": [(b"date", http_date_now()), *headers]}
             await send(message)
 
         await self.app(scope, receive, send_dated)

@@ -21,7 +21,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.content import Nothing, content_of
-from gateway.dated import http_date
+from gateway.dated import http_date_now
 from gateway.ending import ENDING, Ending
 from gateway.errors import (
     BadRequest,
@@ -453,7 +453,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _write_refusal(self, error: GatewayError) -> None:
         status, headers, body = render(error)
-        closing = [(b"date", http_date()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        closing = [(b"date", http_date_now()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
         lines += [b"%s: %s" % pair for pair in (*self.server_state.default_headers, *headers, *closing)]
         self.transport.write(b"\r\n".join(lines) + END_OF_HEAD + (b"" if self._refuses_head(error) else body))

@@ -11,9 +11,8 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from gateway.admission.grant import MICRO, Rules
+from gateway.admission.grant import DAY, MICRO, Rules
 
-DAY = 86_400
 REMEMBERED = 4_096
 """Pairs of fields that need not be written anew: what is left of a rate is one of few numbers."""
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
 
-from gateway.caching.variants import canonical as spelling
+from gateway.caching.variants import canonical_value
 
 SCHEMA = 3
 """Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
@@ -16,7 +16,7 @@ PUBLIC = "public"
 """The scope that everybody shares."""
 
 
-HOT = 1_024
+REMEMBERED = 1_024
 """Questions whose key is remembered: dashboards ask the same few again and again."""
 
 
@@ -40,7 +40,7 @@ def encode(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-@lru_cache(HOT)
+@lru_cache(REMEMBERED)
 def cache_key(
     prefix: str, scope: str, canonical: bytes, exact: bytes, sent: tuple[tuple[bytes, bytes], ...] = ()
 ) -> CacheKey:
@@ -50,7 +50,7 @@ def cache_key(
     the answer may depend, but not on how they are spelt.
     """
     meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
-    negotiated = encode(*chain.from_iterable([(name, spelling(name, value)) for name, value in sent]))
+    negotiated = encode(*chain.from_iterable([(name, canonical_value(name, value)) for name, value in sent]))
     literal = _digest(12, exact, negotiated)
     tag = f"{prefix}:{{{meaning}}}"
     flight = f"{meaning}.{_digest(12, negotiated)}" if sent else meaning

@@ -52,15 +52,15 @@ def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
 def variant_of(vary: Vary, headers: Lines) -> str:
     """A digest of a request's values of the fields in ``vary``, in their canonical form; an absent field is apart
     from an empty one."""
-    return _digest(vary, headers, canonical)
+    return _variant_digest(vary, headers, canonical_value)
 
 
 def spelling_of(vary: Vary, headers: Lines) -> str:
     """The same of the values as they are spelt."""
-    return _digest(vary, headers, lambda _, value: value)
+    return _variant_digest(vary, headers, lambda _, value: value)
 
 
-def canonical(name: bytes, value: bytes) -> bytes:
+def canonical_value(name: bytes, value: bytes) -> bytes:
     """The value of a field in the one spelling that stands for all that mean the same."""
     if name not in KINDS:
         return value
@@ -79,7 +79,7 @@ def _first(entries: Sequence[Entry], headers: Lines, digest: Callable[[Vary, Lin
     return None
 
 
-def _digest(vary: Vary, headers: Lines, spelt: Callable[[bytes, bytes], bytes]) -> str:
+def _variant_digest(vary: Vary, headers: Lines, spelt: Callable[[bytes, bytes], bytes]) -> str:
     if not vary:
         return SOLE
     digest = blake2b(digest_size=VARIANT // 2)

@@ -25,14 +25,14 @@ Suggestions = list[tuple[str, str]]
 def tenant_ids(ctx: typer.Context, incomplete: str) -> Suggestions:
     """The ids of the tenants, with their names."""
     return [
-        (tenant_id, _plain(table.name)) for tenant_id, table in _tables(ctx) if tenant_id.startswith(incomplete)
+        (tenant_id, _bare(table.name)) for tenant_id, table in _tables(ctx) if tenant_id.startswith(incomplete)
     ]
 
 
 def key_ids(ctx: typer.Context, incomplete: str) -> Suggestions:
     """The ids of the keys that are not revoked, with their tenants and labels."""
     return [
-        (key_id, _plain(f"{tenant_id} {key.label}".strip()))
+        (key_id, _bare(f"{tenant_id} {key.label}".strip()))
         for tenant_id, table in _tables(ctx)
         for key_id, key in table.keys.items()
         if key.revoked is None and key_id.startswith(incomplete)
@@ -58,5 +58,5 @@ def _registry_file(ctx: typer.Context) -> Path | None:
     return load_settings(registry=ctx.params.get("registry")).registry_file
 
 
-def _plain(text: str) -> str:
+def _bare(text: str) -> str:
     return text if PLAIN.fullmatch(text) else ""

@@ -55,7 +55,7 @@ async def look_around(settings: Settings, sources: Sources) -> Surroundings:
     found.findings += _files(settings, sources)
     cache, registry = await _ask(settings)
     found.redis = cache is not None and not cache.trouble
-    found.findings += _redis(settings, cache, registry)
+    found.findings += _of_redis(settings, cache, registry)
     if found.redis:
         found.findings += fleet_findings(await ask_fleet(settings), settings)
     if settings.profile != "generic":
@@ -128,7 +128,7 @@ def _same_server(settings: Settings) -> bool:
     return (one.kind, one.service) == (other.kind, other.service) and not set(one.hosts).isdisjoint(other.hosts)
 
 
-def _redis(settings: Settings, cache: RedisFacts | None, registry: RedisFacts | None) -> Iterator[Finding]:
+def _of_redis(settings: Settings, cache: RedisFacts | None, registry: RedisFacts | None) -> Iterator[Finding]:
     if cache is None:
         told = "memory://: answers, queue and budget are lost with the process, and no other process shares them"
         yield note("redis.reach", told, MEMORY_ADVICE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.caching.entry import SOLE, VARIANT, Entry
-from gateway.caching.variants import KINDS, canonical, select, variant_of
+from gateway.caching.variants import KINDS, canonical_value, select, variant_of
 
 ENTRY = Entry("k", 200, [], b"", b"", 0.0, 0.0, 100.0, 200.0, 300.0)
 VARY = (b"accept", b"x-kind")
@@ -47,10 +47,10 @@ def test_what_a_version_without_canonical_forms_stored_is_found_by_its_spelling(
 
 @given(st.sampled_from(sorted(KINDS)), members)
 def test_a_canonical_form_stands_for_itself(name: bytes, value: bytes) -> None:
-    form = canonical(name, value.strip())
-    assert canonical(name, form) == form
+    form = canonical_value(name, value.strip())
+    assert canonical_value(name, form) == form
 
 
 @given(members)
 def test_a_field_of_no_known_grammar_is_left_as_it_is(value: bytes) -> None:
-    assert canonical(b"cookie", value) == value
+    assert canonical_value(b"cookie", value) == value

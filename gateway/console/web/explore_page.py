@@ -17,8 +17,21 @@ from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted
 from gateway.console.explore import Exploration, curl_line
 from gateway.console.target import pasted_target
-from gateway.console.web import asking, served
-from gateway.console.web.asking import Fields
+from gateway.console.web import served
+from gateway.console.web.asking import (
+    COUNTERS,
+    FAMILIES,
+    GRANULARITIES,
+    ITEMS,
+    SUB_ITEMS,
+    WINDOWS,
+    Fields,
+    fields_for,
+    fields_of,
+    question_of,
+    target_of,
+    window_of,
+)
 from gateway.console.web.figures import EVERY, figure_of
 from gateway.console.web.web import Visit, Web
 from gateway.errors import BadTarget, GatewayError
@@ -28,12 +41,12 @@ MOST_TENANTS = 200
 MOST_TEXT = 200_000
 """Characters of an answer that a page shows; the API tells the rest."""
 CHOICES = {
-    "families": asking.FAMILIES,
-    "counters": asking.COUNTERS,
-    "items": asking.ITEMS,
-    "granularities": asking.GRANULARITIES,
-    "windows": asking.WINDOWS,
-    "sub_items": asking.SUB_ITEMS,
+    "families": FAMILIES,
+    "counters": COUNTERS,
+    "items": ITEMS,
+    "granularities": GRANULARITIES,
+    "windows": WINDOWS,
+    "sub_items": SUB_ITEMS,
 }
 
 
@@ -80,7 +93,7 @@ async def tenants_of(web: Web, visit: Visit) -> list[dict[str, Any]] | None:
 def _first(given: Mapping[str, str], tenants: list[dict[str, Any]] | None) -> tuple[str, Fields]:
     """As whose request and where, before anything was chosen: the first tenant's, where it holds a credential."""
     if given or not tenants:
-        return given.get("tenant", "").strip(), asking.fields_of(given)
+        return given.get("tenant", "").strip(), fields_of(given)
     return tenants[0]["id"], Fields(institution=next(iter(tenants[0]["institutions"]), ""))
 
 
@@ -89,11 +102,11 @@ def _asked(given: Mapping[str, str], first: Asked, today: date) -> Asked:
     if text := given.get("path", "").strip():
         target = pasted_target(text).decode()
         query = _recognised(target)
-        fields = first.fields if query is None else asking.fields_for(query, target)
+        fields = first.fields if query is None else fields_for(query, target)
         return Asked(first.tenant, fields, target, query)
     if "family" not in given:
         return first
-    target = asking.target_of(first.fields, today)
+    target = target_of(first.fields, today)
     return Asked(first.tenant, first.fields, target, _recognised(target))
 
 
@@ -113,12 +126,12 @@ def _shown(told: Exploration, asked: Asked, today: date, chosen: str) -> dict[st
     """What the page says of an answer."""
     content = _content(told)
     bare = asked.query is not None and asked.query.family in (Family.TOPS, Family.OVERVIEW)
-    window = None if asked.query is None else asking.window_of(asked.query, asked.target, today)
+    window = None if asked.query is None else window_of(asked.query, asked.target, today)
     good = 200 <= told.status < 300
     pretty = told.body if told.json is None else msgspec.json.format(told.body, indent=2)
     return {
         "told": told,
-        "question": "" if asked.query is None else asking.question_of(asked.query, asked.target),
+        "question": "" if asked.query is None else question_of(asked.query, asked.target),
         "figure": figure_of(content, bare=bare, window=window, chosen=chosen) if good else None,
         "message": None if good else _message(content),
         "how": served.told(told.outcome, told.detail, told.cache_status),
