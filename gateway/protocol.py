@@ -23,15 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.content import Nothing, content_of
 from gateway.dated import http_date_now
 from gateway.ending import ENDING, Ending
-from gateway.errors import (
-    BadRequest,
-    BadTarget,
-    GatewayError,
-    Headers,
-    HeadTimeout,
-    TooManyConnections,
-    render,
-)
+from gateway.errors import BadRequest, BadTarget, GatewayError, Headers, HeadTimeout, TooManyConnections, render
 from gateway.exchange import ARRIVED
 from gateway.framing import AT_ONCE, Content
 from gateway.head import authorities, check_head, check_request_line, origin_form, oversized

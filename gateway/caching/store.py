@@ -8,17 +8,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.caching.entry import (
-    AHEAD,
-    MARK,
-    STAMP,
-    Entry,
-    decode,
-    encode,
-    invalidated_since,
-    mended,
-    stamp,
-)
+from gateway.caching.entry import AHEAD, MARK, STAMP, Entry, decode, encode, invalidated_since, mended, stamp
 from gateway.caching.keys import CacheKey
 from gateway.caching.lookups import LookUps
 from gateway.caching.marks import LONGEST_LIFE, Marks

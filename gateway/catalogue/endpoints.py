@@ -7,10 +7,17 @@ from collections.abc import Collection
 from operator import itemgetter
 from typing import NamedTuple
 
-from gateway.catalogue.canonical import Parameters, decoded_parameters, decoded_segments, encoded
-from gateway.catalogue.query import ALL_TIME, Family, Query
+from gateway.catalogue.query import (
+    ALL_TIME,
+    Family,
+    Parameters,
+    Query,
+    decoded_parameters,
+    decoded_segments,
+    encoded,
+    read_window,
+)
 from gateway.catalogue.target import check_target
-from gateway.catalogue.window import read_window
 
 FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top", "count"})
 COUNTERS = frozenset({"views", "downloads", "shares"})

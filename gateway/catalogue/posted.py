@@ -12,8 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NoReturn
 
-from gateway.catalogue.canonical import encoded
-from gateway.catalogue.query import Family, Posted, Query
+from gateway.catalogue.query import Family, Posted, Query, encoded
 
 PATHS = frozenset({b"/count/articles"})
 """Where questions are asked by POST, by these exact bytes: another spelling is an endpoint that nobody knows."""

@@ -2,15 +2,17 @@
 
 The gateway sends targets upstream exactly as they were written, so one that it and the service could read
 differently would let a caller ask for one thing and be judged by another.
+
+Targets as people paste them.
 """
 
 from __future__ import annotations
 
 import re
 from typing import NoReturn
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
 
-from gateway.errors import BadTarget, TargetTooLong
+from gateway.errors import BadTarget, InvalidInput, TargetTooLong
 
 _PCHAR = rb"A-Za-z0-9\-._~!$&'()*+,;=:@"
 _PATH_CHAR = _PCHAR + rb"\[\]^`{|}"  # the last few are what the URL Standard leaves bare besides
@@ -107,3 +109,18 @@ def _refuse(part: str, problem: str, position: int) -> NoReturn:
     raise BadTarget(
         f"The request target is malformed: its {part} has {problem} (at byte {position} of the {part})"
     )
+
+
+def pasted_target(text: str) -> bytes:
+    """A request target, or that of a whole URL, without a fragment. Raises InvalidInput for neither."""
+    if "://" in text:
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            raise InvalidInput("This is no URL") from None
+        marked = parts.query or text.partition("#")[0].endswith("?")
+        text = (parts.path or "/") + (f"?{parts.query}" if marked else "")
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidInput("A path begins with / and holds no spaces; other characters are percent-encoded")
+    path, mark, query = text.partition("?")
+    return (path + mark + query.partition("#")[0]).encode()

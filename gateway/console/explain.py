@@ -16,9 +16,8 @@ from gateway.caching.store import Store
 from gateway.catalogue import posted
 from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
-from gateway.catalogue.target import parted
+from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.profile import Profile

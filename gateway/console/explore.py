@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from gateway.answer import Answer
+from gateway.catalogue.target import pasted_target
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import pasted_target
 from gateway.console.telling import told_headers
 from gateway.errors import GatewayError, InvalidInput, NoSuchRecord
 from gateway.exchange import Exchange

@@ -11,9 +11,8 @@ from msgspec.structs import asdict as fields_of
 from gateway.caching.marks import Marks, Subject
 from gateway.caching.preview import Recognise, preview
 from gateway.catalogue.endpoints import ITEMS
-from gateway.catalogue.target import parted
+from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter
-from gateway.console.target import pasted_target
 from gateway.errors import InvalidInput
 from gateway.observe.usage import Usage
 from gateway.redis_client import Client

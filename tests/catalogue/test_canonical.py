@@ -3,9 +3,8 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.catalogue.canonical import encoded
 from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.query import Family, Query, encoded
 from tests.catalogue.service import READINGS, Request, neighbours, requests, spelt
 
 ROOM = 100_000

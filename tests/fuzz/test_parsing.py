@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from gateway.admission.addresses import client_address, subject_of
 from gateway.cache_control import wishes_of
 from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.target import pasted_target
 from gateway.console.guard import Guard
-from gateway.console.target import pasted_target
 from gateway.cors import preflight, response_headers
 from gateway.errors import GatewayError, Headers
 from gateway.tenants.identify import presented_key

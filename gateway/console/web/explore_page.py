@@ -14,9 +14,8 @@ from starlette.routing import Route
 
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
-from gateway.catalogue.target import parted
+from gateway.catalogue.target import parted, pasted_target
 from gateway.console.explore import Exploration, curl_line
-from gateway.console.target import pasted_target
 from gateway.console.web import served
 from gateway.console.web.asking import (
     COUNTERS,

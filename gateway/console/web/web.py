@@ -30,14 +30,7 @@ from gateway.console.sessions import Session
 from gateway.console.web.forms import Form, read_form
 from gateway.console.web.notices import NOTICE, notice_of, sealed_notice
 from gateway.console.web.rendering import environment
-from gateway.errors import (
-    AdminDisabled,
-    AdminForbidden,
-    GatewayError,
-    InvalidInput,
-    render,
-    row_of,
-)
+from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
