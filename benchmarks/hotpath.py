@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.app import create_application
-from gateway.caching.entry import Entry, decode, encode
-from gateway.caching.keys import PUBLIC, cache_key
-from gateway.caching.rules import Asked, Rules, decide
+from gateway.cache.entry import Entry, decode, encode
+from gateway.cache.keys import PUBLIC, cache_key
+from gateway.cache.rules import Asked, Rules, decide
 from gateway.catalogue.endpoints import recognise
 from gateway.observe.logs import configure_logs
 from gateway.settings import Settings

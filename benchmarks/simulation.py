@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from gateway.catalogue.lifetimes import Lifetimes
+from gateway.cache.lifetimes import Lifetimes
 from gateway.upstream.board import QueueRules
 from gateway.upstream.pacing import Budget
 

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import structs
 from starlette.types import Scope, Send
 
-from gateway.caching.entry import Entry
-from gateway.dated import dated
+from gateway.cache.dates import dated
+from gateway.cache.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
 from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
 from gateway.whole import give

@@ -18,15 +18,14 @@ from starlette.routing import Route
 from gateway import __version__
 from gateway.admission.admission import Admission
 from gateway.by_network import ByNetwork
-from gateway.caching.marks import Marks
-from gateway.caching.near import NearCache
-from gateway.caching.rules import Rules
-from gateway.caching.store import Store
+from gateway.cache.lifetimes import Lifetimes
+from gateway.cache.purges import Marks
+from gateway.cache.rules import Rules
+from gateway.cache.store import NearCache, Store
 from gateway.call import Asker, Call, telling_of_shapes
 from gateway.callers import Callers, Impersonation
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
-from gateway.catalogue.lifetimes import Lifetimes
 from gateway.clock import Clock
 from gateway.coding import Coder
 from gateway.console.entrance import Entrance, Guesses, Visitors, instance_of

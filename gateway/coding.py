@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 
-from gateway.caching.conditional import CODINGS, coded_tag
+from gateway.cache.conditional import CODINGS, coded_tag
 from gateway.errors import Headers
 
 if sys.version_info >= (3, 14):

@@ -7,8 +7,16 @@ from collections.abc import Hashable
 from msgspec.structs import replace
 
 from gateway.answer import Answer, varying
-from gateway.caching.conditional import METADATA, copy_of, not_modified, precondition_failed, unmodified
-from gateway.caching.ranges import Part, Unsatisfiable, range_of
+from gateway.cache.conditional import (
+    METADATA,
+    Part,
+    Unsatisfiable,
+    copy_of,
+    not_modified,
+    precondition_failed,
+    range_of,
+    unmodified,
+)
 from gateway.coding import Coder, acceptable, coded_headers, is_codable, negotiate
 from gateway.errors import Headers
 

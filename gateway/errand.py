@@ -12,11 +12,11 @@ from typing import Protocol
 import structlog
 from msgspec import structs
 
-from gateway.caching.entry import Entry
-from gateway.caching.invalidation import LOCATIONS, invalidated, is_unsafe
-from gateway.caching.keys import CacheKey
-from gateway.caching.store import Store
-from gateway.caching.storing import Response, conditions, confirmed, confirmed_by
+from gateway.cache.entry import Entry
+from gateway.cache.freshness import Response, conditions, confirmed, confirmed_by
+from gateway.cache.invalidation import LOCATIONS, invalidated, is_unsafe
+from gateway.cache.keys import CacheKey
+from gateway.cache.store import Store
 from gateway.call import Asker, Call
 from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family

@@ -10,16 +10,15 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from gateway.cache_control import joined, names_of, response_control
-from gateway.caching import storing
-from gateway.caching.entry import Entry
-from gateway.caching.keys import CacheKey
-from gateway.caching.rules import failed
-from gateway.caching.storing import Circumstances, Response
-from gateway.caching.variants import variant_of
-from gateway.catalogue import lifetimes
+from gateway.cache import freshness as storing
+from gateway.cache import lifetimes
+from gateway.cache.control import joined, names_of, response_control
+from gateway.cache.entry import Entry
+from gateway.cache.freshness import Circumstances, Response
+from gateway.cache.keys import CacheKey, variant_of
+from gateway.cache.lifetimes import Kind, Lifetime, Lifetimes
+from gateway.cache.rules import failed
 from gateway.catalogue.answers import Reading, Shapes
-from gateway.catalogue.lifetimes import Kind, Lifetime, Lifetimes
 from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.admission.admission import Admission
 from gateway.admission.policy import NOTHING_TOLD, Told
 from gateway.answer import Answer
-from gateway.caching.marks import Marks
-from gateway.caching.near import NearCache
+from gateway.cache.purges import Marks
+from gateway.cache.store import NearCache
 from gateway.callers import Callers
 from gateway.clock import Clock
 from gateway.errors import Headers

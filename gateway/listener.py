@@ -14,7 +14,7 @@ import structlog
 import uvicorn
 
 from gateway import open_files
-from gateway.dated import Dated
+from gateway.cache.dates import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.admission.admission import Admission
-from gateway.caching.marks import Marks
-from gateway.caching.store import Store
+from gateway.cache.purges import Marks
+from gateway.cache.store import Store
 from gateway.console.sessions import Sessions
 from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lane import Lane

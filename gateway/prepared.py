@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gateway.answer import BODILESS, Answer, Times
-from gateway.caching.entry import Entry
-from gateway.caching.keys import CacheKey
-from gateway.caching.marks import Marked
+from gateway.cache.entry import Entry
+from gateway.cache.keys import CacheKey
+from gateway.cache.purges import Marked
 from gateway.catalogue.query import Query
 from gateway.errors import Headers
 from gateway.observe.tally import Tally

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.cache.dates import http_date_now
 from gateway.content import Nothing, content_of
-from gateway.dated import http_date_now
 from gateway.ending import ENDING, Ending
 from gateway.errors import BadRequest, BadTarget, GatewayError, Headers, HeadTimeout, TooManyConnections, render
 from gateway.exchange import ARRIVED

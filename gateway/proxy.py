@@ -13,12 +13,11 @@ from msgspec import structs
 from starlette.types import Send
 
 from gateway.answer import Answer, refusal_of, retold, varying
-from gateway.cache_control import NO_WISHES, wishes_of
-from gateway.caching.entry import Entry
-from gateway.caching.keys import CacheKey, cache_key, question_of
-from gateway.caching.marks import Marked, Marks, purged
-from gateway.caching.overrides import overridden
-from gateway.caching.rules import (
+from gateway.cache.control import NO_WISHES, wishes_of
+from gateway.cache.entry import Entry
+from gateway.cache.keys import CacheKey, cache_key, question_of
+from gateway.cache.purges import Marked, Marks, purged
+from gateway.cache.rules import (
     Asked,
     Decision,
     Fetch,
@@ -29,8 +28,9 @@ from gateway.caching.rules import (
     ServeAndRefresh,
     Why,
     decide,
+    overridden,
 )
-from gateway.caching.store import NOTHING, Found, Store
+from gateway.cache.store import NOTHING, Found, Store
 from gateway.callers import Callers
 from gateway.catalogue import posted
 from gateway.catalogue.query import Family, Query

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 
 from gateway.answer import refusal_of
-from gateway.dated import Dated, dates_itself, undated
+from gateway.cache.dates import Dated, dates_itself, undated
 from gateway.errors import GatewayError
 from gateway.head import checked_target
 from gateway.lane import Lane

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache_control import CacheControl, Wishes, age_of, names_of, response_control, wishes_of
+from gateway.cache.control import CacheControl, Wishes, age_of, names_of, response_control, wishes_of
 
 
 def control(*lines: bytes) -> CacheControl:

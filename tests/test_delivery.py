@@ -9,7 +9,7 @@ import zstandard
 from msgspec.structs import replace
 
 from gateway.answer import Answer, varying
-from gateway.caching.dates import format_date
+from gateway.cache.dates import format_date
 from gateway.coding import AT_ONCE, Coder
 from gateway.delivery import deliver
 from gateway.errors import Headers

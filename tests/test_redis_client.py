@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.caching.marks import Marks
+from gateway.cache.purges import Marks
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, connect, redis_errors, shielded
 from gateway.redis_pool import REPLY_MAX_BYTES, Pool, Watched
@@ -257,7 +257,7 @@ async def test_what_fails_after_its_caller_left_is_not_logged(proxy: ChaosProxy,
 
 
 async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServer) -> None:
-    script = Script.load("gateway.caching", "put.lua")
+    script = Script.load("gateway.cache.lua", "put.lua")
     async with connected(server.url) as (client, _):
         calls = [Invocation(script, "k", (b"1" * 40, 10_000, "1")) for _ in range(3)]
         assert len(await invoke_all(client, calls)) == 3
@@ -269,7 +269,7 @@ async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServe
 
 @pytest.mark.parametrize("kind", NONSENSE)
 async def test_scripts_meet_nonsense(proxy: ChaosProxy, kind: str) -> None:
-    script = Script.load("gateway.caching", "put.lua")
+    script = Script.load("gateway.cache.lua", "put.lua")
     calls = [Invocation(script, "k", (b"1" * 40, 10_000, "1")) for _ in range(2)]
     async with connected(proxy.url) as (client, _):
         await invoke_all(client, calls)

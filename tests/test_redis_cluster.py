@@ -11,8 +11,7 @@ from pydantic import SecretStr
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.caching.marks import EVERYTHING, Marks
-from gateway.caching.preview import preview
+from gateway.cache.purges import EVERYTHING, Marks, preview
 from gateway.errors import CacheUnavailable
 from gateway.observe.usage import Usage
 from gateway.redis_client import connect, redis_errors

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.dated import dated
+from gateway.cache.dates import dated
 from gateway.lifecycle import Lifecycle
 from gateway.protocol import protocol_class
 from gateway.whole import WHOLE, give, head_of

@@ -13,7 +13,7 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
-from gateway.catalogue.lifetimes import RULES
+from gateway.cache.lifetimes import RULES
 from gateway.cli.commands import Commands, examples
 from gateway.cli.completing import institutions, tenant_ids
 from gateway.cli.registry import (

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.admission.addresses import address_of
-from gateway.caching.entry import Entry
-from gateway.caching.keys import cache_key
-from gateway.caching.marks import Marked, Marks, purged
-from gateway.caching.overrides import overridden
-from gateway.caching.rules import Asked, Decision, Rules, Serve, decide
-from gateway.caching.store import Store
+from gateway.cache.entry import Entry
+from gateway.cache.keys import cache_key
+from gateway.cache.lifetimes import Lifetimes, rule_of
+from gateway.cache.purges import Marked, Marks, purged
+from gateway.cache.rules import Asked, Decision, Rules, Serve, decide, overridden
+from gateway.cache.store import Store
 from gateway.catalogue import posted
-from gateway.catalogue.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter

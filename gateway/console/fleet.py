@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import asdict as fields_of
 
-from gateway.caching.marks import Marks, Subject
-from gateway.caching.preview import Recognise, preview
+from gateway.cache.purges import Marks, Recognise, Subject, preview
 from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter

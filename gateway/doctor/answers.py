@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gateway.cache_control import CacheControl, age_of, joined, response_control
-from gateway.caching.dates import http_date
+from gateway.cache.control import CacheControl, age_of, joined, response_control
+from gateway.cache.dates import http_date
 from gateway.doctor.calls import Asked, Call, is_block
 from gateway.doctor.finding import Finding, named, note, ok, problem, unknown, warning
 from gateway.doctor.redis_facts import Reading

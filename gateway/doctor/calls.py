@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gateway.caching.keys import question_of
+from gateway.cache.keys import question_of
 from gateway.catalogue.answers import Reading, read
 from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, GatewayError

@@ -21,7 +21,7 @@ from gateway.upstream.flight import Band
 from gateway.upstream.signs import REFUSALS
 
 if TYPE_CHECKING:
-    from gateway.caching.store import Store
+    from gateway.cache.store import Store
     from gateway.observe.tally import Tally
     from gateway.redis_client import Client
     from gateway.tenants.following import Standing

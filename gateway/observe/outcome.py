@@ -8,7 +8,7 @@ from math import floor
 
 import msgspec
 
-from gateway.caching.rules import Why
+from gateway.cache.rules import Why
 
 
 class Outcome(StrEnum):

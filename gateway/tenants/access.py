@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.caching.keys import PUBLIC
+from gateway.cache.keys import PUBLIC
 from gateway.catalogue.query import Query
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.tenants.tenant import Credential, Tenant

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.caching.marks import Marks
+from gateway.cache.purges import Marks
 from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family, Query
 from gateway.errors import CacheUnavailable, Headers

@@ -14,8 +14,8 @@ from operator import itemgetter
 import httpx2 as httpx
 
 from gateway import __version__
-from gateway.cache_control import words
-from gateway.caching.conditional import with_originals
+from gateway.cache.conditional import with_originals
+from gateway.cache.control import words
 from gateway.errors import Headers, UpstreamProtocolError
 from gateway.upstream.location import relative
 

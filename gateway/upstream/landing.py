@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway import errors
-from gateway.caching.entry import Entry
-from gateway.caching.rules import failed
+from gateway.cache.entry import Entry
+from gateway.cache.rules import failed
 from gateway.errors import GatewayError
 
 

@@ -6,7 +6,7 @@ import re
 
 import h11
 
-from gateway.caching.conditional import METADATA
+from gateway.cache.conditional import METADATA
 from gateway.errors import BadRequest, Headers, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge
 from gateway.framing import PADDED_SIZE, Chunked, ChunkRules, Content, Sized, ToTheEnd
 

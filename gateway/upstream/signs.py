@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.cache_control import seconds
-from gateway.caching.dates import http_date
+from gateway.cache.control import seconds
+from gateway.cache.dates import http_date
 from gateway.errors import GatewayError, UpstreamDisconnected
 
 DENIALS = frozenset({403, 503})

@@ -19,8 +19,8 @@ from benchmarks.results import as_text, cells, read
 from benchmarks.shield.model import calls, meaning, spelling
 from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, explained, ratios, tables
 from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, requests, tenants
+from gateway.cache.lifetimes import rule_of
 from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.lifetimes import rule_of
 from gateway.catalogue.query import Query
 from tests.benchmarks.test_bench import of
 from tests.benchmarks.test_smoke import run

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.conditional import (
+from gateway.cache.conditional import (
     CODINGS,
     coded_tag,
     copy_of,

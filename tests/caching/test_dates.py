@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.dates import format_date, http_date
+from gateway.cache.dates import format_date, http_date
 
 EXAMPLE = 784_111_777.0
 """The moment of the RFC's examples."""

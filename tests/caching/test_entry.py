@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.entry import COMPRESS_FROM, Entry, decode, encode, stamp
+from gateway.cache.entry import COMPRESS_FROM, Entry, decode, encode, stamp
 
 headers = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=40)), max_size=5)
 bodies = st.binary(max_size=200) | st.binary(min_size=1, max_size=8).map(lambda b: b * 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.caching.invalidation import invalidated
+from gateway.cache.invalidation import invalidated
 
 OURS = {b"stats.example.org", b"127.0.0.1:8080"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.keys import PUBLIC, cache_key, encode
+from gateway.cache.keys import PUBLIC, cache_key, encode
 
 parts = st.lists(st.binary(max_size=12), max_size=5)
 

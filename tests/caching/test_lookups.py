@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.caching.lookups import AT_ONCE, MOST, LookUps
+from gateway.cache.store import AT_ONCE, MOST, LookUps
 from gateway.errors import CacheUnavailable
 from tests.conftest import needs_redis
 from tests.redis_server import RedisServer, redis_server

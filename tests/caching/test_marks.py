@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.caching import marks as marks_module
-from gateway.caching.entry import Entry
-from gateway.caching.marks import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
+from gateway.cache import purges as marks_module
+from gateway.cache.entry import Entry
+from gateway.cache.purges import EVERYTHING, Marked, Marks, Subject, TooManyMarks, purged
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.posted import with_content
 from gateway.catalogue.query import Query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.caching.near import NearCache
+from gateway.cache.store import NearCache
 from tests.caching.test_entry import entry
 
 

@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.entry import Entry
-from gateway.caching.overrides import overridden
+from gateway.cache.entry import Entry
+from gateway.cache.rules import overridden
 
 NOW = 1_000_000.0
 

@@ -9,11 +9,9 @@ import fakeredis
 import pytest
 import redis.asyncio
 
-from gateway.caching.entry import Entry
-from gateway.caching.marks import EVERYTHING, Subject
-from gateway.caching.near import NearCache
-from gateway.caching.preview import preview
-from gateway.caching.store import Store
+from gateway.cache.entry import Entry
+from gateway.cache.purges import EVERYTHING, Subject, preview
+from gateway.cache.store import NearCache, Store
 from gateway.catalogue.endpoints import recognise
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client

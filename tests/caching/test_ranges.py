@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.ranges import MOST, UNSATISFIABLE, WHOLE, Part, Unsatisfiable, Whole, range_of
+from gateway.cache.conditional import MOST, UNSATISFIABLE, WHOLE, Part, Unsatisfiable, Whole, range_of
 from gateway.errors import Headers
 
 LENGTH = 10_000

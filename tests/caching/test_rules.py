@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 
-from gateway.cache_control import wishes_of
-from gateway.caching.entry import Entry
-from gateway.caching.rules import (
+from gateway.cache.control import wishes_of
+from gateway.cache.entry import Entry
+from gateway.cache.rules import (
     Asked,
     Fetch,
     Refuse,

@@ -12,11 +12,10 @@ from msgspec import structs
 from pydantic import SecretStr
 
 from gateway.admission.admission import Admission
-from gateway.caching.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidated_since, stamp
-from gateway.caching.keys import PUBLIC, CacheKey, cache_key
-from gateway.caching.marks import EVERYTHING, Marks
-from gateway.caching.near import NearCache
-from gateway.caching.store import Store
+from gateway.cache.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidated_since, stamp
+from gateway.cache.keys import PUBLIC, CacheKey, cache_key
+from gateway.cache.purges import EVERYTHING, Marks
+from gateway.cache.store import NearCache, Store
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.memory import Sweeper

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache_control import response_control
-from gateway.caching.dates import format_date
-from gateway.caching.entry import Entry
-from gateway.caching.storing import (
+from gateway.cache.control import response_control
+from gateway.cache.dates import format_date
+from gateway.cache.entry import Entry
+from gateway.cache.freshness import (
     Circumstances,
     Response,
     conditions,

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from gateway.caching.entry import SOLE, VARIANT, Entry
-from gateway.caching.variants import KINDS, canonical_value, select, variant_of
+from gateway.cache.entry import SOLE, VARIANT, Entry
+from gateway.cache.keys import KINDS, canonical_value, select, variant_of
 
 ENTRY = Entry("k", 200, [], b"", b"", 0.0, 0.0, 100.0, 200.0, 300.0)
 VARY = (b"accept", b"x-kind")

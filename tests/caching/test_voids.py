@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.caching.entry import AHEAD, Entry, stamp
-from gateway.caching.voids import KEPT, MOST, Voids
+from gateway.cache.entry import AHEAD, Entry, stamp
+from gateway.cache.invalidation import KEPT, MOST, Voids
 
 NOW = 1_800_000_000.0
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.cache.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.catalogue.answers import read
 from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.catalogue.query import Query
 
 RULES = Lifetimes(closed=100_000, open=900, totals=600, empty=300, error=500, forbidden=10, stale_if_error=50_000)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.caching.dates import format_date
+from gateway.cache.dates import format_date
 from gateway.doctor.answers import answer_findings, not_asked
 from gateway.doctor.calls import PUBLIC, Asked, Call
 from gateway.doctor.finding import Finding, State

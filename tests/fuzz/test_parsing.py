@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admission.addresses import client_address, subject_of
-from gateway.cache_control import wishes_of
+from gateway.cache.control import wishes_of
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.target import pasted_target
 from gateway.console.guard import Guard

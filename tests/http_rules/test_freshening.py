@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gateway.caching.dates import format_date, http_date
+from gateway.cache.dates import format_date, http_date
 from tests.http_rules.client import Answer
 from tests.http_rules.origin import Origin, Reply, said
 from tests.http_rules.rig import LEARNT, Gateway

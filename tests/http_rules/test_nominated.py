@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gateway.caching.dates import format_date
+from gateway.cache.dates import format_date
 from tests.http_rules.conftest import Start
 from tests.http_rules.origin import BODY, Asked, Origin, said
 from tests.http_rules.rig import Gateway

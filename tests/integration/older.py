@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gateway.caching import keys
+from gateway.cache import keys
 from gateway.cli import main
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 from cryptography.fernet import Fernet
 
-from gateway.caching.marks import Marks, Subject
+from gateway.cache.purges import Marks, Subject
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer
 

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from gateway.caching.dates import format_date
+from gateway.cache.dates import format_date
 from tests.chaos_redis import chaos_proxy
 from tests.integration.stage import Process, await_answer, spawned
 from tests.loopback import LOOPBACK

@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 from msgspec import structs
 
-from gateway.caching.marks import Subject
+from gateway.cache.purges import Subject
 from gateway.lane import LONGEST_HEAD, ONCE, Lane
 from gateway.prepared import SHORT, shared
 from gateway.tenants.tenant import Pair

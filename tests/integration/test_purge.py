@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from gateway.caching.marks import EVERYTHING, Subject
+from gateway.cache.purges import EVERYTHING, Subject
 from gateway.clock import Clock
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.caching.rules import Why
+from gateway.cache.rules import Why
 from gateway.observe.outcome import Forwarded, cache_status, hit_for, with_status
 
 

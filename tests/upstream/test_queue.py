@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from gateway.caching.entry import Entry
+from gateway.cache.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
 from gateway.upstream.board import QueueRules
 from gateway.upstream.flight import Band, Confirm, Result

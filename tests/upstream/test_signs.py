@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache_control import LONGEST
+from gateway.cache.control import LONGEST
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.signs import (
     ANSWERED,

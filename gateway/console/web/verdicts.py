@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.catalogue.lifetimes import CHANGED
+from gateway.cache.lifetimes import CHANGED
 from gateway.console.web.served import span
 
 SERVED = "It would be served from the cache"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.caching.rules import Why
+from gateway.cache.rules import Why
 from gateway.console.web.served import age_of, left_of, span, told
 from gateway.console.web.verdicts import verdict_of
 from gateway.observe.outcome import Forwarded, Outcome, cache_status

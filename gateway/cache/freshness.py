@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.cache_control import CacheControl, age_of, joined, names_of
-from gateway.caching.conditional import is_strong_date
-from gateway.caching.dates import format_date, http_date
-from gateway.caching.entry import Entry
+from gateway.cache.conditional import is_strong_date
+from gateway.cache.control import CacheControl, age_of, joined, names_of
+from gateway.cache.dates import format_date, http_date
+from gateway.cache.entry import Entry
 from gateway.errors import Headers
 
 HEURISTIC_STATUSES = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})

@@ -1,16 +1,20 @@
-"""The rules: what to do about a request, given what is stored. Pure."""
+"""The rules: what to do about a request, given what is stored. Pure.
+
+Overrides: an entry's times as one tenant wants them, whoever it was fetched for. Pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
+from msgspec import structs
 
-from gateway.cache_control import NO_WISHES, Lines, Wishes
-from gateway.caching.entry import Entry
-from gateway.caching.variants import select
+from gateway.cache.control import NO_WISHES, Lines, Wishes
+from gateway.cache.entry import Entry
+from gateway.cache.keys import select
 
 
 class Why(StrEnum):
@@ -140,3 +144,28 @@ def _tolerated(wishes: Wishes, entry: Entry, now: float) -> bool:
 def _stands_in(entry: Entry, wishes: Wishes, now: float) -> bool:
     permitted = entry.stale_ok and wishes.stale_if_error is not None
     return entry.keep_until > now or (permitted and now - entry.fresh_until <= (wishes.stale_if_error or 0.0))
+
+
+def overridden(entries: Sequence[Entry], lifetimes: Mapping[str, float]) -> Sequence[Entry]:
+    """The entries with a tenant's own lifetimes in place of the settings'; seconds by the rule's name.
+
+    Never fresh beyond an entry's ``bound``, and kept no longer than it was stored for: a shorter lifetime makes
+    stale earlier, a longer one later while the entry is there.
+    """
+    return [_overridden(entry, lifetimes) for entry in entries]
+
+
+def _overridden(entry: Entry, lifetimes: Mapping[str, float]) -> Entry:
+    life = lifetimes.get(entry.rule)
+    if life is None:
+        return entry
+    fresh_until = min(entry.received + life, entry.bound)
+    if entry.serve_until <= entry.fresh_until:  # an error record, or an answer that is never to be served stale
+        end = min(fresh_until, entry.drop_at)
+        return structs.replace(entry, fresh_until=end, serve_until=end, keep_until=end)
+    return structs.replace(
+        entry,
+        fresh_until=fresh_until,
+        serve_until=fresh_until + life,
+        keep_until=max(fresh_until + life, entry.keep_until),
+    )

@@ -1,26 +1,197 @@
-"""Store: entries and error records in Redis, near copies of them, and what was invalidated or recalled."""
+"""Store: entries and error records in Redis, near copies of them, and what was invalidated or recalled.
+
+LookUps: reads of records, several in one command where they come close together.
+
+NearCache: the in-process copy of hot records, bounded in bytes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from typing import Any
 
 import msgspec
 
-from gateway.caching.entry import AHEAD, MARK, STAMP, Entry, decode, encode, invalidated_since, mended, stamp
-from gateway.caching.keys import CacheKey
-from gateway.caching.lookups import LookUps
-from gateway.caching.marks import LONGEST_LIFE, Marks
-from gateway.caching.near import NearCache, Record
-from gateway.caching.voids import KEPT, Voids
+from gateway.cache.entry import (
+    AHEAD,
+    MARK,
+    STAMP,
+    VARIANTS,
+    Entry,
+    decode,
+    encode,
+    invalidated_since,
+    mended,
+    stamp,
+)
+from gateway.cache.invalidation import KEPT, Voids
+from gateway.cache.keys import CacheKey
+from gateway.cache.purges import LONGEST_LIFE, Marks
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.redis_client import Client, redis_errors
+from gateway.redis_cluster import ClusterClient
 from gateway.scripts import Invocation, Script, invoke
 
-PUT = Script.load("gateway.caching", "put.lua")
-INVALIDATE = Script.load("gateway.caching", "invalidate.lua")
+MOST = 8
+"""Look-ups of one command: so many of the largest answers fit into the longest reply."""
+AT_ONCE = 3
+"""Commands under way while which fewer than that many wait for company: the busier, the more share a command."""
+
+Keys = tuple[str, ...]
+Waiting = dict[Keys, list[asyncio.Future[list[Any]]]]
+
+
+class LookUps:
+    """Those of one turn of the event loop share a command, and so do those that come while others are under way.
+    Whoever asks gets what Redis had after they asked: nobody joins a command that was sent.
+
+    What one reads in a cluster lies in one slot, what several read does not, and is asked for apart.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._apart = isinstance(client, ClusterClient)
+        self._waiting: Waiting = {}
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<LookUps {len(self._waiting)} waiting, {len(self._asking)} commands under way>"
+
+    async def values(self, *keys: str) -> list[Any]:
+        """What Redis has under these keys, None where nothing. Raises CacheUnavailable."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._send)
+        found: asyncio.Future[list[Any]] = loop.create_future()
+        self._waiting.setdefault(keys, []).append(found)
+        if len(self._waiting) >= MOST:
+            self._send()
+        return await found
+
+    def _send(self) -> None:
+        most = 1 if self._apart else MOST
+        while self._waiting and (len(self._asking) < AT_ONCE or len(self._waiting) >= most):
+            group = dict(islice(self._waiting.items(), most))
+            for keys in group:
+                del self._waiting[keys]
+            task = asyncio.create_task(self._ask(group))
+            self._asking.add(task)
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        self._send()
+
+    async def _ask(self, waiting: Mapping[Keys, list[asyncio.Future[list[Any]]]]) -> None:
+        try:
+            with redis_errors(self._client):
+                values = await self._client.mget([key for keys in waiting for key in keys])
+                parts = _parted(values, waiting)
+        except CacheUnavailable as error:
+            for found in _open(waiting):
+                found.set_exception(CacheUnavailable(error.message))
+        except BaseException:
+            for found in _open(waiting):
+                found.set_exception(CacheUnavailable("the shared cache is not asked any more"))
+            raise
+        else:
+            for keys, part in parts.items():
+                for found in waiting[keys]:
+                    if not found.done():
+                        found.set_result(part)
+
+
+def _parted(values: list[Any], waiting: Mapping[Keys, Any]) -> dict[Keys, list[Any]]:
+    """Each asker's part of a reply. Raises ValueError where it is none to the command."""
+    if len(values) != sum(map(len, waiting)):
+        raise ValueError("a reply of another length")
+    rest = iter(values)
+    return {keys: list(islice(rest, len(keys))) for keys in waiting}
+
+
+def _open(waiting: Mapping[Keys, list[asyncio.Future[list[Any]]]]) -> list[asyncio.Future[list[Any]]]:
+    return [found for founds in waiting.values() for found in founds if not found.done()]
+
+
+Record = tuple[Entry, ...]
+"""The entries under one key, newest first: one, or one for each variant."""
+
+
+class NearCache:
+    """Least recently used records leave first. Keys are Redis keys; freshness is the rules' affair."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.evicted = 0
+        self.changes = 0
+        """Counts whatever is kept or leaves: while it stays, so do all records."""
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._serials: dict[str, int] = {}
+        self._kept = 0
+        self.serial = self._serials.get
+        """Which of all records ever kept is there, None where none is: who remembers it keeps no entry alive."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"<NearCache {len(self)} records, {self.bytes}/{self.max_bytes} bytes>"
+
+    def get(self, key: str) -> Record:
+        """The entries, whose record then counts as recently used."""
+        record = self._records.get(key)
+        if record is None:
+            return ()
+        self._records.move_to_end(key)
+        return record
+
+    def put(self, entry: Entry) -> None:
+        """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
+        if entry.size > self.max_bytes:
+            return
+        there = self._records.get(entry.key, ())
+        others = [each for each in there if each.variant != entry.variant]
+        if any(each.variant == entry.variant and each.order > entry.order for each in there):
+            return
+        self._keep(entry.key, (entry, *others[: VARIANTS - 1]))
+
+    def drop(self, key: str) -> None:
+        """Forgets a record, if it is there."""
+        self.changes += 1
+        self.bytes -= _size(self._records.pop(key, ()))
+        self._serials.pop(key, None)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.changes += 1
+        self._records.clear()
+        self._serials.clear()
+        self.bytes = 0
+
+    def _keep(self, key: str, record: Record) -> None:
+        self.drop(key)
+        self._records[key] = record
+        self._kept += 1
+        self._serials[key] = self._kept
+        self.bytes += _size(record)
+        while self.bytes > self.max_bytes:
+            self.drop(next(iter(self._records)))
+            self.evicted += 1
+
+
+def _size(record: Record) -> int:
+    return sum(entry.size for entry in record)
+
+
+PUT = Script.load("gateway.cache.lua", "put.lua")
+INVALIDATE = Script.load("gateway.cache.lua", "invalidate.lua")
 SINCE = ":since"
 """Ends the name of the channel that also tells since when; older versions hear and tell the record alone."""
 RETRY_SECONDS = 0.5

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
-from gateway.cache_control import CacheControl, age_of, response_control
+from gateway.cache.control import CacheControl, age_of, response_control
 from gateway.catalogue.answers import Reading
 from gateway.catalogue.query import ALL_TIME, Family, Query
 

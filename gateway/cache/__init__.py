@@ -1,0 +1,1 @@
+"""Stored answers: keys, entries, freshness, the near cache and the shared store."""

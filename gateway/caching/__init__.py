@@ -1,1 +1,0 @@
-"""Stored answers: the rules, the entry, the near cache and the shared store."""
