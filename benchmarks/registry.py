@@ -23,11 +23,9 @@ from cryptography.fernet import Fernet
 
 from gateway.settings import Settings
 from gateway.tenants import keys
-from gateway.tenants.directory import Directory
-from gateway.tenants.identify import identify
-from gateway.tenants.opening import open_registry
-from gateway.tenants.registry import Registry
-from gateway.tenants.tables import Tables
+from gateway.tenants.directory import Directory, identify
+from gateway.tenants.registry import Registry, open_registry
+from gateway.tenants.schema import Tables
 from gateway.tenants.tenant import Pair
 from tests.redis_server import redis_server
 

@@ -25,8 +25,8 @@ from cryptography.fernet import Fernet
 
 from benchmarks.registry import KEYS_EACH, populated
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
-from gateway.tenants.tables import Tables
+from gateway.tenants.registry import open_registry
+from gateway.tenants.schema import Tables
 from tests.cli.command import command
 from tests.integration.stage import Process, Stage, get, staged
 from tests.redis_server import RedisServer, redis_server

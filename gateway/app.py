@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
-from gateway.admission.admission import Admission
 from gateway.by_network import ByNetwork
 from gateway.cache.lifetimes import Lifetimes
 from gateway.cache.purges import Marks
@@ -63,11 +62,10 @@ from gateway.public import Gateway
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
 from gateway.teller import Teller
+from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network
-from gateway.tenants.opening import open_registry
-from gateway.tenants.registry import Registry
-from gateway.tenants.sharing import Sharing
-from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Tenant, TenantLimits
+from gateway.tenants.registry import Registry, open_registry
+from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Sharing, Tenant, TenantLimits
 from gateway.upstream.board import QueueRules
 from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.admission.addresses import client_address, subject_of
-from gateway.admission.admission import Admission
 from gateway.clock import Clock
 from gateway.errors import Unauthenticated
 from gateway.exchange import Exchange
 from gateway.profile import Profile
-from gateway.tenants.identify import UNKNOWN_KEY, presented_key
+from gateway.tenants.directory import UNKNOWN_KEY, presented_key
+from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network
 from gateway.tenants.tenant import UNLIMITED, Tenant, TenantLimits
 

@@ -31,8 +31,7 @@ from gateway.errors import (
 )
 from gateway.judgement import Judgement, Question
 from gateway.scripts import Invocation
-from gateway.tenants.access import Access
-from gateway.tenants.tenant import Credential
+from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
 from gateway.upstream.flight import Confirm, Result, Reuse, Work
 from gateway.upstream.landing import Landing

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gateway.admission.admission import Admission
-from gateway.admission.policy import NOTHING_TOLD, Told
 from gateway.answer import Answer
 from gateway.cache.purges import Marks
 from gateway.cache.store import NearCache
@@ -24,8 +22,10 @@ from gateway.prepared import Epoch, Prepared, shared
 from gateway.profile import Profile
 from gateway.targets import target_of
 from gateway.teller import Teller, kind_of
+from gateway.tenants.limiter import Admission
+from gateway.tenants.ratelimit import NOTHING_TOLD, Told
 from gateway.tenants.registry import Registry
-from gateway.tenants.sharing import Sharing
+from gateway.tenants.tenant import Sharing
 
 if TYPE_CHECKING:
     from gateway.upstream.breaker import Breaker

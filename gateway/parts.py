@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.admission.admission import Admission
 from gateway.cache.purges import Marks
 from gateway.cache.store import Store
 from gateway.console.sessions import Sessions
@@ -26,7 +25,8 @@ from gateway.observe.usage import Usage
 from gateway.redis_client import MEMORY, Client
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory
-from gateway.tenants.doubt import is_many
+from gateway.tenants.following import is_many
+from gateway.tenants.limiter import Admission
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue

@@ -15,7 +15,7 @@ from gateway.cors import ANY
 from gateway.errors import Headers, TargetTooLong
 from gateway.exchange import READS
 from gateway.options import hops_onward, one_hop_less
-from gateway.tenants.identify import Caller, identify
+from gateway.tenants.directory import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
 from gateway.upstream.headers import GENERIC, STATISTICS, HeaderPolicy

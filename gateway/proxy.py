@@ -59,8 +59,7 @@ from gateway.options import own_answer
 from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
-from gateway.tenants.access import OPEN, Access, authorise
-from gateway.tenants.sharing import Sharing, refuses
+from gateway.tenants.tenant import OPEN, Access, Sharing, authorise, refuses
 from gateway.upstream.flight import Band, Reuse, Work
 from gateway.upstream.landing import Landing
 from gateway.upstream.payer import Payer, payer_of

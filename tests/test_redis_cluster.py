@@ -18,7 +18,7 @@ from gateway.redis_client import connect, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.caching.test_preview import known, stored
 from tests.redis_fleet import ClusterOfServers, redis_cluster

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.documents.pages import ROOT
 from tests.integration.stage import Process, Stage, get, staged

@@ -17,7 +17,7 @@ from benchmarks.shield.replay import Lane
 from benchmarks.shield.tables import PACED
 from benchmarks.shield.traffic import BOUNDS, Kind, Tenant
 from gateway.settings import load_settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.redis_server import RedisServer, redis_server
 

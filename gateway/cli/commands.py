@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from gateway.tenants.tables import check_no_key
+from gateway.tenants.schema import check_no_key
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

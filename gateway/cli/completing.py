@@ -11,8 +11,8 @@ from pathlib import Path
 import typer
 
 from gateway.settings import load_settings
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.tables import TenantTable
+from gateway.tenants.file_store import FileTables
+from gateway.tenants.schema import TenantTable
 
 MAX_BYTES = 4 * 1024 * 1024
 """A larger file takes longer to read than anybody wants to wait at a prompt."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 
 FIRST_STEPS = (
     "stats-gateway demo                # see it work; needs nothing set up",

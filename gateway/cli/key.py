@@ -13,8 +13,7 @@ from gateway.cli.completing import key_ids, tenant_ids
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
 from gateway.cli.table import aligned
 from gateway.cli.times import moment_of, seconds_of
-from gateway.tenants.tables import check_tenant_id
-from gateway.tenants.telling import told_key
+from gateway.tenants.schema import check_tenant_id, told_key
 
 app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")
 TenantId = Annotated[

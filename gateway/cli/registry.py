@@ -12,9 +12,9 @@ import typer
 
 from gateway.errors import ConfigurationError, NoSuchRecord
 from gateway.settings import load_settings
-from gateway.tenants import opening
+from gateway.tenants import registry as opening
 from gateway.tenants.registry import Registry
-from gateway.tenants.tables import KeyTable, TenantTable
+from gateway.tenants.schema import KeyTable, TenantTable
 
 RegistryPath = Annotated[
     str | None,

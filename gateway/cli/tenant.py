@@ -29,8 +29,7 @@ from gateway.cli.registry import (
 from gateway.cli.table import aligned
 from gateway.doctor.finding import counted
 from gateway.errors import ConfigurationError
-from gateway.tenants.tables import Tables, TenantTable, read_tables
-from gateway.tenants.telling import told_tenant
+from gateway.tenants.schema import Tables, TenantTable, read_tables, told_tenant
 from gateway.tenants.tenant import Pair
 
 app = Commands(name="tenant", help="Manage tenants: who may ask, and with whose credentials.")

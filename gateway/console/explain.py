@@ -20,11 +20,9 @@ from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
 from gateway.profile import Profile
-from gateway.tenants.access import Access, authorise
 from gateway.tenants.networks import Claim
 from gateway.tenants.registry import Registry
-from gateway.tenants.sharing import Sharing, refuses
-from gateway.tenants.tenant import ANONYMOUS, Tenant
+from gateway.tenants.tenant import ANONYMOUS, Access, Sharing, Tenant, authorise, refuses
 from gateway.upstream.queue import Queue
 
 REASONS = {

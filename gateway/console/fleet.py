@@ -16,7 +16,7 @@ from gateway.errors import InvalidInput
 from gateway.observe.usage import Usage
 from gateway.redis_client import Client
 from gateway.settings import Settings
-from gateway.tenants.tables import check_institution, check_no_key
+from gateway.tenants.schema import check_institution, check_no_key
 from gateway.upstream.queue import Queue
 
 SHOWN_DAYS = 7

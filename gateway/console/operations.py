@@ -28,7 +28,7 @@ from gateway.errors import (
 from gateway.masking import MASK
 from gateway.observe.logs import AUDIT
 from gateway.tenants.keys import KEY_ID, id_within
-from gateway.tenants.tables import INSTITUTION, TENANT_ID, check_no_key
+from gateway.tenants.schema import INSTITUTION, TENANT_ID, check_no_key
 
 log = structlog.get_logger("gateway")
 audit = structlog.get_logger(AUDIT)

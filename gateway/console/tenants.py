@@ -17,8 +17,17 @@ from gateway.console.operations import Call, Operation, Parameter
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.usage import Usage
 from gateway.tenants.registry import Registry
-from gateway.tenants.tables import Count, Life, Rate, Share, TenantTable, check_origin, check_tenant_id
-from gateway.tenants.telling import told_key, told_tenant
+from gateway.tenants.schema import (
+    Count,
+    Life,
+    Rate,
+    Share,
+    TenantTable,
+    check_origin,
+    check_tenant_id,
+    told_key,
+    told_tenant,
+)
 from gateway.tenants.tenant import Pair, Tenant
 
 PAGE, PAGE_MOST = 100, 1_000

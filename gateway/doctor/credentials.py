@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.doctor.finding import Finding, counted, note, ok, problem
 from gateway.errors import ConfigurationError
-from gateway.tenants.tables import Tables, credential_of
+from gateway.tenants.schema import Tables, credential_of
 from gateway.tenants.tenant import Credential
 from gateway.tenants.vault import Vault
 

@@ -13,7 +13,7 @@ from gateway.errors import ConfigurationError
 from gateway.redis_client import client_at
 from gateway.redis_place import RedisPlace
 from gateway.settings import Settings
-from gateway.tenants.opening import keyring_of
+from gateway.tenants.registry import keyring_of
 from gateway.upstream.board import QueueRules
 from gateway.upstream.fleet import Terms
 from gateway.upstream.pacing import Budget

@@ -12,7 +12,7 @@ from gateway.doctor.finding import Finding, counted, named, note, ok, problem, w
 from gateway.settings import Settings
 from gateway.targets import HOST
 from gateway.tenants.networks import Network, disputes, network_of
-from gateway.tenants.tables import Tables
+from gateway.tenants.schema import Tables
 
 CHECK = "tenants.networks"
 WIDE = {4: 16, 6: 48}

@@ -26,8 +26,8 @@ from gateway.redis_client import MEMORY
 from gateway.redis_place import RedisPlace
 from gateway.setting_values import STATISTICS_ONLY
 from gateway.settings import Settings, unknown_in
-from gateway.tenants.opening import keyring_of, open_registry
-from gateway.tenants.tables import Tables
+from gateway.tenants.registry import keyring_of, open_registry
+from gateway.tenants.schema import Tables
 from gateway.upstream.trust import TrustStore
 
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"

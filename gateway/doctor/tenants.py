@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from gateway.doctor.finding import Finding, counted, named, note, ok, warning
 from gateway.errors import ConfigurationError
-from gateway.tenants.tables import KeyTable, Tables, TenantTable, check_texts
+from gateway.tenants.schema import KeyTable, Tables, TenantTable, check_texts
 
 SOON = timedelta(days=30)
 

@@ -1,17 +1,21 @@
-"""Registry: who may ask, wherever it is kept; followed, and edited."""
+"""Registry: who may ask, wherever it is kept; followed, and edited.
+
+The registry that the settings name.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, keys
 from gateway.tenants.edits import Edit
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.following import Following
-from gateway.tenants.tables import (
+from gateway.tenants.schema import (
     KeyTable,
     Tables,
     check_note,
@@ -25,6 +29,10 @@ from gateway.tenants.tables import (
     tenants_of,
 )
 from gateway.tenants.tenant import Pair
+from gateway.tenants.vault import Keyring
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 
 class Registry(Following):
@@ -241,3 +249,22 @@ def _handed_over(there: Tables, tables: Tables) -> Tables:
         for tenant_id, gone in lost.items()
         if gone
     }
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """The encryption keys: the setting's, or those of the file beside a registry that is a file."""
+    return Keyring(settings.encryption_keys.get_secret_value(), settings.registry_file)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry of ``settings.registry``, in a file or in Redis; nothing is read yet."""
+    path = settings.registry_file
+    if path is not None:
+        return Registry(FileTables(path), keyring_of(settings), settings.registry_doubt)
+    # Here, so that commands on a file need not wait for the Redis client to load.
+    from gateway.tenants.redis_store import RedisTables
+
+    url = settings.registry.get_secret_value()
+    sentinels = settings.redis_sentinel_password.get_secret_value()
+    tables = RedisTables(url, settings.redis_prefix, sentinel_password=sentinels)
+    return Registry(tables, keyring_of(settings), settings.registry_doubt)

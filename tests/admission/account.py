@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gateway.admission.grant import Grant, Rules, Seen
-from gateway.admission.lease import Demand
+from gateway.tenants.lease import Demand
+from gateway.tenants.ratelimit import Grant, Rules, Seen
 
 MICRO = 1_000_000
 GRAIN = 1e-4

@@ -15,10 +15,10 @@ import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 
-from gateway.admission.admission import Admission
 from gateway.errors import RateLimited
 from gateway.redis_client import connect
 from gateway.settings import Settings
+from gateway.tenants.limiter import Admission
 from gateway.tenants.tenant import TenantLimits
 
 CLIENTS = 8

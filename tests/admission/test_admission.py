@@ -9,12 +9,12 @@ import time
 import pytest
 import redis.asyncio
 
-from gateway.admission.admission import Admission
-from gateway.admission.lease import PATIENCE, SETTLE, Lease
-from gateway.admission.policy import Told
 from gateway.errors import RateLimited
 from gateway.redis_client import client_at
 from gateway.redis_place import RedisPlace
+from gateway.tenants.lease import PATIENCE, SETTLE, Lease
+from gateway.tenants.limiter import Admission
+from gateway.tenants.ratelimit import Told
 from gateway.tenants.tenant import TenantLimits
 from tests.admission.test_policy import parsed
 from tests.chaos_redis import chaos_proxy
@@ -257,7 +257,7 @@ async def test_a_process_that_ends_gives_back_what_it_took_ahead(
 async def test_a_lease_that_is_no_longer_kept_goes_back(
     redis_client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.admission.admission.MOST", 1)
+    monkeypatch.setattr("gateway.tenants.limiter.MOST", 1)
     limits = TenantLimits(requests_per_day=400)
     first, second = (admission_of(redis_client, prefix, fleet=2) for _ in range(2))
     await asyncio.gather(*(first.admit("reports", limits) for _ in range(60)))

@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from gateway.admission.lease import PATIENCE
+from gateway.tenants.lease import PATIENCE
 from gateway.tenants.tenant import TenantLimits
 from tests.admission.fleet import Event, pressed
 from tests.admission.member import Tally

@@ -10,9 +10,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.admission.grant import Grant, Rules
-from gateway.admission.lease import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease
-from gateway.admission.local import LocalLimits
+from gateway.tenants.lease import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease, LocalLimits
+from gateway.tenants.ratelimit import Grant, Rules
 from gateway.tenants.tenant import UNLIMITED
 from tests.admission.account import Account
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.admission.grant import UNSEEN, Grant, Rules, Seen
-from gateway.admission.local import LocalLimits, Report
+from gateway.tenants.lease import LocalLimits, Report
+from gateway.tenants.ratelimit import UNSEEN, Grant, Rules, Seen
 from gateway.tenants.tenant import TenantLimits
 
 UNIT = 1_024

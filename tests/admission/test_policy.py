@@ -8,9 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.grant import Rules
-from gateway.admission.policy import policy, refusal
-from gateway.admission.policy import standing as standing_of
+from gateway.tenants.ratelimit import Rules, policy, refusal
+from gateway.tenants.ratelimit import standing as standing_of
 from gateway.tenants.tenant import TenantLimits
 
 ITEM = re.compile(rb'"(?P<name>rate|day)"(?P<parameters>(;[a-z]+=[0-9]{1,15})+)')

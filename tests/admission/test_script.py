@@ -12,10 +12,9 @@ import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.admission.admission import Admission
-from gateway.admission.grant import UNSEEN, Grant, Rules
-from gateway.admission.lease import Demand
-from gateway.admission.local import Report
+from gateway.tenants.lease import Demand, Report
+from gateway.tenants.limiter import Admission
+from gateway.tenants.ratelimit import UNSEEN, Grant, Rules
 from tests.admission.account import Account
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer

@@ -11,7 +11,6 @@ import redis.asyncio
 from msgspec import structs
 from pydantic import SecretStr
 
-from gateway.admission.admission import Admission
 from gateway.cache.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidated_since, stamp
 from gateway.cache.keys import PUBLIC, CacheKey, cache_key
 from gateway.cache.purges import EVERYTHING, Marks
@@ -23,6 +22,7 @@ from gateway.observe.usage import Usage
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.scripts import invoke
 from gateway.settings import Settings
+from gateway.tenants.limiter import Admission
 from gateway.tenants.tenant import TenantLimits
 from tests.redis_server import RedisServer, free_port, redis_server
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from tests.cli.command import command, run
 from tests.redis_server import RedisServer
 

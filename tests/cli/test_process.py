@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.cli.command import command
 from tests.cli.terminal import on_a_terminal
 

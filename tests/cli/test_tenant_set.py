@@ -13,10 +13,10 @@ import pytest
 
 from gateway.cli.times import moment_of, seconds_of
 from gateway.errors import ConfigurationError
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import TenantLimits
+from gateway.tenants.vault import Keyring
 from tests.cli.command import Done, run
 
 

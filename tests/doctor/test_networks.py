@@ -9,7 +9,7 @@ import pytest
 from gateway.doctor.finding import Finding, State
 from gateway.doctor.networks import network_findings
 from gateway.settings import Settings
-from gateway.tenants.tables import read_tables
+from gateway.tenants.schema import read_tables
 
 
 def findings(tenants: dict[str, list[str]], **settings: Any) -> list[Finding]:

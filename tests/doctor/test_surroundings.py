@@ -14,7 +14,7 @@ from gateway.doctor.finding import Finding
 from gateway.doctor.surroundings import Surroundings, look_around
 from gateway.provenance import Sources
 from gateway.settings import Settings, load_settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.redis_server import RedisServer, free_port
 

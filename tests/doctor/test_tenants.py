@@ -12,7 +12,7 @@ from gateway.doctor.calls import PUBLIC, questions
 from gateway.doctor.credentials import credential_findings, opened
 from gateway.doctor.finding import Finding, State, named, worst
 from gateway.doctor.tenants import tenant_findings
-from gateway.tenants.tables import Tables, read_tables
+from gateway.tenants.schema import Tables, read_tables
 from gateway.tenants.vault import Vault
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)

@@ -14,7 +14,7 @@ from gateway.catalogue.target import pasted_target
 from gateway.console.guard import Guard
 from gateway.cors import preflight, response_headers
 from gateway.errors import GatewayError, Headers
-from gateway.tenants.identify import presented_key
+from gateway.tenants.directory import presented_key
 
 NAMES = st.sampled_from(
     [b"x-api-key", b"authorization", b"origin", b"cache-control", b"pragma", b"x-forwarded-for", b"host", b"range",

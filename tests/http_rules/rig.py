@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings import PREFIX, load_settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.http_rules.client import Answer, Client
 from tests.http_rules.origin import Origin

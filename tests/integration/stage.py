@@ -19,8 +19,7 @@ from typing import Any
 import httpx2 as httpx
 
 from gateway.settings import PREFIX, load_settings
-from gateway.tenants.opening import open_registry
-from gateway.tenants.registry import Registry
+from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.tenant import Pair
 from tests.forked import Forked
 from tests.loopback import LOOPBACK

@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from gateway.admission.lease import PATIENCE
+from gateway.tenants.lease import PATIENCE
 from tests.admission.test_policy import parsed
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.integration.load import Connection, Load

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.opening import open_registry
-from gateway.tenants.registry import Registry
+from gateway.tenants.file_store import FileTables
+from gateway.tenants.registry import Registry, open_registry
+from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer
 from tests.tenants.places import DOUBT, KEY, TENANTS, Reopen, Seconds
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.identify import identify
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.directory import identify
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair, Tenant
+from gateway.tenants.vault import Keyring
 
 LBORO = Pair("lboro", "lboro", "hunter2-lboro")
 MONASH = Pair("monash", "monash", "hunter2-monash")

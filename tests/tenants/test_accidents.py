@@ -9,11 +9,11 @@ import pytest
 import redis
 
 from gateway.errors import RegistryDoubtful, RegistryUnavailable
-from gateway.tenants.file_tables import FileTables
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.following import Standing
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.redis_tables import RedisTables
+from gateway.tenants.redis_store import RedisTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer, redis_server
 from tests.tenants.places import DOUBT, KEY, TENANTS, Seconds, works
 

@@ -11,10 +11,10 @@ import redis
 import tomlkit
 
 from gateway.errors import RegistryDoubtful
-from gateway.tenants.file_tables import FileTables, leads
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.redis_tables import RedisTables
+from gateway.tenants.file_store import FileTables, leads
+from gateway.tenants.redis_store import RedisTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.tenants.places import DOUBT, KEY, LBORO, TENANTS, Reopen, Seconds, works
 
 

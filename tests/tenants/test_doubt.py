@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway.errors import ConfigurationError
-from gateway.tenants.doubt import doubt_of, joined, restricted
+from gateway.tenants.edits import Change
+from gateway.tenants.following import doubt_of, joined, restricted
 from gateway.tenants.networks import network_of
-from gateway.tenants.table_store import Change
-from gateway.tenants.tables import KeyTable, Tables, TenantTable
+from gateway.tenants.schema import KeyTable, Tables, TenantTable
 from gateway.tenants.tenant import Key, Tenant
 
 DIGEST = "sha256:" + "0" * 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.tenants.excerpt import excerpt
+from gateway.tenants.file_store import excerpt
 
 A, B, C = "[tenants.a]\nname = 'A'\n", "[tenants.b]\nname = 'B'\n[tenants.b.keys.K]\n\n", ' [tenants."c"]\n'
 

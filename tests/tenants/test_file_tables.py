@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import ConfigurationError, RegistryReadOnly
 from gateway.tenants import keys
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.tenants.places import LBORO, MONASH, asker, key_file, path_of
 
 

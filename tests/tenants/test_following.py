@@ -15,12 +15,11 @@ import pytest
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.tenants import files
-from gateway.tenants.file_tables import FileTables
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.following import SILENT_SECONDS, Standing
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.redis_tables import RedisTables
+from gateway.tenants.redis_store import RedisTables
 from gateway.tenants.registry import Registry
-from gateway.tenants.vault import Vault
+from gateway.tenants.vault import Keyring, Vault
 from tests.redis_server import redis_server
 from tests.tenants.places import KEY, LBORO, MONASH, Seconds, key_file, works
 

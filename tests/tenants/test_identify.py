@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import AmbiguousKey, Headers, Unauthenticated, render
 from gateway.tenants import keys
-from gateway.tenants.directory import Directory
-from gateway.tenants.identify import Caller, identify, presented_key
+from gateway.tenants.directory import Caller, Directory, identify, presented_key
 from gateway.tenants.tenant import ANONYMOUS, Key, Tenant
 
 MINTED = keys.mint()

@@ -12,9 +12,9 @@ from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
 from gateway.tenants import edits
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.tenants.places import LBORO, key_file
 
 SEAL = """

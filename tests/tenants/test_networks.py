@@ -13,7 +13,7 @@ from gateway.errors import ConfigurationError, RecordExists, RegistryDisputed
 from gateway.tenants.directory import Directory
 from gateway.tenants.networks import Networks, network_of
 from gateway.tenants.registry import Registry
-from gateway.tenants.tables import TenantTable, check_unclaimed, read_tables
+from gateway.tenants.schema import TenantTable, check_unclaimed, read_tables
 from gateway.tenants.tenant import Tenant
 from tests.tenants.places import Reopen
 

@@ -9,10 +9,10 @@ import pytest
 import redis
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.tenants import redis_tables
-from gateway.tenants.keyring import Keyring
-from gateway.tenants.redis_tables import RedisTables
+from gateway.tenants import redis_store as redis_tables
+from gateway.tenants.redis_store import RedisTables
 from gateway.tenants.registry import Registry
+from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer, redis_server
 from tests.tenants.places import KEY, LBORO
 

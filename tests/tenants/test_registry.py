@@ -13,9 +13,9 @@ import pytest
 
 from gateway.errors import ConfigurationError, RecordExists, Unauthenticated
 from gateway.tenants import keys
-from gateway.tenants.keyring import Keyring
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
+from gateway.tenants.vault import Keyring
 from tests.tenants.places import KEY, LBORO, MONASH, OTHER_KEY, Reopen, asker
 
 ADD_KEYS = """

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from gateway.errors import ConfigurationError
-from gateway.tenants.tables import check_pair, read_tables
+from gateway.tenants.schema import check_pair, read_tables
 from gateway.tenants.tenant import Pair
 
 DIGEST = "sha256:" + "0" * 64

@@ -12,11 +12,11 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.tenants.directory import Difference, Directory
-from gateway.tenants.file_tables import FileTables
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.edits import Mark
+from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry
-from gateway.tenants.table_store import Mark
 from gateway.tenants.tenant import Pair
+from gateway.tenants.vault import Keyring
 from tests.tenants.places import key_file, path_of
 
 PAIR = Pair("lboro", "lboro", "hunter2")

@@ -13,8 +13,7 @@ from gateway.console.web.forms import KIND, read_form
 from gateway.console.web.tenant_forms import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.console.web.web import own_path
 from gateway.errors import InvalidInput
-from gateway.tenants.tables import LimitsTable, TenantTable
-from gateway.tenants.telling import told_tenant
+from gateway.tenants.schema import LimitsTable, TenantTable, told_tenant
 
 NOW = 1_900_000_000.0
 

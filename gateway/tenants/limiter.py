@@ -9,16 +9,14 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from gateway.admission.grant import DAY, MICRO, Grant, Rules, Seen
-from gateway.admission.lease import PATIENCE, Demand, Lease
-from gateway.admission.local import LocalLimits
-from gateway.admission.policy import Told, policy, refusal, told
 from gateway.errors import CacheUnavailable, RateLimited
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.tenants.lease import PATIENCE, Demand, Lease, LocalLimits
+from gateway.tenants.ratelimit import DAY, MICRO, Grant, Rules, Seen, Told, policy, refusal, told
 from gateway.tenants.tenant import TenantLimits
 
-ADMIT = Script.load("gateway.admission", "admit.lua")
+ADMIT = Script.load("gateway.tenants.lua", "admit.lua")
 MOST = 10_000
 """Callers whose lease this process keeps; the least recently seen go first."""
 TIDY = 0.5

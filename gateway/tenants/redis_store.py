@@ -18,9 +18,8 @@ from redis.retry import Retry
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.masking import masked_url
 from gateway.redis_place import RedisPlace
-from gateway.tenants.edits import Document, Edit
-from gateway.tenants.table_store import Change, Edits, Mark
-from gateway.tenants.tables import Tables, TenantTable, claimed, read_tables
+from gateway.tenants.edits import Change, Document, Edit, Edits, Mark
+from gateway.tenants.schema import Tables, TenantTable, claimed, read_tables
 
 BEGINNING = b"0-0"
 """Before any change of a stream."""
@@ -50,7 +49,7 @@ class RedisTables:
         self._tenants, self._owners, self._changes = (
             f"{prefix}:{{registry}}:{name}" for name in ("tenants", "owners", "changes")
         )
-        source = files("gateway.tenants").joinpath("registry.lua").read_text(encoding="utf-8")
+        source = files("gateway.tenants.lua").joinpath("registry.lua").read_text(encoding="utf-8")
         self._put = self._client.register_script(source)
 
     def __repr__(self) -> str:
