@@ -27,8 +27,8 @@ from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from gateway.cache.lifetimes import Lifetimes
-from gateway.upstream.board import QueueRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.queue_state import QueueRules
 
 DAY = 86_400.0
 KINDS = ("closed", "open", "totals")

@@ -66,16 +66,15 @@ from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Sharing, Tenant, TenantLimits
-from gateway.upstream.board import QueueRules
-from gateway.upstream.breaker import BreakerRules
 from gateway.upstream.client import Timeouts, UpstreamClient
-from gateway.upstream.fleet import FleetRules
-from gateway.upstream.gate import GateRules
+from gateway.upstream.credential_breaker import BreakerRules
 from gateway.upstream.headers import GENERIC, STATISTICS, TRACED, HeaderPolicy
-from gateway.upstream.pacing import Budget
-from gateway.upstream.pilot import OnDispatch
+from gateway.upstream.network import TrustStore
+from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
-from gateway.upstream.trust import TrustStore
+from gateway.upstream.queue_state import QueueRules
+from gateway.upstream.runner import OnDispatch
+from gateway.upstream.upstream_breaker import GateRules
 from gateway.worker import worker_number
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Set
 
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
-from gateway.framing import Chunked, Content, Sized
 from gateway.targets import NEVER, READING, allowed
+from gateway.upstream.framing import Chunked, Content, Sized
 
 BARE = READING | {b"OPTIONS"}
 """Methods that are answered even where they may not have a body: an empty one is none, however it is framed."""

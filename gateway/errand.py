@@ -33,9 +33,8 @@ from gateway.judgement import Judgement, Question
 from gateway.scripts import Invocation
 from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Result, Reuse, Work
-from gateway.upstream.landing import Landing
-from gateway.upstream.signs import NOTHING, Verdict, sign_of, sign_of_error
+from gateway.upstream.credential_breaker import NOTHING, Verdict, sign_of, sign_of_error
+from gateway.upstream.flight import Confirm, Landing, Result, Reuse, Work
 
 log = structlog.get_logger("gateway")
 

@@ -16,12 +16,12 @@ import msgspec
 from gateway.call import Asker
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
-from gateway.ending import ENDING, Ending
 from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
 from gateway.observe.stages import Stages, clock
 from gateway.targets import KNOWN, target_of
 from gateway.targets import allowed as allow_value
 from gateway.tenants.tenant import ANONYMOUS, Tenant
+from gateway.upstream.tasks import ENDING, Ending
 
 if TYPE_CHECKING:
     from gateway.by_network import Located

@@ -28,7 +28,7 @@ from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Sharing
 
 if TYPE_CHECKING:
-    from gateway.upstream.breaker import Breaker
+    from gateway.upstream.credential_breaker import Breaker
 
 HEAD = "gateway.head"
 """Where a protocol leaves a request's head in its ASGI scope: the bytes by which it looked for it here already."""

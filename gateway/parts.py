@@ -30,7 +30,7 @@ from gateway.tenants.limiter import Admission
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue
-from gateway.upstream.waiting import kept_alive, signalled
+from gateway.upstream.tasks import kept_alive, signalled
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing

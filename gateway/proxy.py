@@ -60,9 +60,7 @@ from gateway.prepared import Grounds
 from gateway.profile import Profile
 from gateway.teller import Teller
 from gateway.tenants.tenant import OPEN, Access, Sharing, authorise, refuses
-from gateway.upstream.flight import Band, Reuse, Work
-from gateway.upstream.landing import Landing
-from gateway.upstream.payer import Payer, payer_of
+from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
 from gateway.upstream.queue import Queue
 
 ASK_AGAIN = 3

@@ -21,7 +21,7 @@ from gateway.open_files import exhausted, limit
 from gateway.reload import Reload, Reloading
 from gateway.settings import Settings
 from gateway.signals import Wish, hurries, listen
-from gateway.upstream.waiting import Background
+from gateway.upstream.tasks import Background
 
 UNCOLLECTED = 10_000
 """Objects that may have been made, and not gone by themselves, before the collector looks at the youngest."""

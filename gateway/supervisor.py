@@ -13,7 +13,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from gateway.errors import ConfigurationError
 from gateway.reload import Reloading
 from gateway.signals import Wish, hurries, listen
-from gateway.upstream.waiting import Background
+from gateway.upstream.tasks import Background
 from gateway.worker import Order, Worker
 
 log = structlog.get_logger("gateway")

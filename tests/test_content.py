@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
-from gateway.framing import EXTRAS_BYTES, Chunked, Content, Sized
 from gateway.targets import allowed
+from gateway.upstream.framing import EXTRAS_BYTES, Chunked, Content, Sized
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})
 NEXT = b"GET /next HTTP/1.1\r\n"

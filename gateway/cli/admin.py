@@ -12,7 +12,7 @@ import typer
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
 from gateway.masking import masked_url
 from gateway.settings import PREFIX
-from gateway.upstream.trust import context_for
+from gateway.upstream.network import context_for
 
 SECONDS = 30.0
 AdminUrl = Annotated[

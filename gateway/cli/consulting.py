@@ -18,7 +18,7 @@ from gateway.doctor.running import readiness
 from gateway.doctor.surroundings import Surroundings
 from gateway.redis_client import MEMORY
 from gateway.settings import Settings
-from gateway.upstream.trust import TrustStore
+from gateway.upstream.network import TrustStore
 
 
 def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, yes: bool) -> Iterator[Finding]:

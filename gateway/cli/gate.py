@@ -7,7 +7,7 @@ from typing import Any
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.commands import Commands
 from gateway.cli.registry import AsJson, print_json
-from gateway.upstream.census import REASONS
+from gateway.upstream.snapshot import REASONS
 
 app = Commands(name="gate", help="Show, hold and resume the asking of the service.")
 

@@ -13,7 +13,7 @@ from gateway.cli.commands import examples
 from gateway.errors import ConfigurationError
 from gateway.masking import masked_url
 from gateway.settings import load_settings
-from gateway.upstream.trust import context_for
+from gateway.upstream.network import context_for
 
 READY = "/-/health/ready"
 EXAMPLES = examples("stats-gateway health", "stats-gateway health --url http://gateway.example:8080 --strict")

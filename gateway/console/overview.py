@@ -14,8 +14,8 @@ from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants
 from gateway.observe.pulse import Pulse
 from gateway.observe.usage import Usage
 from gateway.tenants.registry import Registry
-from gateway.upstream.census import Census
 from gateway.upstream.queue import Queue
+from gateway.upstream.snapshot import Census
 
 
 class OverviewApi:

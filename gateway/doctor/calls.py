@@ -13,11 +13,9 @@ from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, GatewayError
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Band, Confirm, Result, Reuse
-from gateway.upstream.landing import Landing
-from gateway.upstream.payer import Payer
+from gateway.upstream.credential_breaker import REFUSALS, sign_of, sign_of_error
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Reuse
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import REFUSALS, sign_of, sign_of_error
 
 DAY = "start_date=2014-01-01&end_date=2014-01-01"
 PUBLIC = "/total/views/article/1"

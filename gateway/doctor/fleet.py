@@ -14,9 +14,8 @@ from gateway.redis_client import client_at
 from gateway.redis_place import RedisPlace
 from gateway.settings import Settings
 from gateway.tenants.registry import keyring_of
-from gateway.upstream.board import QueueRules
-from gateway.upstream.fleet import Terms
-from gateway.upstream.pacing import Budget
+from gateway.upstream.pacing import Budget, Terms
+from gateway.upstream.queue_state import QueueRules
 
 CONNECTIONS = 4
 MICRO = 1e-6

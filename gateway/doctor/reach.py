@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from gateway.doctor.finding import Finding, counted, ok, problem, warning
 from gateway.errors import ConfigurationError
-from gateway.upstream.trust import TrustStore
+from gateway.upstream.network import TrustStore
 
 EXPIRY_DAYS = 14
 STAGGER_SECONDS = 0.25

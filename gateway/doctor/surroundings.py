@@ -28,7 +28,7 @@ from gateway.setting_values import STATISTICS_ONLY
 from gateway.settings import Settings, unknown_in
 from gateway.tenants.registry import keyring_of, open_registry
 from gateway.tenants.schema import Tables
-from gateway.upstream.trust import TrustStore
+from gateway.upstream.network import TrustStore
 
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
 UNSET = ("default", "profile")

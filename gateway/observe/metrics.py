@@ -16,9 +16,9 @@ from prometheus_client.process_collector import ProcessCollector
 from gateway import __version__
 from gateway.observe.histogram import BOUNDS
 from gateway.observe.stream import BUFFER_BYTES, dropped_lines
-from gateway.upstream.fleet import COMMON
+from gateway.upstream.credential_breaker import REFUSALS
 from gateway.upstream.flight import Band
-from gateway.upstream.signs import REFUSALS
+from gateway.upstream.pacing import COMMON
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from gateway.tenants.tenant import ANONYMOUS
-from gateway.upstream.payer import Payer
-from gateway.upstream.signs import Kind, Sign
+from gateway.upstream.credential_breaker import Kind, Sign
+from gateway.upstream.flight import Payer
 
 ENOUGH = 3
 """Targets that are newly refused, with no answer between, before that counts against the service."""

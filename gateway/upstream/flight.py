@@ -1,4 +1,9 @@
-"""Flight: one upstream request, and everyone in this process who waits for it."""
+"""Flight: one upstream request, and everyone in this process who waits for it.
+
+Landing: what a flight ends with, and everyone who joined it gets.
+
+Payer: whose turn of the budget a job takes. Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,159 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
-from gateway.ending import Ending
+import msgspec
+
+from gateway import errors
+from gateway.cache.entry import Entry
+from gateway.cache.rules import failed
+from gateway.errors import GatewayError
 from gateway.scripts import Invocation
-from gateway.upstream.landing import Landing
-from gateway.upstream.payer import Payer
-from gateway.upstream.signs import NOTHING, Sign, Verdict
+from gateway.tenants.tenant import Credential, Tenant
+from gateway.upstream.credential_breaker import NOTHING, Sign, Verdict
+from gateway.upstream.tasks import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """An answer of the service (``entry``, stored or not), or the error that took its place.
+
+    ``exact`` is the leader's exact request: an error answer echoes it, so only those who asked the very same
+    may have it. ``stored`` says that the entry is in the cache, ``revalidated`` that the service confirmed it
+    (RFC 9111 §4.3.3), ``failed`` that it is no answer, so that a stale entry stands in for it. ``flown`` is how
+    many seconds the service took, ``trace`` the call's place in its trace.
+    """
+
+    exact: str
+    entry: Entry | None = None
+    error: GatewayError | None = None
+    stored: bool = False
+    revalidated: bool = False
+    flown: float = 0.0
+    trace: str = ""
+    failed: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether the service was asked for it: else it was in the cache by the time the flight could set out."""
+        return self.flown > 0 or not self.stored
+
+    def answers(self, exact: str) -> bool:
+        """Whether this landing is an answer to that exact request (decision 8: 4xx echo, 5xx do not)."""
+        if self.entry is None or self.exact == exact:
+            return True
+        status = self.entry.status
+        return not 400 <= status < 500 or status == 429
+
+
+class _Wire(msgspec.Struct, array_like=True):
+    """How a landing travels between processes."""
+
+    exact: str
+    entry: Entry | None
+    error: str | None
+    message: str
+    retry_after: float | None
+    stored: bool
+    revalidated: bool = False
+    flown: float = 0.0
+    trace: str = ""
+    failed: bool | None = None
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Wire)
+_CLASSES = {kind.__name__: kind for kind in errors.TABLE}
+
+
+def encode(landing: Landing) -> bytes:
+    """A landing as bytes, for the flight result in Redis."""
+    error = landing.error
+    return _encoder.encode(
+        _Wire(
+            exact=landing.exact,
+            entry=landing.entry,
+            error=None if error is None else type(error).__name__,
+            message="" if error is None else error.message,
+            retry_after=None if error is None else error.retry_after,
+            stored=landing.stored,
+            revalidated=landing.revalidated,
+            flown=landing.flown,
+            trace=landing.trace,
+            failed=landing.failed,
+        )
+    )
+
+
+def decode(data: bytes) -> Landing | None:
+    """The landing, or None where there is none to be read: the job was dropped, or its leaders kept dying."""
+    try:
+        wire = _decoder.decode(data)
+    except msgspec.DecodeError:
+        return None
+    if wire.error is None:
+        error = None
+    else:
+        kind = _CLASSES.get(wire.error, errors.UpstreamFailure)
+        error = kind(wire.message, retry_after=wire.retry_after)
+    told = wire.failed
+    if told is None:  # an older version does not tell
+        told = wire.entry is not None and failed(wire.entry)
+    return Landing(wire.exact, wire.entry, error, wire.stored, wire.revalidated, wire.flown, wire.trace, told)
+
+
+COST = 1_000
+"""What a job costs at share 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """A tenant in the queue: its ``share`` (weight) beside others' 1, and how many jobs it may have ``queued``.
+
+    None leaves that to the queue's own bound. ``caller`` is who asks where that is not the tenant as a whole: one
+    of its keys, or one of the addresses without a key. ``credential`` is the fingerprint of the pair
+    that is sent along, if any.
+    """
+
+    tenant: str
+    share: float = 1.0
+    queued: int | None = None
+    caller: str = ""
+    credential: str = ""
+
+    @property
+    def asker(self) -> str:
+        """Whose refusals count together."""
+        return self.caller or self.tenant
+
+    @property
+    def bearer(self) -> str:
+        """Whom a 429 tells to slow down."""
+        return self.credential or f"caller:{self.asker}"
+
+    def target(self, question: str) -> str:
+        """What a refusal is about first: the question as it goes with this credential, or without one."""
+        return f"{self.credential}.{question}"
+
+    @property
+    def cost(self) -> int:
+        """Thousandths of virtual time that a job takes (start-time fair queuing)."""
+        return max(1, round(COST / self.share))
+
+    def most(self, bound: int) -> int:
+        """How many jobs may wait, where the queue itself bounds them too."""
+        return bound if self.queued is None else min(bound, self.queued)
+
+
+NOBODY = Payer("")
+"""For whom nothing counts."""
+
+
+def payer_of(tenant: Tenant, caller: str = "", credential: Credential | None = None) -> Payer:
+    """The tenant as the queue knows it, for a query of this caller's that goes with a credential, or without."""
+    limits = tenant.limits
+    fingerprint = "" if credential is None else credential.fingerprint
+    return Payer(tenant.id, limits.share, limits.queued, caller, fingerprint)
+
 
 OTHERS = 4
 """Tenants besides its payer that a job remembers; as in room.lua."""

@@ -7,15 +7,14 @@ import time
 from collections.abc import Mapping
 
 from gateway.errors import QueryPaused, QueueFull
-from gateway.upstream.board import QueueRules
+from gateway.upstream.credential_breaker import NOTHING
 from gateway.upstream.flight import Deserted, Flight, Result
-from gateway.upstream.gate import Gate
-from gateway.upstream.heart import Heart
+from gateway.upstream.heartbeat import Heart, LeadLost
 from gateway.upstream.pacing import LocalBudget
+from gateway.upstream.queue_state import QueueRules
 from gateway.upstream.room import Room
-from gateway.upstream.signs import NOTHING
-from gateway.upstream.slot import LeadLost
-from gateway.upstream.waiting import Background, log_closing, signalled
+from gateway.upstream.tasks import Background, log_closing, signalled
+from gateway.upstream.upstream_breaker import Gate
 
 WORTH_ASKING = 0.1
 """Seconds of waiting after which Redis may be back."""

@@ -8,7 +8,7 @@ import h11
 
 from gateway.cache.conditional import METADATA
 from gateway.errors import BadRequest, Headers, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge
-from gateway.framing import PADDED_SIZE, Chunked, ChunkRules, Content, Sized, ToTheEnd
+from gateway.upstream.framing import PADDED_SIZE, Chunked, ChunkRules, Content, Sized, ToTheEnd
 
 MAX_HEAD = 32_768
 """Bytes that may come before an answer's content: its head, and all interim answers before that."""

@@ -1,17 +1,24 @@
-"""Network: how connections to the service are opened."""
+"""Network: how connections to the service are opened.
+
+Trust: which authorities may vouch for a server's certificate.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import anyio
 import anyio._backends._asyncio  # else it is loaded when the first connection is opened, and holds that up
+import httpx2 as httpx
 
-from gateway.errors import UpstreamTimeout, UpstreamUnreachable
+from gateway.errors import ConfigurationError, UpstreamTimeout, UpstreamUnreachable
 from gateway.upstream.connection import Connection
 
 
@@ -75,3 +82,84 @@ def _connecting() -> Iterator[None]:
         raise UpstreamTimeout("The service did not answer in time.") from error
     except OSError as error:
         raise UpstreamUnreachable("The service cannot be reached.") from error
+
+
+FILE, FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
+"""OpenSSL's variables: each takes the place of one half of the system's trust store."""
+SETTING = "upstream_ca_file"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStore:
+    """Authorities in a ``file`` of certificates (PEM), and in ``folders`` whose files OpenSSL has named by hash.
+
+    ``source`` says what named them; without one they are the system's, wherever it keeps them. A file that the
+    setting names is ``required``; what a variable names and is not there counts for nothing, as with OpenSSL.
+    """
+
+    file: str = ""
+    folders: tuple[str, ...] = ()
+    source: str = ""
+    required: bool = False
+
+    @classmethod
+    def of(cls, ca_file: str = "", environment: Mapping[str, str] = os.environ) -> TrustStore:
+        """The file of the setting alone, else what the environment names, else the system's."""
+        if ca_file:
+            return cls(ca_file, source=SETTING, required=True)
+        named = [name for name in (FILE, FOLDER) if environment.get(name)]
+        if not named:
+            return cls()
+        system = ssl.get_default_verify_paths()
+        file = environment.get(FILE) or _if_there(system.openssl_cafile)
+        folders = environment.get(FOLDER) or _if_there(system.openssl_capath)
+        return cls(file, tuple(filter(None, folders.split(os.pathsep))), " and ".join(named))
+
+    def context(self) -> ssl.SSLContext:
+        """A client's context that trusts these authorities. Takes a while: there may be hundreds.
+
+        Raises ConfigurationError where a file cannot be read, or holds no certificate.
+        """
+        if not self.source:
+            return httpx.create_ssl_context(trust_env=False)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if self.required or Path(self.file).is_file():
+            self._load(context)
+        for folder in filter(os.path.isdir, self.folders):
+            context.load_verify_locations(capath=folder)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        try:
+            context.load_verify_locations(cafile=self.file)
+        except OSError as error:
+            reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            raise ConfigurationError(f"{self.source}: {self.file} cannot be used: {reason}") from None
+
+    @property
+    def places(self) -> list[str]:
+        """Where they are looked for; nothing where that is the system's affair."""
+        return [place for place in (self.file, *self.folders) if place]
+
+    @property
+    def missing(self) -> list[str]:
+        """What was named and is not there."""
+        return [place for place in self.places if not Path(place).exists()]
+
+    def __str__(self) -> str:
+        if not self.source:
+            return "the system's trust store"
+        there = [place for place in self.places if place not in self.missing]
+        return f"{', '.join(there) or 'nothing'} ({self.source})"
+
+
+def _if_there(place: str) -> str:
+    return place if Path(place).exists() else ""
+
+
+def context_for(url: str) -> ssl.SSLContext:
+    """A context for a client of this URL: by plain HTTP one that trusts nobody, which is made in no time.
+
+    Raises ConfigurationError.
+    """
+    return TrustStore.of().context() if url.startswith("https://") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

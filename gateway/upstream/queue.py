@@ -9,24 +9,18 @@ from typing import Any
 
 import structlog
 
-from gateway.ending import Ending
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis_client import Client
-from gateway.upstream.board import MICRO, Board, QueueRules
-from gateway.upstream.breaker import Breaker, BreakerRules
-from gateway.upstream.census import Census, Standing, census_alone, gate_alone
-from gateway.upstream.dispatcher import Dispatcher
-from gateway.upstream.fleet import Fleet, FleetRules
-from gateway.upstream.flight import Band, Flight, Recheck, Reuse, Work
-from gateway.upstream.gate import Gate, GateRules
-from gateway.upstream.heart import Heart
-from gateway.upstream.landing import Landing
+from gateway.upstream.credential_breaker import Breaker, BreakerRules
+from gateway.upstream.flight import Band, Flight, Landing, Payer, Recheck, Reuse, Work
+from gateway.upstream.heartbeat import Heart
 from gateway.upstream.local import Local
-from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.pilot import OnDispatch, Pilot
-from gateway.upstream.replies import Leading, Pulse, Queued, Running
-from gateway.upstream.waiting import Background, jittered, kept_alive, log_closing
+from gateway.upstream.pacing import Budget, Fleet, FleetRules
+from gateway.upstream.queue_state import MICRO, Board, Leading, Pulse, Queued, QueueRules, Running
+from gateway.upstream.runner import Dispatcher, OnDispatch, Pilot
+from gateway.upstream.snapshot import Census, Standing, census_alone, gate_alone
+from gateway.upstream.tasks import Background, Ending, jittered, kept_alive, log_closing
+from gateway.upstream.upstream_breaker import Gate, GateRules
 
 STUBBORN = 5
 GLANCE = 0.1

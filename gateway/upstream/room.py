@@ -6,8 +6,7 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass
 
-from gateway.upstream.flight import Band, Flight
-from gateway.upstream.payer import Payer
+from gateway.upstream.flight import Band, Flight, Payer
 
 
 @dataclass(frozen=True, slots=True)

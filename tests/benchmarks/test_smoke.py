@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from benchmarks.simulation import Line, World, simulate
-from gateway.upstream.board import QueueRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.queue_state import QueueRules
 from tests.redis_server import RedisServer
 
 SMALL = World(replicas=10, tenants=20, queries=3_000, requests=8_000)

@@ -12,8 +12,8 @@ from cryptography.fernet import Fernet
 from gateway.doctor.finding import State
 from gateway.doctor.fleet import ask_fleet, fleet_findings, terms_of
 from gateway.settings import Settings, load_settings
-from gateway.upstream.board import Board, QueueRules
 from gateway.upstream.pacing import Budget
+from gateway.upstream.queue_state import Board, QueueRules
 from tests.redis_server import RedisServer, free_port
 
 

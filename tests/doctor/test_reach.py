@@ -10,7 +10,7 @@ import pytest
 
 from gateway.doctor.finding import State
 from gateway.doctor.reach import Reach, look, reach_findings
-from gateway.upstream.trust import TrustStore
+from gateway.upstream.network import TrustStore
 from tests.redis_server import free_port
 from tests.upstream.origin import Peer, certificate, serving
 

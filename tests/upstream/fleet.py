@@ -8,15 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.redis_client import Client
-from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Band, Confirm, Result
-from gateway.upstream.gate import GateRules
-from gateway.upstream.landing import Landing
+from gateway.upstream.credential_breaker import ANSWERED, Kind, Sign, Verdict
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.replies import Claimed
-from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
+from gateway.upstream.queue_state import Claimed, QueueRules
+from gateway.upstream.upstream_breaker import GateRules
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, entry_of, nothing, until
 
 BRISK = GateRules(pause=0.05, longest=900, shortest=0.02)

@@ -10,13 +10,11 @@ from typing import Protocol
 import pytest
 import redis.asyncio
 
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band, Claim
-from gateway.upstream.gate import Gate, GateRules, held_back
+from gateway.upstream.credential_breaker import NOTHING, Kind, Sign
+from gateway.upstream.flight import Band, Claim, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed, Closed, Paused
-from gateway.upstream.signs import NOTHING, Kind, Sign
+from gateway.upstream.queue_state import Board, Claimed, Closed, Paused, QueueRules
+from gateway.upstream.upstream_breaker import Gate, GateRules, held_back
 
 RULES = GateRules(pause=100, longest=350, shortest=10)
 NUMBERS = count()

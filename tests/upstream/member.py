@@ -11,15 +11,12 @@ import sys
 import redis.asyncio
 import structlog
 
-from gateway.upstream.board import QueueRules
-from gateway.upstream.fleet import FleetRules
-from gateway.upstream.flight import Band, Confirm, Result, Work
-from gateway.upstream.gate import GateRules
-from gateway.upstream.landing import Landing
-from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
+from gateway.upstream.credential_breaker import ANSWERED, Kind, Sign, Verdict
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Work
+from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
+from gateway.upstream.queue_state import QueueRules
+from gateway.upstream.upstream_breaker import GateRules
 
 
 async def nothing() -> None:

@@ -13,14 +13,11 @@ import sys
 import redis.asyncio
 import structlog
 
-from gateway.upstream.board import QueueRules
-from gateway.upstream.fleet import FleetRules
-from gateway.upstream.flight import Band, Confirm, Result, Work
-from gateway.upstream.landing import Landing
-from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
+from gateway.upstream.credential_breaker import ANSWERED
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Work
+from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import ANSWERED
+from gateway.upstream.queue_state import QueueRules
 from tests.upstream.test_queue import entry_of, nothing
 
 

@@ -12,11 +12,21 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band, Claim
+from gateway.upstream.flight import Band, Claim, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed, Full, Gone, Landed, Leading, Left, LookAgain, Queued, Running
+from gateway.upstream.queue_state import (
+    Board,
+    Claimed,
+    Full,
+    Gone,
+    Landed,
+    Leading,
+    Left,
+    LookAgain,
+    Queued,
+    QueueRules,
+    Running,
+)
 
 RULES = QueueRules(dead_after=0.05, max_queued=3)
 Boards = Callable[[], Board]

@@ -9,7 +9,7 @@ import zlib
 import pytest
 
 from gateway.errors import UpstreamProtocolError, UpstreamTooLarge
-from gateway.upstream.body import MEMBER, Body
+from gateway.upstream.client import MEMBER, Body
 
 GZIPPED = [(b"Content-Encoding", b"gzip")]
 

@@ -10,14 +10,11 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.breaker import MOST, MOST_SUSPECTED, Breaker, BreakerRules
+from gateway.upstream.credential_breaker import MOST, MOST_SUSPECTED, Breaker, BreakerRules, Verdict
 from gateway.upstream.evidence import ACTIVE, Evidence
-from gateway.upstream.flight import Band
+from gateway.upstream.flight import Band, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed
-from gateway.upstream.signs import Verdict
+from gateway.upstream.queue_state import Board, Claimed, QueueRules
 
 RULES = BreakerRules(pause=100, longest=350, probe=60)
 ACCEPTED = Verdict("fp", refused=False)

@@ -12,14 +12,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.errors import CacheUnavailable
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.census import MOST_LISTED, Depth, GateState, Refused, Run, Standing
-from gateway.upstream.flight import Band, Claim
+from gateway.upstream.credential_breaker import NOTHING, Kind, Sign, Verdict
+from gateway.upstream.flight import Band, Claim, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.replies import Claimed, Left, Queued
-from gateway.upstream.signs import NOTHING, Kind, Sign, Verdict
+from gateway.upstream.queue_state import Board, Claimed, Left, Queued, QueueRules
+from gateway.upstream.snapshot import MOST_LISTED, Depth, GateState, Refused, Run, Standing
 from tests.redis_server import free_port
 
 SECOND = 1_000_000

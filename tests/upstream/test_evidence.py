@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
 from gateway.upstream.evidence import ACTIVE, ENOUGH, MEMORY, TOLERATED
-from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
 from tests.upstream.houses import Flight, House, Query, about, after, out, told, wait
 
 SIGNS = pytest.mark.parametrize("sign", [REFUSED, RESET], ids=["refused", "reset"])

@@ -7,14 +7,12 @@ from itertools import count
 
 import redis.asyncio
 
-from gateway.upstream.board import Board, QueueRules
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, REFUSED, Sign
 from gateway.upstream.evidence import ENOUGH, MOST_ACTIVE, MOST_PAUSED, Pauses, Recent
-from gateway.upstream.flight import Band
-from gateway.upstream.gate import Gate
+from gateway.upstream.flight import Band, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed, Landed, Queued
-from gateway.upstream.signs import ANSWERED, FAILED, REFUSED, Sign
+from gateway.upstream.queue_state import Board, Claimed, Landed, Queued, QueueRules
+from gateway.upstream.upstream_breaker import Gate
 from tests.upstream.houses import RULES, Fleet, Flight, Query, about, after, out, told, wait
 
 NUMBERS = count()

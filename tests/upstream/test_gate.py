@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
 from gateway.upstream.evidence import ENOUGH
-from gateway.upstream.gate import Gate
-from gateway.upstream.payer import Payer
-from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
+from gateway.upstream.flight import Payer
+from gateway.upstream.upstream_breaker import Gate
 from tests.upstream.houses import RULES, Fleet, House, Query, about, after, closed, out, told, wait
 
 

@@ -18,9 +18,10 @@ from gateway.upstream.headers import (
     STATISTICS,
     TRACED,
     HeaderPolicy,
+    leaves,
     nominated,
+    relative,
 )
-from gateway.upstream.location import leaves, relative
 
 BASE = httpx.URL("https://stats.example.org")
 PREFIXED = httpx.URL("https://stats.example.org:8443/api/")

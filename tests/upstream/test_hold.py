@@ -9,15 +9,23 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import GateClosed, Overload
-from gateway.upstream.board import QueueRules
-from gateway.upstream.breaker import HELD as WITHHELD
-from gateway.upstream.breaker import MOST, Breaker, BreakerRules
-from gateway.upstream.gate import HELD, Gate
-from gateway.upstream.landing import Landing
+from gateway.upstream.credential_breaker import (
+    ANSWERED,
+    FAILED,
+    LIMITED,
+    MOST,
+    RESET,
+    Breaker,
+    BreakerRules,
+    Sign,
+    Verdict,
+)
+from gateway.upstream.credential_breaker import HELD as WITHHELD
+from gateway.upstream.flight import Landing, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import ANSWERED, FAILED, LIMITED, RESET, Sign, Verdict
+from gateway.upstream.queue_state import QueueRules
+from gateway.upstream.upstream_breaker import HELD, Gate
 from tests.redis_server import RedisServer, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, until

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from gateway.errors import UpstreamRedirected, UpstreamTimeout
-from gateway.upstream.landing import Landing, decode, encode
+from gateway.upstream.flight import Landing, decode, encode
 from tests.upstream.test_queue import entry_of
 
 

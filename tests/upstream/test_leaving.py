@@ -13,14 +13,12 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gateway.ending import Ending
 from gateway.errors import DeadlineExceeded
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band, Reuse
+from gateway.upstream.flight import Band, Payer, Reuse
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.replies import Left, Queued
+from gateway.upstream.queue_state import Board, Left, Queued, QueueRules
+from gateway.upstream.tasks import Ending
 from tests.redis_server import free_port
 from tests.upstream.test_queue import LONG, QUICK, Origin, fleet, nothing, until
 

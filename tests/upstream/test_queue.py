@@ -13,12 +13,10 @@ import redis.asyncio
 
 from gateway.cache.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
-from gateway.upstream.board import QueueRules
-from gateway.upstream.flight import Band, Confirm, Result
-from gateway.upstream.landing import Landing
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
+from gateway.upstream.queue_state import QueueRules
 
 UNLIMITED = Budget(None, 1)
 QUICK = QueueRules(dead_after=0.6, beat=0.1, poll=0.2)

@@ -14,12 +14,10 @@ from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
 from gateway.errors import GateClosed
-from gateway.upstream.census import Depth, GateCensus, GateState
-from gateway.upstream.flight import Band, Confirm, Result
-from gateway.upstream.landing import Landing
+from gateway.upstream.credential_breaker import ANSWERED, RESET, Kind, Sign
+from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.signs import ANSWERED, RESET, Kind, Sign
+from gateway.upstream.snapshot import Depth, GateCensus, GateState
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, entry_of, nothing, until

@@ -11,14 +11,11 @@ from datetime import UTC, datetime
 import pytest
 import redis.asyncio
 
-from gateway.upstream.board import Board
-from gateway.upstream.breaker import BreakerRules
-from gateway.upstream.census import GateState
-from gateway.upstream.flight import Band
+from gateway.upstream.credential_breaker import ANSWERED, BreakerRules, Kind, Sign, Verdict
+from gateway.upstream.flight import Band, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed, Queued
-from gateway.upstream.signs import ANSWERED, Kind, Sign, Verdict
+from gateway.upstream.queue_state import Board, Claimed, Queued
+from gateway.upstream.snapshot import GateState
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
 from tests.upstream.fleet import Fleet

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from gateway.errors import GateClosed
-from gateway.upstream.board import QueueRules
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, Sign, Verdict
+from gateway.upstream.flight import Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
-from gateway.upstream.signs import ANSWERED, FAILED, Sign, Verdict
+from gateway.upstream.queue_state import QueueRules
 from tests.redis_server import RedisServer
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, nothing, until

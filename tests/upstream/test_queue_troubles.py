@@ -12,11 +12,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.redis_client import Client
-from gateway.upstream.board import CLAIM, SLOT, SUBMIT, QueueRules
-from gateway.upstream.flight import Band, Confirm, Result
+from gateway.upstream.flight import Band, Confirm, Payer, Result
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
 from gateway.upstream.queue import Queue
+from gateway.upstream.queue_state import CLAIM, SLOT, SUBMIT, QueueRules
 from tests.redis_server import free_port
 from tests.upstream.test_queue import LONG, QUICK, Origin, ask, fleet, nothing, until
 

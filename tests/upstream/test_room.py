@@ -9,11 +9,9 @@ from typing import Protocol
 import pytest
 import redis.asyncio
 
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band, Flight
+from gateway.upstream.flight import Band, Flight, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Full, Gone, Landed, Queued
+from gateway.upstream.queue_state import Board, Full, Gone, Landed, Queued, QueueRules
 from gateway.upstream.room import Room
 
 SPENT = Budget(3_600, 1)

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 import redis.asyncio
 
-from gateway.upstream.board import Board, QueueRules
-from gateway.upstream.flight import Band
+from gateway.upstream.flight import Band, Payer
 from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import Payer
-from gateway.upstream.replies import Claimed, Queued
+from gateway.upstream.queue_state import Board, Claimed, Queued, QueueRules
 
 SPENT = Budget(600, 50)
 FREE = Budget(None, 1)

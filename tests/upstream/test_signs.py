@@ -6,7 +6,7 @@ import pytest
 
 from gateway.cache.control import LONGEST
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout, UpstreamUnreachable
-from gateway.upstream.signs import (
+from gateway.upstream.credential_breaker import (
     ANSWERED,
     FAILED,
     LIMITED,

@@ -18,7 +18,7 @@ from gateway.doctor.finding import Finding, State
 from gateway.doctor.reach import look, reach_findings, trust_findings
 from gateway.errors import ConfigurationError, UpstreamUnreachable
 from gateway.settings import Settings
-from gateway.upstream.trust import FILE, FOLDER, TrustStore, context_for
+from gateway.upstream.network import FILE, FOLDER, TrustStore, context_for
 from tests.integration.stage import Stage, staged
 from tests.loopback import LOOPBACK
 from tests.upstream.authority import Authority, authority

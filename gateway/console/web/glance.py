@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gateway.upstream.census import REASONS
+from gateway.upstream.snapshot import REASONS
 
 Told = Mapping[str, Any]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from gateway.errors import CallerPaused, GateClosed, Overload, QueryPaused, SlowedDown, TargetRefused
 from gateway.tenants.tenant import ANONYMOUS
+from gateway.upstream.credential_breaker import REFUSALS, Kind, Sign
 from gateway.upstream.evidence import MOST_ACTIVE, Closing, Evidence, Why, sole_witness
-from gateway.upstream.payer import Payer
-from gateway.upstream.signs import REFUSALS, Kind, Sign
+from gateway.upstream.flight import Payer
 
 MICRO = 1e-6
 HELD = 60.0

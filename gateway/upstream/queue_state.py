@@ -1,40 +1,135 @@
-"""Board: the queue's state in Redis, which every process of the fleet reads and moves; one method a script."""
+"""Board: the queue's state in Redis, which every process of the fleet reads and moves; one method a script.
+
+Replies: what the queue's state says to those who ask or move it. Plain values.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from gateway.redis_client import Client, redis_errors
 from gateway.scripts import Invocation, Script, invoke, invoke_all
-from gateway.upstream.breaker import BreakerRules
-from gateway.upstream.census import MOST_LISTED, Census, Standing, census_of, standing_of
+from gateway.upstream.credential_breaker import NOTHING, BreakerRules, Sign, Verdict
 from gateway.upstream.evidence import Why
-from gateway.upstream.fleet import Terms
-from gateway.upstream.flight import Band, Claim
-from gateway.upstream.gate import Gate, GateRules
-from gateway.upstream.pacing import Budget
-from gateway.upstream.payer import NOBODY, Payer
-from gateway.upstream.replies import (
-    Claimed,
-    Closed,
-    Full,
-    Gone,
-    Landed,
-    Leading,
-    Left,
-    LookAgain,
-    Paused,
-    Pulse,
-    Queued,
-    Running,
-    Settled,
-    Wait,
-)
-from gateway.upstream.signs import NOTHING, Sign, Verdict
+from gateway.upstream.flight import NOBODY, Band, Claim, Payer
+from gateway.upstream.pacing import Budget, Terms
+from gateway.upstream.snapshot import MOST_LISTED, Census, Standing, census_of, standing_of
+from gateway.upstream.upstream_breaker import Gate, GateRules
+
+Wait = float | None
+"""Seconds until this process's turn; None when its turn is not next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """This process leads the flight."""
+
+    claim: Claim
+    wait: Wait
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job waits; ``rank`` jobs go before it, as far as that was asked."""
+
+    gen: str
+    wait: Wait = None
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Another process leads the flight."""
+
+    gen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leading:
+    """This process leads the flight, as far as Redis knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """A flight of this id landed a moment ago; the cache may have the answer by now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """No room: ``ahead`` jobs wait already."""
+
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The gate is closed for ``seconds`` more: nothing new is queued."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The query may not be asked for ``seconds`` more: its target, its bearer or its caller is paused."""
+
+    why: Why
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A landing was taken: our next turn, and for how long its credential is refused now, None where it is not."""
+
+    wait: Wait
+    refused_for: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What another process's flight landed with."""
+
+    result: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Redis knows nothing of the job, or not as ours."""
+
+
+class Left(Enum):
+    """What becomes of a job whose last caller left: it is others' affair, falls behind, ends, or runs on."""
+
+    THEIRS = "left"
+    BEHIND = "behind"
+    DROPPED = "dropped"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The fleet as a sign of life found it: Redis's time (``now``) and how far the fleet's own is ahead of it
+    (``skew``, which changes where Redis's clock steps), in seconds; its processes, jobs queued (by band) and
+    running, and the refused credentials with the seconds left of their pauses, negative while held by hand; how
+    many targets are refused, and why the gate closed, where it is. ``place`` is the caller's among the processes,
+    from 0; ``others`` are terms that differ from its own."""
+
+    now: float
+    skew: float
+    processes: int
+    queued: tuple[int, int, int]
+    running: int
+    wait: Wait
+    refused: Mapping[str, float] = field(default_factory=dict)
+    targets: int = 0
+    why: str = ""
+    place: int = 0
+    others: tuple[Terms, ...] = ()
+
 
 PACKAGE = "gateway.upstream.lua"
 SHARED = ("prelude.lua", "room.lua", "evidence.lua", "gate.lua", "pace.lua")
