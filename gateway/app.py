@@ -21,7 +21,6 @@ from gateway.cache.lifetimes import Lifetimes
 from gateway.cache.purges import Marks
 from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
-from gateway.call import Asker, Call, telling_of_shapes
 from gateway.callers import Callers, Impersonation
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
@@ -50,10 +49,11 @@ from gateway.judgement import GenericJudge, StatisticsJudge
 from gateway.lane import Facts, Lane
 from gateway.lifecycle import Life, Lifecycle
 from gateway.limits import Limits
+from gateway.observe.aggregate import Tallies, Tally
+from gateway.observe.days import Usage
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
-from gateway.observe.pulse import Pulse
-from gateway.observe.tally import Tallies, Tally
-from gateway.observe.usage import Usage
+from gateway.observe.minutes import Pulse
+from gateway.observe.upstream_calls import Asker, Call, telling_of_shapes
 from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.profile import GenericProfile, Profile, StatisticsProfile

@@ -17,7 +17,6 @@ from gateway.cache.freshness import Response, conditions, confirmed, confirmed_b
 from gateway.cache.invalidation import LOCATIONS, invalidated, is_unsafe
 from gateway.cache.keys import CacheKey
 from gateway.cache.store import Store
-from gateway.call import Asker, Call
 from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family
 from gateway.clock import Clock
@@ -30,6 +29,7 @@ from gateway.errors import (
     ValidatorMismatch,
 )
 from gateway.judgement import Judgement, Question
+from gateway.observe.upstream_calls import Asker, Call
 from gateway.scripts import Invocation
 from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse

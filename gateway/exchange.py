@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from gateway.call import Asker
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
-from gateway.observe.stages import Stages, clock
+from gateway.observe.outcome import Stages, clock
+from gateway.observe.upstream_calls import Asker
 from gateway.targets import KNOWN, target_of
 from gateway.targets import allowed as allow_value
 from gateway.tenants.tenant import ANONYMOUS, Tenant

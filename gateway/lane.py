@@ -16,8 +16,7 @@ from gateway.clock import Clock
 from gateway.errors import Headers
 from gateway.exchange import FRAMED, READS, Exchange, fresh_id
 from gateway.lifecycle import Lifecycle
-from gateway.observe.outcome import Outcome
-from gateway.observe.stages import clock
+from gateway.observe.outcome import Outcome, clock
 from gateway.prepared import Epoch, Prepared, shared
 from gateway.profile import Profile
 from gateway.targets import target_of

@@ -18,10 +18,10 @@ from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper
+from gateway.observe.aggregate import Tallies
+from gateway.observe.days import Usage
 from gateway.observe.metrics import Metrics
-from gateway.observe.pulse import Pulse
-from gateway.observe.tally import Tallies
-from gateway.observe.usage import Usage
+from gateway.observe.minutes import Pulse
 from gateway.redis_client import MEMORY, Client
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory

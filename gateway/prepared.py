@@ -16,7 +16,7 @@ from gateway.cache.keys import CacheKey
 from gateway.cache.purges import Marked
 from gateway.catalogue.query import Query
 from gateway.errors import Headers
-from gateway.observe.tally import Tally
+from gateway.observe.aggregate import Tally
 
 if TYPE_CHECKING:
     from gateway.tenants.tenant import Tenant

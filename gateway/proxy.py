@@ -53,8 +53,7 @@ from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
 from gateway.judgement import Question
 from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
-from gateway.observe.outcome import Forwarded, Outcome
-from gateway.observe.stages import clock
+from gateway.observe.outcome import Forwarded, Outcome, clock
 from gateway.options import own_answer
 from gateway.prepared import Grounds
 from gateway.profile import Profile

@@ -11,10 +11,9 @@ from gateway.answer import Answer
 from gateway.catalogue.query import Family
 from gateway.exchange import Exchange
 from gateway.masking import without_keys
+from gateway.observe.aggregate import Kind, Tallies
 from gateway.observe.metrics import Metrics
-from gateway.observe.outcome import SPARED, Outcome
-from gateway.observe.stages import clock
-from gateway.observe.tally import Kind, Tallies
+from gateway.observe.outcome import SPARED, Outcome, clock
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.cache.purges import EVERYTHING, Marks, preview
 from gateway.errors import CacheUnavailable
-from gateway.observe.usage import Usage
+from gateway.observe.days import Usage
 from gateway.redis_client import connect, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.scripts import Invocation, Script, invoke, invoke_all

@@ -13,7 +13,7 @@ from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.errors import InvalidInput
-from gateway.observe.usage import Usage
+from gateway.observe.days import Usage
 from gateway.redis_client import Client
 from gateway.settings import Settings
 from gateway.tenants.schema import check_institution, check_no_key

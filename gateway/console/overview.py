@@ -10,9 +10,9 @@ from typing import Any
 from gateway import __version__
 from gateway.console.operations import Call, Operation
 from gateway.errors import CacheUnavailable
+from gateway.observe.days import Usage
+from gateway.observe.minutes import Pulse
 from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
-from gateway.observe.pulse import Pulse
-from gateway.observe.usage import Usage
 from gateway.tenants.registry import Registry
 from gateway.upstream.queue import Queue
 from gateway.upstream.snapshot import Census

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
-from gateway.observe.usage import Usage
+from gateway.observe.days import Usage
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import (
     Count,

@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
-from gateway.observe.histogram import BOUNDS
+from gateway.observe.aggregate import BOUNDS
 from gateway.observe.stream import BUFFER_BYTES, dropped_lines
 from gateway.upstream.credential_breaker import REFUSALS
 from gateway.upstream.flight import Band
@@ -22,7 +22,7 @@ from gateway.upstream.pacing import COMMON
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
-    from gateway.observe.tally import Tally
+    from gateway.observe.aggregate import Tally
     from gateway.redis_client import Client
     from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue

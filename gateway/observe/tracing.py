@@ -19,7 +19,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway import __version__
-from gateway.observe.stages import Stages, clock
+from gateway.observe.outcome import Stages, clock
 
 if TYPE_CHECKING:
     from gateway.errors import Headers

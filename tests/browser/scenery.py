@@ -7,9 +7,9 @@ from random import Random
 
 from pydantic import SecretStr
 
+from gateway.observe.days import Usage
+from gateway.observe.minutes import MINUTE, SHOWN, Pulse
 from gateway.observe.outcome import Outcome
-from gateway.observe.pulse import MINUTE, SHOWN, Pulse
-from gateway.observe.usage import Usage
 from gateway.redis_client import connect
 from gateway.settings import Settings
 

@@ -18,7 +18,7 @@ from gateway.cache.store import NearCache, Store
 from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
 from gateway.memory import Sweeper
-from gateway.observe.usage import Usage
+from gateway.observe.days import Usage
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.scripts import invoke
 from gateway.settings import Settings

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.observe.aggregate import Kind, Tally
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
-from gateway.observe.tally import Kind, Tally
 from gateway.tenants.following import Standing
 from gateway.upstream.flight import Band
 

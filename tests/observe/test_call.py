@@ -7,10 +7,10 @@ from time import time
 
 from structlog.testing import capture_logs
 
-from gateway.call import Asker, Call
+from gateway.observe.days import Usage
 from gateway.observe.metrics import Metrics
-from gateway.observe.pulse import Pulse
-from gateway.observe.usage import Usage
+from gateway.observe.minutes import Pulse
+from gateway.observe.upstream_calls import Asker, Call
 from gateway.redis_client import Client
 
 

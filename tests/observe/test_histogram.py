@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.observe.histogram import BOUNDS, NAMES, SIZE, quantile
+from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, quantile
 
 
 def counted(values: list[float]) -> list[int]:

@@ -12,8 +12,8 @@ import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
+from gateway.observe.minutes import FIELDS, Pulse, pause
 from gateway.observe.outcome import Outcome
-from gateway.observe.pulse import FIELDS, Pulse, pause
 from gateway.redis_client import Client, connect
 from gateway.redis_cluster import ClusterClient, slot_of
 from gateway.settings import Settings

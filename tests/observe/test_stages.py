@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.observe.stages import Stages
+from gateway.observe.outcome import Stages
 
 
 def staged(**times: float) -> Stages:

@@ -7,9 +7,8 @@ from bisect import bisect_left
 
 import pytest
 
-from gateway.observe.histogram import BOUNDS, SIZE
+from gateway.observe.aggregate import BOUNDS, SIZE, Kind, Tally
 from gateway.observe.outcome import Outcome
-from gateway.observe.tally import Kind, Tally
 
 KIND = Kind("totals", Outcome.HIT, 200, "reports", None, "near")
 

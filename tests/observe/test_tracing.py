@@ -7,7 +7,7 @@ import time
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.observe.stages import Stages, clock
+from gateway.observe.outcome import Stages, clock
 from gateway.observe.tracing import Tracing
 
 SECOND = 1_000_000_000

@@ -13,8 +13,8 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable, InvalidInput
+from gateway.observe.days import CHUNK, ROWS, Row, Usage
 from gateway.observe.overview import Today
-from gateway.observe.usage import CHUNK, ROWS, Row, Usage
 from tests.redis_server import RedisServer, free_port
 
 DAYS = 30

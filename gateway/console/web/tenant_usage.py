@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from gateway.observe.usage import Row
+from gateway.observe.days import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from gateway.errors import CacheUnavailable
-from gateway.observe.histogram import BOUNDS, NAMES, SIZE, quantile
+from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, Tally, quantile
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Latency, Minute
-from gateway.observe.tally import Tally
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 2.0

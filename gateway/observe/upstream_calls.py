@@ -11,10 +11,10 @@ import structlog
 
 from gateway.catalogue.query import Family
 from gateway.errors import Headers, UpstreamDisconnected
+from gateway.observe.days import Usage
 from gateway.observe.metrics import Metrics
-from gateway.observe.pulse import Pulse
-from gateway.observe.stages import clock
-from gateway.observe.usage import Usage
+from gateway.observe.minutes import Pulse
+from gateway.observe.outcome import clock
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing

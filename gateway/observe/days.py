@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from gateway.errors import CacheUnavailable, InvalidInput
+from gateway.observe.aggregate import Tally
 from gateway.observe.outcome import SPARED, Outcome
 from gateway.observe.overview import Today
-from gateway.observe.tally import Tally
 from gateway.redis_client import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
