@@ -16,16 +16,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
-from gateway.by_network import ByNetwork
 from gateway.cache.lifetimes import Lifetimes
 from gateway.cache.purges import Marks
 from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
-from gateway.callers import Callers, Impersonation
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.clock import Clock
-from gateway.coding import Coder
 from gateway.console.entrance import Entrance, Guesses, Visitors, instance_of
 from gateway.console.explain import ExplainApi
 from gateway.console.explore import Answering, ExploreApi
@@ -43,10 +40,7 @@ from gateway.console.web.keys_pages import KeysPages
 from gateway.console.web.sign_in import SignIn
 from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
-from gateway.errand import Errands
 from gateway.errors import ConfigurationError
-from gateway.judgement import GenericJudge, StatisticsJudge
-from gateway.lane import Facts, Lane
 from gateway.lifecycle import Life, Lifecycle
 from gateway.limits import Limits
 from gateway.observe.aggregate import Tallies, Tally
@@ -56,12 +50,18 @@ from gateway.observe.minutes import Pulse
 from gateway.observe.upstream_calls import Asker, Call, telling_of_shapes
 from gateway.open_files import import_ahead
 from gateway.parts import Parts
-from gateway.profile import GenericProfile, Profile, StatisticsProfile
-from gateway.proxy import Proxy, ProxyRules
+from gateway.proxy.access_log import Teller
+from gateway.proxy.callers import Callers, Impersonation
+from gateway.proxy.delivery import Coder
+from gateway.proxy.fast_path import Facts, Lane
+from gateway.proxy.fetch import Errands
+from gateway.proxy.network import ByNetwork
+from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
+from gateway.proxy.proxy import Proxy, ProxyRules
+from gateway.proxy.store import GenericJudge, StatisticsJudge
 from gateway.public import Gateway
 from gateway.redis_client import MEMORY, Client, connect
 from gateway.settings import Settings
-from gateway.teller import Teller
 from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network
 from gateway.tenants.registry import Registry, open_registry

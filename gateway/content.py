@@ -6,7 +6,7 @@ import re
 from collections.abc import Set
 
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
-from gateway.targets import NEVER, READING, allowed
+from gateway.proxy.methods import NEVER, READING, allowed
 from gateway.upstream.framing import Chunked, Content, Sized
 
 BARE = READING | {b"OPTIONS"}

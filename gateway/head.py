@@ -18,7 +18,7 @@ from gateway.errors import (
     TargetTooLong,
     VersionUnsupported,
 )
-from gateway.targets import ASTERISK, HOST, KNOWN, target_of
+from gateway.proxy.methods import ASTERISK, HOST, KNOWN, target_of
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 REQUEST_LINE = re.compile(rb"(?:\r\n)*+(" + TOKEN + rb"++) [^ \t\r\n]++ HTTP/([0-9]\.[0-9])\r\n")

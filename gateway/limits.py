@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.catalogue import posted
 from gateway.catalogue.target import path_of
-from gateway.targets import NEVER, POST, READING
+from gateway.proxy.methods import NEVER, POST, READING
 
 if TYPE_CHECKING:
     from gateway.settings import Settings

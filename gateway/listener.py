@@ -16,12 +16,12 @@ import uvicorn
 from gateway import open_files
 from gateway.cache.dates import Dated
 from gateway.errors import ConfigurationError, GatewayError
-from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.protocol import protocol_class
+from gateway.proxy.fast_path import Lane
+from gateway.proxy.methods import READING
 from gateway.settings import Settings
-from gateway.targets import READING
 
 BACKLOG = 2_048
 TRIED = ((0, 50), (0, 55))

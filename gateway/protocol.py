@@ -23,15 +23,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.cache.dates import http_date_now
 from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BadTarget, GatewayError, Headers, HeadTimeout, TooManyConnections, render
-from gateway.exchange import ARRIVED
 from gateway.head import authorities, check_head, check_request_line, origin_form, oversized
-from gateway.lane import HEAD, Lane
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
-from gateway.targets import ASTERISK, TARGET
+from gateway.proxy.fast_path import HEAD, Lane
+from gateway.proxy.methods import ASTERISK, TARGET
+from gateway.proxy.request import ARRIVED
+from gateway.proxy.response import WHOLE, head_of
 from gateway.upstream.framing import AT_ONCE, Content
 from gateway.upstream.tasks import ENDING, Ending
-from gateway.whole import WHOLE, head_of
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")

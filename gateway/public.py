@@ -7,15 +7,14 @@ from urllib.parse import unquote
 
 from starlette.applications import Starlette
 
-from gateway.answer import refusal_of
 from gateway.cache.dates import Dated, dates_itself, undated
 from gateway.errors import GatewayError
 from gateway.head import checked_target
-from gateway.lane import Lane
 from gateway.lifecycle import Life, Lifecycle, Phase
-from gateway.proxy import Proxy
-from gateway.targets import TARGET, target_of
-from gateway.whole import WHOLE, give
+from gateway.proxy.fast_path import Lane
+from gateway.proxy.methods import TARGET, target_of
+from gateway.proxy.proxy import Proxy
+from gateway.proxy.response import WHOLE, give, refusal_of
 
 MANAGEMENT = b"/-/"
 

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import structlog
 from uvicorn.loops.auto import auto_loop_factory
 
-from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.listener import Listener, admin_config, public_config
 from gateway.observe.logs import set_level
 from gateway.observe.stream import settle
 from gateway.open_files import exhausted, limit
+from gateway.proxy.fast_path import Lane
 from gateway.reload import Reload, Reloading
 from gateway.settings import Settings
 from gateway.signals import Wish, hurries, listen

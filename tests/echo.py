@@ -17,8 +17,8 @@ from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, bind
 from gateway.protocol import protocol_class
-from gateway.targets import TARGET
-from gateway.whole import WHOLE, give
+from gateway.proxy.methods import TARGET
+from gateway.proxy.response import WHOLE, give
 from tests.loopback import running
 from tests.wire import Address, get
 

@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.coding import (
+from gateway.errors import Headers
+from gateway.proxy.delivery import (
     AT_ONCE,
     OVERHEAD,
     WORTHWHILE,
@@ -22,7 +23,6 @@ from gateway.coding import (
     negotiate,
     shrunk,
 )
-from gateway.errors import Headers
 
 BOTH = (b"zstd", b"gzip")
 JSON = (b"content-type", b"application/json")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
-from gateway.targets import allowed
+from gateway.proxy.methods import allowed
 from gateway.upstream.framing import EXTRAS_BYTES, Chunked, Content, Sized
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})

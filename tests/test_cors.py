@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cors import depends_on_origin, preflight, response_headers
 from gateway.errors import Headers
+from gateway.proxy.response import depends_on_origin, preflight, response_headers
 
 PAGE = b"https://dashboard.example.org"
 ORIGINS = frozenset({PAGE.decode()})

@@ -8,12 +8,11 @@ import pytest
 import zstandard
 from msgspec.structs import replace
 
-from gateway.answer import Answer, varying
 from gateway.cache.dates import format_date
-from gateway.coding import AT_ONCE, Coder
-from gateway.delivery import deliver
 from gateway.errors import Headers
 from gateway.observe.outcome import Outcome
+from gateway.proxy.delivery import AT_ONCE, Coder, deliver
+from gateway.proxy.response import Answer, varying
 
 BODY = b'{"totals": 231, "timeline": {"2024-01-01": 7}}' * 100
 NOW = 1_700_000_000.0

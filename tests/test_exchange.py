@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.exchange import ClientGone, Exchange
+from gateway.proxy.request import ClientGone, Exchange
 
 
 class Client:

@@ -19,7 +19,7 @@ from gateway.errors import (
     VersionUnsupported,
 )
 from gateway.head import check_head, check_request_line, origin_form, oversized
-from gateway.targets import KNOWN, target_of
+from gateway.proxy.methods import KNOWN, target_of
 
 OURS = frozenset({b"stats.example.org", b"127.0.0.1:8080", b"secure.example.org:443"})
 

@@ -17,8 +17,8 @@ from gateway import open_files
 from gateway.lifecycle import Lifecycle
 from gateway.limits import Limits
 from gateway.listener import Listener, admin_config, bind, is_tried, public_config
+from gateway.proxy.methods import READING
 from gateway.settings import Settings
-from gateway.targets import READING
 from tests.loopback import running
 from tests.wire import Address, Wire, ask, get
 

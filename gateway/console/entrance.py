@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from gateway.admission.addresses import came_by_https, client_address, subject_of
 from gateway.console.guard import Admin, Guard, bearer_token, is_own_source
 from gateway.console.sessions import Session, Sessions
 from gateway.errors import AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, RateLimited
+from gateway.proxy.network import came_by_https, client_address, subject_of
 from gateway.redis_client import MEMORY
 from gateway.redis_place import RedisPlace
 from gateway.tenants.limiter import Admission

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.admission.addresses import address_of
 from gateway.cache.entry import Entry
 from gateway.cache.keys import cache_key
 from gateway.cache.lifetimes import Lifetimes, rule_of
@@ -19,7 +18,8 @@ from gateway.catalogue.target import parted, pasted_target
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.telling import told_headers
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput, NoSuchRecord
-from gateway.profile import Profile
+from gateway.proxy.network import address_of
+from gateway.proxy.profiles import Profile
 from gateway.tenants.networks import Claim
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, Access, Sharing, Tenant, authorise, refuses

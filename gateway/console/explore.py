@@ -11,14 +11,14 @@ from typing import Any
 
 import msgspec
 
-from gateway.answer import Answer
 from gateway.catalogue.target import pasted_target
 from gateway.console.operations import Call, Operation, Parameter
 from gateway.console.telling import told_headers
 from gateway.errors import GatewayError, InvalidInput, NoSuchRecord
-from gateway.exchange import Exchange
 from gateway.observe.outcome import Outcome
-from gateway.targets import TARGET
+from gateway.proxy.methods import TARGET
+from gateway.proxy.request import Exchange
+from gateway.proxy.response import Answer
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
 

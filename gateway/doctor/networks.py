@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from gateway.cors import ANY
 from gateway.doctor.finding import Finding, counted, named, note, ok, problem, warning
+from gateway.proxy.methods import HOST
+from gateway.proxy.response import ANY
 from gateway.settings import Settings
-from gateway.targets import HOST
 from gateway.tenants.networks import Network, disputes, network_of
 from gateway.tenants.schema import Tables
 

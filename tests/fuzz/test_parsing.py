@@ -7,13 +7,13 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission.addresses import client_address, subject_of
 from gateway.cache.control import wishes_of
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.target import pasted_target
 from gateway.console.guard import Guard
-from gateway.cors import preflight, response_headers
 from gateway.errors import GatewayError, Headers
+from gateway.proxy.network import client_address, subject_of
+from gateway.proxy.response import preflight, response_headers
 from gateway.tenants.directory import presented_key
 
 NAMES = st.sampled_from(

@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 
 from gateway.cache.purges import Subject
-from gateway.lane import LONGEST_HEAD, ONCE, Lane
-from gateway.prepared import SHORT, shared
+from gateway.proxy.fast_path import LONGEST_HEAD, ONCE, Lane
+from gateway.proxy.prepared import SHORT, shared
 from gateway.tenants.tenant import Pair
 from tests.integration.house import FakeClock, House, housed
 from tests.integration.stage import Stage, staged

@@ -28,8 +28,8 @@ from gateway.errors import (
     UpstreamRedirected,
     ValidatorMismatch,
 )
-from gateway.judgement import Judgement, Question
 from gateway.observe.upstream_calls import Asker, Call
+from gateway.proxy.store import Judgement, Question
 from gateway.scripts import Invocation
 from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse

@@ -6,15 +6,22 @@ from collections.abc import Callable, Collection
 from functools import lru_cache, partial
 from typing import Protocol
 
-from gateway.answer import Answer, Times, generic_answer, generic_times, statistics_answer, statistics_times
-from gateway.by_network import ByNetwork, Located
 from gateway.catalogue import posted
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Family, Query
-from gateway.cors import ANY
 from gateway.errors import Headers, TargetTooLong
-from gateway.exchange import READS
-from gateway.options import hops_onward, one_hop_less
+from gateway.proxy.methods import hops_onward, one_hop_less
+from gateway.proxy.network import ByNetwork, Located
+from gateway.proxy.request import READS
+from gateway.proxy.response import (
+    ANY,
+    Answer,
+    Times,
+    generic_answer,
+    generic_times,
+    statistics_answer,
+    statistics_times,
+)
 from gateway.tenants.directory import Caller, identify
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from gateway.answer import BODILESS, Answer, Times
 from gateway.cache.entry import Entry
 from gateway.cache.keys import CacheKey
 from gateway.cache.purges import Marked
 from gateway.catalogue.query import Query
 from gateway.errors import Headers
 from gateway.observe.aggregate import Tally
+from gateway.proxy.response import BODILESS, Answer, Times
 
 if TYPE_CHECKING:
     from gateway.tenants.tenant import Tenant

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gateway.answer import Answer
 from gateway.cache.purges import Marks
 from gateway.cache.store import NearCache
-from gateway.callers import Callers
 from gateway.clock import Clock
 from gateway.errors import Headers
-from gateway.exchange import FRAMED, READS, Exchange, fresh_id
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome, clock
-from gateway.prepared import Epoch, Prepared, shared
-from gateway.profile import Profile
-from gateway.targets import target_of
-from gateway.teller import Teller, kind_of
+from gateway.proxy.access_log import Teller, kind_of
+from gateway.proxy.callers import Callers
+from gateway.proxy.methods import target_of
+from gateway.proxy.prepared import Epoch, Prepared, shared
+from gateway.proxy.profiles import Profile
+from gateway.proxy.request import FRAMED, READS, Exchange, fresh_id
+from gateway.proxy.response import Answer
 from gateway.tenants.limiter import Admission
 from gateway.tenants.ratelimit import NOTHING_TOLD, Told
 from gateway.tenants.registry import Registry

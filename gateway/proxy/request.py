@@ -18,14 +18,14 @@ from gateway.catalogue.target import parted
 from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
 from gateway.observe.outcome import Stages, clock
 from gateway.observe.upstream_calls import Asker
-from gateway.targets import KNOWN, target_of
-from gateway.targets import allowed as allow_value
+from gateway.proxy.methods import KNOWN, target_of
+from gateway.proxy.methods import allowed as allow_value
 from gateway.tenants.tenant import ANONYMOUS, Tenant
 from gateway.upstream.tasks import ENDING, Ending
 
 if TYPE_CHECKING:
-    from gateway.by_network import Located
-    from gateway.prepared import Grounds
+    from gateway.proxy.network import Located
+    from gateway.proxy.prepared import Grounds
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

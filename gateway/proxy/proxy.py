@@ -12,7 +12,6 @@ import structlog
 from msgspec import structs
 from starlette.types import Send
 
-from gateway.answer import Answer, refusal_of, retold, varying
 from gateway.cache.control import NO_WISHES, wishes_of
 from gateway.cache.entry import Entry
 from gateway.cache.keys import CacheKey, cache_key, question_of
@@ -31,15 +30,10 @@ from gateway.cache.rules import (
     overridden,
 )
 from gateway.cache.store import NOTHING, Found, Store
-from gateway.callers import Callers
 from gateway.catalogue import posted
 from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted
 from gateway.clock import Clock
-from gateway.coding import Coder
-from gateway.cors import OUR_PAGES_ALONE, by_name, depends_on_origin, preflight, response_headers
-from gateway.delivery import deliver
-from gateway.errand import Errands, Passage
 from gateway.errors import (
     BadTarget,
     CacheUnavailable,
@@ -49,15 +43,29 @@ from gateway.errors import (
     NotCached,
     ValidatorMismatch,
 )
-from gateway.exchange import READS, ClientGone, Exchange, Receive, Scope
-from gateway.judgement import Question
-from gateway.lane import Lane
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Forwarded, Outcome, clock
-from gateway.options import own_answer
-from gateway.prepared import Grounds
-from gateway.profile import Profile
-from gateway.teller import Teller
+from gateway.proxy.access_log import Teller
+from gateway.proxy.callers import Callers
+from gateway.proxy.delivery import Coder, deliver
+from gateway.proxy.fast_path import Lane
+from gateway.proxy.fetch import Errands, Passage
+from gateway.proxy.methods import own_answer
+from gateway.proxy.prepared import Grounds
+from gateway.proxy.profiles import Profile
+from gateway.proxy.request import READS, ClientGone, Exchange, Receive, Scope
+from gateway.proxy.response import (
+    OUR_PAGES_ALONE,
+    Answer,
+    by_name,
+    depends_on_origin,
+    preflight,
+    refusal_of,
+    response_headers,
+    retold,
+    varying,
+)
+from gateway.proxy.store import Question
 from gateway.tenants.tenant import OPEN, Access, Sharing, authorise, refuses
 from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
 from gateway.upstream.queue import Queue

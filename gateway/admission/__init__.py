@@ -1,1 +1,0 @@
-"""How much each caller may ask: limits that hold across the fleet, without asking Redis for each request."""
