@@ -42,13 +42,11 @@ from gateway.console.web.tenants_pages import TenantsPages
 from gateway.console.web.web import Web
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
-from gateway.limits import Limits
 from gateway.observe.aggregate import Tallies, Tally
 from gateway.observe.days import Usage
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.minutes import Pulse
 from gateway.observe.upstream_calls import Asker, Call, telling_of_shapes
-from gateway.open_files import import_ahead
 from gateway.parts import Parts
 from gateway.proxy.access_log import Teller
 from gateway.proxy.callers import Callers, Impersonation
@@ -59,8 +57,11 @@ from gateway.proxy.network import ByNetwork
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy.proxy import Proxy, ProxyRules
 from gateway.proxy.store import GenericJudge, StatisticsJudge
-from gateway.public import Gateway
 from gateway.redis_client import MEMORY, Client, connect
+from gateway.server.head import Limits
+from gateway.server.open_files import import_ahead
+from gateway.server.public import Gateway
+from gateway.server.workers import worker_number
 from gateway.settings import Settings
 from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network
@@ -75,7 +76,6 @@ from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 from gateway.upstream.runner import OnDispatch
 from gateway.upstream.upstream_breaker import GateRules
-from gateway.worker import worker_number
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing

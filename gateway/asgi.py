@@ -14,7 +14,7 @@ from typing import Any
 from gateway.app import create_app
 from gateway.observe.logs import configure_logs
 from gateway.observe.stream import divert_standard_streams
-from gateway.public import Gateway
+from gateway.server.public import Gateway
 from gateway.settings import load_settings
 
 

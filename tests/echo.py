@@ -14,11 +14,11 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lifecycle import Lifecycle
-from gateway.limits import Limits
-from gateway.listener import Listener, bind
-from gateway.protocol import protocol_class
 from gateway.proxy.methods import TARGET
 from gateway.proxy.response import WHOLE, give
+from gateway.server.head import Limits
+from gateway.server.listener import Listener, bind
+from gateway.server.protocol import protocol_class
 from tests.loopback import running
 from tests.wire import Address, get
 

@@ -23,7 +23,7 @@ from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.logs import AUDIT
 from gateway.observe.stream import dropped_lines
-from gateway.server import serve
+from gateway.server.serve import serve
 from gateway.settings import Settings, load_settings
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.proxy.methods import allowed
+from gateway.server.head import Nothing, content_of
 from gateway.upstream.framing import EXTRAS_BYTES, Chunked, Content, Sized
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})

@@ -13,11 +13,11 @@ import uvicorn
 from pydantic import SecretStr
 from uvicorn.loops.auto import auto_loop_factory
 
-from gateway import open_files
 from gateway.lifecycle import Lifecycle
-from gateway.limits import Limits
-from gateway.listener import Listener, admin_config, bind, is_tried, public_config
 from gateway.proxy.methods import READING
+from gateway.server import open_files
+from gateway.server.head import Limits
+from gateway.server.listener import Listener, admin_config, bind, is_tried, public_config
 from gateway.settings import Settings
 from tests.loopback import running
 from tests.wire import Address, Wire, ask, get

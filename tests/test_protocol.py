@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.limits import Limits
+from gateway.server.head import Limits
 from tests.echo import BIG, LIMITS, Edge, Knowing, edge, until_free
 from tests.wire import Wire, ask, get, shown
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.limits import Limits
+from gateway.server.head import Limits
 from tests.echo import BIG, LIMITS, Edge, edge
 from tests.upstream.troubles import watched_turns
 from tests.wire import Wire, get, shown

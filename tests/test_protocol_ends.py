@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.limits import Limits
+from gateway.server.head import Limits
 from tests.echo import Edge, Knowing, edge, until_free
 from tests.wire import Wire, get, half_closed, resets, shown
 

@@ -19,9 +19,9 @@ from typing import TypeVar
 import pytest
 from pydantic import SecretStr
 
-from gateway.server import opening
+from gateway.server.serve import opening
+from gateway.server.workers import Restarts
 from gateway.settings import Settings
-from gateway.supervisor import Restarts
 from tests.edge import COMMAND, ROOT
 from tests.wire import Address, Wire, ask, get
 

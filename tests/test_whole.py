@@ -14,8 +14,8 @@ from uvicorn.server import ServerState
 
 from gateway.cache.dates import dated
 from gateway.lifecycle import Lifecycle
-from gateway.protocol import protocol_class
 from gateway.proxy.response import WHOLE, give, head_of
+from gateway.server.protocol import protocol_class
 from tests.echo import BIG, LIMITS, Echo, Edge, edge
 from tests.wire import Wire, get
 

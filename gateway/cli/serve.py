@@ -49,7 +49,7 @@ def serve(
     given = flags.given(locals())
     # Here, so that the small commands need not wait for the whole gateway to load.
     from gateway.app import create_application
-    from gateway.server import serve as run
+    from gateway.server.serve import serve as run
 
     settings = flags.settings_of(config, given, strict=True)
     advice = [*passed_over(), *missing(settings)]

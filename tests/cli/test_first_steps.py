@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.first_steps import missing
-from gateway.server import NO_ADMIN, browsable, opening
+from gateway.server.serve import NO_ADMIN, browsable, opening
 from gateway.settings import load_settings
 from tests.cli.command import run
 from tests.cli.terminal import on_a_terminal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.listener import SLACK_SECONDS
+from gateway.server.listener import SLACK_SECONDS
 from gateway.settings import Settings, load_settings
 from tests.helm.chart import CASES, environment, manifests, one, pods, rendered, values_of
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import httpx2 as httpx
 import pytest
 
-from gateway.listener import bind as gateway_bind
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.server import bind
+from gateway.server.listener import bind as gateway_bind
 from tests.loopback import LOOPBACK
 from tests.sandbox.asking import PATIENCE, pair_of, seed_of
 

@@ -9,16 +9,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from gateway import __version__, open_files, signals
-from gateway.listener import StartupFailed, bind, url_of
+from gateway import __version__
 from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
 from gateway.observe.stream import divert_standard_streams
-from gateway.reload import Read, Reloading
-from gateway.service import Factory, Sockets, run_alone
+from gateway.server import open_files, signals
+from gateway.server.listener import Factory, Sockets, StartupFailed, bind, run_alone, url_of
+from gateway.server.signals import Read, Reloading
+from gateway.server.workers import Supervisor, Worker
 from gateway.settings import Settings, load_settings
-from gateway.supervisor import Supervisor
-from gateway.worker import Worker
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 MEMORY_WARNING = """\

@@ -1,4 +1,7 @@
-"""Signals: what each asks of a running gateway, and how a process hears it."""
+"""Signals: what each asks of a running gateway, and how a process hears it.
+
+Reload: the settings are read once more, and what can change in a running gateway takes effect.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,14 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
+
+import structlog
+
+from gateway.errors import ConfigurationError
+from gateway.observe.logs import set_level
+from gateway.settings import Settings
 
 Wish = Literal["drain", "stop", "reload"]
 WISHES: dict[signal.Signals, Wish] = {
@@ -56,3 +66,42 @@ def hurries(number: int) -> bool:
     """Whether a signal that comes while the process ends already means: at once. A terminal's end is told to a
     process once by the system and once by its shell."""
     return number != signal.SIGHUP
+
+
+Read = Callable[[], Settings]
+LIVE = frozenset({"log_level"})
+"""The settings that take effect at once; all others at the next start."""
+
+log = structlog.get_logger("gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a process is told to take up. It looks at the registry as well."""
+
+    log_level: str
+
+
+class Reloading:
+    """The settings of a running gateway, and how they are read again. ``settings`` are those it started with."""
+
+    def __init__(self, settings: Settings, read: Read) -> None:
+        self._settings = settings
+        self._read = read
+        self.now = Reload(settings.log_level)
+
+    async def again(self) -> Reload:
+        """Reads them, off the event loop, and logs what came of it. What cannot be used changes nothing."""
+        try:
+            settings = await asyncio.to_thread(self._read)
+        except ConfigurationError as error:
+            log.error("reload_failed", reason=error.message, consequence="the settings in force stay")
+            return self.now
+        self.now = Reload(settings.log_level)
+        set_level(settings.log_level)
+        waiting = [name for name in self._changed(settings) if name not in LIVE]
+        (log.warning if waiting else log.info)("reloaded", log_level=settings.log_level, needs_restart=waiting)
+        return self.now
+
+    def _changed(self, settings: Settings) -> list[str]:
+        return [name for name in Settings.model_fields if getattr(settings, name) != getattr(self._settings, name)]

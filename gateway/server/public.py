@@ -9,12 +9,12 @@ from starlette.applications import Starlette
 
 from gateway.cache.dates import Dated, dates_itself, undated
 from gateway.errors import GatewayError
-from gateway.head import checked_target
 from gateway.lifecycle import Life, Lifecycle, Phase
 from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import TARGET, target_of
 from gateway.proxy.proxy import Proxy
 from gateway.proxy.response import WHOLE, give, refusal_of
+from gateway.server.head import checked_target
 
 MANAGEMENT = b"/-/"
 

@@ -21,15 +21,22 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.cache.dates import http_date_now
-from gateway.content import Nothing, content_of
 from gateway.errors import BadRequest, BadTarget, GatewayError, Headers, HeadTimeout, TooManyConnections, render
-from gateway.head import authorities, check_head, check_request_line, origin_form, oversized
 from gateway.lifecycle import Lifecycle
-from gateway.limits import Limits
 from gateway.proxy.fast_path import HEAD, Lane
 from gateway.proxy.methods import ASTERISK, TARGET
 from gateway.proxy.request import ARRIVED
 from gateway.proxy.response import WHOLE, head_of
+from gateway.server.head import (
+    Limits,
+    Nothing,
+    authorities,
+    check_head,
+    check_request_line,
+    content_of,
+    origin_form,
+    oversized,
+)
 from gateway.upstream.framing import AT_ONCE, Content
 from gateway.upstream.tasks import ENDING, Ending
 
