@@ -16,6 +16,21 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
+from gateway.admin.auth import Guard
+from gateway.admin.explain import Answering, ExplainApi, ExploreApi
+from gateway.admin.fleet import FleetApi, OverviewApi
+from gateway.admin.operations import Operation
+from gateway.admin.routes import CSP, exactly, page, routes, scraped
+from gateway.admin.sessions import Entrance, Guesses, Sessions, Visitors, instance_of
+from gateway.admin.tenants import TenantsApi
+from gateway.admin.web import explore as explore_page
+from gateway.admin.web import overview as overview_page
+from gateway.admin.web import pages as assets
+from gateway.admin.web.cache import CachePage
+from gateway.admin.web.keys import KeysPages
+from gateway.admin.web.pages import Web
+from gateway.admin.web.sign_in import SignIn
+from gateway.admin.web.tenants import TenantsPages
 from gateway.cache.lifetimes import Lifetimes
 from gateway.cache.purges import Marks
 from gateway.cache.rules import Rules
@@ -23,23 +38,6 @@ from gateway.cache.store import NearCache, Store
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
 from gateway.clock import Clock
-from gateway.console.entrance import Entrance, Guesses, Visitors, instance_of
-from gateway.console.explain import ExplainApi
-from gateway.console.explore import Answering, ExploreApi
-from gateway.console.fleet import FleetApi
-from gateway.console.guard import Guard
-from gateway.console.operations import Operation
-from gateway.console.overview import OverviewApi
-from gateway.console.reading import CSP, page
-from gateway.console.routes import exactly, routes, scraped
-from gateway.console.sessions import Sessions
-from gateway.console.tenants import TenantsApi
-from gateway.console.web import assets, explore_page, overview_page
-from gateway.console.web.cache_page import CachePage
-from gateway.console.web.keys_pages import KeysPages
-from gateway.console.web.sign_in import SignIn
-from gateway.console.web.tenants_pages import TenantsPages
-from gateway.console.web.web import Web
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.observe.aggregate import Tallies, Tally

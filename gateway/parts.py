@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from gateway.admin.sessions import Sessions
 from gateway.cache.purges import Marks
 from gateway.cache.store import Store
-from gateway.console.sessions import Sessions
 from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lifecycle import Lifecycle
 from gateway.memory import Sweeper

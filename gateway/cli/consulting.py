@@ -10,12 +10,19 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import typer
 from rich.console import Console
 
-from gateway.doctor.answers import answer_findings, not_asked
-from gateway.doctor.calls import Asked, Call, Caller, is_block, questions, seconds_for
-from gateway.doctor.finding import Finding, counted, unknown
-from gateway.doctor.reach import look, reach_findings
-from gateway.doctor.running import readiness
-from gateway.doctor.surroundings import Surroundings
+from gateway.admin.doctor.finding import Finding, counted, readiness, unknown
+from gateway.admin.doctor.reach import look, reach_findings
+from gateway.admin.doctor.service import (
+    Asked,
+    Call,
+    Caller,
+    answer_findings,
+    is_block,
+    not_asked,
+    questions,
+    seconds_for,
+)
+from gateway.admin.doctor.settings import Surroundings
 from gateway.redis_client import MEMORY
 from gateway.settings import Settings
 from gateway.upstream.network import TrustStore

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.admin.doctor.finding import Finding, State, problem, worst
 from gateway.cli import flags
 from gateway.cli.commands import examples
 from gateway.cli.registry import AsJson, RegistryPath, print_json
-from gateway.doctor.finding import Finding, State, problem, worst
 from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.provenance import Sources
 
@@ -63,8 +63,8 @@ def doctor(
 
 
 def _examined(config: Path | None, registry: str | None, upstream: bool | None, yes: bool) -> list[Finding]:
+    from gateway.admin.doctor.settings import look_around
     from gateway.cli.consulting import consult
-    from gateway.doctor.surroundings import look_around
 
     try:
         given = flags.given({"registry": registry})

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.doctor.finding import Finding, State, worst
+from gateway.admin.doctor.finding import Finding, State, worst
 
 STYLES = {
     State.OK: "green",

@@ -13,6 +13,7 @@ import typer
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
+from gateway.admin.doctor.finding import counted
 from gateway.cache.lifetimes import RULES
 from gateway.cli.commands import Commands, examples
 from gateway.cli.completing import institutions, tenant_ids
@@ -27,7 +28,6 @@ from gateway.cli.registry import (
     tell,
 )
 from gateway.cli.table import aligned
-from gateway.doctor.finding import counted
 from gateway.errors import ConfigurationError
 from gateway.tenants.schema import Tables, TenantTable, read_tables, told_tenant
 from gateway.tenants.tenant import Pair

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from playwright.async_api import expect
 
-from gateway.console.entrance import COOKIE
+from gateway.admin.sessions import COOKIE
 from tests.browser.conftest import ADMIN, Enter
 from tests.browser.visitor import Visitor
 from tests.redis_server import RedisServer

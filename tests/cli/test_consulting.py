@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.doctor.finding import Finding
+from gateway.admin.doctor.settings import look_around
 from gateway.app import queue_of
 from gateway.cli.consulting import consult
-from gateway.doctor.finding import Finding
-from gateway.doctor.surroundings import look_around
 from gateway.provenance import Sources
 from gateway.redis_client import connect
 from gateway.settings import Settings, load_settings

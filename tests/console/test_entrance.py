@@ -11,7 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from gateway.console.entrance import PER_MINUTE
+from gateway.admin.sessions import PER_MINUTE
 from tests.console.web.conftest import admin_url
 from tests.console.web.visitor import SETTINGS, TOKEN, WATCHING, Visitor
 from tests.integration.stage import Process, Stage, get, staged, until

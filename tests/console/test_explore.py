@@ -11,7 +11,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from gateway.console.explore import curl_line
+from gateway.admin.explain import curl_line
 from gateway.settings import AdminToken
 from tests.cli.command import command
 from tests.integration.house import housed

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from gateway.console.guard import Admin, Guard
+from gateway.admin.auth import Admin, Guard
 from gateway.errors import AdminDisabled, AdminForbidden, AdminUnauthenticated, Headers
 from gateway.settings import AdminToken
 

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.admin.operations import Operation, Parameter, document
+from gateway.admin.routes import page
 from gateway.catalogue.description import description
-from gateway.console.openapi import document
-from gateway.console.operations import Operation, Parameter
-from gateway.console.reading import page
 
 
 class Inner(msgspec.Struct):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import redis.asyncio
 
-from gateway.console.guard import READ_ONLY, READ_WRITE, Guard
-from gateway.console.sessions import LONGEST, MOST, Sessions
+from gateway.admin.auth import READ_ONLY, READ_WRITE, Guard
+from gateway.admin.sessions import LONGEST, MOST, Sessions
 from gateway.redis_client import Client
 from gateway.redis_place import RedisPlace
 from gateway.redis_pool import Pool

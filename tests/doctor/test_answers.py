@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from gateway.admin.doctor.finding import Finding, State
+from gateway.admin.doctor.service import PUBLIC, Asked, Call, answer_findings, not_asked
 from gateway.cache.dates import format_date
-from gateway.doctor.answers import answer_findings, not_asked
-from gateway.doctor.calls import PUBLIC, Asked, Call
-from gateway.doctor.finding import Finding, State
 from gateway.errors import GateClosed, UpstreamRedirected, UpstreamTimeout
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamResponse

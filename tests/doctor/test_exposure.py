@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.doctor.exposure import exposure
-from gateway.doctor.finding import State
+from gateway.admin.doctor.finding import State
+from gateway.admin.doctor.settings import exposure
 from gateway.settings import load_settings
 
 TOKEN = "x" * 32

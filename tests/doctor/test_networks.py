@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from gateway.doctor.finding import Finding, State
-from gateway.doctor.networks import network_findings
+from gateway.admin.doctor.finding import Finding, State
+from gateway.admin.doctor.tenants import network_findings
 from gateway.settings import Settings
 from gateway.tenants.schema import read_tables
 

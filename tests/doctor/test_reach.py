@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.doctor.finding import State
-from gateway.doctor.reach import Reach, look, reach_findings
+from gateway.admin.doctor.finding import State
+from gateway.admin.doctor.reach import Reach, look, reach_findings
 from gateway.upstream.network import TrustStore
 from tests.redis_server import free_port
 from tests.upstream.origin import Peer, certificate, serving

@@ -10,9 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.doctor.finding import Finding, State
-from gateway.doctor.redis_checks import clock, eviction, persistence, redis_findings, registry_findings, version
-from gateway.doctor.redis_facts import Reading, RedisFacts, ServerFacts, ask_redis
+from gateway.admin.doctor.finding import Finding, State
+from gateway.admin.doctor.redis import (
+    Reading,
+    RedisFacts,
+    ServerFacts,
+    ask_redis,
+    clock,
+    eviction,
+    persistence,
+    redis_findings,
+    registry_findings,
+    version,
+)
 from tests.chaos_redis import chaos_proxy
 from tests.conftest import needs_redis
 from tests.documents.pages import ROOT

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.doctor.finding import Finding
-from gateway.doctor.surroundings import Surroundings, look_around
+from gateway.admin.doctor.finding import Finding
+from gateway.admin.doctor.settings import Surroundings, look_around
 from gateway.provenance import Sources
 from gateway.settings import Settings, load_settings
 from gateway.tenants.registry import open_registry

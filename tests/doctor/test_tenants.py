@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.doctor.calls import PUBLIC, questions
-from gateway.doctor.credentials import credential_findings, opened
-from gateway.doctor.finding import Finding, State, named, worst
-from gateway.doctor.tenants import tenant_findings
+from gateway.admin.doctor.finding import Finding, State, named, worst
+from gateway.admin.doctor.service import PUBLIC, questions
+from gateway.admin.doctor.tenants import credential_findings, opened, tenant_findings
 from gateway.tenants.schema import Tables, read_tables
 from gateway.tenants.vault import Vault
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.admin.auth import Guard
 from gateway.cache.control import wishes_of
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.target import pasted_target
-from gateway.console.guard import Guard
 from gateway.errors import GatewayError, Headers
 from gateway.proxy.network import client_address, subject_of
 from gateway.proxy.response import preflight, response_headers

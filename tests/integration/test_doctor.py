@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.doctor.redis_checks import redis_findings
-from gateway.doctor.redis_facts import RedisFacts, ServerFacts
+from gateway.admin.doctor.redis import RedisFacts, ServerFacts, redis_findings
 from tests.cli.command import command
 from tests.conftest import needs_redis
 from tests.integration.crowd import Client

@@ -13,9 +13,9 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
+from gateway.admin.doctor.finding import Finding, State
+from gateway.admin.doctor.reach import look, reach_findings, trust_findings
 from gateway.app import client_of
-from gateway.doctor.finding import Finding, State
-from gateway.doctor.reach import look, reach_findings, trust_findings
 from gateway.errors import ConfigurationError, UpstreamUnreachable
 from gateway.settings import Settings
 from gateway.upstream.network import FILE, FOLDER, TrustStore, context_for

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.query import Query
-from gateway.console.web.asking import (
+from gateway.admin.web.explore import (
     COUNTERS,
     FAMILIES,
     GRANULARITIES,
@@ -25,6 +23,8 @@ from gateway.console.web.asking import (
     target_of,
     window_of,
 )
+from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.query import Query
 from gateway.errors import GatewayError, InvalidInput
 
 TODAY = date(2030, 3, 31)

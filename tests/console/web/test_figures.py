@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.console.web.buckets import MOST, Window, all_between, granularity_of
-from gateway.console.web.figures import (
+from gateway.admin.web.charts import (
     EVERY,
     LARGEST,
+    MOST,
     MOST_CITIES,
     MOST_ROWS,
     Breakdown,
@@ -22,7 +22,10 @@ from gateway.console.web.figures import (
     Row,
     Series,
     Total,
+    Window,
+    all_between,
     figure_of,
+    granularity_of,
     number_of,
 )
 

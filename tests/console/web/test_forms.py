@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.console.web.forms import KIND, read_form
-from gateway.console.web.tenant_forms import changes_of, end_of, fields_of, overlap_of, version_of
-from gateway.console.web.web import own_path
+from gateway.admin.web.pages import KIND, own_path, read_form
+from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.errors import InvalidInput
 from gateway.tenants.schema import LimitsTable, TenantTable, told_tenant
 

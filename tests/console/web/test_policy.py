@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx2 as httpx
 import pytest
 
-from gateway.console.web.web import CSP
+from gateway.admin.web.pages import CSP
 from tests.console.web.conftest import Visit, admin_url
 from tests.console.web.visitor import TOKEN, WATCHING, Page, Visitor
 from tests.integration.stage import Stage

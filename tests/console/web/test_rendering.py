@@ -22,9 +22,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.console.web import rendering
-from gateway.console.web.glance import glance
-from gateway.console.web.overview_page import FORMATS
+from gateway.admin.web import format as rendering
+from gateway.admin.web.overview import FORMATS, glance
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -236,7 +235,7 @@ def served(folder: Path) -> Iterator[str]:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH: apt-get install chromium")
 def test_the_pages_scripts_read_and_sum_up_as_the_server_does(tmp_path: Path) -> None:
-    static = files("gateway.console.web") / "static"
+    static = files("gateway.admin.web") / "static"
     for name in ("format.js", "glance.js"):
         (tmp_path / name).write_bytes((static / name).read_bytes())
     (tmp_path / "given.json").write_text(json.dumps({"values": VALUES, "states": STATES}))

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from gateway.console.entrance import COOKIE, PER_MINUTE
+from gateway.admin.sessions import COOKIE, PER_MINUTE
 from tests.console.web.conftest import Visit, admin_url
 from tests.console.web.visitor import TOKEN, WATCHING, Page, Visitor
 from tests.integration.stage import Stage, get

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.admin.web.cache import verdict_of
+from gateway.admin.web.format import age_of, left_of, span, told
 from gateway.cache.rules import Why
-from gateway.console.web.served import age_of, left_of, span, told
-from gateway.console.web.verdicts import verdict_of
 from gateway.observe.outcome import Forwarded, Outcome, cache_status
 
 

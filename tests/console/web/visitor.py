@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from gateway.console.entrance import COOKIE
+from gateway.admin.sessions import COOKIE
 from tests.loopback import LOOPBACK
 
 TOKEN, WATCHING = "hunter2-admin", "hunter2-watching"

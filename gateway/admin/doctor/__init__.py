@@ -1,0 +1,1 @@
+"""For operators: the admin API, the console and the doctor."""

@@ -1,0 +1,292 @@
+"""Tenants: whether those who are to ask can, and for how long yet. Pure.
+
+Credentials: whether the encryption keys at hand open every stored password. Pure.
+
+Networks: whether callers without a key are told by their addresses, and whether they should be. Pure.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import ip_network
+from typing import NamedTuple
+
+from gateway.admin.doctor.finding import Finding, counted, named, note, ok, problem, warning
+from gateway.errors import ConfigurationError
+from gateway.proxy.methods import HOST
+from gateway.proxy.response import ANY
+from gateway.settings import Settings
+from gateway.tenants.networks import Network, disputes, network_of
+from gateway.tenants.schema import KeyTable, Tables, TenantTable, check_texts, credential_of
+from gateway.tenants.tenant import Credential
+from gateway.tenants.vault import Vault
+
+SOON = timedelta(days=30)
+
+
+def tenant_findings(tables: Tables, now: datetime, *, allow_anonymous: bool) -> Iterator[Finding]:
+    """What is to be said of the registry's tenants and their keys."""
+    if not tables:
+        yield note(
+            "tenants.count",
+            "there are no tenants yet, so "
+            + ("only public queries are" if allow_anonymous else "nobody is")
+            + " answered",
+            "stats-gateway tenant add ID --institution NAME --username NAME, then: stats-gateway key add ID",
+        )
+        return
+    enabled = {tenant_id: table for tenant_id, table in tables.items() if table.enabled}
+    yield ok("tenants.count", _counts(tables))
+    yield from _idle(tables, enabled, now)
+    yield from _pasted(tables)
+    for tenant_id, table in enabled.items():
+        yield from _ending(tenant_id, table, now)
+
+
+def _counts(tables: Tables) -> str:
+    keys = sum(len(table.keys) for table in tables.values())
+    credentials = sum(len(table.institutions) for table in tables.values())
+    return f"{counted(len(tables), 'tenant')}, {counted(keys, 'key')}, {counted(credentials, 'credential')}"
+
+
+def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
+    if disabled := [tenant_id for tenant_id in tables if tenant_id not in enabled]:
+        yield note(
+            "tenants.disabled",
+            f"disabled, so that no key of theirs works: {named(disabled)}",
+            "stats-gateway tenant set ID --enable",
+        )
+    if keyless := [each for each, table in enabled.items() if not table.networks and not _live(table, now)]:
+        yield note("tenants.keys", f"without a key that works: {named(keyless)}", "stats-gateway key add ID")
+    if poor := [tenant_id for tenant_id, table in enabled.items() if not table.institutions]:
+        yield note(
+            "tenants.credentials",
+            f"without any institution's credential, so that they get public numbers only: {named(poor)}",
+            "stats-gateway tenant add ID --institution NAME --username NAME",
+        )
+
+
+def _pasted(tables: Tables) -> Iterator[Finding]:
+    """Keys that an older version, or an editor, let into what everybody is shown."""
+    for tenant_id, table in tables.items():
+        try:
+            check_texts(tenant_id, table)
+        except ConfigurationError as error:
+            yield warning("tenants.texts", error.message, f"stats-gateway tenant show {tenant_id}, and clear it")
+
+
+def _ending(tenant_id: str, table: TenantTable, now: datetime) -> Iterator[Finding]:
+    live = _live(table, now)
+    for key_id, key in live.items():
+        if key.expires is None or key.expires > now + SOON:
+            continue
+        what = f"key {key_id}{_labelled(key)} of {tenant_id} ends {_until(key.expires - now)}"
+        if any(_replaces(other, key) for other in live.values()):
+            yield note(
+                "tenants.expiry", f"{what}; another with its label goes on", "make sure that that one is used"
+            )
+        else:
+            yield warning("tenants.expiry", what, f"stats-gateway key rotate {key_id}, and use the new one")
+
+
+def _live(table: TenantTable, now: datetime) -> dict[str, KeyTable]:
+    return {
+        key_id: key
+        for key_id, key in table.keys.items()
+        if key.revoked is None and (key.expires is None or key.expires > now)
+    }
+
+
+def _replaces(other: KeyTable, key: KeyTable) -> bool:
+    """Whether another key of the same purpose was made later and goes on for longer, as a rotation leaves it."""
+    if key.expires is None or other.label != key.label:
+        return False
+    later = key.created is None or (other.created is not None and other.created > key.created)
+    return later and (other.expires is None or other.expires > key.expires)
+
+
+def _labelled(key: KeyTable) -> str:
+    return f" ({key.label})" if key.label else ""
+
+
+def _until(left: timedelta) -> str:
+    days = round(left / timedelta(days=1))
+    return f"in {counted(days, 'day')}" if days else "within a day"
+
+
+MOST_TOLD = 5
+
+
+@dataclass(slots=True)
+class Opened:
+    """The credentials that open, by tenant; why the others do not; how many need an older key."""
+
+    held: list[tuple[str, Credential]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    old: int = 0
+
+
+def opened(tables: Tables, vault: Vault) -> Opened:
+    """Opens every credential of the tables."""
+    result, newest = Opened(), vault.newest()
+    for tenant_id, table in tables.items():
+        for institution, stored in table.institutions.items():
+            try:
+                result.held.append((tenant_id, credential_of(tenant_id, institution, stored, vault)))
+            except ConfigurationError as error:
+                result.faults.append(error.message)
+                continue
+            try:
+                credential_of(tenant_id, institution, stored, newest)
+            except ConfigurationError:
+                result.old += 1
+    return result
+
+
+def credential_findings(found: Opened) -> Iterator[Finding]:
+    """What is to be said of how they opened."""
+    for fault in found.faults[:MOST_TOLD]:
+        yield problem(
+            "credentials.opening",
+            fault,
+            "bring back the key that it was sealed with, or store the password anew: stats-gateway tenant add",
+        )
+    if len(found.faults) > MOST_TOLD:
+        more = len(found.faults) - MOST_TOLD
+        yield problem("credentials.opening", f"and {more} more passwords do not open", "as above")
+    if found.held and not found.faults:
+        yield ok("credentials.opening", f"the encryption keys open {_passwords(len(found.held))}")
+    if found.old:
+        yield note(
+            "credentials.rotation",
+            f"{_passwords(found.old)} still need an older encryption key",
+            "stats-gateway secrets rotate, before that key goes",
+        )
+
+
+def _passwords(count: int) -> str:
+    return counted(count, "password")
+
+
+CHECK = "tenants.networks"
+WIDE = {4: 16, 6: 48}
+"""Bits of a prefix below which a network is more than one site usually has, by the IP version."""
+SET = "stats-gateway tenant set ID --network …"
+
+
+class Held(NamedTuple):
+    """A tenant's network."""
+
+    tenant: str
+    network: Network
+
+    def __str__(self) -> str:
+        return f"{self.network} ({self.tenant})"
+
+
+def network_findings(tables: Tables, settings: Settings) -> Iterator[Finding]:
+    """What is to be said of the networks that tenants call from without a key."""
+    held = [Held(tenant_id, network_of(text)) for tenant_id, table in tables.items() for text in table.networks]
+    yield from _hosts(held, settings)
+    if not held:
+        return
+    tenants = {each.tenant for each in held}
+    yield ok(CHECK, f"{counted(len(held), 'network')} of {counted(len(tenants), 'tenant')} may call without a key")
+    yield from _disputed(held)
+    yield from _nested(held)
+    yield from _behind_proxies(held, settings)
+    yield from _public(held)
+    yield from _wide(held)
+    yield from _here(held)
+    yield from _any_page(tables)
+
+
+def _hosts(held: list[Held], settings: Settings) -> Iterator[Finding]:
+    if held and not settings.public_hosts:
+        yield warning(
+            CHECK,
+            f"nobody is told by a network, not in {named(list(map(str, held)))} either: no name of the gateway is "
+            "known",
+            "set STATS_GATEWAY_PUBLIC_HOSTS to the host names by which clients call it",
+        )
+    if wrong := [host for host in settings.public_hosts if not HOST.fullmatch(host.encode("latin-1", "replace"))]:
+        yield warning(
+            "settings.public_hosts",
+            f"no host names, so that no request is for them: {named(wrong)}",
+            "set STATS_GATEWAY_PUBLIC_HOSTS to names like stats.example.org, without a scheme or a path",
+        )
+
+
+def _disputed(held: list[Held]) -> Iterator[Finding]:
+    claimants: dict[Network, list[str]] = defaultdict(list)
+    for tenant, network in held:
+        claimants[network].append(tenant)
+    for dispute in disputes(claimants):
+        yield problem(CHECK, dispute, f"take it from one of them: {SET}")
+
+
+def _nested(held: list[Held]) -> Iterator[Finding]:
+    """Networks within another tenant's: right where that is meant."""
+    for inner in held:
+        around = [each for each in held if each.tenant != inner.tenant and _is_within(inner.network, each.network)]
+        if around:
+            closest = max(around, key=lambda each: each.network.prefixlen)
+            yield note(CHECK, f"{inner} lies within {closest}: calls from there are {inner.tenant}'s")
+
+
+def _is_within(inner: Network, outer: Network) -> bool:
+    return inner != outer and inner.overlaps(outer) and inner.prefixlen > outer.prefixlen
+
+
+def _behind_proxies(held: list[Held], settings: Settings) -> Iterator[Finding]:
+    for proxy in settings.trusted_proxies:
+        network = ip_network(proxy, strict=False)
+        if found := [str(each) for each in held if each.network.overlaps(network)]:
+            yield warning(
+                CHECK,
+                f"trusted proxies, {proxy}, have addresses in {named(found)}: who calls from these counts as a "
+                "proxy, and is never told by the network",
+                "set STATS_GATEWAY_TRUSTED_PROXIES to the proxies' own addresses, networks to those of callers",
+            )
+
+
+def _public(held: list[Held]) -> Iterator[Finding]:
+    if found := [str(each) for each in held if each.network.is_global]:
+        yield warning(
+            CHECK,
+            f"public addresses: {named(found)}; whoever has one, or calls through a NAT that has, gets the "
+            "tenant's numbers",
+            "list addresses of your own network, or let those callers send a key",
+        )
+
+
+def _wide(held: list[Held]) -> Iterator[Finding]:
+    if found := [str(each) for each in held if each.network.prefixlen < WIDE[each.network.version]]:
+        yield note(
+            CHECK,
+            f"wide networks: {named(found)}; all that runs there gets the tenant's numbers, what hands on others' "
+            "requests too",
+            "list the smaller networks of those who call",
+        )
+
+
+def _here(held: list[Held]) -> Iterator[Finding]:
+    if found := [str(each) for each in held if each.network.is_loopback]:
+        yield note(
+            CHECK,
+            f"this machine's own addresses: {named(found)}; whatever runs here gets the tenant's numbers, a proxy "
+            "or a tunnel for others too",
+            "let those callers send a key",
+        )
+
+
+def _any_page(tables: Tables) -> Iterator[Finding]:
+    if found := [each for each, table in tables.items() if table.networks and ANY in table.origins]:
+        yield note(
+            CHECK,
+            f"any page may call with a key of {named(found)}; none but those listed by name may without",
+            "stats-gateway tenant set ID --origin https://dashboard.example.org",
+        )

@@ -1,0 +1,241 @@
+"""What the admin API tells and steers of the whole fleet: usage, purges, the queue, the gate, credentials.
+
+What the admin API tells of the fleet at a glance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from msgspec.structs import asdict as fields_of
+
+from gateway import __version__
+from gateway.admin.operations import Call, Operation, Parameter
+from gateway.cache.purges import Marks, Recognise, Subject, preview
+from gateway.catalogue.endpoints import ITEMS
+from gateway.catalogue.target import parted, pasted_target
+from gateway.errors import CacheUnavailable, InvalidInput
+from gateway.observe.days import Usage
+from gateway.observe.minutes import Pulse
+from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
+from gateway.redis_client import Client
+from gateway.settings import Settings
+from gateway.tenants.registry import Registry
+from gateway.tenants.schema import check_institution, check_no_key
+from gateway.upstream.queue import Queue
+from gateway.upstream.snapshot import Census
+
+SHOWN_DAYS = 7
+MOST_TENANTS = 1_000
+
+
+class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to purge: exactly one of a query (a path as clients ask it), an item (like article/23), an institution,
+    and all. Softly it goes on serving, as stale, while it is fetched anew; hard it is gone."""
+
+    query: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
+    item: Annotated[str, msgspec.Meta(max_length=300)] | None = None
+    institution: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    all: bool = False
+    hard: bool = False
+
+
+class FleetApi:
+    """Operations on what all processes share."""
+
+    def __init__(
+        self, settings: Settings, redis: Client, usage: Usage, marks: Marks, queue: Queue, recognise: Recognise
+    ) -> None:
+        self._settings = settings
+        self._redis = redis
+        self._usage = usage
+        self._marks = marks
+        self._queue = queue
+        self._recognise = recognise
+
+    @property
+    def operations(self) -> list[Operation]:
+        """All of them."""
+        days = {
+            "first": Parameter("first day, by UTC", "date"),
+            "last": Parameter("last day; today unless told", "date"),
+            "tenant": Parameter("only this tenant, or these, with commas between"),
+        }
+        one = "/api/breakers/{fingerprint}"
+        return [
+            Operation("GET", "/api/usage", "Requests, hits and upstream calls, by day", self.usage, days),
+            Operation("POST", "/api/purge", "Purge what is stored", self.purge, body=PurgeBody),
+            Operation(
+                "POST", "/api/purge/preview", "Estimate what that would cover", self.estimate, body=PurgeBody
+            ),
+            Operation("GET", "/api/queue", "What waits and what runs in the whole fleet", self.queue),
+            Operation("GET", "/api/gate", "Whether the service may be asked", self.gate),
+            Operation("POST", "/api/gate/hold", "Ask the service nothing until resumed", self.hold),
+            Operation("POST", "/api/gate/resume", "Ask the service again, at once", self.resume),
+            Operation("GET", "/api/breakers", "Credentials that are not used", self.breakers),
+            Operation("POST", f"{one}/hold", "Do not use a credential until resumed", self.hold_credential),
+            Operation("POST", f"{one}/resume", "Use a credential again, at once", self.resume_credential),
+            Operation("GET", "/api/settings", "The effective settings, secrets masked", self.settings),
+        ]
+
+    async def usage(self, call: Call) -> Any:
+        last = _day(call.query.get("last"), datetime.now(UTC).date())
+        first = _day(call.query.get("first"), last - timedelta(days=SHOWN_DAYS - 1))
+        if first > last:
+            raise InvalidInput("first must not be after last")
+        rows = await self._usage.report(first, last, _tenants(call.query.get("tenant")))
+        return {"first": first, "last": last, "usage": rows}
+
+    async def purge(self, call: Call) -> Any:
+        subject = self._subject(call.body)
+        call.facts.update({name: value for name, value in fields_of(call.body).items() if value})
+        at = await self._marks.purge(subject, hard=call.body.hard)
+        return {"purged": datetime.fromtimestamp(at, UTC), "hard": call.body.hard}
+
+    async def estimate(self, call: Call) -> Any:
+        return await preview(self._redis, self._settings.redis_prefix, self._subject(call.body), self._recognise)
+
+    async def queue(self, _: Call) -> Any:
+        return await self._queue.census()
+
+    async def gate(self, _: Call) -> Any:
+        return (await self._queue.census()).gate
+
+    async def hold(self, call: Call) -> Any:
+        await self._queue.hold_gate()
+        return await self.gate(call)
+
+    async def resume(self, call: Call) -> Any:
+        await self._queue.resume_gate()
+        return await self.gate(call)
+
+    async def breakers(self, _: Call) -> Any:
+        census = await self._queue.census()
+        return {"refused": census.refused, "total": census.refused_total}
+
+    async def hold_credential(self, call: Call) -> Any:
+        await self._queue.hold_credential(_fingerprint(call))
+        return await self.breakers(call)
+
+    async def resume_credential(self, call: Call) -> Any:
+        await self._queue.resume_credential(_fingerprint(call))
+        return await self.breakers(call)
+
+    async def settings(self, _: Call) -> Any:
+        return self._settings.masked()
+
+    def _subject(self, body: PurgeBody) -> Subject:
+        wanted = {name: value for name, value in fields_of(body).items() if name != "hard" and value}
+        if len(wanted) != 1:
+            raise InvalidInput("Give exactly one of query, item, institution, all")
+        ((name, value),) = wanted.items()
+        check_no_key(str(value), f"the {name}")
+        match name:
+            case "query":
+                return Subject.exact(self._recognise(*parted(pasted_target(value))).canonical)
+            case "item":
+                kind, _, item_id = value.partition("/")
+                if kind not in ITEMS or not item_id or "/" in item_id or not item_id.isprintable():
+                    raise InvalidInput(f"item must be like article/23, with one of {', '.join(sorted(ITEMS))}")
+                return Subject.item(kind, item_id)
+            case "institution":
+                check_institution(value)
+                return Subject.institution(value)
+        return Subject.everything()
+
+
+def _tenants(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    found = text.split(",")
+    if len(found) > MOST_TENANTS:
+        raise InvalidInput(f"At most {MOST_TENANTS} tenants can be named")
+    return found
+
+
+def _day(text: str | None, default: date) -> date:
+    try:
+        day = default if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput("A day must be like 2030-01-31") from None
+    if not 1970 <= day.year <= 9998:
+        raise InvalidInput("A day must be between 1970 and 9998")
+    return day
+
+
+def _fingerprint(call: Call) -> str:
+    text = call.path["fingerprint"]
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise InvalidInput("A fingerprint is 64 of 0-9 and a-f; see /api/breakers and /api/explain")
+    return text
+
+
+class OverviewApi:
+    """One operation: three round trips, all at once. Without Redis it tells what this process knows."""
+
+    def __init__(
+        self,
+        pulse: Pulse,
+        usage: Usage,
+        queue: Queue,
+        registry: Registry,
+        now: Callable[[], float],
+        *,
+        embedded: bool,
+    ) -> None:
+        self._pulse = pulse
+        self._usage = usage
+        self._queue = queue
+        self._registry = registry
+        self._now = now
+        self._embedded = embedded
+
+    @property
+    def operations(self) -> list[Operation]:
+        """All of them."""
+        return [Operation("GET", "/api/overview", "The whole fleet at a glance", self.overview)]
+
+    async def overview(self, _: Call) -> Any:
+        now = self._now()
+        moment = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
+        report, today, census = await asyncio.gather(
+            self._pulse.report(now), self._usage.total(moment.date()), self._census()
+        )
+        whole = report.whole and census is not None and not self._queue.degraded
+        census = census or self._queue.census_here()
+        return Overview(
+            version=__version__,
+            now=moment,
+            processes=self._queue.fleet.processes,
+            minutes=report.minutes,
+            today=today,
+            latency=report.latency,
+            budget=self._pace(),
+            queue=_work(census),
+            gate=Gate(census.gate.state, census.gate.closed_for, census.gate.held_for, census.gate.why),
+            refused_credentials=census.refused_total,
+            redis=Redis("ok" if whole else "degraded", self._embedded),
+            registry=Tenants(len(self._registry.directory.tenants)),
+            refused_targets=census.gate.targets_refused,
+            fleet_size=self._queue.fleet.rules.size,
+            differing=self._queue.fleet.differing,
+        )
+
+    async def _census(self) -> Census | None:
+        try:
+            return await self._queue.census()
+        except CacheUnavailable:
+            return None
+
+    def _pace(self) -> Pace:
+        budget = self._queue.budget
+        return Pace(None if budget.interval is None else round(1 / budget.interval, 6), budget.burst)
+
+
+def _work(census: Census) -> Work:
+    waits = census.queued
+    return Work(waits.total, census.running_total, Bands(waits.people, waits.left, waits.refresh))

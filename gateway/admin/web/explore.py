@@ -1,0 +1,331 @@
+"""The Explore page: a question put together by hand, its answer as a figure, and how it was served.
+
+Asking: the question that a form's fields ask of the service, as a target, and a target as fields. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.admin.explain import Exploration, curl_line
+from gateway.admin.web import format as served
+from gateway.admin.web.charts import EVERY, Window, figure_of
+from gateway.admin.web.pages import Visit, Web
+from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.query import Family, Query
+from gateway.catalogue.target import parted, pasted_target
+from gateway.errors import BadTarget, GatewayError, InvalidInput
+
+FAMILIES = {
+    "totals": "Total",
+    "overview": "Total of each counter",
+    "timeline": "Timeline",
+    "breakdown": "Breakdown by place",
+    "tops": "Top list",
+}
+COUNTERS = ("views", "downloads", "shares")
+ITEMS = ("article", "author", "collection", "group", "project")
+GRANULARITIES = ("day", "month", "year", "total")
+SUB_ITEMS = {"": "everything", "category": "category", "item_type": "item type", "referral": "referral"}
+PLURALS = {"category": "categories", "item_type": "item types", "referral": "referrals"}
+WINDOWS = {
+    "last-12-months": "Last 12 months",
+    "this-month": "This month",
+    "last-month": "Last month",
+    "last-year": "Last year",
+    "dates": "From … to …",
+    "none": "The service's own",
+}
+"""Choices of a window. The service's own is the month so far, of tops without a sub-item all time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What a form asks, as its fields; each has a value that the form could have sent."""
+
+    institution: str = ""
+    family: str = "timeline"
+    counter: str = "views"
+    item: str = "article"
+    item_id: str = ""
+    granularity: str = "month"
+    window: str = "last-12-months"
+    start: str = ""
+    end: str = ""
+    sub_item: str = ""
+    sub_item_id: str = ""
+    count: str = ""
+
+
+_CHOICES = {
+    "family": FAMILIES,
+    "counter": COUNTERS,
+    "item": ITEMS,
+    "granularity": GRANULARITIES,
+    "window": WINDOWS,
+    "sub_item": SUB_ITEMS,
+}
+_WORDS = {"day": "by day", "month": "by month", "year": "by year", "total": "in all"}
+
+
+def fields_of(given: Mapping[str, str]) -> Fields:
+    """The fields that a form sent; whatever it could not have sent has its default."""
+    default = Fields()
+    found = {name: given[name].strip() for name in Fields.__dataclass_fields__ if name in given}
+    wrong = [name for name, choices in _CHOICES.items() if name in found and found[name] not in choices]
+    return replace(default, **{name: value for name, value in found.items() if name not in wrong})
+
+
+def fields_for(query: Query, target: str) -> Fields:
+    """The fields that would ask a recognised query; an unknown one's are the defaults, in its institution."""
+    place = Fields(institution=query.institution or "")
+    if query.family is Family.UNKNOWN:
+        return place
+    given = dict(_parameters(target))
+    start, end = given.get("start_date", ""), given.get("end_date", "")
+    return replace(
+        place,
+        family=query.family.value,
+        counter=query.counter or place.counter,
+        item=query.item or place.item,
+        item_id=query.item_id or "",
+        granularity=query.granularity or place.granularity,
+        window="dates" if start or end else "none",
+        start=start,
+        end=end,
+        sub_item=given.get("sub_item", ""),
+        sub_item_id=given.get("sub_item_id", ""),
+        count=given.get("count", ""),
+    )
+
+
+def target_of(fields: Fields, today: date) -> str:
+    """The request target. Raises InvalidInput for what makes none; what the service validates is its affair."""
+    if not fields.item_id and fields.family != "tops":
+        raise InvalidInput(f"Which {fields.item}? Give its id")
+    place = [quote(fields.institution, safe="~!$&'()*+,;=:@")] if fields.institution else []
+    item_id = quote(fields.item_id, safe="~!$&'()*+,;=:@")
+    match fields.family:
+        case "totals":
+            return _joined([*place, "total", fields.counter, fields.item, item_id], {})
+        case "overview":
+            return _joined([*place, "total", fields.item, item_id], {})
+        case "tops":
+            extra = {"item_id": fields.item_id, "sub_item": fields.sub_item, "count": fields.count}
+            return _joined([*place, "top", fields.counter, fields.item], extra | _dates(fields, today))
+    path = [*place, fields.family, fields.granularity, fields.counter, fields.item, item_id]
+    filters = {"sub_item": fields.sub_item, "sub_item_id": fields.sub_item_id if fields.sub_item else ""}
+    return _joined(path, _dates(fields, today) | filters)
+
+
+def window_of(query: Query, target: str, today: date) -> Window | None:
+    """The days that a timeline's answer is about; its end is today where it would be later."""
+    if query.family is not Family.TIMELINE:
+        return None
+    given = dict(_parameters(target))
+    start = _day(given.get("start_date")) or today.replace(day=1)
+    return Window(start, min(_day(given.get("end_date")) or today, today))
+
+
+def question_of(query: Query, target: str) -> str:
+    """What is asked, in words."""
+    if query.family is Family.UNKNOWN:
+        return "A question that the gateway does not know"
+    given = dict(_parameters(target))
+    item = f"{query.item} {query.item_id}" if query.item_id else f"every {query.item}"
+    counted = f"{(query.counter or 'everything').capitalize()} of {item}"
+    if query.family is Family.TOPS:
+        counted = f"Top {PLURALS.get(given.get('sub_item', ''), f'{query.item}s')} by {query.counter}"
+        counted += f", of {query.item} {query.item_id}" if query.item_id else ""
+    elif query.family is Family.BREAKDOWN:
+        counted += " by place"
+    counted += f" in {query.institution}" if query.institution else ""
+    words = [counted, _WORDS[query.granularity]] if query.granularity else [counted]
+    if query.family is not Family.TOPS and given.get("sub_item"):
+        words.append(f"{given['sub_item'].replace('_', ' ')} {given.get('sub_item_id', '')}")
+    return ", ".join(words)
+
+
+def _dates(fields: Fields, today: date) -> dict[str, str]:
+    if fields.window == "dates":
+        return {"start_date": fields.start, "end_date": fields.end}
+    window = _chosen(fields.window, today)
+    return {} if window is None else {"start_date": window.first.isoformat(), "end_date": window.last.isoformat()}
+
+
+def _chosen(window: str, today: date) -> Window | None:
+    month = today.replace(day=1)
+    match window:
+        case "this-month":
+            return Window(month, today)
+        case "last-month":
+            last = month - timedelta(1)
+            return Window(last.replace(day=1), last)
+        case "last-12-months":
+            return Window(_earlier(month, 11), today)
+        case "last-year":
+            return Window(date(today.year - 1, 1, 1), date(today.year - 1, 12, 31))
+    return None
+
+
+def _earlier(month: date, months: int) -> date:
+    """The first of a month so many months before."""
+    number = month.year * 12 + month.month - 1 - months
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def _joined(path: list[str], parameters: Mapping[str, str]) -> str:
+    query = urlencode({name: value for name, value in parameters.items() if value})
+    return "/" + "/".join(path) + (f"?{query}" if query else "")
+
+
+def _parameters(target: str) -> list[tuple[str, str]]:
+    return parse_qsl(target.partition("?")[2], keep_blank_values=True)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None or len(text) != len("2030-01-31") else date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+MOST_TENANTS = 200
+"""Tenants to choose from; where there are more, their id is typed."""
+MOST_TEXT = 200_000
+"""Characters of an answer that a page shows; the API tells the rest."""
+CHOICES = {
+    "families": FAMILIES,
+    "counters": COUNTERS,
+    "items": ITEMS,
+    "granularities": GRANULARITIES,
+    "windows": WINDOWS,
+    "sub_items": SUB_ITEMS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a URL of the page asks: as whose request, by which fields, hence which target (empty: nothing yet)."""
+
+    tenant: str
+    fields: Fields
+    target: str = ""
+    query: Query | None = None
+
+
+def routes(web: Web) -> list[Route]:
+    """The page."""
+
+    async def explore(visit: Visit) -> Response:
+        given, today = visit.request.query_params, datetime.now(UTC).date()
+        offered = await tenants_of(web, visit)
+        asked, values = Asked(*_first(given, offered)), {}
+        error: GatewayError | None = None
+        try:
+            asked = _asked(given, asked, today)
+            if asked.target:
+                told: Exploration = await web.perform(visit, "GET", "/api/explore", query=_query(asked))
+                values = _shown(told, asked, today, given.get("bucket", EVERY))
+                values["curl"] = curl_line(web.public_url(visit.request) + told.path, keyed=bool(told.tenant))
+        except GatewayError as raised:
+            error = raised
+        typed = given.get("path", "").strip() or asked.target
+        frame = {"typed": typed, "asked": asked, "tenants": offered, "told": None, "span": served.span, **CHOICES}
+        frame["tops"] = "/explore?" + urlencode(_place(asked) | {"family": "tops", "window": "none"})
+        return web.render(visit, "explore.html", error=error, **(frame | values))
+
+    return [Route("/explore", web.page(explore), methods=["GET"])]
+
+
+async def tenants_of(web: Web, visit: Visit) -> list[dict[str, Any]] | None:
+    """The tenants to choose from, by id; None where they are too many for a list."""
+    found = await web.perform(visit, "GET", "/api/tenants", query={"limit": str(MOST_TENANTS)})
+    return None if found["next"] else found["tenants"]
+
+
+def _first(given: Mapping[str, str], tenants: list[dict[str, Any]] | None) -> tuple[str, Fields]:
+    """As whose request and where, before anything was chosen: the first tenant's, where it holds a credential."""
+    if given or not tenants:
+        return given.get("tenant", "").strip(), fields_of(given)
+    return tenants[0]["id"], Fields(institution=next(iter(tenants[0]["institutions"]), ""))
+
+
+def _asked(given: Mapping[str, str], first: Asked, today: date) -> Asked:
+    """Raises InvalidInput for what asks nothing."""
+    if text := given.get("path", "").strip():
+        target = pasted_target(text).decode()
+        query = _recognised(target)
+        fields = first.fields if query is None else fields_for(query, target)
+        return Asked(first.tenant, fields, target, query)
+    if "family" not in given:
+        return first
+    target = target_of(first.fields, today)
+    return Asked(first.tenant, first.fields, target, _recognised(target))
+
+
+def _recognised(target: str) -> Query | None:
+    """None for a malformed target, which the gateway is to refuse."""
+    try:
+        return recognise(*parted(target.encode()))
+    except BadTarget:
+        return None
+
+
+def _query(asked: Asked) -> dict[str, str]:
+    return {"path": asked.target} | ({"tenant": asked.tenant} if asked.tenant else {})
+
+
+def _shown(told: Exploration, asked: Asked, today: date, chosen: str) -> dict[str, Any]:
+    """What the page says of an answer."""
+    content = _content(told)
+    bare = asked.query is not None and asked.query.family in (Family.TOPS, Family.OVERVIEW)
+    window = None if asked.query is None else window_of(asked.query, asked.target, today)
+    good = 200 <= told.status < 300
+    pretty = told.body if told.json is None else msgspec.json.format(told.body, indent=2)
+    return {
+        "told": told,
+        "question": "" if asked.query is None else question_of(asked.query, asked.target),
+        "figure": figure_of(content, bare=bare, window=window, chosen=chosen) if good else None,
+        "message": None if good else _message(content),
+        "how": served.told(told.outcome, told.detail, told.cache_status),
+        "age": served.age_of(told.headers),
+        "left": served.left_of(told.headers),
+        "raw": told.body[:MOST_TEXT],
+        "pretty": pretty[:MOST_TEXT],
+        "cut": len(pretty) > MOST_TEXT,
+        "whole": "/api/explore?" + urlencode(_query(asked)),
+        "in_cache": "/cache?" + urlencode(_query(asked)),
+        "one": _one(asked),
+    }
+
+
+def _place(asked: Asked) -> dict[str, str]:
+    return {"tenant": asked.tenant, "institution": asked.fields.institution}
+
+
+def _one(asked: Asked) -> str:
+    """Of a list of top items, the page about one of them, but for its id; empty of any other answer."""
+    query, fields = asked.query, asked.fields
+    if query is None or query.family is not Family.TOPS or fields.sub_item or fields.item_id:
+        return ""
+    chosen = {"family": "timeline", "counter": fields.counter, "item": fields.item}
+    return "/explore?" + urlencode(_place(asked) | chosen | {"window": "last-12-months", "item_id": ""})
+
+
+def _content(told: Exploration) -> Any:
+    return None if told.json is None else msgspec.json.decode(told.json)
+
+
+def _message(content: Any) -> str:
+    """The message of an error in the service's shape."""
+    message = content.get("message") if isinstance(content, dict) else None
+    return message if isinstance(message, str) and message else "It says nothing that could be read."

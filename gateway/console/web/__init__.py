@@ -1,1 +1,0 @@
-"""The console: web pages for operators, on the admin listener."""
