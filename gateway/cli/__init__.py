@@ -23,13 +23,15 @@ from gateway.cli import (
     sandbox,
     secrets,
     serve,
-    settings,
     tenant,
     top,
     usage,
 )
-from gateway.cli.commands import Commands, MainGroup, examples
+from gateway.cli import (
+    config as settings,
+)
 from gateway.cli.first_steps import FIRST_STEPS
+from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
 from gateway.observe.stream import settle
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import Commands, examples
+from gateway.cli.options import Commands, examples
 from gateway.cli.registry import AsJson, print_json, tell
-from gateway.cli.table import aligned
+from gateway.cli.screen import aligned
 
 app = Commands(name="breaker", help="List, hold and resume the use of credentials.")
 Fingerprint = Annotated[

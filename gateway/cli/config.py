@@ -1,4 +1,7 @@
-"""``stats-gateway config``."""
+"""``stats-gateway config``.
+
+``stats-gateway settings``.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli import flags
-from gateway.cli.commands import examples
+from gateway.cli import options as flags
+from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
+from gateway.cli.options import examples
 from gateway.cli.registry import AsJson, print_json, tell
-from gateway.cli.table import aligned
+from gateway.cli.screen import aligned, plain
 from gateway.provenance import Provenance, Sources
 from gateway.settings import Settings, settings_file, unknown_in, unknown_variables
 
@@ -92,3 +96,16 @@ def _text(value: Any) -> str:
         case list():
             return " ".join(str(each) for each in value)
     return str(value)
+
+
+def settings(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Show what a running gateway was started with.
+
+    It asks the admin API; secrets are masked. What serve would use here, and where each setting comes from, is
+    told without a running gateway by: stats-gateway config.
+    """
+    told = ask(admin_url, "GET", "/api/settings")
+    if as_json:
+        print_json(told)
+    else:
+        print(aligned(["SETTING", "VALUE"], [[name, plain(value)] for name, value in told.items()]))

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from gateway.admin.doctor.finding import Finding, State, problem, worst
-from gateway.cli import flags
-from gateway.cli.commands import examples
+from gateway.cli import options as flags
+from gateway.cli.options import examples
 from gateway.cli.registry import AsJson, RegistryPath, print_json
 from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.provenance import Sources

@@ -8,10 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import examples
-from gateway.cli.completing import tenant_ids
+from gateway.cli.options import examples, tenant_ids
 from gateway.cli.registry import AsJson, print_json
-from gateway.cli.table import aligned, plain
+from gateway.cli.screen import aligned, plain
 
 EXAMPLES = examples(
     'stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports',

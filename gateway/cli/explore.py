@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import examples
-from gateway.cli.completing import tenant_ids
+from gateway.cli.options import examples, tenant_ids
 from gateway.cli.registry import AsJson, print_json, tell
 
 PATIENCE = 120.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import Commands
+from gateway.cli.options import Commands
 from gateway.cli.registry import AsJson, print_json
 from gateway.upstream.snapshot import REASONS
 

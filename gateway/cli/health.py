@@ -9,7 +9,7 @@ import httpx2 as httpx
 import typer
 
 from gateway.cli.admin import said
-from gateway.cli.commands import examples
+from gateway.cli.options import examples
 from gateway.errors import ConfigurationError
 from gateway.masking import masked_url
 from gateway.settings import load_settings

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import Commands, examples
-from gateway.cli.completing import key_ids, tenant_ids
+from gateway.cli.format import moment_of, seconds_of
+from gateway.cli.options import Commands, examples, key_ids, tenant_ids
 from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
-from gateway.cli.table import aligned
-from gateway.cli.times import moment_of, seconds_of
+from gateway.cli.screen import aligned
 from gateway.tenants.schema import check_tenant_id, told_key
 
 app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")

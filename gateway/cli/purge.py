@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import examples
-from gateway.cli.completing import institutions
+from gateway.cli.options import examples, institutions
 from gateway.cli.registry import AsJson, print_json, tell
 
 EXAMPLES = examples(

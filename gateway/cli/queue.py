@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
 from gateway.cli.registry import AsJson, print_json
-from gateway.cli.table import aligned
+from gateway.cli.screen import aligned
 
 
 def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.commands import examples
+from gateway.cli.options import examples
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -1,19 +1,41 @@
-"""Screen: what ``stats-gateway top`` shows, for any size of a terminal. Pure."""
+"""Screen: what ``stats-gateway top`` shows, for any size of a terminal. Pure.
+
+Sparkline: a row of numbers as a row of small bars. Pure.
+
+Rows for people: plain aligned columns, which also pipe well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import msgspec
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from gateway.cli.figures import ago, count, rate, share, span
-from gateway.cli.sparkline import sparkline
+from gateway.cli.format import ago, count, rate, share, span
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Bands, Gate, Minute, Overview
+
+BARS = "▁▂▃▄▅▆▇█"
+PLAIN = "_.-~=+*#"
+"""The same for terminals that know only ASCII."""
+
+
+def sparkline(values: Sequence[float | None], most: float, *, plain: bool = False) -> str:
+    """One character a value: a blank for None, the lowest bar for 0 alone, the highest for ``most`` and above."""
+    bars = PLAIN if plain else BARS
+    return "".join(" " if value is None else bars[_height(value, most)] for value in values)
+
+
+def _height(value: float, most: float) -> int:
+    if value <= 0 or most <= 0:
+        return 0
+    return 1 + min(int(value / most * (len(BARS) - 1)), len(BARS) - 2)
+
 
 LABEL = 10
 SHOWN_TENANTS = 10
@@ -240,3 +262,26 @@ def _hits(minute: Minute) -> int:
 
 def _many(number: int, one: str, more: str) -> str:
     return f"{count(number)} {one if number == 1 else more}"
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A head and its rows as lines whose columns are as wide as their widest cell."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def plain(value: Any) -> str:
+    """A value out of JSON as people read it on one line."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return " ".join(map(plain, value)) or "none"
+        case dict():
+            return " ".join(f"{name}={plain(each)}" for name, each in value.items()) or "none"
+        case None | "":
+            return "none"
+    return str(value)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from cryptography.fernet import Fernet
 
-from gateway.cli.commands import Commands, examples
+from gateway.cli.options import Commands, examples
 from gateway.cli.registry import RegistryPath, open_registry, tell
 
 app = Commands(name="secrets", help="Manage the keys that encrypt the institutions' passwords.")

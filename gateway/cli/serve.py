@@ -6,9 +6,9 @@ import os
 
 import typer
 
-from gateway.cli import flags
-from gateway.cli.commands import examples
+from gateway.cli import options as flags
 from gateway.cli.first_steps import missing
+from gateway.cli.options import examples
 from gateway.environment import made_of_services
 from gateway.settings import PREFIX, Settings, settings_file, unknown_in, unknown_variables
 

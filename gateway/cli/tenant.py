@@ -15,8 +15,7 @@ from msgspec.structs import asdict
 
 from gateway.admin.doctor.finding import counted
 from gateway.cache.lifetimes import RULES
-from gateway.cli.commands import Commands, examples
-from gateway.cli.completing import institutions, tenant_ids
+from gateway.cli.options import Commands, examples, institutions, tenant_ids
 from gateway.cli.registry import (
     AsJson,
     RegistryPath,
@@ -27,7 +26,7 @@ from gateway.cli.registry import (
     print_json,
     tell,
 )
-from gateway.cli.table import aligned
+from gateway.cli.screen import aligned
 from gateway.errors import ConfigurationError
 from gateway.tenants.schema import Tables, TenantTable, read_tables, told_tenant
 from gateway.tenants.tenant import Pair

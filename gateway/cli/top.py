@@ -1,10 +1,17 @@
-"""``stats-gateway top``: the gateway, live on a terminal."""
+"""``stats-gateway top``: the gateway, live on a terminal.
+
+Keyboard: waits for a key, without echo and without Enter, where there is a terminal.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import httpx2 as httpx
@@ -12,8 +19,7 @@ import msgspec
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask, client_for
-from gateway.cli.commands import examples
-from gateway.cli.keyboard import EOF, keyboard
+from gateway.cli.options import examples
 from gateway.cli.registry import AsJson, print_json
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
 from gateway.masking import masked_url
@@ -22,6 +28,40 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gateway.cli.screen import Seen
+
+
+EOF = b"\x04"
+"""Ctrl-D, or a terminal that is gone."""
+Wait = Callable[[float], bytes]
+
+
+@contextmanager
+def keyboard() -> Iterator[Wait]:
+    """A function that waits so many seconds for a key and answers it; empty where none came."""
+    if sys.platform == "win32" or not sys.stdin.isatty():
+        yield _only_wait
+        return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def wait(seconds: float) -> bytes:
+        ready, _, _ = select.select([terminal], [], [], seconds)
+        return (os.read(terminal, 1) or EOF) if ready else b""
+
+    try:
+        tty.setcbreak(terminal)
+        yield wait
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _only_wait(seconds: float) -> bytes:
+    time.sleep(seconds)
+    return b""
+
 
 PATIENCE_SECONDS = 5.0
 USAGE_SECONDS = 10.0

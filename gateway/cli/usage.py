@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.commands import examples
-from gateway.cli.completing import tenant_ids
+from gateway.cli.options import examples, tenant_ids
 from gateway.cli.registry import AsJson, print_json, tell
-from gateway.cli.table import aligned
+from gateway.cli.screen import aligned
 
 EXAMPLES = examples(
     "stats-gateway usage --first 2030-01-01 --tenant reports",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.completing import MAX_BYTES
+from gateway.cli.options import MAX_BYTES
 from tests.cli.command import clean_environment, run
 
 BASH = shutil.which("bash")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cli.figures import ago, count, rate, share, span
-from gateway.cli.sparkline import sparkline
+from gateway.cli.format import ago, count, rate, share, span
+from gateway.cli.screen import sparkline
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.table import aligned, plain
+from gateway.cli.screen import aligned, plain
 
 
 @pytest.mark.parametrize(

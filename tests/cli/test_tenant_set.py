@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.times import moment_of, seconds_of
+from gateway.cli.format import moment_of, seconds_of
 from gateway.errors import ConfigurationError
 from gateway.tenants.file_store import FileTables
 from gateway.tenants.registry import Registry

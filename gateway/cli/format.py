@@ -1,6 +1,14 @@
-"""Figures: numbers as people read them. Pure."""
+"""Figures: numbers as people read them. Pure.
+
+Times as people write them on the command line.
+"""
 
 from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from gateway.errors import ConfigurationError
 
 
 def count(number: int) -> str:
@@ -37,3 +45,26 @@ def ago(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3_600:.0f} h"
+
+
+SPAN = re.compile(r"(\d{1,6})([smhd])")
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds_of(text: str) -> float:
+    """Seconds of a span such as ``90d``, ``12h``, ``30m`` or ``45s``. Raises ConfigurationError."""
+    found = SPAN.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(f"{text!r} is no span of time; write it like 90d, 12h, 30m or 45s")
+    return float(int(found[1]) * SECONDS[found[2]])
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """A moment: a span from now, or a date (its beginning, UTC), or a date and time. Raises ConfigurationError."""
+    if SPAN.fullmatch(text):
+        return now + timedelta(seconds=seconds_of(text))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"{text!r} is neither a span like 90d nor a date like 2030-01-31") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
