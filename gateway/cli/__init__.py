@@ -27,9 +27,7 @@ from gateway.cli import (
     top,
     usage,
 )
-from gateway.cli import (
-    config as settings,
-)
+from gateway.cli import config as settings
 from gateway.cli.first_steps import FIRST_STEPS
 from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings

@@ -49,8 +49,8 @@ def sandbox(
     starts counting again. Ctrl-C stops it.
     """
     # Here, so that the other commands need not wait for it to load.
-    from gateway.sandbox.accounts import INSTITUTIONS, password_of
     from gateway.sandbox.server import bind, run, url_of
+    from gateway.sandbox.service import INSTITUTIONS, password_of
 
     app = _create(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, examples=examples)
     try:

@@ -1,22 +1,164 @@
-"""The sandbox as a Starlette app: the service on every path, and its own controls under ``/-/``."""
+"""The sandbox as a Starlette app: the service on every path, and its own controls under ``/-/``.
+
+Controls: the sandbox's own endpoints, ``/-/calls``, ``/-/gate`` and ``/-/plan``.
+
+Ledger: how often, how fast and for what the sandbox was asked.
+
+Gate: holds whoever comes while it is closed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.sandbox.answer import Answer
-from gateway.sandbox.controls import control_routes
-from gateway.sandbox.faults import Fault, Faults, Pacer, faulty_answer
-from gateway.sandbox.gate import Gate
-from gateway.sandbox.ledger import Ledger
-from gateway.sandbox.plan import Plan
+from gateway.sandbox.faults import Fault, Faults, Pacer, Plan, faulty_answer
+from gateway.sandbox.question import Answer
 from gateway.sandbox.service import Service
+
+REMEMBERED = 10_000
+"""How many of the latest arrivals are kept one by one."""
+
+
+class Tally:
+    """What is counted between two resets. Times are monotonic seconds."""
+
+    def __init__(self, in_flight: int) -> None:
+        self.total = 0
+        self.by_path: Counter[str] = Counter()
+        self.by_status: Counter[str] = Counter()
+        self.max_in_flight = in_flight
+        self.min_gap: float | None = None
+        self.arrivals: deque[float] = deque(maxlen=REMEMBERED)
+        self.targets: deque[str] = deque(maxlen=REMEMBERED)
+
+    def arrived(self, path: str, target: str, now: float, in_flight: int) -> None:
+        """Counts a request at the moment it comes in."""
+        if self.arrivals:
+            gap = now - self.arrivals[-1]
+            self.min_gap = gap if self.min_gap is None else min(self.min_gap, gap)
+        self.total += 1
+        self.by_path[path] += 1
+        self.max_in_flight = max(self.max_in_flight, in_flight)
+        self.arrivals.append(now)
+        self.targets.append(target)
+
+    def answered(self, status: int) -> None:
+        """Counts an answer at the moment it goes out."""
+        self.by_status[str(status)] += 1
+
+
+class Ledger:
+    """The current tally, and the calls that are in flight."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self._tally = Tally(in_flight=0)
+
+    @contextmanager
+    def call(self, path: str, target: str, now: float) -> Iterator[Tally]:
+        """Counts a call from its arrival to its end; its answer counts where its arrival did."""
+        tally = self._tally
+        self.in_flight += 1
+        tally.arrived(path, target, now, self.in_flight)
+        try:
+            yield tally
+        finally:
+            self.in_flight -= 1
+
+    def reset(self) -> None:
+        """Starts again from nothing, but for the calls that are in flight."""
+        self._tally = Tally(self.in_flight)
+
+    def report(self) -> dict[str, Any]:
+        """All of it as JSON values; ``arrivals`` and ``targets`` are the latest, oldest first."""
+        tally = self._tally
+        return {
+            "total": tally.total,
+            "by_path": dict(tally.by_path),
+            "by_status": dict(tally.by_status),
+            "max_in_flight": tally.max_in_flight,
+            "min_gap_seconds": tally.min_gap,
+            "in_flight": self.in_flight,
+            "arrivals": list(tally.arrivals),
+            "targets": list(tally.targets),
+        }
+
+
+class Gate:
+    """Open or closed; a wait at it ends when it opens, or after ``hold_seconds``."""
+
+    def __init__(self, hold_seconds: float, *, closed: bool = False) -> None:
+        self.hold_seconds = hold_seconds
+        self._opened = asyncio.Event()
+        if not closed:
+            self._opened.set()
+
+    def __repr__(self) -> str:
+        return f"<Gate {'closed' if self.is_closed else 'open'}, holds {self.hold_seconds:g} s>"
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether those who come are held."""
+        return not self._opened.is_set()
+
+    def close(self) -> None:
+        """Holds those who come from now on."""
+        self._opened.clear()
+
+    def open(self) -> None:
+        """Releases all who are held."""
+        self._opened.set()
+
+    async def wait(self) -> None:
+        """Returns once the gate is open, or once the hold has lasted long enough."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.hold_seconds):
+                await self._opened.wait()
+
+
+def control_routes(ledger: Ledger, gate: Gate, plan: Plan) -> list[Route]:
+    """GET and DELETE ``/-/calls``; PUT (close) and DELETE (open) ``/-/gate``; PUT and DELETE ``/-/plan``."""
+
+    async def calls(request: Request) -> Response:
+        if request.method == "DELETE":
+            ledger.reset()
+        return JSONResponse(ledger.report())
+
+    async def doorkeeper(request: Request) -> Response:
+        if request.method == "PUT":
+            gate.close()
+        if request.method == "DELETE":
+            gate.open()
+        return JSONResponse({"closed": gate.is_closed})
+
+    async def planner(request: Request) -> Response:
+        if request.method == "DELETE":
+            plan.cancel()
+        if request.method == "PUT":
+            try:
+                plan.order(await request.body())
+            except ValueError as error:
+                return JSONResponse({"message": str(error)}, status_code=400)
+        return JSONResponse({"times": plan.times})
+
+    return [
+        Route("/-/calls", calls, methods=["GET", "DELETE"]),
+        Route("/-/gate", doorkeeper, methods=["GET", "PUT", "DELETE"]),
+        Route("/-/plan", planner, methods=["GET", "PUT", "DELETE"]),
+    ]
+
 
 HOLD_SECONDS = 60.0
 """How long the gate or a timeout holds a call at most."""

@@ -1,16 +1,148 @@
-"""Question: what is asked, with its parameters checked, and the window that it covers."""
+"""Question: what is asked, with its parameters checked, and the window that it covers.
+
+Endpoint: which of the service's endpoints a path names (contract page, Endpoints).
+
+Answer: what goes over the wire, and the service's errors in its own shape (contract page, Errors).
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import MAXYEAR, date
-from urllib.parse import parse_qsl
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote
 
-from gateway.sandbox.answer import invalid, missing
-from gateway.sandbox.endpoint import COUNTERS, Endpoint, Family
+JSON_TYPE = "application/json; charset=UTF-8"
+HTML_TYPE = "text/html; charset=UTF-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, a body and what is said about it."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON_TYPE
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers as ASGI wants them, length included."""
+        named = {
+            "content-type": self.content_type,
+            "content-length": str(len(self.body)),
+            **{name.lower(): value for name, value in self.headers.items()},
+        }
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
+
+
+class Complaint(Exception):
+    """The service's own refusal of a request: status, code, message and data."""
+
+    def __init__(self, status: int, code: str, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.data = data
+
+    def answer(self, headers: Mapping[str, str] | None = None) -> Answer:
+        """The complaint as it goes over the wire; the order of its keys is the documented one."""
+        body = {"data": self.data, "code": self.code, "message": self.message}
+        return Answer(self.status, render(body), headers=headers or {})
+
+
+def invalid(parameter: str, extra: str) -> Complaint:
+    """400: a parameter's value is not one that the service supports."""
+    data = {"extra": extra, "invalid_params": parameter}
+    return Complaint(400, "InvalidParams", f"Invalid or unsupported params: {parameter}", data)
+
+
+def missing(parameter: str, path: str, parameters: Mapping[str, str]) -> Complaint:
+    """400: a required parameter is absent; the request is echoed, its parameters in the order of their names."""
+    data = {"missing_params": parameter, "parameters": dict(sorted(parameters.items())), "path": path}
+    return Complaint(400, "MissingParams", f"Missing required params: {parameter}", data)
+
+
+def forbidden() -> Complaint:
+    """403: a protected endpoint without its institution's pair."""
+    return Complaint(403, "Forbidden", "Unauthorized request")
+
+
+def not_found(path: str) -> Complaint:
+    """404: no such endpoint."""
+    return Complaint(404, "NotFound", "Endpoint not found", {"path": path})
+
+
+def method_not_allowed(method: str) -> Complaint:
+    """405: the service only knows GET (and so HEAD)."""
+    return Complaint(405, "MethodNotAllowed", f"Method not allowed: {method}")
+
+
+def too_many_requests() -> Complaint:
+    """429: asked faster than the sandbox was told to bear."""
+    return Complaint(429, "TooManyRequests", "Too many requests")
+
+
+def render(value: Any) -> bytes:
+    """JSON exactly as the service writes it: ``", "`` and ``": "`` between, ASCII only."""
+    return json.dumps(value).encode("ascii")
+
+
+Family = Literal["total", "timeline", "breakdown", "top", "overview", "count"]
+
+COUNTERS = ("views", "downloads", "shares")
+FIRST_SEGMENTS = ("total", "timeline", "breakdown", "top", "count")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A path taken apart; its values are decoded and not yet checked.
+
+    ``overview`` is ``/total/{item}/{id}`` without a counter, ``count`` is ``/count/articles``, asked by POST.
+    """
+
+    family: Family
+    institution: str | None
+    item: str
+    item_id: str | None = None
+    counter: str | None = None
+    granularity: str | None = None
+
+    @property
+    def protected(self) -> bool:
+        """Whether the institution's pair is needed: for all but totals and counts, inside an institution."""
+        return self.institution is not None and self.family not in ("total", "overview", "count")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that it is asked by."""
+        return ("POST",) if self.family == "count" else ("GET", "HEAD")
+
+
+def route(path: str) -> Endpoint:
+    """The endpoint of a raw path. Raises Complaint (404) where the service has none."""
+    segments = [unquote(segment) for segment in path.split("/")[1:]]
+    if not all(segments):
+        raise not_found(path)
+    institution = None if segments[0] in FIRST_SEGMENTS else segments.pop(0)
+    match segments:
+        case ["total", counter, item, item_id]:
+            return Endpoint("total", institution, item, item_id, counter)
+        case ["timeline" | "breakdown" as family, granularity, counter, item, item_id]:
+            kind: Family = "timeline" if family == "timeline" else "breakdown"
+            return Endpoint(kind, institution, item, item_id, counter, granularity)
+        case ["top", counter, item]:
+            return Endpoint("top", institution, item, None, counter)
+        case ["total", item, item_id] if item not in COUNTERS:
+            return Endpoint("overview", institution, item, item_id)
+        case ["count", "articles"]:
+            return Endpoint("count", institution, "group")
+        case _:
+            raise not_found(path)
+
 
 ITEMS = ("article", "author", "collection", "group", "project")
 GRANULARITIES = ("day", "month", "year", "total")

@@ -11,11 +11,10 @@ from typing import Any
 
 import httpx2 as httpx
 
-from gateway.sandbox.accounts import INSTITUTIONS, password_of
-from gateway.sandbox.answer import Answer
 from gateway.sandbox.app import Sandbox
 from gateway.sandbox.faults import Fault, Faults
-from gateway.sandbox.service import Service
+from gateway.sandbox.question import Answer
+from gateway.sandbox.service import INSTITUTIONS, Service, password_of
 
 TODAY = date(2016, 3, 15)
 PATIENCE = 10.0

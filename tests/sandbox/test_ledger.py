@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gateway.sandbox import create_sandbox
-from gateway.sandbox.ledger import REMEMBERED, Ledger
+from gateway.sandbox.app import REMEMBERED, Ledger
 from tests.sandbox.asking import client_of, until
 
 KEYS = ["total", "by_path", "by_status", "max_in_flight", "min_gap_seconds"]

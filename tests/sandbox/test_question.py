@@ -8,8 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from gateway.sandbox import create_sandbox
-from gateway.sandbox.endpoint import route
-from gateway.sandbox.question import Question, Window, read, window_of, years_after
+from gateway.sandbox.question import Question, Window, read, route, window_of, years_after
 from tests.sandbox.asking import TODAY, answer_of, client_of, json_of, service
 
 

@@ -9,9 +9,8 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.sandbox.endpoint import COUNTERS
-from gateway.sandbox.question import ITEMS, Window
-from gateway.sandbox.universe import Universe
+from gateway.sandbox.question import COUNTERS, ITEMS, Window
+from gateway.sandbox.world import Universe
 from tests.sandbox.asking import answer_of, json_of, service
 
 WORLD = service(seed=7)
