@@ -37,15 +37,14 @@ from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.description import description
-from gateway.clock import Clock
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
+from gateway.lifespan import Parts
 from gateway.observe.aggregate import Tallies, Tally
 from gateway.observe.days import Usage
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.minutes import Pulse
 from gateway.observe.upstream_calls import Asker, Call, telling_of_shapes
-from gateway.parts import Parts
 from gateway.proxy.access_log import Teller
 from gateway.proxy.callers import Callers, Impersonation
 from gateway.proxy.delivery import Coder
@@ -55,7 +54,7 @@ from gateway.proxy.network import ByNetwork
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy.proxy import Proxy, ProxyRules
 from gateway.proxy.store import GenericJudge, StatisticsJudge
-from gateway.redis_client import MEMORY, Client, connect
+from gateway.redis import MEMORY, Client, Clock, connect
 from gateway.server.head import Limits
 from gateway.server.open_files import import_ahead
 from gateway.server.public import Gateway

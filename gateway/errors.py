@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.masking import without_keys
+from gateway.redis_url import without_keys
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.environment import made_of_services, strangers
-from gateway.setting_values import GENERIC
+from gateway.setting_values import GENERIC, made_of_services, strangers
 from gateway.settings import PREFIX, Settings
 
 Kind = Literal["flag", "environment", "file", "profile", "default"]

@@ -1,4 +1,12 @@
-"""Pool: Redis connections on which no command waits longer than it may, and none at all while Redis is silent."""
+"""Pool: Redis connections on which no command waits longer than it may, and none at all while Redis is silent.
+
+Commands: a client of one Redis that sends them on the connections of redis_pool.py.
+
+redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost each
+look-up.
+
+Circuit: whether Redis is asked at all.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +19,64 @@ from typing import Any
 
 import hiredis
 from redis._parsers import _AsyncHiredisParser
-from redis.asyncio import Connection, ConnectionPool, SSLConnection
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, InvalidResponse, NoScriptError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.circuit import Circuit
-from gateway.redis_place import Address, RedisPlace
+from gateway.redis_url import Address, RedisPlace
+
+RENEWAL_SECONDS = 1.0
+
+
+class Circuit:
+    """Closed while Redis answers. Open from the first silence until a trial has succeeded: nobody waits, nobody
+    connects but the trial.
+
+    ``epoch`` counts what made the connections that were there doubtful; a connection of an earlier one is
+    not used again, and what it still does counts for nothing. ``errors`` counts failures, error replies included.
+    """
+
+    def __init__(self) -> None:
+        self.is_open = False
+        self.epoch = 0
+        self.opened = 0
+        self.errors = 0
+        self._renewed = float("-inf")
+        self._closed = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<Circuit {'open' if self.is_open else 'closed'}, epoch {self.epoch}>"
+
+    def lost(self, epoch: int) -> bool:
+        """A connection of this epoch failed; whether that opened the circuit."""
+        self.errors += 1
+        if self.is_open or epoch != self.epoch:
+            return False
+        self.is_open = True
+        self.epoch += 1
+        self.opened += 1
+        return True
+
+    def answered(self, now: float) -> None:
+        """A trial succeeded: all may ask again."""
+        self.is_open = False
+        self._closed = now
+
+    def flapping(self, now: float) -> bool:
+        """Whether the last trial's success was so short ago that the next trial had better wait."""
+        return now - self._closed < RENEWAL_SECONDS
+
+    def demoted(self, now: float) -> None:
+        """A server refused to write. After a failover its name may lead to another, so connections are made
+        anew, at most once a second."""
+        if now - self._renewed >= RENEWAL_SECONDS:
+            self._renewed = now
+            self.epoch += 1
+
 
 TRIAL_SECONDS = 0.3
 REPLY_MAX_BYTES = 64 * 1024 * 1024
@@ -312,3 +369,51 @@ OPTIONS: dict[str, Any] = {
     "parser_class": BoundedParser,
     "driver_info": None,
 }
+
+
+class PooledClient(Redis):
+    """``connection_pool`` is a ``Pool``, whose deadlines and circuit hold for every command; a subscription, or a
+    transaction, goes redis-py's way."""
+
+    connection_pool: Pool
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """The reply, in redis-py's form. Raises redis-py's errors, TimeoutError."""
+        connection = await self.connection_pool.get_connection()
+        try:
+            reply = await connection.ask(*args)
+        finally:
+            await self.connection_pool.release(connection)
+        return _formed(self.response_callbacks, reply, args, options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """Commands that go together."""
+        kind = Pipeline if transaction else PooledPipeline
+        return kind(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class PooledPipeline(Pipeline):
+    """Commands of one round trip, no transaction, on the connections of a ``Pool``."""
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """The replies, in order; error replies are among them, unless the first is to be raised."""
+        commands, self.command_stack = self.command_stack, []
+        if not commands:
+            return []
+        pool: Any = self.connection_pool
+        connection = await pool.get_connection()
+        try:
+            replies = await connection.ask_all([args for args, _ in commands])
+        finally:
+            await pool.release(connection)
+        if raise_on_error:
+            self.raise_first_error(commands, replies)
+        each = zip(commands, replies, strict=True)
+        return [_formed(self.response_callbacks, reply, *command) for command, reply in each]
+
+
+def _formed(callbacks: Any, reply: Any, args: Any, options: Any) -> Any:
+    """A reply in redis-py's form."""
+    callback = None if isinstance(reply, Exception) else callbacks.get(args[0])
+    options.pop("keys", None)  # meant for redis-py's own cache
+    return reply if callback is None else callback(reply, **options)

@@ -35,11 +35,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway import environment
+from gateway import setting_values as environment
 from gateway.catalogue.query import Family
 from gateway.errors import UnusableSettings
-from gateway.masking import MASK, masked_url
-from gateway.redis_place import EXPECTED, RedisPlace
+from gateway.redis_url import EXPECTED, MASK, RedisPlace, masked_url
 from gateway.setting_values import (
     GENERIC,
     endpoint,

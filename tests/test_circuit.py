@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.circuit import RENEWAL_SECONDS, Circuit
+from gateway.redis_pool import RENEWAL_SECONDS, Circuit
 
 
 def test_it_opens_once_and_makes_all_connections_old() -> None:

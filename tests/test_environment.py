@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.serve import passed_over
-from gateway.environment import PREFIX, made_of_services, misnomer, strangers
 from gateway.errors import UnusableSettings
+from gateway.setting_values import PREFIX, made_of_services, misnomer, strangers
 from gateway.settings import Settings, load_settings
 
 KUBERNETES = {

@@ -13,9 +13,8 @@ from pydantic import SecretStr
 
 from gateway.cache.purges import Marks
 from gateway.errors import CacheUnavailable
-from gateway.redis_client import Client, connect, redis_errors, shielded
+from gateway.redis import Client, Invocation, Script, connect, invoke, invoke_all, redis_errors, shielded
 from gateway.redis_pool import REPLY_MAX_BYTES, Pool, Watched
-from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.settings import Settings
 from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server

@@ -14,9 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.cache.purges import EVERYTHING, Marks, preview
 from gateway.errors import CacheUnavailable
 from gateway.observe.days import Usage
-from gateway.redis_client import connect, redis_errors
+from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
-from gateway.scripts import Invocation, Script, invoke, invoke_all
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair

@@ -10,9 +10,8 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import ResponseError
 
-from gateway.redis_client import Client, connect
-from gateway.redis_commands import PooledClient
-from gateway.redis_pool import Pool
+from gateway.redis import Client, connect
+from gateway.redis_pool import Pool, PooledClient
 from gateway.settings import Settings
 from tests.redis_server import RedisServer
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.redis_place import RedisPlace
+from gateway.redis_url import RedisPlace
 
 
 @pytest.mark.parametrize(

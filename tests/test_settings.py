@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError, UnusableSettings
-from gateway.masking import masked_url
+from gateway.redis_url import masked_url
 from gateway.settings import load_settings
 
 ODD = st.text(st.sampled_from("ab1:/@?#%&=[]\\,. \n") | st.characters(), max_size=30)

@@ -22,7 +22,7 @@ from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.days import Usage
 from gateway.observe.minutes import Pulse
 from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
-from gateway.redis_client import Client
+from gateway.redis import Client
 from gateway.settings import Settings
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import check_institution, check_no_key

@@ -28,8 +28,8 @@ from gateway.errors import (
     render,
     row_of,
 )
-from gateway.masking import MASK
 from gateway.observe.logs import AUDIT
+from gateway.redis_url import MASK
 from gateway.tenants.keys import KEY_ID, id_within
 from gateway.tenants.schema import INSTITUTION, TENANT_ID, check_no_key
 

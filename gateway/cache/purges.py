@@ -18,10 +18,8 @@ from gateway.cache.entry import Entry, decode
 from gateway.cache.keys import encode
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
-from gateway.clock import Clock
 from gateway.errors import BadTarget, CacheUnavailable, Overload
-from gateway.redis_client import Client, redis_errors, servers_of, shielded
-from gateway.scripts import Invocation, Script, invoke
+from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors, servers_of, shielded
 
 PURGE = Script.load("gateway.cache.lua", "moment.lua", "purge.lua")
 NEWS = Script.load("gateway.cache.lua", "moment.lua", "news.lua")

@@ -32,11 +32,9 @@ from gateway.cache.entry import (
 from gateway.cache.invalidation import KEPT, Voids
 from gateway.cache.keys import CacheKey
 from gateway.cache.purges import LONGEST_LIFE, Marks
-from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
-from gateway.redis_client import Client, redis_errors
+from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors
 from gateway.redis_cluster import ClusterClient
-from gateway.scripts import Invocation, Script, invoke
 
 MOST = 8
 """Look-ups of one command: so many of the largest answers fit into the longest reply."""

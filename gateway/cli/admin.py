@@ -10,7 +10,7 @@ import httpx2 as httpx
 import typer
 
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
-from gateway.masking import masked_url
+from gateway.redis_url import masked_url
 from gateway.settings import PREFIX
 from gateway.upstream.network import context_for
 

@@ -23,7 +23,7 @@ from gateway.admin.doctor.service import (
     seconds_for,
 )
 from gateway.admin.doctor.settings import Surroundings
-from gateway.redis_client import MEMORY
+from gateway.redis import MEMORY
 from gateway.settings import Settings
 from gateway.upstream.network import TrustStore
 
@@ -90,7 +90,7 @@ def _ask(settings: Settings, asked: Sequence[Asked]) -> Iterator[Finding]:
 async def _calls(settings: Settings, asked: Sequence[Asked]) -> list[Call]:
     # Here, so that the small commands need not wait for the whole gateway to load.
     from gateway.app import client_of, queue_of
-    from gateway.redis_client import connect
+    from gateway.redis import connect
 
     redis, client = connect(settings), client_of(settings)
     queue = queue_of(settings, redis)

@@ -11,7 +11,7 @@ import typer
 from gateway.cli.admin import said
 from gateway.cli.options import examples
 from gateway.errors import ConfigurationError
-from gateway.masking import masked_url
+from gateway.redis_url import masked_url
 from gateway.settings import load_settings
 from gateway.upstream.network import context_for
 

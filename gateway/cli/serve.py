@@ -9,7 +9,7 @@ import typer
 from gateway.cli import options as flags
 from gateway.cli.first_steps import missing
 from gateway.cli.options import examples
-from gateway.environment import made_of_services
+from gateway.setting_values import made_of_services
 from gateway.settings import PREFIX, Settings, settings_file, unknown_in, unknown_variables
 
 EXAMPLES = examples(

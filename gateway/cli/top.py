@@ -22,7 +22,7 @@ from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask, client_for
 from gateway.cli.options import examples
 from gateway.cli.registry import AsJson, print_json
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
-from gateway.masking import masked_url
+from gateway.redis_url import masked_url
 
 if TYPE_CHECKING:
     from rich.console import Console

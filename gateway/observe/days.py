@@ -15,7 +15,7 @@ from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.aggregate import Tally
 from gateway.observe.outcome import SPARED, Outcome
 from gateway.observe.overview import Today
-from gateway.redis_client import Client, redis_errors, shielded
+from gateway.redis import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 5.0
 MOST = 10_000

@@ -23,7 +23,7 @@ from gateway.upstream.pacing import COMMON
 if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.observe.aggregate import Tally
-    from gateway.redis_client import Client
+    from gateway.redis import Client
     from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue
 

@@ -15,7 +15,7 @@ from gateway.errors import CacheUnavailable
 from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, Tally, quantile
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Latency, Minute
-from gateway.redis_client import Client, redis_errors, shielded
+from gateway.redis import Client, redis_errors, shielded
 
 FLUSH_SECONDS = 2.0
 SHORTEST_SECONDS = 0.05

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.catalogue.query import Family
-from gateway.masking import without_keys
 from gateway.observe.aggregate import Kind, Tallies
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import SPARED, Outcome, clock
 from gateway.proxy.request import Exchange
 from gateway.proxy.response import Answer
+from gateway.redis_url import without_keys
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing

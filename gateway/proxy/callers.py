@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.clock import Clock
 from gateway.errors import Unauthenticated
 from gateway.proxy.network import client_address, subject_of
 from gateway.proxy.profiles import Profile
 from gateway.proxy.request import Exchange
+from gateway.redis import Clock
 from gateway.tenants.directory import UNKNOWN_KEY, presented_key
 from gateway.tenants.limiter import Admission
 from gateway.tenants.networks import Network

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.cache.purges import Marks
 from gateway.cache.store import NearCache
-from gateway.clock import Clock
 from gateway.errors import Headers
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome, clock
@@ -21,6 +20,7 @@ from gateway.proxy.prepared import Epoch, Prepared, shared
 from gateway.proxy.profiles import Profile
 from gateway.proxy.request import FRAMED, READS, Exchange, fresh_id
 from gateway.proxy.response import Answer
+from gateway.redis import Clock
 from gateway.tenants.limiter import Admission
 from gateway.tenants.ratelimit import NOTHING_TOLD, Told
 from gateway.tenants.registry import Registry

@@ -19,7 +19,6 @@ from gateway.cache.keys import CacheKey
 from gateway.cache.store import Store
 from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family
-from gateway.clock import Clock
 from gateway.errors import (
     CacheUnavailable,
     GatewayError,
@@ -30,7 +29,7 @@ from gateway.errors import (
 )
 from gateway.observe.upstream_calls import Asker, Call
 from gateway.proxy.store import Judgement, Question
-from gateway.scripts import Invocation
+from gateway.redis import Clock, Invocation
 from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
 from gateway.upstream.credential_breaker import NOTHING, Verdict, sign_of, sign_of_error

@@ -33,7 +33,6 @@ from gateway.cache.store import NOTHING, Found, Store
 from gateway.catalogue import posted
 from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted
-from gateway.clock import Clock
 from gateway.errors import (
     BadTarget,
     CacheUnavailable,
@@ -66,6 +65,7 @@ from gateway.proxy.response import (
     varying,
 )
 from gateway.proxy.store import Question
+from gateway.redis import Clock
 from gateway.tenants.tenant import OPEN, Access, Sharing, authorise, refuses
 from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
 from gateway.upstream.queue import Queue

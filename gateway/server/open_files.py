@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gateway.redis_place import RedisPlace
+from gateway.redis_url import RedisPlace
 from gateway.upstream.client import CONNECTIONS as UPSTREAM_CONNECTIONS
 
 if TYPE_CHECKING:

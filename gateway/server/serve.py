@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from gateway import __version__
-from gateway.masking import masked_url
 from gateway.observe.logs import configure_logs
 from gateway.observe.stream import divert_standard_streams
+from gateway.redis_url import masked_url
 from gateway.server import open_files, signals
 from gateway.server.listener import Factory, Sockets, StartupFailed, bind, run_alone, url_of
 from gateway.server.signals import Read, Reloading

@@ -10,8 +10,7 @@ from hashlib import blake2b
 from typing import Any
 
 from gateway.errors import CacheUnavailable, RateLimited
-from gateway.redis_client import Client, redis_errors
-from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.redis import Client, Invocation, Script, invoke, invoke_all, redis_errors
 from gateway.tenants.lease import PATIENCE, Demand, Lease, LocalLimits
 from gateway.tenants.ratelimit import DAY, MICRO, Grant, Rules, Seen, Told, policy, refusal, told
 from gateway.tenants.tenant import TenantLimits

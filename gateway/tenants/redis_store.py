@@ -16,8 +16,7 @@ from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.masking import masked_url
-from gateway.redis_place import RedisPlace
+from gateway.redis_url import RedisPlace, masked_url
 from gateway.tenants.edits import Change, Document, Edit, Edits, Mark
 from gateway.tenants.schema import Tables, TenantTable, claimed, read_tables
 

@@ -21,7 +21,7 @@ from gateway import errors
 from gateway.cache.entry import Entry
 from gateway.cache.rules import failed
 from gateway.errors import GatewayError
-from gateway.scripts import Invocation
+from gateway.redis import Invocation
 from gateway.tenants.tenant import Credential, Tenant
 from gateway.upstream.credential_breaker import NOTHING, Sign, Verdict
 from gateway.upstream.tasks import Ending

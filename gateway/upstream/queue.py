@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
-from gateway.redis_client import Client
+from gateway.redis import Client
 from gateway.upstream.credential_breaker import Breaker, BreakerRules
 from gateway.upstream.flight import Band, Flight, Landing, Payer, Recheck, Reuse, Work
 from gateway.upstream.heartbeat import Heart

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from gateway.redis_client import Client, redis_errors
-from gateway.scripts import Invocation, Script, invoke, invoke_all
+from gateway.redis import Client, Invocation, Script, invoke, invoke_all, redis_errors
 from gateway.upstream.credential_breaker import NOTHING, BreakerRules, Sign, Verdict
 from gateway.upstream.evidence import Why
 from gateway.upstream.flight import NOBODY, Band, Claim, Payer

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from gateway.errors import CacheUnavailable, GatewayError, Overload, QueueFull, UpstreamDisconnected
-from gateway.scripts import Invocation
+from gateway.redis import Invocation
 from gateway.upstream import flight as landings
 from gateway.upstream.credential_breaker import NOTHING, REFUSALS, Breaker
 from gateway.upstream.evidence import Why

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from gateway.errors import RateLimited
-from gateway.redis_client import connect
+from gateway.redis import connect
 from gateway.settings import Settings
 from gateway.tenants.limiter import Admission
 from gateway.tenants.tenant import TenantLimits

@@ -10,8 +10,8 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import RateLimited
-from gateway.redis_client import client_at
-from gateway.redis_place import RedisPlace
+from gateway.redis import client_at
+from gateway.redis_url import RedisPlace
 from gateway.tenants.lease import PATIENCE, SETTLE, Lease
 from gateway.tenants.limiter import Admission
 from gateway.tenants.ratelimit import Told

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from gateway.observe.days import Usage
 from gateway.observe.minutes import MINUTE, SHOWN, Pulse
 from gateway.observe.outcome import Outcome
-from gateway.redis_client import connect
+from gateway.redis import connect
 from gateway.settings import Settings
 
 SECONDS = {

@@ -17,7 +17,7 @@ from gateway.cache.purges import EVERYTHING, Marked, Marks, Subject, TooManyMark
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.posted import with_content
 from gateway.catalogue.query import Query
-from gateway.clock import Clock
+from gateway.redis import Clock
 
 WINDOW = b"start_date=2014-01-01&end_date=2014-03-01"
 

@@ -14,8 +14,7 @@ from gateway.cache.purges import EVERYTHING, Subject, preview
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue.endpoints import recognise
 from gateway.errors import CacheUnavailable
-from gateway.redis_client import Client
-from gateway.scripts import invoke
+from gateway.redis import Client, invoke
 from tests.redis_server import free_port
 
 NOW = 1_000.0

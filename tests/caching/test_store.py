@@ -15,12 +15,9 @@ from gateway.cache.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidate
 from gateway.cache.keys import PUBLIC, CacheKey, cache_key
 from gateway.cache.purges import EVERYTHING, Marks
 from gateway.cache.store import NearCache, Store
-from gateway.clock import Clock
 from gateway.errors import CacheUnavailable
-from gateway.memory import Sweeper
 from gateway.observe.days import Usage
-from gateway.redis_client import MEMORY, Client, connect
-from gateway.scripts import invoke
+from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, invoke
 from gateway.settings import Settings
 from gateway.tenants.limiter import Admission
 from gateway.tenants.tenant import TenantLimits

@@ -15,7 +15,7 @@ from gateway.admin.doctor.settings import look_around
 from gateway.app import queue_of
 from gateway.cli.consulting import consult
 from gateway.provenance import Sources
-from gateway.redis_client import connect
+from gateway.redis import connect
 from gateway.settings import Settings, load_settings
 from tests.integration.stage import Stage, staged
 from tests.redis_server import RedisServer, free_port

@@ -11,9 +11,9 @@ import redis.asyncio
 
 from gateway.admin.auth import READ_ONLY, READ_WRITE, Guard
 from gateway.admin.sessions import LONGEST, MOST, Sessions
-from gateway.redis_client import Client
-from gateway.redis_place import RedisPlace
+from gateway.redis import Client
 from gateway.redis_pool import Pool
+from gateway.redis_url import RedisPlace
 from gateway.settings import AdminToken
 from tests.redis_server import RedisServer, redis_server
 

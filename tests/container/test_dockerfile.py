@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.environment import strangers
+from gateway.setting_values import strangers
 from gateway.settings import Settings
 from tests.container.box import ROOT
 from tests.container.context import Ignored, context

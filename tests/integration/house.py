@@ -11,7 +11,7 @@ import httpx2 as httpx
 from pydantic import SecretStr
 
 from gateway.app import Application, create_application
-from gateway.clock import Clock
+from gateway.redis import Clock
 from gateway.settings import Settings
 from tests.integration.stage import Stage
 

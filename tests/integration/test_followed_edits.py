@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.parts import NAMED
+from gateway.lifespan import NAMED
 from tests.cli.command import command
 from tests.integration.stage import Stage, staged, until
 from tests.redis_server import RedisServer

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from gateway.cache.purges import EVERYTHING, Subject
-from gateway.clock import Clock
+from gateway.redis import Clock
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged, until
 

@@ -11,7 +11,7 @@ from gateway.observe.days import Usage
 from gateway.observe.metrics import Metrics
 from gateway.observe.minutes import Pulse
 from gateway.observe.upstream_calls import Asker, Call
-from gateway.redis_client import Client
+from gateway.redis import Client
 
 
 async def test_a_call_is_told_of_once_its_landing_had_time_to_go_out(redis_client: Client, prefix: str) -> None:

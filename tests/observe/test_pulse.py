@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from gateway.observe.minutes import FIELDS, Pulse, pause
 from gateway.observe.outcome import Outcome
-from gateway.redis_client import Client, connect
+from gateway.redis import Client, connect
 from gateway.redis_cluster import ClusterClient, slot_of
 from gateway.settings import Settings
 from tests.chaos_redis import chaos_proxy

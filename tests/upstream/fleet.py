@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.redis_client import Client
+from gateway.redis import Client
 from gateway.upstream.credential_breaker import ANSWERED, Kind, Sign, Verdict
 from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
 from gateway.upstream.pacing import Budget

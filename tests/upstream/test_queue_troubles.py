@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gateway.redis_client import Client
+from gateway.redis import Client
 from gateway.upstream.flight import Band, Confirm, Payer, Result
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 
 from gateway.admin.doctor.finding import Finding, counted, named, note, ok, problem, warning
 from gateway.errors import ConfigurationError
-from gateway.redis_client import client_at
-from gateway.redis_place import RedisPlace
+from gateway.redis import client_at
+from gateway.redis_url import RedisPlace
 from gateway.settings import Settings
 from gateway.tenants.registry import keyring_of
 from gateway.upstream.pacing import Budget, Terms

@@ -19,9 +19,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.admin.doctor.finding import Finding, State, note, ok, problem, severity, unknown, warning
-from gateway.masking import masked_url
-from gateway.redis_client import client_at, servers_of
-from gateway.redis_place import RedisPlace
+from gateway.redis import client_at, servers_of
+from gateway.redis_url import RedisPlace, masked_url
 
 SECTIONS = ("server", "memory", "persistence")
 CONNECTIONS = 4

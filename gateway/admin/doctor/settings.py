@@ -32,13 +32,11 @@ from gateway.admin.doctor.fleet import ask_fleet, fleet_findings
 from gateway.admin.doctor.reach import trust_findings
 from gateway.admin.doctor.redis import RedisFacts, ask_redis, redis_findings, registry_findings
 from gateway.admin.doctor.tenants import Opened, credential_findings, network_findings, opened, tenant_findings
-from gateway.environment import misnomer
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.masking import masked_url
 from gateway.provenance import Sources
-from gateway.redis_client import MEMORY
-from gateway.redis_place import RedisPlace
-from gateway.setting_values import STATISTICS_ONLY
+from gateway.redis import MEMORY
+from gateway.redis_url import RedisPlace, masked_url
+from gateway.setting_values import STATISTICS_ONLY, misnomer
 from gateway.settings import Settings, unknown_in
 from gateway.tenants.files import LIMIT, aside
 from gateway.tenants.registry import keyring_of, open_registry

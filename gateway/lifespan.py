@@ -16,13 +16,12 @@ from gateway.cache.purges import Marks
 from gateway.cache.store import Store
 from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lifecycle import Lifecycle
-from gateway.memory import Sweeper
 from gateway.observe.aggregate import Tallies
 from gateway.observe.days import Usage
 from gateway.observe.metrics import Metrics
 from gateway.observe.minutes import Pulse
 from gateway.proxy.fast_path import Lane
-from gateway.redis_client import MEMORY, Client
+from gateway.redis import MEMORY, Client, Sweeper
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.following import is_many
