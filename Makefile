@@ -85,7 +85,7 @@ container: .venv/dev  ## the image without an engine: hadolint, its own install 
 	$(BIN)/pytest -p no:randomly tests/container $(ARGS)
 
 failover: .venv/dev  ## Redis behind Sentinel, in a Cluster, by TLS and ACL, and a rolling update, with their figures
-	$(BIN)/pytest -p no:randomly -s tests/test_redis_secured.py tests/test_redis_cluster.py \
+	$(BIN)/pytest -p no:randomly -s tests/redis/test_secured.py tests/redis/test_cluster.py \
 	  tests/integration/test_scale_out.py tests/integration/test_rolling.py $(ARGS)
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms

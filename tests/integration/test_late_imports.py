@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from tests.console.web.visitor import SETTINGS, TOKEN, Visitor
+from tests.admin.web.visitor import SETTINGS, TOKEN, Visitor
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, redis_server

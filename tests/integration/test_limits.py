@@ -15,11 +15,11 @@ from functools import partial
 import pytest
 
 from gateway.tenants.lease import PATIENCE
-from tests.admission.test_policy import parsed
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.integration.load import Connection, Load
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer, redis_server
+from tests.tenants.limits.test_policy import parsed
 
 pytestmark = pytest.mark.serial
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.server.listener import TELL_SECONDS
 from tests.integration.stage import Process, Stage, staged, until
 from tests.redis_server import RedisServer, redis_server
-from tests.test_server import children, serving
+from tests.server.test_serve import children, serving
 from tests.wire import Address, Wire, WireAnswer, ask, get
 
 FILES = 512

@@ -18,7 +18,7 @@ import pytest
 from gateway.observe.stream import BUFFER_BYTES, NonBlockingStream
 from tests.integration.stage import Stage, staged
 from tests.redis_server import free_port
-from tests.test_server import serving, until
+from tests.server.test_serve import serving, until
 from tests.wire import ask, get
 
 EVENTS = ("ours", "audit", "uvicorn's", "asyncio's", "a warning", "a traceback", "printed")

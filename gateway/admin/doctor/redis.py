@@ -36,7 +36,7 @@ Now = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ClockReading:
     """What another clock showed, ``there``, between two looks at ours; seconds since the epoch."""
 
     sent: float
@@ -57,7 +57,7 @@ class ServerFacts:
 
     name: str = ""
     info: Mapping[str, Info] = field(default_factory=dict)
-    clock: Reading | None = None
+    clock: ClockReading | None = None
     snapshots: str | None = None
 
 
@@ -118,11 +118,11 @@ async def _info(client: Redis, section: str) -> Info | None:
     return told
 
 
-async def _clock(client: Redis, now: Now) -> Reading | None:
+async def _clock(client: Redis, now: Now) -> ClockReading | None:
     try:
         sent = now()
         seconds, micros = await client.time()
-        return Reading(sent, int(seconds) + int(micros) * 1e-6, now())
+        return ClockReading(sent, int(seconds) + int(micros) * 1e-6, now())
     except ResponseError:
         return None
 
@@ -302,7 +302,7 @@ def _saving(check: str, how: str, status: str) -> Finding:
     )
 
 
-def clock(reading: Reading | None) -> Finding:
+def clock(reading: ClockReading | None) -> Finding:
     """Whether this machine and Redis agree on what time it is."""
     check = "redis.clock"
     if reading is None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.admin.doctor.finding import Finding, named, note, ok, problem, unknown, warning
-from gateway.admin.doctor.redis import Reading
+from gateway.admin.doctor.redis import ClockReading
 from gateway.cache.control import CacheControl, age_of, joined, response_control
 from gateway.cache.dates import http_date
 from gateway.cache.keys import question_of
@@ -313,7 +313,7 @@ def _clock(calls: Sequence[Call]) -> Iterator[Finding]:
         there = http_date(date) if date else None
         if there is None:
             continue
-        skew = Reading(call.sent - 1.0, there, call.received).skew
+        skew = ClockReading(call.sent - 1.0, there, call.received).skew
         if abs(skew) <= SKEW_SECONDS:
             yield ok("upstream.clock", "the clocks of the service and this machine agree")
         else:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gateway.tenants import edits
-from tests.console.web.conftest import Visit
-from tests.console.web.visitor import Page, Visitor
+from tests.admin.web.conftest import Visit
+from tests.admin.web.visitor import Page, Visitor
 from tests.integration.stage import Stage, get, until
 
 TOTALS = "/total/views/article/77"

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.console.web.conftest import admin_url
-from tests.console.web.visitor import SETTINGS, Page, Visitor
+from tests.admin.web.conftest import admin_url
+from tests.admin.web.visitor import SETTINGS, Page, Visitor
 from tests.integration.stage import Stage, staged, until
 from tests.redis_server import RedisServer, redis_server
 

@@ -9,8 +9,8 @@ import httpx2 as httpx
 import pytest
 
 from gateway.admin.sessions import COOKIE, PER_MINUTE
-from tests.console.web.conftest import Visit, admin_url
-from tests.console.web.visitor import TOKEN, WATCHING, Page, Visitor
+from tests.admin.web.conftest import Visit, admin_url
+from tests.admin.web.visitor import TOKEN, WATCHING, Page, Visitor
 from tests.integration.stage import Stage, get
 from tests.loopback import LOOPBACK
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gateway.tenants.lease import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease, LocalLimits
 from gateway.tenants.ratelimit import Grant, Rules
 from gateway.tenants.tenant import UNLIMITED
-from tests.admission.account import Account
+from tests.tenants.limits.account import Account
 
 UNIT = 1 / 1_024
 """A second's part, so that floating-point time is exact."""

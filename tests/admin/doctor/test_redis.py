@@ -12,7 +12,7 @@ import pytest
 
 from gateway.admin.doctor.finding import Finding, State
 from gateway.admin.doctor.redis import (
-    Reading,
+    ClockReading,
     RedisFacts,
     ServerFacts,
     ask_redis,
@@ -231,7 +231,7 @@ async def test_a_clock_that_differs_is_told_with_its_way(server: RedisServer) ->
     [(10, 10.5, 11, 0), (10, 9.9, 20, -0.1), (10, 20.1, 20, 0.1), (10, 15, 20, 0), (10, 40, 10, 30)],
 )
 def test_what_the_look_itself_took_is_no_skew(sent: float, there: float, received: float, skew: float) -> None:
-    assert Reading(sent, there, received).skew == pytest.approx(skew)
+    assert ClockReading(sent, there, received).skew == pytest.approx(skew)
 
 
 def test_a_clock_that_may_not_be_read_is_unknown() -> None:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from gateway.tenants.lease import Demand, Report
 from gateway.tenants.limiter import Admission
 from gateway.tenants.ratelimit import UNSEEN, Grant, Rules
-from tests.admission.account import Account
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
+from tests.tenants.limits.account import Account
 
 HOUR = 3_600.0
 """So long an interval that what comes back during a test is nothing."""

@@ -13,10 +13,10 @@ import pytest
 
 from gateway.tenants.lease import PATIENCE
 from gateway.tenants.tenant import TenantLimits
-from tests.admission.fleet import Event, pressed
-from tests.admission.member import Tally
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.redis_server import RedisServer, redis_server
+from tests.tenants.limits.fleet import Event, pressed
+from tests.tenants.limits.member import Tally
 
 pytestmark = pytest.mark.serial
 

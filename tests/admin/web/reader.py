@@ -6,7 +6,7 @@ from typing import Self
 
 import httpx2 as httpx
 
-from tests.console.web.visitor import Page, Visitor
+from tests.admin.web.visitor import Page, Visitor
 
 
 class Sheet(Page):

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gateway.tenants.tenant import TenantLimits
-from tests.admission.member import Tally
+from tests.tenants.limits.member import Tally
 
 MEMBER = Path(__file__).with_name("member.py")
 Event = tuple[float, Callable[[], object]]

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.terminal import Terminal, on_a_terminal
 from tests.edge import COMMAND
 from tests.integration.stage import staged
-from tests.test_server import REDIS, Serving, await_ready, children, serving, until
+from tests.server.test_serve import REDIS, Serving, await_ready, children, serving, until
 from tests.wire import Wire, ask, get
 
 BOTH = pytest.mark.parametrize("workers", [1, 2])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.console.web.reader import Reader, Sheet
-from tests.console.web.visitor import SETTINGS, TOKEN, WATCHING
+from tests.admin.web.reader import Reader, Sheet
+from tests.admin.web.visitor import SETTINGS, TOKEN, WATCHING
 from tests.integration.stage import Stage, get, staged
 
 MONASH = {"tenant": "reports", "institution": "monash", "window": "dates"}

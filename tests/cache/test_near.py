@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.cache.store import NearCache
-from tests.caching.test_entry import entry
+from tests.cache.test_entry import entry
 
 
 def test_the_least_recently_used_leave_first() -> None:

@@ -19,7 +19,7 @@ from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
-from tests.caching.test_preview import known, stored
+from tests.cache.test_preview import known, stored
 from tests.redis_fleet import ClusterOfServers, redis_cluster
 from tests.redis_server import RedisServer, free_port
 from tests.tenants.places import KEY

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.console.web.visitor import SETTINGS, TOKEN, Visitor
+from tests.admin.web.visitor import SETTINGS, TOKEN, Visitor
 from tests.integration.stage import Process, Stage, staged
 from tests.redis_server import RedisServer
 

@@ -12,8 +12,8 @@ import httpx2 as httpx
 import pytest
 
 from gateway.admin.sessions import PER_MINUTE
-from tests.console.web.conftest import admin_url
-from tests.console.web.visitor import SETTINGS, TOKEN, WATCHING, Visitor
+from tests.admin.web.conftest import admin_url
+from tests.admin.web.visitor import SETTINGS, TOKEN, WATCHING, Visitor
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer
 

@@ -16,9 +16,9 @@ from gateway.tenants.lease import PATIENCE, SETTLE, Lease
 from gateway.tenants.limiter import Admission
 from gateway.tenants.ratelimit import Told
 from gateway.tenants.tenant import TenantLimits
-from tests.admission.test_policy import parsed
 from tests.chaos_redis import chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server
+from tests.tenants.limits.test_policy import parsed
 
 SLOW = TenantLimits(requests_per_second=0.01, burst=5)
 
