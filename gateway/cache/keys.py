@@ -154,17 +154,18 @@ REMEMBERED = 1_024
 
 @dataclass(frozen=True, slots=True)
 class CacheKey:
-    """Where a query's answers live: ``entry`` by its meaning, ``error`` by its exact request.
+    """Where a query's answers live: ``entry`` by its meaning, ``error`` by its exact target.
 
-    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. ``flight`` names the
-    flight: the meaning, and whatever headers go upstream with it. ``exact`` identifies the exact request
-    within the meaning.
+    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. An error record has one
+    ``variant`` for each set of headers that go upstream, so that an invalidation of the target covers them all.
+    ``flight`` names the flight: the meaning and those headers. ``exact`` is the exact request within the meaning.
     """
 
     flight: str
     entry: str
     error: str
     exact: str
+    variant: str = SOLE
 
 
 def encode(*parts: bytes) -> bytes:
@@ -183,10 +184,10 @@ def cache_key(
     """
     meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
     negotiated = encode(*chain.from_iterable([(name, canonical_value(name, value)) for name, value in sent]))
-    literal = _digest(12, exact, negotiated)
-    tag = f"{prefix}:{{{meaning}}}"
-    flight = f"{meaning}.{_digest(12, negotiated)}" if sent else meaning
-    return CacheKey(flight=flight, entry=tag, error=f"{tag}:{literal}", exact=literal)
+    tag, error, literal = f"{prefix}:{{{meaning}}}", _digest(12, exact, b""), _digest(12, exact, negotiated)
+    variant = _digest(VARIANT // 2, negotiated) if sent else SOLE
+    flight = f"{meaning}.{variant}" if sent else meaning
+    return CacheKey(flight=flight, entry=tag, error=f"{tag}:{error}", exact=literal, variant=variant)
 
 
 def question_of(method: bytes, exact: bytes, content: bytes = b"") -> str:

@@ -229,13 +229,13 @@ class Store:
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
         entries, errors = self.near.get(key.entry), self.near.get(key.error)
-        return Found(entries, errors[0] if errors else None) if entries or errors else NOTHING
+        return Found(entries, _variant(errors, key.variant)) if entries or errors else NOTHING
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
         entries, errors = await self._look_ups.values(key.entry, key.error)
-        found, error = self._read(entries, key.entry), self._read(errors, key.error)
-        return Found(found, error[0] if error else None)
+        found, kept = self._read(entries, key.entry), self._read(errors, key.error)
+        return Found(found, _variant(kept, key.variant))
 
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it; what Redis refuses leaves again."""
@@ -360,3 +360,8 @@ class Store:
         for entry in reversed(entries):
             self.near.put(entry)
         return tuple(entries)
+
+
+def _variant(record: Record, variant: str) -> Entry | None:
+    """The error record of the requests that sent these headers."""
+    return next((entry for entry in record if entry.variant == variant), None)

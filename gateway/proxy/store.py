@@ -13,7 +13,7 @@ from msgspec import structs
 from gateway.cache import freshness as storing
 from gateway.cache import lifetimes
 from gateway.cache.control import joined, names_of, response_control
-from gateway.cache.entry import Entry
+from gateway.cache.entry import SOLE, Entry
 from gateway.cache.freshness import Circumstances, Response
 from gateway.cache.keys import CacheKey, variant_of
 from gateway.cache.lifetimes import Kind, Lifetime, Lifetimes
@@ -138,6 +138,7 @@ def _by_the_policy(question: Question, response: Response, life: Lifetime | None
         0.0,
         0.0,
         response.received - storing.initial_age(response),
+        variant=question.key.variant if error else SOLE,
         target=question.query.exact,
     )
     if life is None:

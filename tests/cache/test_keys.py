@@ -33,3 +33,13 @@ def test_an_error_record_is_kept_under_the_exact_request_in_its_entrys_slot() ->
     assert one.error != other.error
     assert one.error.startswith(one.entry)
     assert one.entry == f"p:{{{one.flight}}}"
+
+
+def test_headers_that_go_upstream_make_variants_of_one_error_record() -> None:
+    plain, german, french = (
+        cache_key("p", PUBLIC, b"meaning", b"/a", sent)
+        for sent in [(), ((b"accept-language", b"de"),), ((b"accept-language", b"fr"),)]
+    )
+    assert plain.error == german.error == french.error
+    assert len({plain.variant, german.variant, french.variant}) == 3
+    assert len({plain.exact, german.exact, french.exact}) == 3

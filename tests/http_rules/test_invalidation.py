@@ -267,6 +267,19 @@ def test_a_no_that_was_under_way_is_not_remembered(start: Start, origin: Origin,
     only_after(gateway, path)
 
 
+@pytest.mark.parametrize("field", ["Accept: application/json", "Accept-Language: de", "X-Own: 1"])
+@pytest.mark.parametrize("profile", ["generic", "statistics"])
+def test_a_remembered_no_ends_with_the_change(
+    start: Start, origin: Origin, path: str, profile: str, field: str
+) -> None:
+    gateway = start(profile)
+    Scene(origin, path, said(FRESH, JSON, body=NO, status=404), fresh())
+    for _ in range(2):
+        assert gateway.ask(path, field).status == 404
+    assert gateway.ask(path, method="POST").status == 200
+    only_after(gateway, path, field)
+
+
 @pytest.mark.usefixtures("admin")
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 def test_a_purge_while_an_answer_is_under_way(gateway: Gateway, origin: Origin, path: str, hard: bool) -> None:
