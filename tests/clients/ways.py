@@ -11,10 +11,12 @@ from tests.clients.asking import Ask, Place
 
 @dataclass(frozen=True)
 class Way:
-    """Adds a key to a request; where the client makes the header itself, ``place`` says what it is given to."""
+    """Adds a key to a request; where the client makes the header itself, ``place`` says what it is given to.
+    Without a key the caller is known by its network."""
 
     add: Callable[[Ask, str], Ask]
     place: Place | None = None
+    by_network: bool = False
 
 
 def _header(name: str, before: str = "") -> Way:
@@ -57,5 +59,6 @@ WAYS: Mapping[str, Way] = {
     "URL": _client(Place.URL),
     "URL of Jose": _client(Place.URL, "José a@b"),
     "challenge": _client(Place.CHALLENGE),
+    "its network": Way(lambda ask, key: ask, by_network=True),
 }
 """All of them, by name."""
