@@ -1,16 +1,12 @@
-"""Conditional requests: whether a client's own copy of a stored answer is still good. Pure.
+"""Conditional and range requests: whether a client's copy is good, and which part it wants. Pure.
 
-To its clients a gateway is the origin (RFC 9110 §3.7): ``If-Match`` and ``If-Unmodified-Since``, which are not for
-caches (RFC 9111 §4.3.2), are evaluated too, by the answer that the client would get.
-The gateway's coded variants carry the stored answer's ETag with the coding's name inside the quotes;
-``with_originals`` takes it off again.
+To its clients a gateway is the origin (RFC 9110 §3.7), so it also evaluates ``If-Match`` and
+``If-Unmodified-Since``, which caches leave alone (RFC 9111 §4.3.2). An answer that the gateway compressed carries
+the stored answer's ETag with the coding's name inside the quotes; ``with_originals`` removes it again.
 
-Ranges: which part of a whole stored answer a request wants. Pure.
-
-One part is all that is given. Several ranges that touch or overlap are one; ranges with gaps between them get the
-whole answer, which RFC 9110 §14.2 leaves to the server: who asks for many small pieces of one body gains little,
-and multipart bodies have served attackers better than clients (§17.15). Very many ranges get it too, and so does
-any range of an empty body.
+A client gets one part at most. Ranges that touch or overlap are joined; ranges with gaps between them, very many
+ranges, and any range of an empty body get the whole answer, as RFC 9110 §14.2 permits: multipart bodies have
+helped attackers more than clients (§17.15).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CacheControl: what a response says about its caching, and what a request wishes (RFC 9111 §5.2, RFC 9213). Pure.
+"""Cache-Control of responses and requests (RFC 9111 §5.2, RFC 9213). Pure.
 
 Header names are lower case throughout; all durations are seconds.
 """

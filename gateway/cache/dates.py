@@ -1,8 +1,6 @@
-"""Dates: the HTTP-date of RFC 9110 §5.6.7, read and written. Pure; no locale, no time zone but UTC.
+"""HTTP-dates, read and written (RFC 9110 §5.6.7), and the one Date that every answer has (§6.6.1).
 
-All times are seconds since the epoch.
-
-Date: every answer has one, and only one (RFC 9110 §6.6.1).
+All times are seconds since the epoch, in UTC and without a locale.
 """
 
 from __future__ import annotations
@@ -87,7 +85,7 @@ _LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def http_date_now() -> bytes:
-    """Now, as an HTTP date."""
+    """The present second as an IMF-fixdate."""
     return _http_date(int(time.time()))
 
 
@@ -97,20 +95,22 @@ def _http_date(second: int) -> bytes:
 
 
 def dated(headers: Headers) -> Headers:
-    """An answer's headers with a Date, its own if it has one. Their names are lower case."""
+    """An answer's headers, with a Date added where there is none. Header names are lower case."""
     return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date_now()), *headers]
 
 
 def dates_itself(send: Any) -> bool:
-    """Whether a server adds a Date of its own to each answer, beside the one that is there, as uvicorn does unless
-    it is told not to, and hypercorn. None says so: it is seen from the connection that ``send`` is a method of."""
+    """Whether the server adds a Date to answers that have one already, as uvicorn and hypercorn do by default.
+
+    No server says so in the scope; the connection object behind ``send`` shows it.
+    """
     connection = getattr(send, "__self__", None)
     added = [name.lower() for name, _ in getattr(connection, "default_headers", ())]  # uvicorn's
     return b"date" in added or bool(getattr(getattr(connection, "config", None), "include_date_header", False))
 
 
 def undated(send: Any) -> Any:
-    """The same for answers without a Date."""
+    """A ``send`` that removes the Date from answers."""
 
     async def send_undated(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -122,14 +122,12 @@ def undated(send: Any) -> Any:
 
 
 class Dated:
-    """An ASGI app whose answers get a Date unless they bring one: a stored answer's is its origin's."""
+    """ASGI middleware that adds a Date to answers without one; a stored answer keeps its origin's."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """ASGI 3."""
-
         async def send_dated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())

@@ -1,4 +1,4 @@
-"""Entry: a stored upstream response with the times that govern it, and its checked encoding."""
+"""Stored upstream responses with the times that govern them, and their checked encoding."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HEAD = STAMP + 1 + 4
 SOLE = "-" * VARIANT
 """The variant of an answer that depends on no request header."""
 MARK = b"!" * VARIANT
-"""In a variant's place, what a record has been void since."""
+"""Stands in place of a variant in the frame that says since when a record is invalid."""
 VARIANTS = 16
 """Variants kept under one key; as in put.lua."""
 
@@ -67,7 +67,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ``rule`` names the lifetime that applied (``closed``, …; empty for the origin's own), and ``bound`` is
     the latest time to which any lifetime may make it fresh. ``target`` is the request target that it answers.
 
-    ``skew`` is how far the fleet's own time was ahead of that clock (clock.py).
+    ``skew`` is how far the fleet's own time was ahead of that clock (redis.py), in seconds.
     """
 
     key: str
@@ -115,9 +115,9 @@ def stamp(order: float) -> bytes:
 
 
 def mended(entry: Entry, now: float, skew: float) -> Entry:
-    """The entry with its times by the clock as it is, which has stepped where ``skew`` is another by now.
+    """The entry with its times moved to the present clock, which has stepped where ``skew`` has changed since.
 
-    One that comes from the future all the same is as old as nobody knows: it is stale.
+    An entry from the future has an unknown age, and becomes stale.
     """
     shift = entry.skew - skew
     if entry.received + shift > now + AHEAD:

@@ -1,4 +1,4 @@
-"""Storing: what a shared cache may keep of a response, how long it is fresh, and what a 304 makes of it. Pure."""
+"""What a shared cache may store, how long it stays fresh, and what a 304 changes (RFC 9111). Pure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ KEPT_BY_304 = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An upstream response: header names in lower case; times of its dispatch and receipt.
+    """An upstream response: lower-case header names, and the times of its dispatch and receipt.
 
-    One that is not ``sound`` is never stored, and one whose framing is ``ambiguous`` is not, for anybody.
+    A response that is not ``sound`` is never stored, nor is one whose framing is ``ambiguous``.
     """
 
     status: int
@@ -50,20 +50,21 @@ class Response:
     sound: bool = True
     ambiguous: bool = False
     sets_cookie: bool = False
-    """Whether it may be one client's own (RFC 9111 §7.3), be its ``Set-Cookie`` passed on or not."""
+    """Whether it came with ``Set-Cookie``, and so may be meant for one client (RFC 9111 §7.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What storing depends on besides the response.
+    """What storing depends on besides the response. Durations are in seconds.
 
-    ``authorized``: the request carried Authorization of its sender's own (RFC 9111 §3.5). ``private_scope``: the
-    answer is shared by one credential's holders alone. ``no_store``: the request asked for that (§5.2.1.5).
-    ``stale_if_error`` and ``stale_while_revalidate``: how long a stale entry stands in for a failure, and serves
-    while it is refreshed, where the origin says nothing of that but gives the answer a lifetime (§4.2.4);
-    ``stale_at_once``: be it one of no seconds.
-    ``failures``: whether 5xx may be stored. ``default_life``: the freshness lifetime of an answer that
-    tells nothing of its own, in seconds (§4.2.2).
+    ``authorized``: the request carried its sender's Authorization (RFC 9111 §3.5).
+    ``private_scope``: only the holders of one credential share the answer.
+    ``no_store``: the request asked not to be stored (§5.2.1.5).
+    ``stale_if_error``, ``stale_while_revalidate``: how long a stale entry stands in for a failure, and serves
+    while it is refreshed, where the origin gives a lifetime but says nothing about staleness (§4.2.4).
+    ``stale_at_once``: a lifetime of 0 seconds counts as one too.
+    ``failures``: 5xx may be stored.
+    ``default_life``: the freshness lifetime of an answer that states none (§4.2.2).
     """
 
     authorized: bool = False
@@ -131,8 +132,8 @@ def freshness(response: Response, control: CacheControl, given: Circumstances) -
 
 
 def _stale_for(control: CacheControl, given: Circumstances, life: float) -> tuple[float, float]:
-    """How long a stale entry serves while it is refreshed, and stands in for a failure: as long as the origin
-    says, else as is given (RFC 5861 §3, §4)."""
+    """Seconds for which a stale entry serves while it is refreshed, and stands in for a failure: as the origin
+    says, else as configured (RFC 5861 §3, §4)."""
     at_once = given.stale_at_once and b"max-age" in control and not control.unreadable
     reusable = 1.0 if life > 0 or at_once else 0.0
     return (
@@ -154,7 +155,7 @@ def initial_age(response: Response) -> float:
 def lifetime(response: Response, control: CacheControl, default: float = 0.0) -> float:
     """The freshness lifetime in seconds (RFC 9111 §4.2.1, §4.2.2); an unreadable one is 0.
 
-    ``default`` is that of an answer that tells neither a lifetime nor when it was changed last.
+    ``default`` applies to an answer that states neither a lifetime nor its last change.
     """
     if control.max_age is not None:
         return control.max_age
@@ -193,9 +194,9 @@ def conditions(entries: Sequence[Entry]) -> Headers:
 def confirmed(entries: Sequence[Entry], headers: Headers) -> Entry | None:
     """The entry that a 304 with these headers is about; None where it is about none of them (RFC 9111 §4.3.4).
 
-    A tag selects the very same one: a strong tag would say of weakly tagged bytes what nobody knows, and a weak
-    one of strongly tagged bytes that they may be others by now. Without a tag the date of the last change decides,
-    or that one entry alone was asked about; but not of what was sent in the second of its last change.
+    A tag selects the entry with exactly this tag, weakness included. Without a tag the ``Last-Modified`` date
+    selects; with neither, the 304 is about the one entry that was asked about. An entry sent in the second of its
+    last change is never confirmed by date.
     """
     tag = joined(headers, b"etag")
     if tag:
@@ -218,7 +219,7 @@ def merge_304(stored: Headers, update: Headers) -> Headers:
 
 
 def confirmed_by(entry: Entry, response: Response) -> Response:
-    """What a 304 makes of the entry that it confirms: a whole response, as if it had come now (§4.3.4)."""
+    """The whole response that a 304 stands for: the entry it confirms, as if received now (§4.3.4)."""
     headers = merge_304(entry.headers, dated(response))
     times = response.dispatched, response.received
     return Response(
@@ -241,7 +242,7 @@ def _explicit(response: Response, control: CacheControl) -> bool:
 
 
 def tells_lifetime(response: Response, control: CacheControl) -> bool:
-    """Whether the origin itself says how long it is fresh."""
+    """Whether the origin states a freshness lifetime."""
     return control.max_age is not None or bool(joined(response.headers, b"expires") and not control.targeted)
 
 

@@ -1,7 +1,4 @@
-"""Invalidation: what a successful unsafe request makes void (RFC 9111 §4.4). Pure.
-
-Voids: which records were invalidated of late, and since when, as far as this process knows.
-"""
+"""Invalidation: which targets a successful unsafe request invalidates, and since when (RFC 9111 §4.4). Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from gateway.errors import Headers
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """RFC 9110 §9.2.1; of these only GET and HEAD are ever answered from the cache."""
 LOCATIONS = frozenset({b"location", b"content-location"})
-"""What names other targets that a request changed."""
+"""Headers that name other targets changed by a request."""
 
 
 def is_unsafe(method: str) -> bool:
-    """Whether a successful request with this method invalidates; an unknown method does."""
+    """Whether a successful request with this method invalidates; unknown methods do."""
     return method not in SAFE
 
 
@@ -60,17 +57,17 @@ def _is_among(authorities: Collection[bytes], scheme: bytes, authority: bytes) -
 
 
 KEPT = 120.0
-"""Seconds for which an invalidation keeps out answers that were under way; longer than any flight."""
+"""Seconds for which an invalidation keeps out answers that were under way; longer than any call."""
 MOST = 20_000
 
 
 class Voids:
-    """What was asked for before its record was invalidated counts no more, wherever it turns up: as an answer that
-    lands, or as one that Redis still has (RFC 9111 §4.4).
+    """The records that were invalidated recently, as far as this process knows (RFC 9111 §4.4).
 
-    Since when, is the stamp of a time by the fleet's own clock, compared as text, as in put.lua. An invalidation
-    is known until no answer can be under way that is older; one that the fleet could not be told of, until it is.
-    Of more than ``MOST`` the oldest leave, and then Redis alone keeps out what is older.
+    An answer that was dispatched before its record's invalidation no longer counts, whether it arrives late or is
+    still in Redis. Times are stamps by the fleet's own clock, compared as text as in put.lua. An invalidation is
+    remembered until no older answer can be under way, and until the fleet knows of it. Beyond ``MOST`` the oldest
+    are forgotten, and Redis alone keeps out older answers.
     """
 
     def __init__(self) -> None:

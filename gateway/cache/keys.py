@@ -1,12 +1,10 @@
-"""Cache keys: meanings, not strings. Pure.
+"""Cache keys, which stand for meanings and not for strings, and the variants under one key. Pure.
 
-Variants: which requests a stored answer that varies may be given to (RFC 9111 §4.1). Pure.
-
-Two requests agree on a field where its values are the same but for what its grammar says means nothing. Of the
-fields that negotiate that is white space, letter case, empty members, a weight's spelling, and the order of
-members whose weights differ. The order of equally weighted ones is kept, but for codings: servers break such ties
-by it (RFC 9110 §12.5.4), while any coding decodes to the same. Of any other field, and of a value that the grammar
-does not cover, only outer white space and the breaking into lines count as nothing.
+A stored answer that varies is given to requests that agree on the fields its ``Vary`` names (RFC 9111 §4.1). For
+``Accept`` and its kin, values agree that differ only in what their grammar ignores: white space, letter case,
+empty members, the spelling of a weight, and the order of members with different weights. Equally weighted members
+keep their order, since servers break ties by it (RFC 9110 §12.5.4), except for codings: any coding decodes to the
+same. In all other fields only outer white space and line breaks are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +18,63 @@ from itertools import chain
 
 from gateway.cache.control import Lines
 from gateway.cache.entry import SOLE, VARIANT, Entry
+
+SCHEMA = 3
+"""Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
+
+PUBLIC = "public"
+"""The scope that everybody shares."""
+
+REMEMBERED = 1_024
+"""Queries whose key is remembered: dashboards ask the same few again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheKey:
+    """Where a query's answers live: ``entry`` by its meaning, ``error`` by its exact target.
+
+    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. An error record has one
+    ``variant`` for each set of headers that go upstream, so that an invalidation of the target covers them all.
+    ``flight`` names the flight: the meaning and those headers. ``exact`` is the exact request within the meaning.
+    """
+
+    flight: str
+    entry: str
+    error: str
+    exact: str
+    variant: str = SOLE
+
+
+def encode(*parts: bytes) -> bytes:
+    """The parts, each after its length, so that no two lists of parts share an encoding."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+@lru_cache(REMEMBERED)
+def cache_key(
+    prefix: str, scope: str, canonical: bytes, exact: bytes, sent: tuple[tuple[bytes, bytes], ...] = ()
+) -> CacheKey:
+    """The key of a query within a scope.
+
+    ``exact`` is the request that an error answer would echo. ``sent`` are the client's headers as they go
+    upstream: the answer may depend on their values, but not on how they are spelt.
+    """
+    meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
+    negotiated = encode(*chain.from_iterable([(name, canonical_value(name, value)) for name, value in sent]))
+    tag, error, literal = f"{prefix}:{{{meaning}}}", _digest(12, exact, b""), _digest(12, exact, negotiated)
+    variant = _digest(VARIANT // 2, negotiated) if sent else SOLE
+    flight = f"{meaning}.{variant}" if sent else meaning
+    return CacheKey(flight=flight, entry=tag, error=f"{tag}:{error}", exact=literal, variant=variant)
+
+
+def question_of(method: bytes, exact: bytes, content: bytes = b"") -> str:
+    """A digest of the method, target and content of a request, without its negotiated headers."""
+    return _digest(12, method, exact, content)
+
+
+def _digest(size: int, *parts: bytes) -> str:
+    return blake2b(encode(*parts), digest_size=size).hexdigest()
+
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 CODING = re.compile(TOKEN)
@@ -38,34 +93,34 @@ KINDS = {
 """The fields whose grammar is known, by what their members are (RFC 9110 §12.5)."""
 UNORDERED = frozenset({b"accept-encoding"})
 HOT, SHORT = 1_024, 512
-"""Values whose canonical form is remembered, and the bytes of the longest of them."""
+"""How many values have their canonical form remembered, and the longest such value in bytes."""
 
 Vary = tuple[bytes, ...]
 Member = tuple[int, bytes]
-"""Its weight in thousandths, and what it names."""
+"""A weight in thousandths, and the name it belongs to."""
 
 
 def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
     """The newest entry that a request with these headers may have.
 
-    One that a version stored that knew no canonical form is found by the same spelling.
+    Entries from versions without a canonical form are found by their exact spelling.
     """
     return _first(entries, headers, variant_of) or _first(entries, headers, spelling_of)
 
 
 def variant_of(vary: Vary, headers: Lines) -> str:
-    """A digest of a request's values of the fields in ``vary``, in their canonical form; an absent field is apart
-    from an empty one."""
+    """A digest of the canonical values that a request has for the fields in ``vary``; an absent field differs from
+    an empty one."""
     return _variant_digest(vary, headers, canonical_value)
 
 
 def spelling_of(vary: Vary, headers: Lines) -> str:
-    """The same of the values as they are spelt."""
+    """A digest of the same values as they are spelt."""
     return _variant_digest(vary, headers, lambda _, value: value)
 
 
 def canonical_value(name: bytes, value: bytes) -> bytes:
-    """The value of a field in the one spelling that stands for all that mean the same."""
+    """The one spelling of a field's value that stands for all with the same meaning."""
     if name not in KINDS:
         return value
     return _remembered(name, value) if len(value) <= SHORT else _canonical(name, value)
@@ -117,7 +172,7 @@ _remembered = lru_cache(HOT)(_canonical)
 
 
 def _member(kind: re.Pattern[bytes], text: bytes) -> Member | None:
-    """A member of a list; None where it is none of its kind, or says more than is understood."""
+    """A member of a list; None where it does not match the grammar, or has parameters that are not understood."""
     named, *parameters = [part.strip(b" \t") for part in text.split(b";")]
     if not kind.fullmatch(named):
         return None
@@ -139,61 +194,3 @@ def _spelt(weight: int, named: bytes) -> bytes:
     if weight == 1000:
         return named
     return named + b";q=" + f"{weight / 1000:.3f}".rstrip("0").rstrip(".").encode()
-
-
-SCHEMA = 3
-"""Version of what is stored. A change of the key's or the entry's encoding raises it; old records expire."""
-
-PUBLIC = "public"
-"""The scope that everybody shares."""
-
-
-REMEMBERED = 1_024
-"""Questions whose key is remembered: dashboards ask the same few again and again."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheKey:
-    """Where a query's answers live: ``entry`` by its meaning, ``error`` by its exact target.
-
-    Both begin with the same hash tag, so that one MGET reads them in a Cluster too. An error record has one
-    ``variant`` for each set of headers that go upstream, so that an invalidation of the target covers them all.
-    ``flight`` names the flight: the meaning and those headers. ``exact`` is the exact request within the meaning.
-    """
-
-    flight: str
-    entry: str
-    error: str
-    exact: str
-    variant: str = SOLE
-
-
-def encode(*parts: bytes) -> bytes:
-    """The parts, each after its length: injective, whatever bytes they hold."""
-    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-
-
-@lru_cache(REMEMBERED)
-def cache_key(
-    prefix: str, scope: str, canonical: bytes, exact: bytes, sent: tuple[tuple[bytes, bytes], ...] = ()
-) -> CacheKey:
-    """The key of a query within a scope.
-
-    ``exact`` is what an error answer would echo; ``sent`` are the client's headers as they go upstream, on which
-    the answer may depend, but not on how they are spelt.
-    """
-    meaning = _digest(20, str(SCHEMA).encode(), scope.encode(), canonical)
-    negotiated = encode(*chain.from_iterable([(name, canonical_value(name, value)) for name, value in sent]))
-    tag, error, literal = f"{prefix}:{{{meaning}}}", _digest(12, exact, b""), _digest(12, exact, negotiated)
-    variant = _digest(VARIANT // 2, negotiated) if sent else SOLE
-    flight = f"{meaning}.{variant}" if sent else meaning
-    return CacheKey(flight=flight, entry=tag, error=f"{tag}:{error}", exact=literal, variant=variant)
-
-
-def question_of(method: bytes, exact: bytes, content: bytes = b"") -> str:
-    """Names what is asked, without the headers that are negotiated."""
-    return _digest(12, method, exact, content)
-
-
-def _digest(size: int, *parts: bytes) -> str:
-    return blake2b(encode(*parts), digest_size=size).hexdigest()

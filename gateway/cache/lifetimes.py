@@ -1,4 +1,4 @@
-"""Lifetimes: how long an answer lives, by what it says and what it is about (decision 6). Pure.
+"""How long an answer of the service lives, by its headers and its query (docs/decisions.md, 6). Pure.
 
 All times are seconds since the epoch, UTC; all durations are seconds.
 """
@@ -21,16 +21,16 @@ SETTLING = 48 * 3600.0
 
 ERRORS = frozenset({"error", "forbidden"})
 RULES = frozenset({"closed", "open", "totals", "empty"}) | ERRORS
-"""The lifetimes by name, as far as tenants may have their own."""
+"""The names of the lifetimes that a tenant may override."""
 CHANGED = "changed"
-"""The lifetime of an answer in a shape that the service took to lately."""
+"""The lifetime of an answer in a shape that the service started to use recently."""
 
 _BESIDE = ERRORS | {CHANGED}
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
 class Kind(StrEnum):
-    """What an answer is stored as; an error record is kept beside an entry and never takes its place."""
+    """How an answer is stored: an error record lies beside an entry and never replaces it."""
 
     ENTRY = "entry"
     ERROR = "error"
@@ -38,12 +38,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """The numbers of decision 6.
+    """The configured lifetimes (docs/decisions.md, 6).
 
-    ``jitter`` is the largest share added to or taken off a lifetime; ``stale_if_error`` how long a stale entry
-    stands in for a failure; ``obey`` whether the service's own ``Cache-Control`` bounds lifetimes. The
-    ``…_family`` tables say by family what differs; a stale entry serves while it is refreshed for one more
-    lifetime where they say nothing.
+    ``jitter`` is the largest share added to or taken off a lifetime. ``stale_if_error`` is how long a stale entry
+    stands in for a failure. ``obey`` says whether the service's ``Cache-Control`` bounds lifetimes. The
+    ``…_family`` tables hold the exceptions by family; without one, a stale entry serves for one more lifetime
+    while it is refreshed.
     """
 
     closed: float = 7 * DAY
@@ -61,7 +61,7 @@ class Lifetimes:
 
     @property
     def changed(self) -> float:
-        """That of an answer in a shape that the service took to lately, as of an unknown endpoint's."""
+        """The lifetime of an answer in a new shape: that of an unknown endpoint."""
         return self.unknown
 
     def of(self, rule: str) -> float:
@@ -157,7 +157,7 @@ def _rule(query: Query, answer: Answer, rules: Lifetimes) -> str | None:
 
 
 def rule_of(query: Query, now: float) -> str:
-    """Which lifetime an answer to a known query has that is asked now and not empty."""
+    """The name of the lifetime of an answer to a known query, asked at ``now`` and not empty."""
     if query.last_day is not None and _has_settled(query.last_day, now):
         return "closed"
     return "totals" if query.family in ALL_TIME or query.family is Family.TOPS else "open"

@@ -1,7 +1,4 @@
-"""Marks: what was purged and when; every process holds them all, so that a look-up pays nothing for them.
-
-Preview: about how much a purge would cover, before anybody purges.
-"""
+"""Purges: what was purged and when, which every process knows, so that a look-up costs nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class TooManyMarks(Overload):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a purge is about, by an injective name of bounded length."""
+    """The scope of a purge, as a unique name of bounded length."""
 
     name: str
 
@@ -55,12 +52,12 @@ class Subject:
 
     @classmethod
     def institution(cls, name: str) -> Subject:
-        """All that was asked inside an institution."""
+        """All answers inside an institution."""
         return cls("institution:" + _digest(name.encode()))
 
     @classmethod
     def item(cls, kind: str, item_id: str) -> Subject:
-        """All about one item, such as ``article`` ``23``, inside any institution and outside."""
+        """All answers about one item, such as ``article`` ``23``, inside any institution and outside."""
         return cls("item:" + _digest(kind.encode(), item_id.encode()))
 
     @classmethod
@@ -86,7 +83,7 @@ def subjects_of(query: Query) -> list[Subject]:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """When a query's answers were last purged, softly and hard, in seconds of the fleet's own time; 0: never."""
+    """The times of a query's last soft and hard purge, in seconds of the fleet's own time; 0 means never."""
 
     soft: float
     hard: float
@@ -98,10 +95,10 @@ class Marked:
 
 
 def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
-    """The entries that still count: one purged hard is gone, one purged softly is stale and goes on serving.
+    """The entries that remain after purges: a hard purge removes an entry, a soft one makes it stale.
 
-    What was dispatched at the time of the mark or before it is purged. What must not serve stale (RFC 9111
-    §4.2.4) is left to be confirmed alone. An error record, of no use once it is stale, is gone either way.
+    A purge covers what was dispatched up to its time. An entry that must not be served stale (RFC 9111 §4.2.4) is
+    kept for validation only. Either purge removes an error record, which is useless once it is stale.
     """
     left = [entry for entry in entries if entry.order > marked.hard]
     return [kept for entry in left if (kept := _softly(entry, marked.soft)) is not None]
@@ -119,15 +116,13 @@ def _softly(entry: Entry, since: float) -> Entry | None:
 
 
 class Marks:
-    """The marks in force. ``follow`` keeps them current: by message, and once a second by their version.
-    ``revision`` is another number after each change. ``on_recall`` is told of each record that some process
-    recalls.
+    """The purges in force. ``follow`` keeps them current, by message and once a second by their version.
 
-    Beside them it is remembered which institutions keep their totals to themselves: a purge makes void what was
-    found out so, as it does with any answer.
+    ``revision`` changes with each change. ``on_recall`` is called with each record that some process recalls. The
+    institutions whose totals are private are remembered in the same way, and a purge ends that memory too.
 
-    A Redis that forgets or evicts them takes them from nobody who knows them, but processes that start later do
-    not learn of them: what is purged hard must not depend on a Redis that evicts what has a TTL.
+    Where Redis forgets or evicts purges, processes that know them keep them, but processes that start later do not
+    learn of them: a hard purge needs a Redis that does not evict keys with a TTL.
     """
 
     def __init__(
@@ -157,7 +152,7 @@ class Marks:
         return f"<Marks {len(self._soft)} soft, {len(self._hard)} hard>"
 
     def covering(self, query: Query) -> Marked | None:
-        """What was purged of a query's answers; None, at no cost, where nothing was."""
+        """When a query's answers were purged; None, at no cost, where they were not."""
         if not self._soft and not self._hard:
             return None
         names = [subject.name for subject in subjects_of(query)]
@@ -179,7 +174,7 @@ class Marks:
         return stamp * MICRO
 
     async def recall(self, record: str) -> None:
-        """Has every process forget its near copy of a record. Raises CacheUnavailable."""
+        """Makes every process forget its near copy of a record. Raises CacheUnavailable."""
         await self._tell(f"r:{record}", MOST_RECALLS)
 
     def private(self, query: Query) -> bool:
@@ -194,8 +189,8 @@ class Marks:
         return marked is None or marked.latest < since
 
     async def keep_private(self, institution: str) -> None:
-        """The institution's totals were found to be private: known here at once, and everywhere within a second or
-        two. Raises CacheUnavailable where only this process knows."""
+        """Remembers that an institution's totals are private: here at once, and everywhere within two seconds.
+        Raises CacheUnavailable where only this process could take note."""
         name = f"p:{Subject.institution(institution).name}"
         self._note(name.encode(), b"%d" % round(self._clock.order() / MICRO))
         await self._tell(name, MOST_PRIVATE)
@@ -206,7 +201,7 @@ class Marks:
         self._note(name.encode(), b"%d" % stamp)
 
     def _time(self) -> tuple[int, int]:
-        """How far the fleet's own time is ahead of Redis's clock, and what it is, in microseconds."""
+        """How far the fleet's own time is ahead of Redis's clock, and that time, both in microseconds."""
         return round(self._clock.skew / MICRO), round(self._clock.order() / MICRO)
 
     async def follow(self) -> None:
@@ -262,7 +257,7 @@ class Marks:
                 del marks[subject]
 
     def _note(self, name: bytes, stamp: bytes) -> None:
-        """Takes note of a mark; what somebody else wrote is none, and ends no following."""
+        """Takes note of a purge; ignores what is malformed."""
         kind, _, subject = name.decode(errors="replace").partition(":")
         if kind not in ("h", "s", "r", "p") or not subject or not stamp.isdigit() or len(stamp) > DIGITS:
             return

@@ -1,7 +1,4 @@
-"""The rules: what to do about a request, given what is stored. Pure.
-
-Overrides: an entry's times as one tenant wants them, whoever it was fetched for. Pure.
-"""
+"""The rules: what to do with a request, given what is stored, and with a tenant's own lifetimes. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ class Why(StrEnum):
     URI_MISS = "uri-miss"
     VARY_MISS = "vary-miss"
     MISS = "miss"
-    """What is stored, if anything, is withheld."""
+    """Stored answers, if any, are withheld."""
     REQUEST = "request"
     STALE = "stale"
 
@@ -72,7 +69,7 @@ class Rules:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What a request brings to the decision: its wishes, and the headers on which a variant depends."""
+    """The part of a request that decides: its caching directives, and the headers that select a variant."""
 
     wishes: Wishes = NO_WISHES
     headers: Lines = ()
@@ -116,18 +113,17 @@ def _why(entry: Entry | None, usable: Sequence[Entry]) -> Why:
 
 
 def has_validator(entry: Entry) -> bool:
-    """Whether the origin gave it something to be validated by (RFC 9110 §8.8)."""
+    """Whether the origin sent an ETag or Last-Modified with it (RFC 9110 §8.8)."""
     return any(name in (b"etag", b"last-modified") for name, _ in entry.headers)
 
 
 def failed(entry: Entry) -> bool:
-    """Whether the answer of an origin of which nothing is known is a failure, for which a stale entry stands in
-    (RFC 5861 §4)."""
+    """Whether the answer of an unknown origin is a failure, for which a stale entry stands in (RFC 5861 §4)."""
     return entry.status in FAILURES
 
 
 def _granted(wishes: Wishes, entry: Entry, now: float, rules: Rules) -> bool:
-    """Whether the client wishes for fresher data than this, and may."""
+    """Whether the client asks for fresher data than this entry, and may have it."""
     if wishes is NO_WISHES or (now - entry.received < rules.refresh_floor):
         return False
     age, left = now - entry.born, entry.fresh_until - now

@@ -1,9 +1,4 @@
-"""Store: entries and error records in Redis, near copies of them, and what was invalidated or recalled.
-
-LookUps: reads of records, several in one command where they come close together.
-
-NearCache: the in-process copy of hot records, bounded in bytes.
-"""
+"""The store: entries and error records in Redis, read in batches, with near copies in the process."""
 
 from __future__ import annotations
 
@@ -37,19 +32,20 @@ from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_error
 from gateway.redis_cluster import ClusterClient
 
 MOST = 8
-"""Look-ups of one command: so many of the largest answers fit into the longest reply."""
+"""Reads in one command: the longest reply holds so many of the largest answers."""
 AT_ONCE = 3
-"""Commands under way while which fewer than that many wait for company: the busier, the more share a command."""
+"""Commands under way from which on reads wait until ``MOST`` of them share one."""
 
 Keys = tuple[str, ...]
 Waiting = dict[Keys, list[asyncio.Future[list[Any]]]]
 
 
 class LookUps:
-    """Those of one turn of the event loop share a command, and so do those that come while others are under way.
-    Whoever asks gets what Redis had after they asked: nobody joins a command that was sent.
+    """Reads of records, batched: reads of one turn of the event loop share a command, and so do reads that arrive
+    while other commands are under way. A read never joins a command that was already sent, so that it sees what
+    Redis had after it was asked.
 
-    What one reads in a cluster lies in one slot, what several read does not, and is asked for apart.
+    In a cluster the keys of one read share a slot, those of several do not, so each has its own command.
     """
 
     def __init__(self, client: Client) -> None:
@@ -62,7 +58,7 @@ class LookUps:
         return f"<LookUps {len(self._waiting)} waiting, {len(self._asking)} commands under way>"
 
     async def values(self, *keys: str) -> list[Any]:
-        """What Redis has under these keys, None where nothing. Raises CacheUnavailable."""
+        """The values of these keys in Redis, None for a missing one. Raises CacheUnavailable."""
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._send)
@@ -106,7 +102,7 @@ class LookUps:
 
 
 def _parted(values: list[Any], waiting: Mapping[Keys, Any]) -> dict[Keys, list[Any]]:
-    """Each asker's part of a reply. Raises ValueError where it is none to the command."""
+    """The part of a reply that belongs to each read. Raises ValueError for a reply of another length."""
     if len(values) != sum(map(len, waiting)):
         raise ValueError("a reply of another length")
     rest = iter(values)
@@ -122,19 +118,22 @@ Record = tuple[Entry, ...]
 
 
 class NearCache:
-    """Least recently used records leave first. Keys are Redis keys; freshness is the rules' affair."""
+    """The in-process copy of hot records, bounded in bytes; the least recently used leave first.
+
+    Keys are Redis keys. Whether an entry is fresh is decided elsewhere (rules.py).
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.evicted = 0
         self.changes = 0
-        """Counts whatever is kept or leaves: while it stays, so do all records."""
+        """Goes up with each change: while it stays the same, so do all records."""
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._serials: dict[str, int] = {}
         self._kept = 0
         self.serial = self._serials.get
-        """Which of all records ever kept is there, None where none is: who remembers it keeps no entry alive."""
+        """The serial number of the record under a key, None without one: remembering it keeps no entry alive."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -143,7 +142,7 @@ class NearCache:
         return f"<NearCache {len(self)} records, {self.bytes}/{self.max_bytes} bytes>"
 
     def get(self, key: str) -> Record:
-        """The entries, whose record then counts as recently used."""
+        """The entries under a key, which then count as recently used."""
         record = self._records.get(key)
         if record is None:
             return ()
@@ -151,7 +150,7 @@ class NearCache:
         return record
 
     def put(self, entry: Entry) -> None:
-        """Keeps an entry unless a newer one of its variant is there, or it alone is larger than the cache."""
+        """Keeps an entry, unless a newer one of its variant is there or it is larger than the whole cache."""
         if entry.size > self.max_bytes:
             return
         there = self._records.get(entry.key, ())

@@ -1,1 +1,1 @@
-"""What is known about the service: its requests and how long its answers live. Pure."""
+"""What is known about the service: its requests and its answers. Pure."""

@@ -1,4 +1,4 @@
-"""Answers: whether it is the service that speaks, by what it says (contract page, Answers and Errors)."""
+"""Whether an answer comes from the service itself, by its content (docs/service.md, Answers and Errors). Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.catalogue.query import Family
 IN_A_ROW = 20
 """Different queries in a row, answered in the same new shape, before that counts as the service's own."""
 MOST_NAMES, LONGEST_NAME = 20, 64
-"""Bounds of a new shape's top-level names: data has many, a shape few."""
+"""Most top-level names of a new shape, and the longest: data has many names, a shape few."""
 
 NUMBER = re.compile(rb"[-0-9]|null")
 OBJECT = re.compile(rb"\{|null")
-"""How a value of each kind begins in JSON; any may be null."""
+"""How a value of each kind begins in JSON; each may be null."""
 
 ID = re.compile("[0-9]+")
 
@@ -29,7 +29,7 @@ _ENVELOPE = frozenset(
         *("title", "type"),
     }
 )
-"""Names by which intermediaries tell of their own state, whatever the case, ``_`` and ``-`` aside."""
+"""Names that intermediaries use for their own state; compared without case, ``_`` and ``-``."""
 
 
 class Shape:
@@ -47,9 +47,8 @@ class Shape:
         self._wrapped = msgspec.json.Decoder(msgspec.defstruct("Wrapped", [(key, msgspec.Raw) for key in keys]))
 
     def values(self, body: bytes, *, sub_item: bool) -> list[msgspec.Raw] | None:
-        """The values of the keys as JSON; None where the body has another shape. Raises where it is no JSON.
-
-        ``sub_item`` says that one was asked for.
+        """The values of the keys as JSON; None for a body of another shape. Raises ValueError for a body that is
+        not JSON. ``sub_item`` says that the query had one.
         """
         if not self.keys:
             return self._unnamed(body)
@@ -77,7 +76,7 @@ SHAPES: Mapping[Family, Shape] = {
     Family.TOPS: Shape("top", kind=OBJECT, bare=True),
     Family.COUNT: Shape(kind=NUMBER),
 }
-"""The answers of the known families. What has no shape here is unknown, and may be any JSON."""
+"""The answers of the known families. Other families may answer any JSON."""
 
 
 class _Error(msgspec.Struct):
@@ -93,10 +92,10 @@ _ANY = msgspec.json.Decoder(msgspec.Raw)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an answer says of its sender.
+    """What an answer shows about its sender.
 
-    ``speaks``: it is the service. ``empty``: it counts nothing. ``names`` are the top-level names of a 200 that
-    is JSON, but not of its family's shape; ``changed`` says that the service itself took to that shape.
+    ``speaks``: the service itself sent it. ``empty``: it counts nothing. ``names``: the top-level names of a JSON
+    200 without its family's shape. ``changed``: the service itself has started to use that shape.
     """
 
     speaks: bool
@@ -111,11 +110,11 @@ STRANGER = Reading(speaks=False)
 def read(
     family: Family, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, sub_item: bool = False
 ) -> Reading:
-    """Whether the service speaks in an answer to a query of ``family``; ``sub_item`` says that one was asked for.
+    """Whether the service itself sent this answer to a query of ``family``; ``sub_item``: the query had one.
 
-    Header names are lower case, the body is decoded. A 200 has its family's shape, leniently; an unknown
-    endpoint's is any JSON. An error has ``message`` and ``code``. A known family has no other status, while an
-    unknown endpoint may redirect, or say nothing.
+    Header names are lower case, the body is decoded. A 200 must have its family's shape, or be any JSON for an
+    unknown endpoint. An error must have ``message`` and ``code``. Only unknown endpoints may redirect or answer
+    without a body.
     """
     if status != 200 and status < 400:
         return Reading(speaks=family not in SHAPES)
@@ -148,7 +147,7 @@ def _is_bare(body: bytes) -> bool:
 
 
 def _names(body: bytes) -> tuple[str, ...]:
-    """The names that a new shape may be known by; none where it looks like an intermediary's, or like data."""
+    """The top-level names that identify a new shape; none where they look like an intermediary's or like data."""
     try:
         names = sorted(_OBJECT.decode(body))
     except msgspec.ValidationError:
@@ -163,7 +162,7 @@ def _is_envelope(name: str) -> bool:
 
 
 def _is_utf8(body: bytes) -> bool:
-    """RFC 8259 §8.1; what the decoders skip they do not look at."""
+    """Whether a body is UTF-8 (RFC 8259 §8.1), members that the decoders skip included."""
     try:
         return body.isascii() or bool(body.decode())
     except UnicodeDecodeError:
@@ -171,14 +170,14 @@ def _is_utf8(body: bytes) -> bool:
 
 
 class Shapes:
-    """Reads answers, and notices when the service itself changes the shape of a family's.
+    """Reads answers, and notices when the service itself changes the shape of a family's answers.
 
-    That takes ``IN_A_ROW`` different queries of this process, and ends with the first answer in the known shape.
-    ``told`` hears of both: the family, and the new names or none.
+    A new shape counts after ``IN_A_ROW`` different queries of this process, until the first answer in the known
+    shape. ``on_change`` is called at both moments with the family and the new names, or none.
     """
 
-    def __init__(self, told: Callable[[Family, tuple[str, ...]], None] = lambda family, names: None) -> None:
-        self._told = told
+    def __init__(self, on_change: Callable[[Family, tuple[str, ...]], None] = lambda family, names: None) -> None:
+        self._on_change = on_change
         self._changed: dict[Family, tuple[str, ...]] = {}
         self._runs: dict[Family, tuple[tuple[str, ...], set[str]]] = {}
 
@@ -192,14 +191,14 @@ class Shapes:
         *,
         sub_item: bool = False,
     ) -> Reading:
-        """As ``read``; the service speaks too where it took to that shape. ``query`` tells queries apart."""
+        """As ``read``, but a new shape of the service's own counts as well. ``query`` identifies the query."""
         reading = read(family, status, headers, body, sub_item=sub_item)
         if not reading.speaks:
             return replace(reading, speaks=True, changed=True) if self._is_new(family, query, reading) else reading
         if status == 200 and (family in self._runs or family in self._changed):
             self._runs.pop(family, None)
             if self._changed.pop(family, None):
-                self._told(family, ())
+                self._on_change(family, ())
         return reading
 
     def _is_new(self, family: Family, query: str, reading: Reading) -> bool:
@@ -216,5 +215,5 @@ class Shapes:
             return False
         del self._runs[family]
         self._changed[family] = names
-        self._told(family, names)
+        self._on_change(family, names)
         return True

@@ -1,4 +1,4 @@
-"""Recognise: from a request target to a Query (contract page, Endpoints and Query semantics)."""
+"""Recognises request targets as queries (docs/service.md, Endpoints and Query semantics). Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Posted: questions that are asked by POST: their content says what is asked (contract page, Endpoints). Pure.
+"""Queries that are asked by POST, by their content (docs/service.md, Endpoints). Pure.
 
-The service documents them as reads: they change nothing, so that they are answered as any other question is.
+The service documents them as reads: they change nothing, so they are cached like any other query.
 """
 
 from __future__ import annotations

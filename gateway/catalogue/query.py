@@ -1,9 +1,4 @@
-"""Query: a recognised request, as plain values.
-
-The canonical form: parameters by meaning, and an encoding that no two meanings share.
-
-Window: the days that an answer covers, read from a request's dates.
-"""
+"""Queries: recognised requests as plain values, their canonical encoding, and the days they cover. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +12,7 @@ from urllib.parse import unquote
 
 
 class Family(StrEnum):
-    """The known families of questions (contract page, Endpoints), and everything else.
+    """The known families of questions (docs/service.md, Endpoints), and everything else.
 
     An overview is all totals of one item at once; counts are of the articles in groups, and are asked by POST.
     """
@@ -37,8 +32,8 @@ ALL_TIME = frozenset({Family.TOTALS, Family.OVERVIEW, Family.COUNT})
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """What is sent along with a question that is asked by POST: the headers that describe the content, and the
-    content as it came; ``digest`` is of both."""
+    """The content of a query that is asked by POST, as it came, with the headers that describe it and a digest of
+    both."""
 
     headers: tuple[tuple[bytes, bytes], ...]
     content: bytes = field(repr=False)
@@ -79,7 +74,7 @@ class Query:
 
     @property
     def literal(self) -> bytes:
-        """The exact request, which an error answer echoes: the target, and what is posted there."""
+        """The exact request, as an error answer echoes it: the target and the posted content."""
         return self.exact if self.posted is None else b"%s\n%s" % (self.exact, self.posted.digest.encode())
 
 
@@ -123,7 +118,7 @@ def _form_decoded(text: str) -> str:
 
 
 CLAMPED = "clamped"
-"""Stands for every end date that the service replaces by its limit."""
+"""Stands for every end date that the service replaces with its limit."""
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LIMIT_YEARS = {"day": 1, "month": 2, "year": 5, "total": 1}
@@ -146,8 +141,8 @@ def read_window(family: Family, granularity: str | None, known: Mapping[str, str
     """The window of a request with these documented parameters; None when its dates make no window.
 
     Omitted dates default to the month so far, hence rest on *today*: always for timelines and breakdowns, for
-    tops only with ``sub_item``. Totals, overviews, and tops without it cover all time (contract page, Query
-    semantics).
+    tops only with ``sub_item``. Totals, overviews, and tops without it cover all time (docs/service.md,
+    Query semantics).
     """
     if family in ALL_TIME:
         return Window()

@@ -1,9 +1,7 @@
-"""The request target: refused when it could be read in more than one way.
+"""Request targets: refused where they can be read in more than one way. Pure.
 
-The gateway sends targets upstream exactly as they were written, so one that it and the service could read
-differently would let a caller ask for one thing and be judged by another.
-
-Targets as people paste them.
+The gateway sends targets upstream exactly as they were written. A target that it and the service read differently
+would let a caller ask for one thing and be authorised for another.
 """
 
 from __future__ import annotations
@@ -78,13 +76,13 @@ def check_target(raw_path: bytes, raw_query: bytes, max_bytes: int) -> None:
 
 
 def path_of(target: bytes) -> bytes:
-    """The path of a target in origin form, or in absolute form whosever the authority is (RFC 9112 §3.2)."""
+    """The path of a target in origin or absolute form, whatever the authority (RFC 9112 §3.2)."""
     found = None if target.startswith(b"/") else ABSOLUTE.fullmatch(target)
     return (target if found is None else found[3]).partition(b"?")[0]
 
 
 def parted(target: bytes) -> tuple[bytes, bytes, bool]:
-    """The path, the query, and whether a ``?`` stands between: an empty query is not none (RFC 3986 §3.4)."""
+    """The path, the query, and whether there is a ``?``: an empty query differs from none (RFC 3986 §3.4)."""
     path, mark, query = target.partition(b"?")
     return path, query, bool(mark)
 
@@ -112,7 +110,7 @@ def _refuse(part: str, problem: str, position: int) -> NoReturn:
 
 
 def pasted_target(text: str) -> bytes:
-    """A request target, or that of a whole URL, without a fragment. Raises InvalidInput for neither."""
+    """The request target in a pasted path or URL, without its fragment. Raises InvalidInput for anything else."""
     if "://" in text:
         try:
             parts = urlsplit(text)

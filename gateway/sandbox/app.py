@@ -1,11 +1,4 @@
-"""The sandbox as a Starlette app: the service on every path, and its own controls under ``/-/``.
-
-Controls: the sandbox's own endpoints, ``/-/calls``, ``/-/gate`` and ``/-/plan``.
-
-Ledger: how often, how fast and for what the sandbox was asked.
-
-Gate: holds whoever comes while it is closed.
-"""
+"""The sandbox as a Starlette app: the service on every path, and the sandbox's own controls under ``/-/``."""
 
 from __future__ import annotations
 
@@ -97,7 +90,7 @@ class Ledger:
 
 
 class Gate:
-    """Open or closed; a wait at it ends when it opens, or after ``hold_seconds``."""
+    """Holds calls while it is closed, each for ``hold_seconds`` at most."""
 
     def __init__(self, hold_seconds: float, *, closed: bool = False) -> None:
         self.hold_seconds = hold_seconds

@@ -1,7 +1,4 @@
-"""Faults: how the sandbox can be made to misbehave.
-
-Plan: answers that a test has ordered for the next calls.
-"""
+"""How the sandbox misbehaves: a pace limit, random faults, and answers ordered for the next calls."""
 
 from __future__ import annotations
 

@@ -1,9 +1,4 @@
-"""Question: what is asked, with its parameters checked, and the window that it covers.
-
-Endpoint: which of the service's endpoints a path names (contract page, Endpoints).
-
-Answer: what goes over the wire, and the service's errors in its own shape (contract page, Errors).
-"""
+"""The sandbox's questions and answers: endpoints, checked parameters, windows, and errors (docs/service.md)."""
 
 from __future__ import annotations
 

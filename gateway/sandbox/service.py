@@ -1,9 +1,4 @@
-"""Service: the statistics service itself, without any misbehaviour.
-
-Examples: the documented answers, laid over the invented ones (contract page, Documented examples).
-
-Accounts: the institutions that the sandbox knows, and their pairs.
-"""
+"""The sandbox's statistics service: invented answers, the documented examples (docs/service.md) and accounts."""
 
 from __future__ import annotations
 

@@ -1,15 +1,9 @@
-"""Universe: an invented world of articles and of the events that happened to them.
+"""An invented world of articles and events, and the counts that answer questions about it.
 
 Articles are all there is: every other item is the set of articles that belong to it, and every number is a
 count of their events. So days sum to months, years and totals, breakdowns sum to timelines, groups hold
 their articles, and filters select subsets, because there is nothing else that they could do. All of it is a
 deterministic function of (seed, institution, article, counter); inside no institution is a world of its own.
-
-Scenery: the places, referrals and item types of the sandbox's world, with how common they are.
-
-Dice: chance that repeats itself.
-
-Census: counts a universe's events into the answer to a question (contract page, Answers).
 """
 
 from __future__ import annotations

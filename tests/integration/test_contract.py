@@ -1,4 +1,4 @@
-"""Byte for byte: every row of the contract page, and random queries, through the gateway as from the service."""
+"""Byte for byte: every row of the contract, and random queries, through the gateway as from the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drills: what befalls Redis under steady load, and that no request fails because of it (decision 10).
+"""Drills: what befalls Redis under steady load, and that no request fails because of it (docs/decisions.md, 10).
 
 Each prints its figures with ``-s``. The short forms run with the tests, the long ones with ``make drill``.
 """

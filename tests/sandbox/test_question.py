@@ -1,4 +1,4 @@
-"""Parameters: defaults, clamps, and what is refused (contract page, Query semantics and Errors)."""
+"""Parameters: defaults, clamps, and what is refused (docs/service.md, Query semantics and Errors)."""
 
 from __future__ import annotations
 
