@@ -87,4 +87,4 @@ def anchors(text: str) -> set[str]:
 
 def test_what_is_looked_for_is_found() -> None:
     assert sum(1 for page in PAGES for _ in typed(page)) > 40
-    assert ["tenant", "import", "all.toml"] in list(typed(ROOT / "README.md"))
+    assert ["tenant", "import", "all.toml"] in list(typed(ROOT / "docs" / "commands.md"))
