@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.serve import passed_over
+from gateway.cli.serve import ignored_settings
 from gateway.errors import UnusableSettings
 from gateway.setting_values import PREFIX, made_of_services, misnomer, strangers
 from gateway.settings import Settings, load_settings
@@ -96,7 +96,7 @@ def test_a_services_address_is_not_taken_for_a_port(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("STATS_GATEWAY_HOST", "::1")
     settings = load_settings(strict=True)
     assert (settings.port, settings.admin_port, settings.host) == (8080, 8081, "::1")
-    assert [line.split()[1] for line in passed_over()] == ["STATS_GATEWAY_ADMIN_PORT", "STATS_GATEWAY_PORT"]
+    assert [line.split()[1] for line in ignored_settings()] == ["STATS_GATEWAY_ADMIN_PORT", "STATS_GATEWAY_PORT"]
 
 
 def test_only_who_starts_a_gateway_refuses_strangers_unless_told_not_to(
@@ -115,4 +115,4 @@ def test_only_who_starts_a_gateway_refuses_strangers_unless_told_not_to(
     assert load_settings(strict=True, allow_unknown_settings=True).port == 1
     monkeypatch.setenv("STATS_GATEWAY_ALLOW_UNKNOWN_SETTINGS", "true\n")
     assert load_settings(strict=True).port == 1
-    assert len(passed_over()) == 3
+    assert len(ignored_settings()) == 3

@@ -8,27 +8,7 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import (
-    breaker,
-    config,
-    demo,
-    doctor,
-    explain,
-    explore,
-    gate,
-    health,
-    key,
-    purge,
-    queue,
-    sandbox,
-    secrets,
-    serve,
-    tenant,
-    top,
-    usage,
-)
-from gateway.cli import config as settings
-from gateway.cli.first_steps import FIRST_STEPS
+from gateway.cli import demo, key, operate, sandbox, serve, tenant, top
 from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
 from gateway.observe.stream import settle
@@ -36,28 +16,12 @@ from gateway.observe.stream import settle
 app = Commands(
     name="stats-gateway",
     cls=MainGroup,
-    epilog=examples(*FIRST_STEPS, title="First steps"),
+    epilog=examples(*serve.FIRST_STEPS, title="First steps"),
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(tenant.app)
-app.add_typer(key.app)
-app.add_typer(secrets.app)
-app.add_typer(gate.app)
-app.add_typer(breaker.app)
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command("health", epilog=health.EXAMPLES)(health.health)
-app.command("config", epilog=config.EXAMPLES)(config.config)
-app.command("top", epilog=top.EXAMPLES)(top.top)
-app.command("purge", epilog=purge.EXAMPLES)(purge.purge)
-app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
-app.command("explore", epilog=explore.EXAMPLES)(explore.explore)
-app.command("usage", epilog=usage.EXAMPLES)(usage.usage)
-app.command("queue")(queue.queue)
-app.command("settings")(settings.settings)
-app.command("demo")(demo.demo)
-app.command("sandbox", epilog=sandbox.EXAMPLES)(sandbox.sandbox)
+for group in (tenant.app, key.app, key.secrets, serve.app, operate.app, top.app, demo.app, sandbox.app):
+    app.add_typer(group)
 
 
 @app.callback(invoke_without_command=True)
@@ -69,28 +33,30 @@ def common(version: bool = typer.Option(False, "--version", help="Show the versi
 
 
 def main() -> None:
-    """Runs the command line: an error is one line on stderr, one for each of the settings' problems, and exit code
-    2, 3 where there is no such thing, 6 where the admin API refuses, 7 where it cannot be reached; never a
-    traceback."""
+    """Runs the command line, which never ends in a traceback.
+
+    An error is one line on stderr, one for each problem of the settings, and exit code 2; 3 where there is no such
+    record, 6 where the admin API refuses, 7 where it cannot be reached.
+    """
     try:
         sys.exit(app(standalone_mode=False))
     except typer.Abort:
         sys.exit(130)
     except typer.TyperException as error:
-        _complain(error.format_message(), hint=f"; try: {_command(error)} --help")
+        _exit(error.format_message(), hint=f"; try: {_command(error)} --help")
     except UnusableSettings as error:
-        _complain(*error.problems)
+        _exit(*error.problems)
     except NoSuchRecord as error:
-        _complain(error.message, code=3)
+        _exit(error.message, code=3)
     except AdminRefused as error:
-        _complain(error.message, code=6)
+        _exit(error.message, code=6)
     except AdminUnreachable as error:
-        _complain(error.message, code=7)
+        _exit(error.message, code=7)
     except GatewayError as error:
-        _complain(error.message)
+        _exit(error.message)
     except Exception as error:
         # Its text could repeat what was typed.
-        _complain(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
+        _exit(f"failed unexpectedly ({type(error).__name__}); please report how", code=1)
     finally:
         settle()
 
@@ -101,7 +67,7 @@ def _command(error: typer.TyperException) -> str:
     return "stats-gateway" if context is None else str(context.command_path)
 
 
-def _complain(*messages: str, hint: str = "", code: int = 2) -> NoReturn:
+def _exit(*messages: str, hint: str = "", code: int = 2) -> NoReturn:
     # A command group without a command has printed its help, and has nothing to add.
     try:
         for message in filter(None, messages):

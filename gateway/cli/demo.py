@@ -1,7 +1,4 @@
-"""``stats-gateway demo``: the sandbox service, the gateway in front of it, and a guided tour.
-
-The guided tour: what a newcomer is shown, and what each step promises.
-"""
+"""``stats-gateway demo``: the sandbox service, the gateway in front of it, and a guided tour."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ from pathlib import Path
 import httpx2 as httpx
 import typer
 
+from gateway.cli.options import Commands
 from gateway.errors import ConfigurationError
 
 WINDOW = "start_date=2014-01-02&end_date=2014-03-05"
@@ -123,7 +121,10 @@ STARTUP_SECONDS = 30.0
 SHOWN = ("content-type", "cache-status", "cache-control", "age", "etag", "proxy-status")
 INSTITUTIONS = {"reports": "lboro", "dashboards": "monash"}
 
+app = Commands()
 
+
+@app.command()
 def demo(
     once: bool = typer.Option(
         False, "--once", help="Run the tour, print what came back, and exit: 0 if all was as promised."

@@ -1,4 +1,4 @@
-"""``stats-gateway key``: the keys that applications send in a password's place."""
+"""``stats-gateway key`` and ``stats-gateway secrets``: gateway keys, and the keys that encrypt passwords."""
 
 from __future__ import annotations
 
@@ -6,15 +6,30 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from cryptography.fernet import Fernet
 
-from gateway.cli.admin import DEFAULT_URL, AdminUrl, ask
-from gateway.cli.format import moment_of, seconds_of
-from gateway.cli.options import Commands, examples, key_ids, tenant_ids
-from gateway.cli.registry import AsJson, RegistryPath, key_rows, one_tenant, open_registry, print_json, tell
-from gateway.cli.screen import aligned
-from gateway.tenants.schema import check_tenant_id, told_key
+from gateway.cli.format import aligned, moment_of, seconds_of
+from gateway.cli.options import (
+    DEFAULT_URL,
+    AdminUrl,
+    AsJson,
+    Commands,
+    RegistryPlace,
+    ask_admin,
+    examples,
+    flag,
+    key_ids,
+    note,
+    open_registry,
+    option,
+    print_json,
+    tenant_ids,
+    tenant_in,
+)
+from gateway.tenants.schema import KeyTable, check_tenant_id, told_key
 
 app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")
+secrets = Commands(name="secrets", help="Manage the keys that encrypt the institutions' passwords.")
 TenantId = Annotated[
     str,
     typer.Argument(metavar="TENANT", help="The id of the tenant that holds the key.", autocompletion=tenant_ids),
@@ -35,24 +50,18 @@ KeyId = Annotated[
 )
 def add(
     tenant_id: TenantId,
-    label: Annotated[
-        str, typer.Option("--label", metavar="TEXT", help="What the key is for, to tell keys apart.")
-    ] = "",
+    label: Annotated[str, option("--label", "TEXT", "What the key is for, to tell keys apart.")] = "",
     expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires", metavar="WHEN", help="When it ends: a span like 90d, or a date like 2030-01-31."
-        ),
+        str | None, option("--expires", "WHEN", "When it ends: a span like 90d, or a date like 2030-01-31.")
     ] = None,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
 ) -> None:
     """Make a key and print it, alone, on stdout.
 
     It is shown this once: only its digest is stored.
     """
-    end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
-    print(open_registry(registry).add_key(tenant_id, label, expires=end))
-    tell("Keep it safe: it cannot be shown again. Send it as X-API-Key, or as the password of basic auth.")
+    print(open_registry(registry).add_key(tenant_id, label, expires=_end(expires)))
+    note("Keep it safe: it cannot be shown again. Send it as X-API-Key, or as the password of basic auth.")
 
 
 @app.command(
@@ -60,11 +69,9 @@ def add(
 )
 def list_keys(
     tenant_id: TenantId,
-    last_used: Annotated[
-        bool, typer.Option("--last-used", help="Ask a running gateway when each key was last used.")
-    ] = False,
+    last_used: Annotated[bool, flag("--last-used", "Ask a running gateway when each key was last used.")] = False,
     as_json: AsJson = False,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
     """List a tenant's keys by id.
@@ -72,62 +79,119 @@ def list_keys(
     A key itself cannot be shown again. With --last-used the admin API of a running gateway tells all of it.
     """
     if last_used:
-        _tell_used(ask(admin_url, "GET", f"/api/tenants/{_safe(tenant_id)}/keys"), as_json)
+        check_tenant_id(tenant_id)
+        _show_last_used(ask_admin(admin_url, "GET", f"/api/tenants/{tenant_id}/keys")["keys"], as_json)
         return
-    held = one_tenant(open_registry(registry), tenant_id).keys
+    held = tenant_in(open_registry(registry), tenant_id).keys
     if as_json:
         print_json([told_key(key_id, key) for key_id, key in held.items()])
     elif held:
-        print(aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(held)))
+        print(key_lines(held))
     else:
-        tell(f"Tenant {tenant_id} has no keys yet; make one: stats-gateway key add {tenant_id}")
+        note(f"Tenant {tenant_id} has no keys yet; make one: stats-gateway key add {tenant_id}")
 
 
 @app.command(epilog=examples("stats-gateway key revoke AbCdEf1234", title="Example"))
-def revoke(key_id: KeyId, registry: RegistryPath = None) -> None:
+def revoke(key_id: KeyId, registry: RegistryPlace = None) -> None:
     """Revoke a key for ever.
 
     Running gateways refuse it within a second or two.
     """
     open_registry(registry).revoke_key(key_id)
-    tell(f"Revoked key {key_id}.")
+    note(f"Revoked key {key_id}.")
 
 
 @app.command(epilog=examples("stats-gateway key rotate AbCdEf1234 --overlap 7d", title="Example"))
 def rotate(
     key_id: KeyId,
     overlap: Annotated[
-        str, typer.Option("--overlap", metavar="SPAN", help="How long the old key still works, like 7d or 1h.")
+        str, option("--overlap", "SPAN", "How long the old key still works, like 7d or 1h.")
     ] = "7d",
     expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires", metavar="WHEN", help="When the new key ends; else after as long a life as the old."
-        ),
+        str | None, option("--expires", "WHEN", "When the new key ends; else after as long a life as the old.")
     ] = None,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
 ) -> None:
     """Make a key in another's place and print it, alone.
 
     Both work for a while, so that applications can move without a gap.
     """
-    end = None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
+    end = _end(expires)
     print(open_registry(registry).rotate_key(key_id, seconds_of(overlap), expires=end))
-    tell(f"The new key works at once; key {key_id} ends in {overlap}, unless it was to end earlier.")
+    note(f"The new key works at once; key {key_id} ends in {overlap}, unless it was to end earlier.")
 
 
-def _tell_used(told: dict[str, Any], as_json: bool) -> None:
+def key_lines(keys: dict[str, KeyTable]) -> str:
+    """Keys as a table for people."""
+    rows = [
+        [key_id, key.label or "-", _shown(key.created) or "-", _shown(key.expires) or "-", _status(key)]
+        for key_id, key in keys.items()
+    ]
+    return aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], rows)
+
+
+def is_live(key: KeyTable) -> bool:
+    """Whether a key is neither revoked nor expired."""
+    return key.revoked is None and (key.expires is None or key.expires > datetime.now(UTC))
+
+
+def _status(key: KeyTable) -> str:
+    if key.revoked is not None:
+        return f"revoked {_shown(key.revoked)}"
+    return "active" if is_live(key) else "expired"
+
+
+def _shown(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _end(expires: str | None) -> datetime | None:
+    return None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
+
+
+def _show_last_used(keys: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        print_json(told["keys"])
+        print_json(keys)
         return
-    rows = [[each["id"], each["label"] or "-", _moment(each["last_used"])] for each in told["keys"]]
+    rows = [[key["id"], key["label"] or "-", _used(key["last_used"])] for key in keys]
     print(aligned(["KEY", "LABEL", "LAST USED"], rows))
 
 
-def _moment(seconds: float | None) -> str:
+def _used(seconds: float | None) -> str:
     return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
-def _safe(tenant_id: str) -> str:
-    check_tenant_id(tenant_id)
-    return tenant_id
+@secrets.command(
+    epilog=examples("export STATS_GATEWAY_ENCRYPTION_KEYS=$(stats-gateway secrets generate)", title="Example")
+)
+def generate() -> None:
+    """Print a new key for STATS_GATEWAY_ENCRYPTION_KEYS."""
+    print(Fernet.generate_key().decode())
+
+
+@secrets.command(
+    "rotate",
+    epilog=examples(
+        "STATS_GATEWAY_ENCRYPTION_KEYS=NEW,OLD stats-gateway secrets rotate",
+        "stats-gateway secrets rotate --new-key",
+    ),
+)
+def rotate_secrets(
+    new_key: Annotated[bool, flag("--new-key", "First make a new key, in the file beside the registry.")] = False,
+    registry: RegistryPlace = None,
+) -> None:
+    """Encrypt every stored password with the newest key.
+
+    Older keys can go then.
+
+    Where the keys come from STATS_GATEWAY_ENCRYPTION_KEYS: set it to NEW,OLD
+    everywhere and restart, rotate, then set it to NEW alone. Where they lie in
+    the file beside the registry, --new-key does all of it, while gateways run.
+
+    With another newest key credentials have other fingerprints: what is cached
+    of protected numbers is fetched anew, at the budget's pace.
+    """
+    place = open_registry(registry)
+    count = place.renew_keys() if new_key else place.reseal()
+    note(f"Encrypted the passwords of {count} tenants with the newest key.")
+    note("The older keys are no longer there." if new_key else "The older keys are no longer needed.")

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.options import examples
+from gateway.cli.options import Commands
+from gateway.cli.options import examples as example_lines
 from gateway.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from gateway.sandbox import Sandbox
 
 RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/s")
 
+app = Commands()
 
-EXAMPLES = examples(
-    "stats-gateway sandbox --rate 1/s",
-    "stats-gateway sandbox --latency 2 --fail 0.1",
+
+@app.command(
+    epilog=example_lines("stats-gateway sandbox --rate 1/s", "stats-gateway sandbox --latency 2 --fail 0.1")
 )
-
-
 def sandbox(
     host: str = typer.Option("127.0.0.1", metavar="ADDRESS", help="Address to listen on."),
     port: int = typer.Option(
@@ -49,10 +45,14 @@ def sandbox(
     starts counting again. Ctrl-C stops it.
     """
     # Here, so that the other commands need not wait for it to load.
+    from gateway.sandbox import create_sandbox
     from gateway.sandbox.server import bind, run, url_of
     from gateway.sandbox.service import INSTITUTIONS, password_of
 
-    app = _create(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, examples=examples)
+    try:
+        service = create_sandbox(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, examples=examples)
+    except ValueError as error:
+        raise ConfigurationError(f"sandbox: {error}") from None
     try:
         listener = bind(host, port)
     except OSError as error:
@@ -61,16 +61,7 @@ def sandbox(
         raise ConfigurationError(f"cannot listen on {host} port {port}: {reason}") from None
     pairs = ", ".join(f"{name}:{password_of(name)}" for name in INSTITUTIONS)
     line = f"sandbox listening on {url_of(listener)} (seed {seed}; pairs {pairs}; Ctrl-C stops)"
-    run(app, listener, lambda: print(line, flush=True))
-
-
-def _create(*, seed: int, latency: float, rate: float | None, fail: float, examples: bool) -> Sandbox:
-    from gateway.sandbox import create_sandbox
-
-    try:
-        return create_sandbox(seed=seed, latency=latency, rate=rate, fail=fail, examples=examples)
-    except ValueError as error:
-        raise ConfigurationError(f"sandbox: {error}") from None
+    run(service, listener, lambda: print(line, flush=True))
 
 
 def _per_second(rate: str | None) -> float | None:

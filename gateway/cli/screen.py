@@ -1,16 +1,10 @@
-"""Screen: what ``stats-gateway top`` shows, for any size of a terminal. Pure.
-
-Sparkline: a row of numbers as a row of small bars. Pure.
-
-Rows for people: plain aligned columns, which also pipe well.
-"""
+"""The lines that ``stats-gateway top`` shows, for any size of a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import msgspec
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -262,26 +256,3 @@ def _hits(minute: Minute) -> int:
 
 def _many(number: int, one: str, more: str) -> str:
     return f"{count(number)} {one if number == 1 else more}"
-
-
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A head and its rows as lines whose columns are as wide as their widest cell."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def plain(value: Any) -> str:
-    """A value out of JSON as people read it on one line."""
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return " ".join(map(plain, value)) or "none"
-        case dict():
-            return " ".join(f"{name}={plain(each)}" for name, each in value.items()) or "none"
-        case None | "":
-            return "none"
-    return str(value)

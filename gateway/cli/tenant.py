@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,21 +16,25 @@ from msgspec.structs import asdict
 
 from gateway.admin.doctor.finding import counted
 from gateway.cache.lifetimes import RULES
-from gateway.cli.options import Commands, examples, institutions, tenant_ids
-from gateway.cli.registry import (
+from gateway.cli.format import aligned
+from gateway.cli.key import is_live, key_lines
+from gateway.cli.options import (
     AsJson,
-    RegistryPath,
-    is_live,
-    key_rows,
-    one_tenant,
+    Commands,
+    RegistryPlace,
+    examples,
+    flag,
+    institutions,
+    note,
     open_registry,
+    option,
     print_json,
-    tell,
+    tenant_ids,
+    tenant_in,
 )
-from gateway.cli.screen import aligned
 from gateway.errors import ConfigurationError
 from gateway.tenants.schema import Tables, TenantTable, read_tables, told_tenant
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, TenantLimits
 
 app = Commands(name="tenant", help="Manage tenants: who may ask, and with whose credentials.")
 NewTenantId = Annotated[
@@ -51,20 +56,17 @@ PASSWORD_MAX_BYTES = 4_096
 )
 def add(
     tenant_id: NewTenantId,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="TEXT", help="What people call the tenant.")
-    ] = None,
+    name: Annotated[str | None, option("--name", "TEXT", "What people call the tenant.")] = None,
     institution: Annotated[
-        str | None,
-        typer.Option("--institution", metavar="NAME", help="The institution, as in the service's URLs."),
+        str | None, option("--institution", "NAME", "The institution, as in the service's URLs.")
     ] = None,
     username: Annotated[
-        str | None, typer.Option("--username", metavar="NAME", help="The institution's username at the service.")
+        str | None, option("--username", "NAME", "The institution's username at the service.")
     ] = None,
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="Read the password from stdin instead of asking for it.")
+        bool, flag("--password-stdin", "Read the password from stdin instead of asking for it.")
     ] = False,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
 ) -> None:
     """Add a tenant, or another institution to the one there is.
 
@@ -77,11 +79,11 @@ def add(
     if before is not None and name is None and institution is None:
         raise ConfigurationError(f"tenant {tenant_id!r} exists; give --institution or --name to change it")
     place.add(tenant_id, name, _pair(institution, username, password_stdin))
-    _tell_added(tenant_id, institution, before)
+    _note_added(tenant_id, institution, before)
 
 
 @app.command("list")
-def list_tenants(as_json: AsJson = False, registry: RegistryPath = None) -> None:
+def list_tenants(as_json: AsJson = False, registry: RegistryPlace = None) -> None:
     """List all tenants."""
     tables = open_registry(registry).store.read()
     if as_json:
@@ -90,24 +92,77 @@ def list_tenants(as_json: AsJson = False, registry: RegistryPath = None) -> None
         rows = [_row(tenant_id, table) for tenant_id, table in tables.items()]
         print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], rows))
     else:
-        tell("There are no tenants yet; add one: stats-gateway tenant add ID --name NAME")
+        note("There are no tenants yet; add one: stats-gateway tenant add ID --name NAME")
 
 
 @app.command(epilog=examples("stats-gateway tenant show reports --json", title="Example"))
-def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = None) -> None:
+def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPlace = None) -> None:
     """Show one tenant: its institutions and its keys, never a secret."""
-    table = one_tenant(open_registry(registry), tenant_id)
+    table = tenant_in(open_registry(registry), tenant_id)
     if as_json:
         print_json(told_tenant(tenant_id, table))
         return
     print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], [_row(tenant_id, table)]))
-    for field, value in _own(table):
+    for field, value in _own_rows(table):
         print(f"{field}: {value}")
     if table.institutions:
         rows = [[institution, stored.username] for institution, stored in table.institutions.items()]
         print("\n" + aligned(["INSTITUTION", "USERNAME"], rows))
     if table.keys:
-        print("\n" + aligned(["KEY", "LABEL", "CREATED", "EXPIRES", "STATUS"], key_rows(table.keys)))
+        print("\n" + key_lines(table.keys))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOptions:
+    """What is to be changed of a tenant, but for its limits; the value ``none`` takes it out."""
+
+    name: Annotated[str | None, option("--name", "TEXT", "What people call the tenant.")] = None
+    enabled: Annotated[bool | None, flag("--enable/--disable", "Whether its keys work.")] = None
+    note: Annotated[str | None, option("--note", "TEXT", "Anything to remember.")] = None
+    origin: Annotated[
+        list[str] | None, option("--origin", "URL", "A web origin whose pages may call; may be given again.")
+    ] = None
+    network: Annotated[
+        list[str] | None, option("--network", "PREFIX", "A network that calls without a key; may be given again.")
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, by the names that the registry has for them."""
+        typed: dict[str, Any] = {
+            "name": self.name,
+            "enabled": self.enabled,
+            "note": self.note,
+            "origins": self.origin,
+            "networks": self.network,
+        }
+        given = {field: value for field, value in typed.items() if value not in (None, [])}
+        return {field: None if value in ("none", ["none"]) else value for field, value in given.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """A tenant's own limits, as they are typed; the value ``none`` takes one out."""
+
+    requests_per_second: Annotated[
+        str | None, option("--requests-per-second", "N", "How many requests a second it may make.")
+    ] = None
+    burst: Annotated[str | None, option("--burst", "N", "Of those, how many may come at once.")] = None
+    requests_per_day: Annotated[str | None, option("--requests-per-day", "N", "How many a day, by UTC.")] = None
+    queued: Annotated[str | None, option("--queued", "N", "Jobs of its that may wait at once.")] = None
+    share: Annotated[
+        str | None, option("--share", "N", "Its weight in the upstream budget, beside others' 1.")
+    ] = None
+    lifetime: Annotated[
+        list[str] | None, option("--lifetime", "NAME=N", "Its own lifetime, like open=60, in seconds.")
+    ] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The limits and lifetimes that were given. Raises ConfigurationError."""
+        typed = {field.name: getattr(self, field.name) for field in fields(TenantLimits)}
+        return {
+            "limits": {field: _number(field, text) for field, text in typed.items() if text is not None},
+            "lifetimes": dict(_lifetime(text) for text in self.lifetime or ()),
+        }
 
 
 @app.command(
@@ -121,46 +176,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPath = 
     ),
 )
 def change(
-    tenant_id: TenantId,
-    name: Annotated[
-        str | None, typer.Option("--name", metavar="TEXT", help="What people call the tenant.")
-    ] = None,
-    enabled: Annotated[
-        bool | None, typer.Option("--enable/--disable", help="Whether its keys work.", show_default=False)
-    ] = None,
-    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Anything to remember.")] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option("--origin", metavar="URL", help="A web origin whose pages may call; may be given again."),
-    ] = None,
-    network: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--network", metavar="PREFIX", help="A network that calls without a key; may be given again."
-        ),
-    ] = None,
-    rate: Annotated[
-        str | None,
-        typer.Option("--requests-per-second", metavar="N", help="How many requests a second it may make."),
-    ] = None,
-    burst: Annotated[
-        str | None, typer.Option("--burst", metavar="N", help="Of those, how many may come at once.")
-    ] = None,
-    day: Annotated[
-        str | None, typer.Option("--requests-per-day", metavar="N", help="How many a day, by UTC.")
-    ] = None,
-    queued: Annotated[
-        str | None, typer.Option("--queued", metavar="N", help="Jobs of its that may wait at once.")
-    ] = None,
-    share: Annotated[
-        str | None,
-        typer.Option("--share", metavar="N", help="Its weight in the upstream budget, beside others' 1."),
-    ] = None,
-    lifetime: Annotated[
-        list[str] | None,
-        typer.Option("--lifetime", metavar="NAME=N", help="Its own lifetime, like open=60, in seconds."),
-    ] = None,
-    registry: RegistryPath = None,
+    tenant_id: TenantId, changes: ChangeOptions, limits: LimitOptions, registry: RegistryPlace = None
 ) -> None:
     """Change a tenant's name, state, limits, origins, networks and more.
 
@@ -168,25 +184,11 @@ def change(
     for requests to one of the setting public_hosts; see docs/security.md.
     Running gateways follow within a second or two.
     """
-    fields: dict[str, Any] = {"name": name, "enabled": enabled, "note": note}
-    changes = {field: _or_none(value) for field, value in fields.items() if value is not None}
-    if origin:
-        changes["origins"] = None if origin == ["none"] else origin
-    if network:
-        changes["networks"] = None if network == ["none"] else network
-    limits = {
-        "requests_per_second": rate,
-        "burst": burst,
-        "requests_per_day": day,
-        "queued": queued,
-        "share": share,
-    }
-    changes["limits"] = {field: _number(field, value) for field, value in limits.items() if value is not None}
-    changes["lifetimes"] = dict(_lifetime(text) for text in lifetime or ())
-    if not any(value != {} for value in changes.values()):
+    wanted = changes.given() | limits.changes()
+    if not any(value != {} for value in wanted.values()):
         raise ConfigurationError("there is nothing to change; see: stats-gateway tenant set --help")
-    open_registry(registry).change(tenant_id, **changes)
-    tell(f"Changed tenant {tenant_id}.")
+    open_registry(registry).change(tenant_id, **wanted)
+    note(f"Changed tenant {tenant_id}.")
 
 
 @app.command(
@@ -199,14 +201,9 @@ def remove(
     tenant_id: TenantId,
     institution: Annotated[
         str | None,
-        typer.Option(
-            "--institution",
-            metavar="NAME",
-            help="Remove only this institution's credential.",
-            autocompletion=institutions,
-        ),
+        option("--institution", "NAME", "Remove only this institution's credential.", complete=institutions),
     ] = None,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
 ) -> None:
     """Remove a tenant, or one institution from it.
 
@@ -214,13 +211,13 @@ def remove(
     """
     open_registry(registry).remove(tenant_id, institution)
     if institution is None:
-        tell(f"Removed tenant {tenant_id}; its keys no longer work.")
+        note(f"Removed tenant {tenant_id}; its keys no longer work.")
     else:
-        tell(f"Removed the credential for {institution} from tenant {tenant_id}.")
+        note(f"Removed the credential for {institution} from tenant {tenant_id}.")
 
 
 @app.command("export", epilog=examples("stats-gateway tenant export > tenants-2030-01-31.toml", title="Example"))
-def export_tenants(registry: RegistryPath = None) -> None:
+def export_tenants(registry: RegistryPlace = None) -> None:
     """Print all tenants as TOML, for another registry to import.
 
     Passwords stay encrypted, and keys are digests.
@@ -230,7 +227,7 @@ def export_tenants(registry: RegistryPath = None) -> None:
     for tenant_id, table in tables.items():
         one = {tenant_id: to_builtins(table, builtin_types=(datetime,))}
         print("\n" + tomlkit.dumps({"tenants": one}), end="")
-    tell(f"Exported {counted(len(tables), 'tenant')}.")
+    note(f"Exported {counted(len(tables), 'tenant')}.")
 
 
 @app.command(
@@ -245,9 +242,9 @@ def export_tenants(registry: RegistryPath = None) -> None:
 def import_tenants(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What export printed; - reads stdin.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace the tenants of the same id that are there already.")
+        bool, flag("--replace", "Replace the tenants of the same id that are there already.")
     ] = False,
-    registry: RegistryPath = None,
+    registry: RegistryPlace = None,
 ) -> None:
     """Take in the tenants that another registry exported.
 
@@ -256,7 +253,7 @@ def import_tenants(
     """
     tables = _tables_from(file)
     open_registry(registry).import_tables(tables, replace=replace)
-    tell(f"Imported {counted(len(tables), 'tenant')}.")
+    note(f"Imported {counted(len(tables), 'tenant')}.")
 
 
 def _tables_from(file: str) -> Tables:
@@ -269,10 +266,6 @@ def _tables_from(file: str) -> Tables:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{file}: not TOML: {error}") from None
-
-
-def _or_none(value: Any) -> Any:
-    return None if value == "none" else value
 
 
 def _number(name: str, text: str) -> float | None:
@@ -319,17 +312,17 @@ def _password_asked_for(institution: str, username: str) -> str:
     return answer
 
 
-def _tell_added(tenant_id: str, institution: str | None, before: TenantTable | None) -> None:
+def _note_added(tenant_id: str, institution: str | None, before: TenantTable | None) -> None:
     if institution is None:
-        tell(f"Added tenant {tenant_id}." if before is None else f"Renamed tenant {tenant_id}.")
+        note(f"Added tenant {tenant_id}." if before is None else f"Renamed tenant {tenant_id}.")
     elif before is None:
-        tell(f"Added tenant {tenant_id} with the credential for {institution}.")
+        note(f"Added tenant {tenant_id} with the credential for {institution}.")
     elif institution in before.institutions:
-        tell(f"Replaced the credential for {institution} of tenant {tenant_id}.")
+        note(f"Replaced the credential for {institution} of tenant {tenant_id}.")
     else:
-        tell(f"Added the credential for {institution} to tenant {tenant_id}.")
+        note(f"Added the credential for {institution} to tenant {tenant_id}.")
     if before is None:
-        tell(f"Next, make a key: stats-gateway key add {tenant_id}")
+        note(f"Next, make a key: stats-gateway key add {tenant_id}")
 
 
 def _row(tenant_id: str, table: TenantTable) -> list[str]:
@@ -343,8 +336,8 @@ def _row(tenant_id: str, table: TenantTable) -> list[str]:
     ]
 
 
-def _own(table: TenantTable) -> list[tuple[str, object]]:
-    """What the tenant has of its own, for people."""
+def _own_rows(table: TenantTable) -> list[tuple[str, object]]:
+    """The tenant's own limits, lifetimes, origins, networks and note, for people."""
     limits = {field: value for field, value in asdict(table.limits).items() if value not in (None, 1.0)}
     rows = [*limits.items(), *((f"lifetime {rule}", life) for rule, life in table.lifetimes.items())]
     rows += [("origin", origin) for origin in table.origins]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.options import MAX_BYTES
+from gateway.cli.options import COMPLETED_BYTES
 from tests.cli.command import clean_environment, run
 
 BASH = shutil.which("bash")
@@ -92,7 +92,7 @@ def test_what_cannot_be_read_completes_nothing_and_says_nothing(complete: Comple
     broken.write_text("[tenants")
     os.mkfifo(pipe)
     with huge.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(COMPLETED_BYTES + 1)
     for place in (broken, pipe, huge, tmp_path, tmp_path / "none"):
         assert complete("tenant", "show", "", STATS_GATEWAY_REGISTRY=str(place)) == []
     assert complete("tenant", "show", "", STATS_GATEWAY_PORT="many") == []

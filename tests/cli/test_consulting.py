@@ -13,7 +13,7 @@ import pytest
 from gateway.admin.doctor.finding import Finding
 from gateway.admin.doctor.settings import look_around
 from gateway.app import queue_of
-from gateway.cli.consulting import consult
+from gateway.cli.doctor import consult
 from gateway.provenance import Sources
 from gateway.redis import connect
 from gateway.settings import Settings, load_settings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.first_steps import missing
+from gateway.cli.serve import first_steps
 from gateway.server.serve import NO_ADMIN, browsable, opening
 from gateway.settings import load_settings
 from tests.cli.command import run
@@ -18,23 +18,23 @@ from tests.cli.terminal import on_a_terminal
 def test_without_tenants_it_says_what_to_type_and_that_works(tmp_path: Path) -> None:
     path = tmp_path / "a folder" / "tenants.toml"
     path.parent.mkdir()
-    (text,) = missing(load_settings(registry=path))
+    (text,) = first_steps(load_settings(registry=path))
     assert "every request is refused" in text
     typed = [shlex.split(line) for line in text.splitlines() if line.startswith("  stats-gateway ")]
     assert [words[1:3] for words in typed] == [["tenant", "add"], ["key", "add"]]
     # The password is asked for on a terminal; here it comes from stdin.
     assert run(*typed[0][1:], "--password-stdin", given="hunter2").code == 0
     assert run(*typed[1][1:]).out.startswith("sgw_")
-    assert missing(load_settings(registry=path)) == []
+    assert first_steps(load_settings(registry=path)) == []
 
 
 def test_where_anybody_may_ask_only_public_queries_are_answered(tmp_path: Path) -> None:
-    (text,) = missing(load_settings(registry=tmp_path / "none.toml", allow_anonymous=True))
+    (text,) = first_steps(load_settings(registry=tmp_path / "none.toml", allow_anonymous=True))
     assert "only public queries are answered" in text
 
 
 def test_a_generic_gateway_needs_no_tenants(tmp_path: Path) -> None:
-    assert missing(load_settings(registry=tmp_path / "none.toml", profile="generic")) == []
+    assert first_steps(load_settings(registry=tmp_path / "none.toml", profile="generic")) == []
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from rich.markup import render
 from typer.core import TyperGroup
 
 from gateway.cli import app
-from gateway.cli.first_steps import FIRST_STEPS
 from gateway.cli.options import PANELS, examples, reflowed
+from gateway.cli.serve import FIRST_STEPS
 from tests.cli.command import command, run
 
 ROOT: Any = typer.main.get_command(app)

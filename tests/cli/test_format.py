@@ -1,10 +1,12 @@
-"""Numbers as people read them, and rows of them as small bars."""
+"""Numbers, values and tables as people read them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from gateway.cli.format import ago, count, rate, share, span
+from gateway.cli.format import ago, aligned, count, rate, share, span, value_text
 from gateway.cli.screen import sparkline
 
 
@@ -44,3 +46,18 @@ def test_a_sparkline_has_one_bar_a_value_and_shows_that_something_is_not_nothing
     assert sparkline([None, 0, 1, 500, 1_000, 2_000], 1_000) == " ▁▂▅██"
     assert sparkline([None, 0, 1, 500, 1_000, 2_000], 1_000, plain=True) == " _.=##"
     assert sparkline([0, 0], 0) == "▁▁"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "yes"), (False, "no"), (None, "none"), ("", "none"), ([], "none"), ({}, "none"), (0, "0"),
+        (1.5, "1.5"), ("a b", "a b"), (["zstd", "gzip"], "zstd gzip"), ({"a": 60, "b": True}, "a=60 b=yes"),
+    ],
+)  # fmt: skip
+def test_values_out_of_json_are_told_in_plain_words(value: Any, text: str) -> None:
+    assert value_text(value) == text
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert aligned(["A", "B"], [["long", "x"], ["-", "y"]]) == "A     B\nlong  x\n-     y"

@@ -1,0 +1,338 @@
+"""The commands of operators: ``doctor`` and ``purge``, and what asks the admin API of a running gateway."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from gateway.admin.doctor.finding import State, worst
+from gateway.cli.format import aligned, value_text
+from gateway.cli.options import (
+    DEFAULT_URL,
+    AdminUrl,
+    AsJson,
+    Commands,
+    Config,
+    RegistryPlace,
+    SettingOptions,
+    ask_admin,
+    examples,
+    flag,
+    institutions,
+    note,
+    option,
+    print_json,
+    tenant_ids,
+)
+from gateway.upstream.snapshot import REASONS
+
+EXIT_CODES = {State.WARNING: 4, State.PROBLEM: 5}
+EXPLORE_SECONDS = 120.0
+"""Longer than other calls of the admin API take, since a request may wait its turn."""
+
+app = Commands()
+gate = Commands(name="gate", help="Show, hold and resume the asking of the service.")
+breaker = Commands(name="breaker", help="List, hold and resume the use of credentials.")
+app.add_typer(gate)
+app.add_typer(breaker)
+
+Path = Annotated[str, typer.Argument(metavar="PATH", help="Path and query, or a whole URL.")]
+Fingerprint = Annotated[
+    str, typer.Argument(metavar="FINGERPRINT", help="The credential's fingerprint: see breaker list, and explain.")
+]
+
+
+@app.command(epilog=examples("stats-gateway doctor", "stats-gateway doctor --upstream --yes --json | jq .worst"))
+def doctor(
+    upstream: Annotated[
+        bool | None,
+        flag(
+            "--upstream/--no-upstream",
+            "Look at the service too. A terminal is asked; elsewhere it is not done unless told.",
+        ),
+    ] = None,
+    yes: Annotated[bool, flag("--yes", "Make the calls to the service without asking first.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+    registry: RegistryPlace = None,
+) -> None:
+    """Check that everything is as it should be; say what to do.
+
+    It looks at the settings, the files and who may read them, the listeners, Redis (version, eviction,
+    persistence, clock, permissions), the registry, keys that end soon, and whether every password opens. It
+    changes nothing.
+
+    With --upstream it also connects to the service, and asks it one question for each credential: whether it is
+    accepted, what the answers say about caching, and what time it is there. These calls go through the gateways'
+    own queue in Redis, within the budget that they share. Before that you are asked; a script says --yes.
+
+    Exit codes: 0 where nothing is worse than a note, or unknown; 4 with warnings; 5 with problems.
+    """
+    # Here, so that the small commands need not wait for the whole gateway to load.
+    from rich.console import Console
+
+    from gateway.cli.doctor import examine, findings_view, show_findings
+    from gateway.observe.logs import configure_logs
+
+    configure_logs("error", "auto")
+    findings = examine(SettingOptions(config, registry=registry), upstream=upstream, yes=yes)
+    if as_json:
+        print_json(findings_view(findings))
+    else:
+        show_findings(findings, Console(highlight=False))
+    raise typer.Exit(EXIT_CODES.get(worst(findings), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeScope:
+    """What a purge covers, one of these."""
+
+    query: Annotated[str | None, option("--query", "PATH", "One query: a path as clients ask it.")] = None
+    item: Annotated[str | None, option("--item", "ITEM/ID", "All about one item, like article/23.")] = None
+    institution: Annotated[
+        str | None, option("--institution", "NAME", "All of one institution.", complete=institutions)
+    ] = None
+    everything: Annotated[bool, flag("--all", "All that is stored.")] = False
+
+
+@app.command(
+    epilog=examples(
+        "stats-gateway purge --item article/23 --preview",
+        'stats-gateway purge --query "/lboro/timeline/day/views/article/23"',
+        "stats-gateway purge --all --hard --yes",
+    )
+)
+def purge(
+    scope: PurgeScope,
+    hard: Annotated[bool, flag("--hard", "Gone at once, not stale until fetched anew.")] = False,
+    preview: Annotated[bool, flag("--preview", "Only estimate how much it would cover.")] = False,
+    yes: Annotated[bool, flag("--yes", "Do not ask back before a hard purge of everything.")] = False,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Purge stored answers, in the whole fleet.
+
+    It takes effect within a second or two. What is purged goes on serving, as stale, while it is fetched anew at
+    the budget's pace; with --hard it is gone at once, and clients wait.
+    """
+    body = {"query": scope.query, "item": scope.item, "institution": scope.institution}
+    body |= {"all": scope.everything, "hard": hard}
+    if not preview and scope.everything and hard and not yes:
+        _confirm_purge()
+    purged = ask_admin(admin_url, "POST", "/api/purge/preview" if preview else "/api/purge", body=body)
+    if as_json:
+        print_json(purged)
+    elif preview:
+        print(_estimate(purged))
+    else:
+        note(f"Purged {'hard' if hard else 'softly'}, as of {purged['purged']}.")
+
+
+def _confirm_purge() -> None:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("a hard purge of everything needs --yes where there is no terminal to ask on")
+    typer.confirm("Every answer will have to be fetched again at the budget's pace. Go on?", abort=True, err=True)
+
+
+def _estimate(found: dict[str, int]) -> str:
+    if found["complete"]:
+        return f"{found['matching']} of {found['looked_at']} stored records"
+    looked_at = f"{found['matching']} of the {found['looked_at']} that were looked at"
+    return f"about {found['estimate']} records ({looked_at})"
+
+
+@gate.command("show")
+def show_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Show whether the service may be asked."""
+    _print_gate(ask_admin(admin_url, "GET", "/api/gate"), as_json)
+
+
+@gate.command("hold")
+def hold_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Ask the service nothing more, in the whole fleet, until resumed.
+
+    What is stored goes on serving.
+    """
+    _print_gate(ask_admin(admin_url, "POST", "/api/gate/hold"), as_json)
+
+
+@gate.command("resume")
+def resume_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Ask the service again, at once.
+
+    It opens the gate in the whole fleet, whether it was held or closed by a block.
+    """
+    _print_gate(ask_admin(admin_url, "POST", "/api/gate/resume"), as_json)
+
+
+def _print_gate(gate: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(gate)
+        return
+    left = f", for {gate['closed_for']:.0f} s more" if gate["closed_for"] else ""
+    held = f", for {gate['held_for']:.0f} s so far" if gate["held_for"] is not None else ""
+    why = f": {REASONS[gate['why']]}" if gate.get("why") in REASONS else ""
+    print(f"{gate['state']}{left}{held}{why}")
+    if refused := gate.get("targets_refused"):
+        print(f"not asked, since the service refused them: {refused} targets")
+
+
+@breaker.command("list")
+def list_refused(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """List the credentials that are not used now."""
+    _print_refused(ask_admin(admin_url, "GET", "/api/breakers"), as_json)
+
+
+@breaker.command("hold", epilog=examples("stats-gateway breaker hold 3f0c…", title="Example"))
+def hold_credential(fingerprint: Fingerprint, as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Do not use a credential, in the whole fleet, until resumed."""
+    _print_refused(ask_admin(admin_url, "POST", f"/api/breakers/{_safe(fingerprint)}/hold"), as_json)
+
+
+@breaker.command("resume")
+def resume_credential(
+    fingerprint: Fingerprint, as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL
+) -> None:
+    """Use a credential again, at once, whether it was held or refused."""
+    _print_refused(ask_admin(admin_url, "POST", f"/api/breakers/{_safe(fingerprint)}/resume"), as_json)
+
+
+def _safe(fingerprint: str) -> str:
+    """What is no fingerprint goes on as ``-``, which the API refuses: it could be anything, also a secret."""
+    return fingerprint if fingerprint.isascii() and fingerprint.isalnum() else "-"
+
+
+def _print_refused(breakers: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(breakers)
+    elif breakers["refused"]:
+        rows = [[each["fingerprint"], f"{each['left']:.0f} s", _held(each)] for each in breakers["refused"]]
+        print(aligned(["FINGERPRINT", "LEFT", "HELD FOR"], rows))
+    else:
+        note("All credentials may be used.")
+
+
+def _held(refused: dict[str, Any]) -> str:
+    return "-" if refused["held_for"] is None else f"{refused['held_for']:.0f} s"
+
+
+@app.command()
+def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
+    """Show what waits for the service and what runs.
+
+    It tells of the whole fleet, of the gate, and of when the next call is due.
+    """
+    told = ask_admin(admin_url, "GET", "/api/queue")
+    if as_json:
+        print_json(told)
+        return
+    waiting = told["queued"]
+    total = waiting["people"] + waiting["left"] + waiting["refresh"]
+    processes = "1 process" if told["processes_total"] == 1 else f"{told['processes_total']} processes"
+    print(f"gate {told['gate']['state']}, next call in {told['budget']:.1f} s, {processes}")
+    print(f"{total} waiting: {waiting['people']} for people, {waiting['left']} whose callers left, "
+          f"{waiting['refresh']} to refresh")  # fmt: skip
+    if told["tenants"]:
+        rows = [_row(tenant, depth) for tenant, depth in told["tenants"].items()]
+        print("\n" + aligned(["TENANT", "PEOPLE", "LEFT", "REFRESH"], rows))
+    if told["running"]:
+        rows = [[run["id"][:12], run["tenant"], f"{run['age']:.1f} s"] for run in told["running"]]
+        print("\n" + aligned(["RUNNING", "TENANT", "FOR"], rows))
+
+
+def _row(tenant: str, depth: dict[str, Any]) -> list[str]:
+    return [tenant, *(str(depth[band]) for band in ("people", "left", "refresh"))]
+
+
+@app.command(epilog=examples("stats-gateway usage --first 2030-01-01 --tenant reports", title="Example"))
+def usage(
+    tenant: Annotated[str | None, option("--tenant", "TENANT", "Only this tenant.", complete=tenant_ids)] = None,
+    first: Annotated[str | None, option("--first", "DAY", "First day, like 2030-01-31.")] = None,
+    last: Annotated[str | None, option("--last", "DAY", "Last day; today unless told.")] = None,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Show requests, hits and upstream calls by tenant and day.
+
+    Days are UTC. Gateways tell their counts every five seconds.
+    """
+    report = ask_admin(admin_url, "GET", "/api/usage", query={"tenant": tenant, "first": first, "last": last})
+    if as_json:
+        print_json(report)
+    elif report["usage"]:
+        columns = ("day", "tenant", "requests", "hits", "calls")
+        rows = [[str(row[column]) for column in columns] for row in report["usage"]]
+        print(aligned([column.upper() for column in columns], rows))
+    else:
+        note(f"Nothing was asked from {report['first']} to {report['last']}.")
+
+
+@app.command(
+    epilog=examples(
+        'stats-gateway explain "/lboro/timeline/day/views/article/23" --tenant reports',
+        'stats-gateway explain "/lboro/timeline/day/views/article/23" --address 10.1.2.3',
+        """stats-gateway explain /count/articles --body '{"groups": [{"id": 327}]}'""",
+    )
+)
+def explain(
+    path: Path,
+    tenant: Annotated[
+        str | None, option("--tenant", "TENANT", "As this tenant's request.", complete=tenant_ids)
+    ] = None,
+    address: Annotated[str | None, option("--address", "IP", "As a request from there without a key.")] = None,
+    body: Annotated[str | None, option("--body", "JSON", "What is asked by POST there.")] = None,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Explain what would become of a request, and why.
+
+    The request is not made, and nothing is spent on it.
+    """
+    query = {"path": path, "tenant": tenant, "address": address, "body": body}
+    explanation = ask_admin(admin_url, "GET", "/api/explain", query=query)
+    if as_json:
+        print_json(explanation)
+    else:
+        print(aligned(["WHAT", "HOW"], list(_explained("", explanation))))
+
+
+def _explained(prefix: str, values: dict[str, Any]) -> Iterator[list[str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _explained(f"{prefix}{name}.", value)
+        elif value is not None or not prefix:  # that there is no entry is news, that there is no sub-item is not
+            yield [f"{prefix}{name}".replace("_", " "), value_text(value)]
+
+
+@app.command(
+    epilog=examples(
+        'stats-gateway explore "/lboro/timeline/month/views/article/23" --tenant reports', title="Example"
+    )
+)
+def explore(
+    path: Path,
+    tenant: Annotated[
+        str | None, option("--tenant", "TENANT", "As this tenant; else without a key.", complete=tenant_ids)
+    ] = None,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Make a request as a tenant, without its key; print the answer.
+
+    The body goes to stdout as it came, how it was served to stderr. It counts
+    as the tenant's own request. The exit code is 1 for an answer of 400 and up.
+    """
+    query = {"path": path, "tenant": tenant}
+    answer: dict[str, Any] = ask_admin(admin_url, "GET", "/api/explore", query=query, seconds=EXPLORE_SECONDS)
+    if as_json:
+        print_json(answer)
+    else:
+        print(answer["body"])
+        served = answer["cache_status"] or answer["outcome"]
+        note(f"{answer['status']}, {served}, {answer['seconds'] * 1000:.1f} ms")
+    if answer["status"] >= 400:
+        raise typer.Exit(1)
