@@ -40,11 +40,10 @@ from gateway.catalogue.description import description
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Parts
-from gateway.observe.aggregate import Tallies, Tally
-from gateway.observe.days import Usage
+from gateway.observe.aggregate import Aggregate, Aggregates
+from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
-from gateway.observe.minutes import Pulse
-from gateway.observe.upstream_calls import Asker, Call, telling_of_shapes
+from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall, report_shapes
 from gateway.proxy.access_log import Teller
 from gateway.proxy.callers import Callers, Impersonation
 from gateway.proxy.delivery import Coder
@@ -122,27 +121,27 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     queue = queue_of(settings, redis, lambda: registry.mark, told_the_time, metrics.dispatched)
     client = client_of(settings)
     no_store_counts = settings.refresh_floor == 0
-    shapes = Shapes(telling_of_shapes(metrics))
+    shapes = Shapes(report_shapes(metrics))
     statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
     judge = GenericJudge(_lifetimes(settings)) if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
     marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
     sharing = Sharing(marks, totals=settings.totals_scope == "public")
 
-    def tell(tally: Tally) -> None:
+    def tell(tally: Aggregate) -> None:
         metrics.answered(tally)
         usage.answered(tally)
         pulse.answered(tally)
 
-    tallies = Tallies(tell)
-    usage = Usage(redis, settings.redis_prefix, settings.usage_days, tallies.gather)
+    tallies = Aggregates(tell)
+    usage = DayCounters(redis, settings.redis_prefix, settings.usage_days, tallies.gather)
     guard = _guard(settings)
     sessions = Sessions(redis, settings.redis_prefix, guard, clock.order, settings.session_idle)
-    pulse = Pulse(redis, settings.redis_prefix, clock.now, tallies.gather)
+    pulse = MinuteCounters(redis, settings.redis_prefix, clock.now, tallies.gather)
     tracing = _tracing(settings)
 
-    def call(asker: Asker, flight: str) -> Call:
-        return Call(metrics, usage, pulse, tracing, asker, flight)
+    def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
+        return UpstreamCall(metrics, usage, pulse, tracing, asker, flight)
 
     profile = _profile(settings, registry)
     callers = _callers(settings, profile, admission, clock)

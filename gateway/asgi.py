@@ -12,8 +12,7 @@ from functools import cache
 from typing import Any
 
 from gateway.app import create_app
-from gateway.observe.logs import configure_logs
-from gateway.observe.stream import divert_standard_streams
+from gateway.observe.logs import configure_logs, divert_standard_streams
 from gateway.server.public import Gateway
 from gateway.settings import load_settings
 

@@ -16,10 +16,9 @@ from gateway.cache.purges import Marks
 from gateway.cache.store import Store
 from gateway.errors import ConfigurationError, RegistryDoubtful
 from gateway.lifecycle import Lifecycle
-from gateway.observe.aggregate import Tallies
-from gateway.observe.days import Usage
+from gateway.observe.aggregate import Aggregates
+from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import Metrics
-from gateway.observe.minutes import Pulse
 from gateway.proxy.fast_path import Lane
 from gateway.redis import MEMORY, Client, Sweeper
 from gateway.settings import Settings
@@ -51,13 +50,13 @@ class Parts:
     registry: Registry
     admission: Admission
     marks: Marks
-    usage: Usage
-    pulse: Pulse
+    usage: DayCounters
+    pulse: MinuteCounters
     queue: Queue
     client: UpstreamClient
     store: Store
     metrics: Metrics
-    tallies: Tallies
+    tallies: Aggregates
     lane: Lane
     tracing: Tracing | None
     lifecycle: Lifecycle

@@ -21,8 +21,7 @@ from starlette.routing import Route
 
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
-from gateway.observe.logs import AUDIT
-from gateway.observe.stream import dropped_lines
+from gateway.observe.logs import AUDIT, dropped_lines
 from gateway.server.serve import serve
 from gateway.settings import Settings, load_settings
 

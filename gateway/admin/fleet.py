@@ -19,8 +19,7 @@ from gateway.cache.purges import Marks, Recognise, Subject, preview
 from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import CacheUnavailable, InvalidInput
-from gateway.observe.days import Usage
-from gateway.observe.minutes import Pulse
+from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
 from gateway.redis import Client
 from gateway.settings import Settings
@@ -48,7 +47,13 @@ class FleetApi:
     """Operations on what all processes share."""
 
     def __init__(
-        self, settings: Settings, redis: Client, usage: Usage, marks: Marks, queue: Queue, recognise: Recognise
+        self,
+        settings: Settings,
+        redis: Client,
+        usage: DayCounters,
+        marks: Marks,
+        queue: Queue,
+        recognise: Recognise,
     ) -> None:
         self._settings = settings
         self._redis = redis
@@ -179,8 +184,8 @@ class OverviewApi:
 
     def __init__(
         self,
-        pulse: Pulse,
-        usage: Usage,
+        pulse: MinuteCounters,
+        usage: DayCounters,
         queue: Queue,
         registry: Registry,
         now: Callable[[], float],

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 
 from gateway.admin.operations import Call, Operation, Parameter
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
-from gateway.observe.days import Usage
+from gateway.observe.counters import DayCounters
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import (
     Count,
@@ -90,7 +90,7 @@ class TenantsApi:
     """Operations on a registry. What blocks runs in a thread; one tenant is told as the registry has it, so that
     a change is seen at once."""
 
-    def __init__(self, registry: Registry, usage: Usage) -> None:
+    def __init__(self, registry: Registry, usage: DayCounters) -> None:
         self._registry = registry
         self._usage = usage
 

@@ -11,7 +11,7 @@ from gateway import __version__
 from gateway.cli import demo, key, operate, sandbox, serve, tenant, top
 from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
-from gateway.observe.stream import settle
+from gateway.observe.logs import settle
 
 app = Commands(
     name="stats-gateway",

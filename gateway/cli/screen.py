@@ -11,8 +11,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from gateway.cli.format import ago, count, rate, share, span
+from gateway.observe.counters import Minute
 from gateway.observe.outcome import Outcome
-from gateway.observe.overview import Bands, Gate, Minute, Overview
+from gateway.observe.overview import Bands, Gate, Overview
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN = "_.-~=+*#"

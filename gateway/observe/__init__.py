@@ -1,1 +1,1 @@
-"""What the gateway tells its operators."""
+"""Counts, metrics, logs and traces: what operators see of the gateway."""

@@ -1,6 +1,6 @@
-"""Tally: requests of one kind as plain numbers, so that a hit pays for counting next to nothing.
+"""Requests with the same labels as plain numbers, so that counting costs a hit next to nothing.
 
-Histogram: how long something took, as counts by bucket; and quantiles of those. Pure.
+Durations are counted by bucket.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def quantile(counts: Sequence[int], share: float) -> float:
 
 
 SHORTEST = BOUNDS[0]
-"""What nearly any hit takes less than."""
+"""Nearly any hit takes less."""
 MOST = 10_000
-"""Kinds that are remembered between two tellings."""
+"""Labels that are remembered between two gatherings."""
 
 
-class Kind(NamedTuple):
-    """What is the same of all requests that are counted together. ``cache`` says where a stored answer was,
-    ``near`` or ``shared``; it is empty for any other answer."""
+class Labels(NamedTuple):
+    """What all requests of an aggregate have in common. ``cache`` says where a stored answer was, ``near`` or
+    ``shared``; it is empty for any other answer."""
 
     family: str
     outcome: Outcome
@@ -56,57 +56,57 @@ class Kind(NamedTuple):
     cache: str
 
 
-class Tally:
-    """How many, their seconds in all, and how many in each bucket of ``observe.histogram``."""
+class Aggregate:
+    """The number of requests, the sum of their seconds, and their number in each bucket of ``BOUNDS``."""
 
-    __slots__ = ("_untold", "buckets", "count", "kind", "seconds")
+    __slots__ = ("_changed", "buckets", "count", "labels", "seconds")
 
-    def __init__(self, kind: Kind, untold: list[Tally]) -> None:
-        self.kind = kind
+    def __init__(self, labels: Labels, changed: list[Aggregate]) -> None:
+        self.labels = labels
         self.count = 0
         self.seconds = 0.0
         self.buckets = [0] * SIZE
-        self._untold = untold
+        self._changed = changed
 
     def __repr__(self) -> str:
-        return f"<Tally {self.count} of {self.kind}>"
+        return f"<Aggregate {self.count} of {self.labels}>"
 
     def add(self, seconds: float) -> None:
-        """One request, answered after so many seconds."""
+        """Counts a request that was answered after so many seconds."""
         if not self.count:
-            self._untold.append(self)
+            self._changed.append(self)
         self.count += 1
         self.seconds += seconds
         self.buckets[0 if seconds <= SHORTEST else bisect_left(BOUNDS, seconds)] += 1
 
 
-class Tallies:
-    """All tallies of a process; ``tell`` is told of each that has counted something since the last time.
+class Aggregates:
+    """All aggregates of a process; ``report`` gets each that has counted something since the last gathering.
 
-    A tally that is kept elsewhere goes on counting, whether it is remembered here or not.
+    An aggregate that is kept elsewhere goes on counting, whether it is remembered here or not.
     """
 
-    def __init__(self, tell: Callable[[Tally], None]) -> None:
-        self._tell = tell
-        self._kinds: dict[Kind, Tally] = {}
-        self._untold: list[Tally] = []
+    def __init__(self, report: Callable[[Aggregate], None]) -> None:
+        self._report = report
+        self._by_labels: dict[Labels, Aggregate] = {}
+        self._changed: list[Aggregate] = []
 
     def __repr__(self) -> str:
-        return f"<Tallies {len(self._untold)} to tell>"
+        return f"<Aggregates {len(self._changed)} changed>"
 
-    def of(self, kind: Kind) -> Tally:
-        """The tally of a kind."""
-        tally = self._kinds.get(kind)
-        if tally is None:
-            if len(self._kinds) >= MOST:
-                self._kinds.clear()
-            tally = self._kinds[kind] = Tally(kind, self._untold)
-        return tally
+    def of(self, labels: Labels) -> Aggregate:
+        """The aggregate of requests with these labels."""
+        aggregate = self._by_labels.get(labels)
+        if aggregate is None:
+            if len(self._by_labels) >= MOST:
+                self._by_labels.clear()
+            aggregate = self._by_labels[labels] = Aggregate(labels, self._changed)
+        return aggregate
 
     def gather(self) -> None:
-        """Tells of everything that was counted, and begins anew."""
-        for tally in self._untold:
-            self._tell(tally)
-            tally.count, tally.seconds = 0, 0.0
-            tally.buckets = [0] * SIZE
-        self._untold.clear()
+        """Reports everything that was counted, and begins anew."""
+        for aggregate in self._changed:
+            self._report(aggregate)
+            aggregate.count, aggregate.seconds = 0, 0.0
+            aggregate.buckets = [0] * SIZE
+        self._changed.clear()

@@ -1,4 +1,4 @@
-"""Metrics: what Prometheus scrapes from the admin listener. ``docs/metrics.md`` says what each means."""
+"""The metrics that Prometheus scrapes from the admin listener; ``docs/metrics.md`` says what each means."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
 from gateway.observe.aggregate import BOUNDS
-from gateway.observe.stream import BUFFER_BYTES, dropped_lines
+from gateway.observe.logs import BUFFER_BYTES, dropped_lines
 from gateway.upstream.credential_breaker import REFUSALS
 from gateway.upstream.flight import Band
 from gateway.upstream.pacing import COMMON
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
-    from gateway.observe.aggregate import Tally
+    from gateway.observe.aggregate import Aggregate
     from gateway.redis import Client
     from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue
@@ -36,9 +36,9 @@ OTHER = "other"
 ANSWERING = (
     *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
-"""Bounds in seconds for what may be a hit or wait for the service; all of them are bounds of tallies too."""
+"""Bounds in seconds for what may be a hit or wait for the service; all of them are bounds of aggregates too."""
 PLACES = [bisect_left(ANSWERING, bound) for bound in (*BOUNDS, float("inf"))]
-"""For each bucket of a tally that of these bounds."""
+"""For each bucket of an aggregate, the bucket of these bounds."""
 ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Bounds in seconds for the service's own time."""
 REGISTRY_TROUBLES = ("unread", "doubtful", "broken")
@@ -139,16 +139,16 @@ class Metrics:
 
     # What is counted as it happens
 
-    def answered(self, tally: Tally) -> None:
-        """Answered requests of one kind."""
-        family, outcome, status, tenant, _, cache = tally.kind
-        self.requests.labels(family, outcome.value, str(status), self._tenants.label(tenant)).inc(tally.count)
+    def answered(self, aggregate: Aggregate) -> None:
+        """Counts answered requests."""
+        family, outcome, status, tenant, _, cache = aggregate.labels
+        self.requests.labels(family, outcome.value, str(status), self._tenants.label(tenant)).inc(aggregate.count)
         counts = [0] * (len(ANSWERING) + 1)
-        for place, count in zip(PLACES, tally.buckets, strict=True):
+        for place, count in zip(PLACES, aggregate.buckets, strict=True):
             counts[place] += count
-        self.request_duration.labels(outcome.value).add(counts, tally.seconds)
+        self.request_duration.labels(outcome.value).add(counts, aggregate.seconds)
         if cache:
-            self.hits.labels(cache).inc(tally.count)
+            self.hits.labels(cache).inc(aggregate.count)
 
     def wrong_token(self, via: str) -> None:
         """A wrong admin token came via the form, the API or the metrics."""
@@ -159,8 +159,8 @@ class Metrics:
         self.upstream_calls.labels(result, self._tenants.label(tenant)).inc()
         self.upstream_duration.labels(result).observe(seconds)
 
-    def shape_told(self, family: str, *, changed: bool) -> None:
-        """Whether the service answers a family in a shape of its own choice."""
+    def shape_changed(self, family: str, *, changed: bool) -> None:
+        """Notes whether the service answers a family in a shape that is not known."""
         self.changed.labels(family).set(changed)
 
     def dispatched(self, band: Band, waited: float) -> None:

@@ -1,7 +1,4 @@
-"""Outcome: how a request was answered; one vocabulary for log, metric and header.
-
-Stages: how long each part of a request's way took.
-"""
+"""How a request was answered, in one vocabulary for log, metric and header; and the timings of its stages."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from gateway.cache.rules import Why
 
 
 class Outcome(StrEnum):
-    """See the design's words."""
+    """How a request was answered."""
 
     HIT = "hit"
     STALE = "stale"
@@ -32,11 +29,11 @@ class Outcome(StrEnum):
 
 
 SPARED = frozenset({Outcome.HIT, Outcome.STALE})
-"""What was answered from the cache."""
+"""The outcomes of answers from the cache."""
 
 
 class Forwarded(msgspec.Struct, frozen=True):
-    """That the service was asked for a request, ``why``, and what came of it.
+    """Why the service was asked, and what came of it.
 
     ``status`` is the service's where the client gets another (RFC 9211 §2.3); ``collapsed`` says that one call
     was for several requests (§2.6), ``stored`` that its answer was kept (§2.5).
@@ -79,7 +76,7 @@ def hit_for(ttl: float) -> bytes:
 
 
 def whole_seconds(ttl: float) -> int:
-    """What is left of a lifetime, in whole seconds: less than none as soon as it is over (RFC 9211 §2.4)."""
+    """The rest of a lifetime in whole seconds, negative as soon as it is over (RFC 9211 §2.4)."""
     return floor(ttl) if ttl > 0 else min(floor(ttl), -1)
 
 
@@ -89,14 +86,14 @@ def with_status(value: bytes, status: int) -> bytes:
 
 
 clock: Callable[[], float] = monotonic
-"""Seconds of the clock that stages are taken by; only differences mean anything."""
+"""The clock of the stages, in seconds; only differences mean anything."""
 
 
-class Stages:
-    """When each stage of one request ended, in seconds of ``clock``; 0 where it never got that far.
+class Timings:
+    """The end of each stage of a request, in seconds of ``clock``; 0 for a stage that it did not reach.
 
-    ``flown`` is how long the service's own answer took, in the flight that this request led or joined;
-    ``near`` says that it was answered by what was near. Slots and plain stores, because every hit pays for them.
+    ``flown`` is the service's own time, in the flight that this request led or joined; ``near`` says that the
+    answer came from the near cache. Slots and plain stores, because every hit pays for them.
     """
 
     __slots__ = ("admitted", "began", "flown", "identified", "landed", "looked_up", "near")

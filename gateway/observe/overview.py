@@ -1,4 +1,4 @@
-"""Overview: the shape of what the fleet tells of itself at a glance. Times are by UTC, durations in seconds."""
+"""The fleet at a glance, as the admin API has it. Times are UTC, durations in seconds."""
 
 from __future__ import annotations
 
@@ -7,32 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-
-class Minute(msgspec.Struct, frozen=True):
-    """One minute of the fleet: the requests by outcome, those with none left out, and the upstream calls."""
-
-    at: datetime
-    requests: int
-    outcomes: dict[str, int]
-    calls: int
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """How long answers took until they began: how many, and within what time half of them, 95 % and 99 % did."""
-
-    count: int
-    p50: float
-    p95: float
-    p99: float
-
-
-class Today(msgspec.Struct, frozen=True):
-    """The day so far: ``hits`` were answered from the cache, ``saved`` without an upstream call of their own."""
-
-    requests: int = 0
-    hits: int = 0
-    calls: int = 0
-    saved: int = 0
+from gateway.observe.counters import Latency, Minute, Today
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -59,7 +34,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Gate(msgspec.Struct, frozen=True):
-    """As the census tells it."""
+    """The gate, as the queue's census has it."""
 
     state: str
     closed_for: float

@@ -1,4 +1,4 @@
-"""Tracing: spans of requests, of their stages, and of calls to the service, for an OpenTelemetry collector.
+"""Spans of requests, of their stages and of calls to the service, for an OpenTelemetry collector.
 
 Only imported where it is asked for; needs the extra ``stats-gateway[otel]``.
 """
@@ -19,7 +19,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway import __version__
-from gateway.observe.outcome import Stages, clock
+from gateway.observe.outcome import Timings, clock
 
 if TYPE_CHECKING:
     from gateway.errors import Headers
@@ -31,8 +31,8 @@ Attributes = Mapping[str, str | int | float]
 
 
 class Tracing:
-    """Makes spans. A trace that a client began goes on here (W3C Trace Context); ``upstream`` says that the
-    service is told of it too."""
+    """Makes spans. A trace that a client began goes on here (W3C Trace Context), and with ``upstream`` at the
+    service too."""
 
     def __init__(self, processor: SpanProcessor, *, sample: float = 1.0, upstream: bool = False) -> None:
         resource = Resource.create({"service.name": "stats-gateway", "service.version": __version__})
@@ -48,22 +48,22 @@ class Tracing:
         return cls(BatchSpanProcessor(exporter), sample=sample, upstream=upstream)
 
     def request(self, method: str, headers: Headers) -> Span:
-        """The span of a request that has just come in."""
+        """The span of a request that has just arrived."""
         return self._tracer.start_span(method, _context_of(headers), SpanKind.SERVER)
 
     def answered(
         self,
         span: Span,
         name: str,
-        stages: Stages,
+        stages: Timings,
         joined: str,
         attributes: Attributes,
         ended: float,
         *,
         failed: bool,
     ) -> None:
-        """Ends a request's span, and tells its stages, which ``ended`` by their clock when its answer was there.
-        ``joined`` is the place of the call that it joined."""
+        """Ends a request's span, with a span for each of its stages; its answer was there when its clock said
+        ``ended``. ``joined`` is the place of the call that it joined."""
         now = time.time_ns() - int((clock() - ended) * NANO)
         if span.is_recording():
             span.update_name(name)
@@ -75,7 +75,7 @@ class Tracing:
                 span.set_status(Status(StatusCode.ERROR))
             inside = set_span_in_context(span)
             for stage, began, end in stages.spans(ended):
-                if stage != "upstream":  # whoever asked the service has told that
+                if stage != "upstream":  # the call has a span of its own
                     start = now - int((ended - began) * NANO)
                     self._tracer.start_span(stage, inside, start_time=start).end(now - int((ended - end) * NANO))
         span.end(now)
@@ -101,7 +101,7 @@ class Tracing:
         return next((value.decode() for name, value in _carried(span) if name == b"traceparent"), "")
 
     def headers(self, span: Span) -> Headers:
-        """What the service is told of a call's trace; nothing unless asked for."""
+        """The headers that carry a call's trace to the service; none unless ``upstream``."""
         return _carried(span) if self._upstream else []
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class Tracing:
 
 
 def _context_of(headers: Headers) -> Context:
-    # A header that comes twice is malformed, and then no trace goes on.
+    # A header that is there twice is malformed, and then no trace goes on.
     named = [(name, value) for name, value in headers if name in CARRIED]
     carrier = {name.decode(): value.decode("latin-1") for name, value in named}
     return W3C.extract(carrier if len(carrier) == len(named) else {}, Context())

@@ -1,4 +1,4 @@
-"""Call: one request to the service, as metrics, usage, log and traces are told of it."""
+"""Requests to the service, as metrics, counters, log and traces report them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import structlog
 
 from gateway.catalogue.query import Family
 from gateway.errors import Headers, UpstreamDisconnected
-from gateway.observe.days import Usage
+from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import Metrics
-from gateway.observe.minutes import Pulse
 from gateway.observe.outcome import clock
 
 if TYPE_CHECKING:
@@ -25,72 +24,78 @@ LOST = UpstreamDisconnected.__name__
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """On whose behalf the service is asked: the tenant it counts for, the request that began it, and its span."""
+class OnBehalfOf:
+    """The tenant for which a call counts, the request that began it, and its span."""
 
     tenant: str
     request_id: str = ""
     span: Any = field(default=None, repr=False)
 
 
-class Call:
-    """Begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once. Where it is
-    written once more, on a new connection, the first time counts for itself.
+class UpstreamCall:
+    """A call begins when a flight's turn has come, is ``written`` once its slot is confirmed, and ends once. Where
+    it is written once more, on a new connection, each time counts.
 
-    ``seconds`` is the service's own time, as far as it is known; ``trace`` the call's place in its trace.
+    ``seconds`` is the service's own time, as far as it is known.
     """
 
     def __init__(
-        self, metrics: Metrics, usage: Usage, pulse: Pulse, tracing: Tracing | None, asker: Asker, flight: str
+        self,
+        metrics: Metrics,
+        days: DayCounters,
+        minutes: MinuteCounters,
+        tracing: Tracing | None,
+        caller: OnBehalfOf,
+        flight: str,
     ) -> None:
         self._metrics = metrics
-        self._usage = usage
-        self._pulse = pulse
+        self._days = days
+        self._minutes = minutes
         self._tracing = tracing
-        self._asker = asker
+        self._caller = caller
         self._flight = flight
-        self._span: Any = None if tracing is None else tracing.call(asker.span)
+        self._span: Any = None if tracing is None else tracing.call(caller.span)
         self._began = clock()
         self._written = False
         self.seconds = 0.0
 
     @property
     def trace(self) -> str:
-        """As ``traceparent``; empty where nothing is traced."""
+        """The call's place in its trace, as ``traceparent``; empty where nothing is traced."""
         return "" if self._tracing is None else self._tracing.place(self._span)
 
     @property
     def headers(self) -> Headers:
-        """What the service is told of the trace."""
+        """The headers that carry the trace to the service."""
         return [] if self._tracing is None else self._tracing.headers(self._span)
 
     def written(self) -> None:
-        """The request is about to be written."""
+        """Notes that the request is about to be written."""
         now = clock()
         if self._written:
             self._count(LOST, now - self._began, {})
         self._began, self._written = now, True
 
     def ended(self, result: str, **facts: Any) -> None:
-        """The service answered, ``result`` being like 2xx, or failed, ``result`` being the error's name. That is
-        counted and logged in the loop's next turn."""
+        """Notes the ``result``: like 2xx where the service answered, else the error's name. It is counted and
+        logged in the loop's next turn."""
         self.seconds = clock() - self._began
         self._end_span(result)
         self._count(result, self.seconds, facts)
 
     def _count(self, result: str, seconds: float, facts: dict[str, Any]) -> None:
         # Done while the landing is on its way to Redis: nobody who waits for the answer waits for this.
-        asyncio.get_running_loop().call_soon(self._tell, result, seconds, facts)
+        asyncio.get_running_loop().call_soon(self._report, result, seconds, facts)
 
-    def _tell(self, result: str, seconds: float, facts: dict[str, Any]) -> None:
-        asker = self._asker
-        self._usage.call(asker.tenant)
-        self._pulse.call()
-        self._metrics.upstream_call(result, asker.tenant, seconds)
+    def _report(self, result: str, seconds: float, facts: dict[str, Any]) -> None:
+        caller = self._caller
+        self._days.call(caller.tenant)
+        self._minutes.call()
+        self._metrics.upstream_call(result, caller.tenant, seconds)
         log.info(
             "upstream_call",
-            request_id=asker.request_id,
-            tenant=asker.tenant,
+            request_id=caller.request_id,
+            tenant=caller.tenant,
             flight=self._flight,
             result=result,
             **facts,
@@ -99,20 +104,20 @@ class Call:
         )
 
     def dropped(self, why: str) -> None:
-        """Nothing was asked after all."""
+        """Notes that nothing was asked after all."""
         self._end_span(why)
 
     def _end_span(self, result: str) -> None:
         if self._tracing is not None:
-            self._tracing.called(self._span, result, self._asker.tenant, self._flight)
+            self._tracing.called(self._span, result, self._caller.tenant, self._flight)
 
 
-def telling_of_shapes(metrics: Metrics) -> Callable[[Family, tuple[str, ...]], None]:
-    """Tells that the service changed the shape of a family's answers, by their new top-level names, or that it is
-    back at the known one, which is without names."""
+def report_shapes(metrics: Metrics) -> Callable[[Family, tuple[str, ...]], None]:
+    """A function that reports a change in the shape of a family's answers, by their new top-level names; without
+    names, they have the known shape again."""
 
-    def told(family: Family, names: tuple[str, ...]) -> None:
-        metrics.shape_told(family, changed=bool(names))
+    def report(family: Family, names: tuple[str, ...]) -> None:
+        metrics.shape_changed(family, changed=bool(names))
         if names:
             log.error(
                 "answers_changed",
@@ -123,4 +128,4 @@ def telling_of_shapes(metrics: Metrics) -> Callable[[Family, tuple[str, ...]], N
         else:
             log.warning("answers_as_known", family=family)
 
-    return told
+    return report

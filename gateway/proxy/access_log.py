@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.catalogue.query import Family
-from gateway.observe.aggregate import Kind, Tallies
+from gateway.observe.aggregate import Aggregates, Labels
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import SPARED, Outcome, clock
 from gateway.proxy.request import Exchange
@@ -33,7 +33,7 @@ class Teller:
     """
 
     def __init__(
-        self, metrics: Metrics, tallies: Tallies, tracing: Tracing | None = None, *, hit_sample: float = 0.0
+        self, metrics: Metrics, tallies: Aggregates, tracing: Tracing | None = None, *, hit_sample: float = 0.0
     ) -> None:
         self.metrics = metrics
         self.tallies = tallies
@@ -124,13 +124,13 @@ class Teller:
         self.tracing.answered(exchange.span, name, exchange.stages, joined, attributes, ended, failed=failed)
 
 
-def kind_of(exchange: Exchange, answer: Answer) -> Kind:
+def kind_of(exchange: Exchange, answer: Answer) -> Labels:
     """As what a request counts."""
     family = "none" if exchange.query is None else exchange.query.family.value
     cache = ""
     if answer.outcome in SPARED and not exchange.stages.landed:
         cache = "near" if exchange.stages.near else "shared"
-    return Kind(family, answer.outcome, answer.status, exchange.tenant.id, exchange.key_id, cache)
+    return Labels(family, answer.outcome, answer.status, exchange.tenant.id, exchange.key_id, cache)
 
 
 def shown_path(path: bytes) -> str:

@@ -27,7 +27,7 @@ from gateway.errors import (
     UpstreamRedirected,
     ValidatorMismatch,
 )
-from gateway.observe.upstream_calls import Asker, Call
+from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall
 from gateway.proxy.store import Judgement, Question
 from gateway.redis import Clock, Invocation
 from gateway.tenants.tenant import Access, Credential
@@ -99,7 +99,7 @@ class Errands:
     store: Store
     judge: Judge
     clock: Clock
-    call: Callable[[Asker, str], Call]
+    call: Callable[[OnBehalfOf, str], UpstreamCall]
     watched: bool = True
     unkept: Unkept = field(default_factory=Unkept)
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
@@ -111,7 +111,7 @@ class Errands:
         unknown = question.query.family is Family.UNKNOWN
         return Reuse.JOINERS if unknown and question.query.exact in self.unkept else Reuse.LATER
 
-    def fetch(self, question: Question, access: Access, asker: Asker, entries: Sequence[Entry] = ()) -> Work:
+    def fetch(self, question: Question, access: Access, asker: OnBehalfOf, entries: Sequence[Entry] = ()) -> Work:
         """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
         if question.query.posted is not None:
             entries = ()  # to a POST, a validator that still holds is an error (RFC 9110 §13.1.2)
@@ -154,7 +154,7 @@ class Errands:
 
         return work
 
-    def passing(self, question: Question, access: Access, asker: Asker, passage: Passage) -> Work:
+    def passing(self, question: Question, access: Access, asker: OnBehalfOf, passage: Passage) -> Work:
         """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4).
 
         A request whose answer cannot be used may have succeeded all the same: once it was written, its target is
@@ -204,7 +204,7 @@ class Errands:
         if tells and question.query.family is Family.UNKNOWN:
             self.unkept.learn(question.query.exact, stored=judged.stored)
 
-    async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: Call) -> UpstreamResponse:
+    async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: UpstreamCall) -> UpstreamResponse:
         async def confirmed() -> None:
             await confirm()
             call.written()
@@ -230,7 +230,7 @@ class Errands:
         log.warning("answer_recalled", flight=flight)
         self.store.recall(record, self.clock.order())
 
-    def _failure(self, question: Question, error: GatewayError, call: Call) -> Result:
+    def _failure(self, question: Question, error: GatewayError, call: UpstreamCall) -> Result:
         sign = sign_of_error(error) if self.watched else NOTHING
         landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
         return Result(landing, sign=sign)

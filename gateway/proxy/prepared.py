@@ -15,7 +15,7 @@ from gateway.cache.keys import CacheKey
 from gateway.cache.purges import Marked
 from gateway.catalogue.query import Query
 from gateway.errors import Headers
-from gateway.observe.aggregate import Tally
+from gateway.observe.aggregate import Aggregate
 from gateway.proxy.response import BODILESS, Answer, Times
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Prepared:
         times: Callable[..., Times],
         request_id: bytes | None,
         told: Headers,
-        tally: Tally,
+        tally: Aggregate,
         line: dict[str, Any],
         *,
         raw: bool,

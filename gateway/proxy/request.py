@@ -16,8 +16,8 @@ import msgspec
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadRequest, BodyTooLarge, DeadlineExceeded, Headers, MethodNotAllowed, MethodUnknown
-from gateway.observe.outcome import Stages, clock
-from gateway.observe.upstream_calls import Asker
+from gateway.observe.outcome import Timings, clock
+from gateway.observe.upstream_calls import OnBehalfOf
 from gateway.proxy.methods import KNOWN, target_of
 from gateway.proxy.methods import allowed as allow_value
 from gateway.tenants.tenant import ANONYMOUS, Tenant
@@ -72,7 +72,7 @@ class Exchange(msgspec.Struct, eq=False):
     located: Located | None = None
     query: Query | None = None
     posted: bool = False
-    stages: Stages = msgspec.field(default_factory=Stages)
+    stages: Timings = msgspec.field(default_factory=Timings)
     flight: str = ""
     joined: bool = False
     joined_trace: str = ""
@@ -150,9 +150,9 @@ class Exchange(msgspec.Struct, eq=False):
         return None if self.located is None else self.located.tenant
 
     @property
-    def asker(self) -> Asker:
+    def asker(self) -> OnBehalfOf:
         """On whose behalf the service is asked for this request."""
-        return Asker(self.tenant.id, self.id.decode(), self.span)
+        return OnBehalfOf(self.tenant.id, self.id.decode(), self.span)
 
     def landed(self, flown: float, trace: str, *, joined: bool) -> None:
         """The flight that it waited for has landed."""

@@ -22,8 +22,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from gateway.cache.dates import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
-from gateway.observe.logs import set_level
-from gateway.observe.stream import settle
+from gateway.observe.logs import set_level, settle
 from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import READING
 from gateway.server import open_files

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
 from gateway import __version__
-from gateway.observe.logs import configure_logs
-from gateway.observe.stream import divert_standard_streams
+from gateway.observe.logs import configure_logs, divert_standard_streams
 from gateway.redis_url import masked_url
 from gateway.server import open_files, signals
 from gateway.server.listener import Factory, Sockets, StartupFailed, bind, run_alone, url_of

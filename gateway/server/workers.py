@@ -19,8 +19,7 @@ import structlog
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway.errors import ConfigurationError
-from gateway.observe.logs import configure_logs
-from gateway.observe.stream import divert_standard_streams
+from gateway.observe.logs import configure_logs, divert_standard_streams
 from gateway.server.listener import Factory, Service, Sockets, StartupFailed, run_loop
 from gateway.server.signals import IGNORED, WISHES, Reload, Reloading, Wish, hurries, ignore, listen
 from gateway.settings import Settings

@@ -7,8 +7,7 @@ from random import Random
 
 from pydantic import SecretStr
 
-from gateway.observe.days import Usage
-from gateway.observe.minutes import MINUTE, SHOWN, Pulse
+from gateway.observe.counters import MINUTE, SHOWN, DayCounters, MinuteCounters
 from gateway.observe.outcome import Outcome
 from gateway.redis import connect
 from gateway.settings import Settings
@@ -34,7 +33,7 @@ async def an_hour(redis_url: str, prefix: str, keys: dict[str, str], now: float)
     draw = Random(5)
     client = connect(Settings(redis_url=SecretStr(redis_url)))
     moment = now
-    pulse, usage = Pulse(client, prefix, lambda: moment), Usage(client, prefix, 14)
+    pulse, usage = MinuteCounters(client, prefix, lambda: moment), DayCounters(client, prefix, 14)
     for back in range(SHOWN - 1, -1, -1):
         moment = now - back * MINUTE
         await pulse.flush()
@@ -50,7 +49,7 @@ async def an_hour(redis_url: str, prefix: str, keys: dict[str, str], now: float)
     await client.aclose()
 
 
-def _use(usage: Usage, tenant: str, outcome: Outcome, keys: dict[str, str]) -> None:
+def _use(usage: DayCounters, tenant: str, outcome: Outcome, keys: dict[str, str]) -> None:
     hit, collapsed = outcome in (Outcome.HIT, Outcome.STALE), outcome is Outcome.COLLAPSED
     for _ in range(HOURS):
         usage.request(tenant, keys[tenant][4:14], hit=hit, collapsed=collapsed)

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from PIL import Image
 from playwright.async_api import Browser, expect
 
-from gateway.observe.minutes import MINUTE
+from gateway.observe.counters import MINUTE
 from tests.browser.chromium import chromium
 from tests.browser.conftest import ADMIN, admin_url, signed_in
 from tests.browser.scenery import an_hour

@@ -16,7 +16,7 @@ from gateway.cache.keys import PUBLIC, CacheKey, cache_key
 from gateway.cache.purges import EVERYTHING, Marks
 from gateway.cache.store import NearCache, Store
 from gateway.errors import CacheUnavailable
-from gateway.observe.days import Usage
+from gateway.observe.counters import DayCounters
 from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, invoke
 from gateway.settings import Settings
 from gateway.tenants.limiter import Admission
@@ -245,7 +245,7 @@ async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
 
 async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: str) -> None:
     client = connect(Settings(redis_url=SecretStr(MEMORY), redis_prefix=prefix))
-    usage = Usage(client, prefix, 30)
+    usage = DayCounters(client, prefix, 30)
     usage.request("reports", "AbCdEf1234", hit=True)
     await usage.flush()
     await Marks(client, prefix).purge(EVERYTHING)

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.screen import Day, Kept, Seen, Waiting, frame, now_per_second
+from gateway.observe.counters import Latency, Minute, Today
 from gateway.observe.outcome import Outcome
-from gateway.observe.overview import Bands, Gate, Latency, Minute, Overview, Pace, Redis, Tenants, Today, Work
+from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
 
 NOW = datetime(2030, 1, 31, 12, 34, 30, tzinfo=UTC)
 

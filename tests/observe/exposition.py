@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.observe.aggregate import Kind, Tally
+from gateway.observe.aggregate import Aggregate, Labels
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
 from gateway.tenants.following import Standing
@@ -23,7 +23,7 @@ def series(text: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
 
 def answered(metrics: Metrics, tenant: str) -> None:
     """A hit of a tenant is counted."""
-    tally = Tally(Kind("totals", Outcome.HIT, 200, tenant, None, "near"), [])
+    tally = Aggregate(Labels("totals", Outcome.HIT, 200, tenant, None, "near"), [])
     tally.add(0.001)
     metrics.answered(tally)
 
@@ -32,7 +32,7 @@ def used(metrics: Metrics) -> None:
     """Every labelled metric has a series."""
     answered(metrics, "reports")
     metrics.upstream_call("2xx", "reports", 0.1)
-    metrics.shape_told("totals", changed=True)
+    metrics.shape_changed("totals", changed=True)
     metrics.dispatched(Band.PEOPLE, 0.5)
     metrics.show_registry(Standing(None, 0.0))
     for band in Band:

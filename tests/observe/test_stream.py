@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.observe.stream import BUFFER_BYTES, NonBlockingStream
+from gateway.observe.logs import BUFFER_BYTES, NonBlockingStream
 from tests.integration.stage import Stage, staged
 from tests.redis_server import free_port
 from tests.server.test_serve import serving, until

@@ -7,7 +7,7 @@ import time
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gateway.observe.outcome import Stages, clock
+from gateway.observe.outcome import Timings, clock
 from gateway.observe.tracing import Tracing
 
 SECOND = 1_000_000_000
@@ -16,7 +16,7 @@ SECOND = 1_000_000_000
 def test_a_request_and_its_stages_end_when_the_answer_was_there_not_when_it_was_sent() -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing(SimpleSpanProcessor(exporter), sample=1.0, upstream=False)
-    span, stages = tracing.request("GET", []), Stages()
+    span, stages = tracing.request("GET", []), Timings()
     sent_for = 30.0
     ended = clock() - sent_for
     stages.began = ended - 1.0

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.cache.purges import EVERYTHING, Marks, preview
 from gateway.errors import CacheUnavailable
-from gateway.observe.days import Usage
+from gateway.observe.counters import DayCounters
 from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.settings import Settings
@@ -93,7 +93,7 @@ async def test_a_moved_slot_is_followed_at_once(cluster: ClusterOfServers, clien
 async def test_the_parts_that_use_pipelines_and_scans_work_in_a_cluster(
     client: ClusterClient, prefix: str
 ) -> None:
-    usage = Usage(client, prefix, days=3)
+    usage = DayCounters(client, prefix, days=3)
     usage.request("reports", "aaaaaaaaaa", hit=True)
     await usage.flush()
     assert set(await usage.last_used(["aaaaaaaaaa"])) == {"aaaaaaaaaa"}

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from gateway.admin.web.pages import Form, Visit, Web
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, InvalidInput
-from gateway.observe.days import Row
+from gateway.observe.counters import Row
 
 
 @dataclass(frozen=True, slots=True)

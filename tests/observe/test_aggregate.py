@@ -1,7 +1,8 @@
-"""Quantiles of bucketed counts."""
+"""Counts by bucket, and their quantiles."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from itertools import pairwise
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, quantile
+from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, Aggregate, Labels, quantile
+from gateway.observe.outcome import Outcome
 
 
 def counted(values: list[float]) -> list[int]:
@@ -47,3 +49,15 @@ def test_a_quantile_is_in_the_same_bucket_as_the_value_it_stands_for(values: lis
     bucket = bisect_left(BOUNDS, values[rank])
     lower = BOUNDS[bucket - 1] if bucket else 0.0
     assert lower <= quantile(counted(values), share) <= BOUNDS[bucket] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_a_bucket_takes_what_lasted_as_long_as_its_bound_and_no_longer(bound: float) -> None:
+    aggregate = Aggregate(Labels("totals", Outcome.HIT, 200, "reports", None, "near"), [])
+    for seconds in (0.0, bound, math.nextafter(bound, math.inf)):
+        aggregate.add(seconds)
+    at = bisect_left(BOUNDS, bound)
+    expected = [0] * SIZE
+    for bucket in (0, at, at + 1):
+        expected[bucket] += 1
+    assert (aggregate.buckets, aggregate.count) == (expected, 3)

@@ -7,17 +7,16 @@ from time import time
 
 from structlog.testing import capture_logs
 
-from gateway.observe.days import Usage
+from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import Metrics
-from gateway.observe.minutes import Pulse
-from gateway.observe.upstream_calls import Asker, Call
+from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall
 from gateway.redis import Client
 
 
 async def test_a_call_is_told_of_once_its_landing_had_time_to_go_out(redis_client: Client, prefix: str) -> None:
     metrics = Metrics()
-    pulse, usage = Pulse(redis_client, prefix, time), Usage(redis_client, prefix, 3)
-    call = Call(metrics, usage, pulse, None, Asker("reports", "r-1"), "f-1")
+    pulse, usage = MinuteCounters(redis_client, prefix, time), DayCounters(redis_client, prefix, 3)
+    call = UpstreamCall(metrics, usage, pulse, None, OnBehalfOf("reports", "r-1"), "f-1")
     counted = metrics.upstream_calls.labels("2xx", "reports")._value
     with capture_logs() as logs:
         call.ended("2xx", status=200)
@@ -39,8 +38,8 @@ async def test_a_call_that_is_written_once_more_on_a_new_connection_counts_twice
     redis_client: Client, prefix: str
 ) -> None:
     metrics = Metrics()
-    pulse, usage = Pulse(redis_client, prefix, time), Usage(redis_client, prefix, 3)
-    call = Call(metrics, usage, pulse, None, Asker("reports", "r-1"), "f-1")
+    pulse, usage = MinuteCounters(redis_client, prefix, time), DayCounters(redis_client, prefix, 3)
+    call = UpstreamCall(metrics, usage, pulse, None, OnBehalfOf("reports", "r-1"), "f-1")
     with capture_logs() as logs:
         call.written()
         call.written()

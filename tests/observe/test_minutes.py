@@ -1,4 +1,4 @@
-"""Pulse: counted in memory, told by the minute, added up across processes, kept while Redis is gone."""
+"""Minutes: counted in memory, sent by the minute, added up across processes, kept while Redis is gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import redis.asyncio
 from pydantic import SecretStr
 
-from gateway.observe.minutes import FIELDS, Pulse, pause
+from gateway.observe.counters import MinuteCounters, pause
 from gateway.observe.outcome import Outcome
 from gateway.redis import Client, connect
 from gateway.redis_cluster import ClusterClient, slot_of
@@ -52,38 +52,38 @@ def nobody() -> Client:
     return redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
 
 
-async def outcomes(pulse: Pulse, now: float = NOON) -> list[dict[str, int]]:
+async def outcomes(counters: MinuteCounters, now: float = NOON) -> list[dict[str, int]]:
     """Of the minutes with requests, the oldest first."""
-    return [minute.outcomes for minute in (await pulse.report(now)).minutes if minute.requests]
+    return [minute.outcomes for minute in (await counters.report(now)).minutes if minute.requests]
 
 
 async def test_a_report_has_sixty_minutes_the_oldest_first_and_gaps_as_zeros(client: Client, prefix: str) -> None:
     clock = Hand(NOON - 59 * 60)
-    pulse = Pulse(client, prefix, clock)
-    pulse.request(Outcome.HIT, 0.001)
-    await pulse.flush()
+    counters = MinuteCounters(client, prefix, clock)
+    counters.request(Outcome.HIT, 0.001)
+    await counters.flush()
     clock.at = NOON
-    await pulse.flush()
-    pulse.request(Outcome.MISS, 1.2)
-    pulse.request(Outcome.MISS, 0.9)
-    pulse.call()
-    report = await pulse.report(NOON)
+    await counters.flush()
+    counters.request(Outcome.MISS, 1.2)
+    counters.request(Outcome.MISS, 0.9)
+    counters.call()
+    report = await counters.report(NOON)
     assert report.whole
     assert len(report.minutes) == 60
     first, *gaps, last = report.minutes
     assert (first.at.timestamp(), first.requests, first.outcomes, first.calls) == (NOON - 3540, 1, {"hit": 1}, 0)
     assert (last.at.timestamp(), last.requests, last.outcomes, last.calls) == (NOON, 2, {"miss": 2}, 1)
     assert {(gap.requests, len(gap.outcomes), gap.calls) for gap in gaps} == {(0, 0, 0)}
-    assert [minute.requests for minute in (await pulse.report(NOON + 60)).minutes].count(0) == 59
+    assert [minute.requests for minute in (await counters.report(NOON + 60)).minutes].count(0) == 59
 
 
 async def test_latency_is_told_by_outcome_in_seconds(client: Client, prefix: str) -> None:
-    pulse = Pulse(client, prefix, Hand())
+    counters = MinuteCounters(client, prefix, Hand())
     for seconds in [0.0006] * 90 + [0.04] * 10:
-        pulse.request(Outcome.HIT, seconds)
-    pulse.request(Outcome.FAILED, 20.0)
-    await pulse.flush()
-    latency = (await pulse.report(NOON)).latency
+        counters.request(Outcome.HIT, seconds)
+    counters.request(Outcome.FAILED, 20.0)
+    await counters.flush()
+    latency = (await counters.report(NOON)).latency
     assert set(latency) == {"hit", "failed"}
     hit = latency["hit"]
     assert hit.count == 100
@@ -93,7 +93,7 @@ async def test_latency_is_told_by_outcome_in_seconds(client: Client, prefix: str
 
 
 async def test_processes_add_up_and_what_one_has_not_told_counts_once(client: Client, prefix: str) -> None:
-    here, there = (Pulse(client, prefix, Hand()) for _ in range(2))
+    here, there = (MinuteCounters(client, prefix, Hand()) for _ in range(2))
     there.request(Outcome.HIT, 0.1)
     there.call()
     await there.flush()
@@ -111,23 +111,23 @@ async def test_processes_add_up_and_what_one_has_not_told_counts_once(client: Cl
 
 
 async def test_a_report_while_a_flush_is_under_way_counts_everything_once(client: Client, prefix: str) -> None:
-    pulse = Pulse(client, prefix, Hand())
+    counters = MinuteCounters(client, prefix, Hand())
     for _ in range(20):
-        pulse.request(Outcome.HIT, 0.1)
-        flushing = asyncio.create_task(pulse.flush())
+        counters.request(Outcome.HIT, 0.1)
+        flushing = asyncio.create_task(counters.flush())
         await asyncio.sleep(0)
-        pulse.request(Outcome.HIT, 0.1)
-        reports = await asyncio.gather(pulse.report(NOON), pulse.flush(), pulse.report(NOON))
+        counters.request(Outcome.HIT, 0.1)
+        reports = await asyncio.gather(counters.report(NOON), counters.flush(), counters.report(NOON))
         await flushing
         counts = {each.minutes[-1].requests for each in (reports[0], reports[2])}
-        assert counts == {(await pulse.report(NOON)).minutes[-1].requests}
-    assert await outcomes(pulse) == [{"hit": 40}]
+        assert counts == {(await counters.report(NOON)).minutes[-1].requests}
+    assert await outcomes(counters) == [{"hit": 40}]
 
 
 async def test_everything_told_expires(client: Client, prefix: str) -> None:
-    pulse = Pulse(client, prefix, Hand())
-    pulse.request(Outcome.HIT, 0.1)
-    await pulse.flush()
+    counters = MinuteCounters(client, prefix, Hand())
+    counters.request(Outcome.HIT, 0.1)
+    await counters.flush()
     (key,) = [key async for key in client.scan_iter(f"{prefix}:*")]
     assert key == f"{prefix}:{{pulse}}:{MINUTE}".encode()
     assert 7_100 < await client.ttl(key) <= 7_200
@@ -149,7 +149,7 @@ async def test_fields_that_are_none_of_ours_are_ignored(client: Client, prefix: 
         "o:failed": "2",
     }
     await client.hset(f"{prefix}:{{pulse}}:{MINUTE}", mapping=hostile)
-    report = await Pulse(client, prefix, Hand()).report(NOON)
+    report = await MinuteCounters(client, prefix, Hand()).report(NOON)
     assert report.whole
     assert (report.minutes[-1].outcomes, report.minutes[-1].calls) == ({"failed": 2}, 0)
     assert report.latency == {}
@@ -161,67 +161,67 @@ async def test_a_field_that_redis_cannot_add_to_spoils_no_other_and_none_is_adde
     key = f"{prefix}:{{pulse}}:{MINUTE}"
     await client.hset(key, "o:hit", "many")
     clock = Hand()
-    pulse = Pulse(client, prefix, clock)
-    pulse.request(Outcome.HIT, 0.0001)
-    pulse.request(Outcome.MISS, 0.1)
+    counters = MinuteCounters(client, prefix, clock)
+    counters.request(Outcome.HIT, 0.0001)
+    counters.request(Outcome.MISS, 0.1)
     for _ in range(3):
-        await pulse.flush()
+        await counters.flush()
     assert await client.hmget(key, ["o:hit", "o:miss", "b:hit:100"]) == [b"many", b"1", b"1"]
-    assert await outcomes(pulse) == [{"hit": 1, "miss": 1}]
+    assert await outcomes(counters) == [{"hit": 1, "miss": 1}]
 
 
 async def test_counts_wait_for_a_redis_that_is_gone(redis_client: Client, prefix: str) -> None:
-    pulse = Pulse(nobody(), prefix, Hand())
-    pulse.request(Outcome.HIT, 0.1)
-    await pulse.flush()
-    pulse.request(Outcome.HIT, 0.1)
-    report = await pulse.report(NOON)
+    counters = MinuteCounters(nobody(), prefix, Hand())
+    counters.request(Outcome.HIT, 0.1)
+    await counters.flush()
+    counters.request(Outcome.HIT, 0.1)
+    report = await counters.report(NOON)
     assert not report.whole
     assert report.minutes[-1].outcomes == {"hit": 2}
-    pulse._client = redis_client
-    await pulse.flush()
-    assert await outcomes(Pulse(redis_client, prefix, Hand())) == [{"hit": 2}]
+    counters._client = redis_client
+    await counters.flush()
+    assert await outcomes(MinuteCounters(redis_client, prefix, Hand())) == [{"hit": 2}]
 
 
 async def test_what_redis_said_before_it_went_is_still_told(redis_client: Client, prefix: str) -> None:
-    other = Pulse(redis_client, prefix, Hand())
+    other = MinuteCounters(redis_client, prefix, Hand())
     other.request(Outcome.STALE, 0.1)
     await other.flush()
-    pulse = Pulse(redis_client, prefix, Hand())
-    assert (await pulse.report(NOON)).whole
-    pulse._client = nobody()
-    pulse.request(Outcome.HIT, 0.1)
-    report = await pulse.report(NOON)
+    counters = MinuteCounters(redis_client, prefix, Hand())
+    assert (await counters.report(NOON)).whole
+    counters._client = nobody()
+    counters.request(Outcome.HIT, 0.1)
+    report = await counters.report(NOON)
     assert (report.whole, report.minutes[-1].outcomes) == (False, {"hit": 1, "stale": 1})
 
 
 async def test_an_hour_is_kept_while_none_is_taken_and_told_bit_by_bit(redis_client: Client, prefix: str) -> None:
     clock = Hand(NOON)
-    pulse = Pulse(nobody(), prefix, clock)
+    counters = MinuteCounters(nobody(), prefix, clock)
     for _ in range(100):
-        pulse.request(Outcome.HIT, 0.1)
+        counters.request(Outcome.HIT, 0.1)
         clock.at += 60
-        await pulse.flush()
-    assert len(pulse._untold) == 60
+        await counters.flush()
+    assert len(counters._pending) == 60
     last = clock.at - 60
-    pulse._client = redis_client
-    await pulse.flush()
-    assert len(await outcomes(Pulse(redis_client, prefix, clock), last)) == 10
+    counters._client = redis_client
+    await counters.flush()
+    assert len(await outcomes(MinuteCounters(redis_client, prefix, clock), last)) == 10
     for _ in range(5):
-        await pulse.flush()
-    assert len(await outcomes(Pulse(redis_client, prefix, clock), last)) == 60
-    assert pulse._untold == {}
+        await counters.flush()
+    assert len(await outcomes(MinuteCounters(redis_client, prefix, clock), last)) == 60
+    assert counters._pending == {}
 
 
 async def test_what_was_counted_last_is_told_at_the_stop(redis_client: Client, prefix: str) -> None:
-    pulse = Pulse(redis_client, prefix, Hand())
-    running = asyncio.create_task(pulse.run())
+    counters = MinuteCounters(redis_client, prefix, Hand())
+    running = asyncio.create_task(counters.run())
     await asyncio.sleep(0)
-    pulse.request(Outcome.HIT, 0.1)
+    counters.request(Outcome.HIT, 0.1)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert await outcomes(Pulse(redis_client, prefix, Hand())) == [{"hit": 1}]
+    assert await outcomes(MinuteCounters(redis_client, prefix, Hand())) == [{"hit": 1}]
 
 
 @pytest.mark.parametrize(("into", "seconds"), [(0, 2.0), (30, 2.0), (59, 1.0), (59.99, 0.05)])
@@ -231,9 +231,9 @@ def test_a_flush_is_due_every_two_seconds_and_at_the_end_of_a_minute(into: float
 
 async def test_a_count_belongs_to_the_minute_it_was_made_in(redis_client: Client, prefix: str) -> None:
     clock = Hand(NOON - 0.1)
-    pulse = Pulse(redis_client, prefix, clock)
-    pulse.request(Outcome.HIT, 0.1)
-    running = asyncio.create_task(pulse.run())
+    counters = MinuteCounters(redis_client, prefix, clock)
+    counters.request(Outcome.HIT, 0.1)
+    running = asyncio.create_task(counters.run())
     try:
         while not await redis_client.exists(f"{prefix}:{{pulse}}:{MINUTE - 1}"):
             clock.at = NOON
@@ -250,20 +250,20 @@ async def test_a_redis_that_talks_nonsense_loses_nothing_and_fails_nobody(
 ) -> None:
     with chaos_proxy(shared_redis.port) as proxy:
         client = connect(Settings(redis_url=SecretStr(proxy.url), redis_timeout=0.5))
-        pulse = Pulse(client, prefix, Hand())
+        counters = MinuteCounters(client, prefix, Hand())
         for told, kind in enumerate(("wrong-shape", "bad-integer", "http"), 1):
-            pulse.request(Outcome.HIT, 0.1)
+            counters.request(Outcome.HIT, 0.1)
             proxy.nonsense = kind
-            await pulse.flush()
-            report = await pulse.report(NOON)
+            await counters.flush()
+            report = await counters.report(NOON)
             assert (report.whole, report.minutes[-1].outcomes) == (False, {"hit": told}), kind
             proxy.behave()
-            while not (await pulse.report(NOON)).whole:
+            while not (await counters.report(NOON)).whole:
                 await asyncio.sleep(0.01)
-            await pulse.flush()
-            assert await outcomes(pulse) == [{"hit": told}], kind
+            await counters.flush()
+            assert await outcomes(counters) == [{"hit": told}], kind
         await client.aclose()
-    assert pulse._untold == {}
+    assert counters._pending == {}
 
 
 async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves(
@@ -273,20 +273,20 @@ async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves
         client = connect(Settings(redis_url=SecretStr(cluster.url)))
         assert isinstance(client, ClusterClient)
         clock = Hand(NOON - 60)
-        pulse = Pulse(client, prefix, clock)
-        pulse.request(Outcome.HIT, 0.1)
+        counters = MinuteCounters(client, prefix, clock)
+        counters.request(Outcome.HIT, 0.1)
         clock.at = NOON
-        await pulse.flush()
-        pulse.request(Outcome.STALE, 0.1)
-        assert await outcomes(pulse) == [{"hit": 1}, {"stale": 1}]
+        await counters.flush()
+        counters.request(Outcome.STALE, 0.1)
+        assert await outcomes(counters) == [{"hit": 1}, {"stale": 1}]
         slot = slot_of(("HGETALL", f"{prefix}:{{pulse}}:{MINUTE}"))
         assert slot is not None
         owner, _ = await client.nodes.of(slot)
         client.nodes._owners[slot] = next(each for each in client.nodes._owners if each != owner)
         async with asyncio.timeout(30):
-            while pulse._untold or pulse._counts != [0] * len(FIELDS):
-                await pulse.flush()
-        report = await Pulse(client, prefix, clock).report(NOON)
+            while counters._pending:
+                await counters.flush()
+        report = await MinuteCounters(client, prefix, clock).report(NOON)
         assert (report.whole, [minute.outcomes for minute in report.minutes[-2:]]) == (
             True,
             [{"hit": 1}, {"stale": 1}],
@@ -295,4 +295,5 @@ async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves
 
 
 def test_a_minute_has_a_bounded_number_of_fields() -> None:
-    assert len(FIELDS) == len(set(FIELDS)) == 1 + 8 + 8 * 37
+    fields = MinuteCounters.FIELDS
+    assert len(fields) == len(set(fields)) == 1 + 8 + 8 * 37
