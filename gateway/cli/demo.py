@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 import httpx2 as httpx
@@ -24,30 +23,59 @@ import typer
 from gateway.cli.options import Commands
 from gateway.errors import ConfigurationError
 
+app = Commands()
+
+STARTUP_SECONDS = 30.0
+SHOWN = ("content-type", "cache-status", "cache-control", "age", "etag", "proxy-status")
+INSTITUTIONS = {"reports": "lboro", "dashboards": "monash"}
+"""The demo's tenants, each with the credential of one institution."""
 WINDOW = "start_date=2014-01-02&end_date=2014-03-05"
 COLLECTION = f"/lboro/timeline/total/views/collection/15?{WINDOW}"
 
 
-class Who(Enum):
-    """How a step identifies itself; the demo's tenant ``reports`` holds lboro's credential."""
-
-    REPORTS = "reports' key"
-    REPORTS_BASIC = "reports' key as a basic-auth password"
-    DASHBOARDS = "the key of another tenant, dashboards, which holds monash's credential only"
-    NOBODY = "no key"
-    STRANGER = "a key that does not exist"
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request of the tour, and the status, body and Cache-Status that it promises."""
+    """One request of the tour, with the key of a tenant, and the status, body and Cache-Status that it promises.
+
+    ``key`` may be empty, or ``unknown`` for a key that does not exist; ``basic``: it is sent as a password.
+    """
 
     title: str
     target: str
-    who: Who
+    key: str
     status: int
     body: str
     cache: str
+    basic: bool = False
+
+    def headers(self, keys: dict[str, str]) -> dict[str, str]:
+        """The request headers by which the step identifies itself."""
+        if not self.key:
+            return {}
+        if self.basic:
+            pair = base64.b64encode(f"any:{keys[self.key]}".encode()).decode()
+            return {"Authorization": f"Basic {pair}"}
+        return {"X-API-Key": keys[self.key]}
+
+    def curl_line(self, base: str, keys: dict[str, str]) -> str:
+        """The step as a line to paste into a shell."""
+        if self.basic:
+            given = f"-u any:{keys[self.key]} "
+        else:
+            given = "".join(f"-H {shlex.quote(f'{n}: {v}')} " for n, v in self.headers(keys).items())
+        return f"curl -i {given}{shlex.quote(base + self.target)}"
+
+    def shortfalls(self, answer: httpx.Response) -> list[str]:
+        """The parts of the step's promise that the answer does not keep."""
+        missed = []
+        if answer.status_code != self.status:
+            missed.append(f"status {self.status} was promised, {answer.status_code} came")
+        exact = self.key != "unknown"
+        if (answer.text != self.body) if exact else (self.body not in answer.text):
+            missed.append(f"the body promised was {self.body}")
+        if self.cache not in answer.headers.get("cache-status", ""):
+            missed.append(f"Cache-Status with {self.cache!r} was promised")
+        return missed
 
 
 FORBIDDEN = '{"data": null, "code": "Forbidden", "message": "Unauthorized request"}'
@@ -58,70 +86,25 @@ HUGS = (
 
 STEPS = (
     Step("A miss: the gateway asks the service, and keeps the answer.",
-         "/total/views/article/23", Who.REPORTS, 200, '{"totals": 231}', "fwd=uri-miss; stored"),
+         "/total/views/article/23", "reports", 200, '{"totals": 231}', "fwd=uri-miss; stored"),
     Step("The same again: a hit, from the cache.",
-         "/total/views/article/23", Who.REPORTS, 200, '{"totals": 231}', "hit; ttl="),
+         "/total/views/article/23", "reports", 200, '{"totals": 231}', "hit; ttl="),
     Step("An institution's own numbers: the gateway adds lboro's stored credential.",
-         COLLECTION, Who.REPORTS, 200, '{"timeline": {"total": 10}}', "fwd=uri-miss; stored"),
+         COLLECTION, "reports", 200, '{"timeline": {"total": 10}}', "fwd=uri-miss; stored"),
     Step("The same for a client that only knows basic auth: the key is the password.",
-         COLLECTION, Who.REPORTS_BASIC, 200, '{"timeline": {"total": 10}}', "hit; ttl="),
+         COLLECTION, "reports", 200, '{"timeline": {"total": 10}}', "hit; ttl=", basic=True),
     Step("Parameters in another order are the same question.",
          f"/lboro/timeline/total/views/collection/15?{'&'.join(reversed(WINDOW.split('&')))}",
-         Who.REPORTS, 200, '{"timeline": {"total": 10}}', "hit; ttl="),
+         "reports", 200, '{"timeline": {"total": 10}}', "hit; ttl="),
     Step("Another tenant is refused them, cached or not, with the service's own words.",
-         COLLECTION, Who.DASHBOARDS, 403, FORBIDDEN, "detail="),
+         COLLECTION, "dashboards", 403, FORBIDDEN, "detail="),
     Step("The service's errors come through unchanged.",
-         "/total/hugs/article/215", Who.REPORTS, 400, HUGS, "fwd="),
+         "/total/hugs/article/215", "reports", 400, HUGS, "fwd="),
     Step("Public numbers without a key, since the demo allows it.",
-         "/total/views/article/23", Who.NOBODY, 200, '{"totals": 231}', "hit; ttl="),
+         "/total/views/article/23", "", 200, '{"totals": 231}', "hit; ttl="),
     Step("A key that does not exist is refused by the gateway itself.",
-         "/total/views/article/23", Who.STRANGER, 401, '"code": "GatewayUnauthenticated"', "detail="),
+         "/total/views/article/23", "unknown", 401, '"code": "GatewayUnauthenticated"', "detail="),
 )  # fmt: skip
-
-
-def headers_for(who: Who, keys: dict[str, str]) -> dict[str, str]:
-    """The request headers by which a step identifies itself."""
-    match who:
-        case Who.REPORTS:
-            return {"X-API-Key": keys["reports"]}
-        case Who.REPORTS_BASIC:
-            pair = base64.b64encode(f"any:{keys['reports']}".encode()).decode()
-            return {"Authorization": f"Basic {pair}"}
-        case Who.DASHBOARDS:
-            return {"X-API-Key": keys["dashboards"]}
-        case Who.STRANGER:
-            return {"X-API-Key": "sgw_0123456789_" + "0" * 43}
-        case Who.NOBODY:
-            return {}
-
-
-def curl_line(step: Step, base: str, keys: dict[str, str]) -> str:
-    """The step as a line to paste into a shell."""
-    if step.who is Who.REPORTS_BASIC:
-        given = f"-u any:{keys['reports']} "
-    else:
-        given = "".join(f"-H {shlex.quote(f'{n}: {v}')} " for n, v in headers_for(step.who, keys).items())
-    return f"curl -i {given}{shlex.quote(base + step.target)}"
-
-
-def shortfalls(step: Step, answer: httpx.Response) -> list[str]:
-    """What of a step's promise the answer does not keep; empty when all is as promised."""
-    missed = []
-    if answer.status_code != step.status:
-        missed.append(f"status {step.status} was promised, {answer.status_code} came")
-    exact = step.who is not Who.STRANGER
-    if (answer.text != step.body) if exact else (step.body not in answer.text):
-        missed.append(f"the body promised was {step.body}")
-    if step.cache not in answer.headers.get("cache-status", ""):
-        missed.append(f"Cache-Status with {step.cache!r} was promised")
-    return missed
-
-
-STARTUP_SECONDS = 30.0
-SHOWN = ("content-type", "cache-status", "cache-control", "age", "etag", "proxy-status")
-INSTITUTIONS = {"reports": "lboro", "dashboards": "monash"}
-
-app = Commands()
 
 
 @app.command()
@@ -165,35 +148,30 @@ def print_tour(stage: Stage) -> None:
     print(f"\nThe gateway listens on {stage.base}, in front of a sandbox of the statistics service.")
     print("Paste these lines into another terminal, one after another:\n")
     for number, step in enumerate(STEPS, 1):
-        print(f"{number}. {step.title}\n\n   {curl_line(step, stage.base, stage.keys)}\n")
+        print(f"{number}. {step.title}\n\n   {step.curl_line(stage.base, stage.keys)}\n")
     print("Look at Cache-Status, Age and Cache-Control in the answers.\n")
     print(f"The console shows what you did: {stage.console}/\nSign in with this token:        {stage.token}\n")
     print("Ctrl-C ends the demo.", flush=True)
 
 
 def run_tour(base: str, keys: dict[str, str]) -> bool:
-    """Makes the tour's requests and prints what came back; whether every promise was kept."""
+    """Makes the tour's requests and prints what came back; returns whether every promise was kept."""
     kept = 0
     with httpx.Client(base_url=base, timeout=35, trust_env=False) as client:
         for number, step in enumerate(STEPS, 1):
-            answer = client.get(step.target, headers=headers_for(step.who, keys))
-            missed = shortfalls(step, answer)
+            answer = client.get(step.target, headers=step.headers(keys))
+            print(f"{number}. {step.title}\n\n   $ {step.curl_line(base, keys)}")
+            print(f"   {answer.status_code} {answer.reason_phrase}")
+            for name in SHOWN:
+                if name in answer.headers:
+                    print(f"   {name}: {answer.headers[name]}")
+            print(f"   {answer.text}\n")
+            missed = step.shortfalls(answer)
             kept += not missed
-            print_step(number, step, answer, missed, curl_line(step, base, keys))
+            for shortfall in missed:
+                print(f"   NOT AS PROMISED: {shortfall}\n")
     print(f"{kept} of {len(STEPS)} steps as promised.", flush=True)
     return kept == len(STEPS)
-
-
-def print_step(number: int, step: Step, answer: httpx.Response, missed: list[str], line: str) -> None:
-    """One step: its title, its request, and what came back."""
-    print(f"{number}. {step.title}\n\n   $ {line}")
-    print(f"   {answer.status_code} {answer.reason_phrase}")
-    for name in SHOWN:
-        if name in answer.headers:
-            print(f"   {name}: {answer.headers[name]}")
-    print(f"   {answer.text}\n")
-    for shortfall in missed:
-        print(f"   NOT AS PROMISED: {shortfall}\n")
 
 
 @contextmanager
@@ -208,6 +186,7 @@ def staged(port: int) -> Iterator[Stage]:
         stack.enter_context(process(sandbox, environment, folder / "sandbox.log"))
         await_answer(f"http://127.0.0.1:{sandbox_port}/-/calls", folder / "sandbox.log")
         keys = {tenant: make_tenant(tenant, place, environment) for tenant, place in INSTITUTIONS.items()}
+        keys["unknown"] = "sgw_0123456789_" + "0" * 43
         token = secrets.token_hex(16)
         environment["STATS_GATEWAY_UPSTREAM"] = f"http://127.0.0.1:{sandbox_port}"
         environment["STATS_GATEWAY_ADMIN_TOKEN"] = token

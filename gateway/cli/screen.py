@@ -42,7 +42,7 @@ GOOD, TROUBLE, WARNING, FAINT, HEAD = "green", "bold red", "yellow", "dim", "bol
 
 
 class Day(msgspec.Struct, frozen=True):
-    """A tenant's day, as /api/usage tells it."""
+    """A tenant's day, as /api/usage has it."""
 
     tenant: str
     requests: int
@@ -59,7 +59,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Of /api/queue, what the overview does not tell: who waits, and which credentials are not used."""
+    """What /api/queue has beside the overview: who waits, and which credentials are not used."""
 
     tenants: dict[str, Bands] = {}
     refused: list[Kept] = []
@@ -67,7 +67,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 @dataclass
 class Seen:
-    """What the gateway said last; ``trouble`` is why it said nothing since."""
+    """The gateway's last answers; ``trouble`` is why there are none since."""
 
     overview: Overview
     days: list[Day] = field(default_factory=list)
@@ -101,7 +101,7 @@ def frame(seen: Seen, width: int, height: int | None, *, plain: bool = False) ->
 
 
 def _harmless(each: str, plain: bool) -> str:
-    """What a gateway says is text, whatever it is: nothing that a terminal would obey."""
+    """A character of a gateway's answers as text, and nothing that a terminal would obey."""
     return each if each.isprintable() and (each.isascii() or not plain) else "?"
 
 
@@ -113,43 +113,40 @@ def now_per_second(minutes: list[Minute], into: float, name: str) -> float:
 
 
 def _head(seen: Seen, width: int) -> list[Text]:
-    told = seen.overview
+    overview = seen.overview
     left = Text.assemble(
-        (f"stats-gateway {told.version}", HEAD),
-        f"  {_many(told.processes, 'process', 'processes')}",
-        f"  {_many(told.registry.tenants, 'tenant', 'tenants')}",
+        (f"stats-gateway {overview.version}", HEAD),
+        f"  {_many(overview.processes, 'process', 'processes')}",
+        f"  {_many(overview.registry.tenants, 'tenant', 'tenants')}",
         "  Redis ",
-        _redis(told),
+        _redis(overview),
     )
-    at = f"{told.now:%H:%M:%S} UTC"
+    at = f"{overview.now:%H:%M:%S} UTC"
     left.append(" " * max(1, width - left.cell_len - len(at)))
     left.append(at, FAINT)
-    trouble = seen.trouble or (ALONE if told.redis.status != "ok" else "")
+    trouble = seen.trouble or (ALONE if overview.redis.status != "ok" else "")
     return [left, Text(trouble, TROUBLE)] if trouble else [left]
 
 
-def _redis(told: Overview) -> tuple[str, str]:
-    if told.redis.status != "ok":
+def _redis(overview: Overview) -> tuple[str, str]:
+    if overview.redis.status != "ok":
         return "gone", TROUBLE
-    return ("embedded", WARNING) if told.redis.embedded else ("ok", GOOD)
+    return ("embedded", WARNING) if overview.redis.embedded else ("ok", GOOD)
 
 
-def _graphs(told: Overview, width: int, plain: bool) -> list[Text]:
-    minutes, into = told.minutes[-max(1, width - 2 * LABEL) :], told.now.second
+def _graphs(overview: Overview, width: int, plain: bool) -> list[Text]:
+    minutes, into = overview.minutes[-max(1, width - 2 * LABEL) :], overview.now.second
     hits = [_hits(minute) / minute.requests if minute.requests else None for minute in minutes]
     requests = [minute.requests for minute in minutes]
     calls = [minute.calls for minute in minutes]
-    pace = told.budget.per_second
-    draw = partial(sparkline, plain=plain)
-    hour = sum(map(_hits, told.minutes)), sum(minute.requests for minute in told.minutes)
+    pace = overview.budget.per_second
+    draw, per_second = partial(sparkline, plain=plain), partial(now_per_second, overview.minutes, into)
+    hour = sum(map(_hits, overview.minutes)), sum(minute.requests for minute in overview.minutes)
+    most_calls = max(*calls, 60 * (pace or 0), 1)
     return [
-        _graph("Requests", draw(requests, max(requests)), rate(now_per_second(told.minutes, into, "requests"))),
+        _graph("Requests", draw(requests, max(requests)), rate(per_second("requests"))),
         _graph("Hit ratio", draw(hits, 1.0), share(*hour)),
-        _graph(
-            "Calls",
-            draw(calls, max(*calls, 60 * (pace or 0), 1)),
-            rate(now_per_second(told.minutes, into, "calls")),
-        ),
+        _graph("Calls", draw(calls, most_calls), rate(per_second("calls"))),
     ]
 
 
@@ -187,12 +184,12 @@ def _fact(label: str, text: str, style: str = "") -> Text:
     return Text.assemble((label.ljust(LABEL), HEAD), (text, style))
 
 
-def _budget(told: Overview) -> str:
-    pace = told.budget.per_second
-    calls = now_per_second(told.minutes, told.now.second, "calls")
+def _budget(overview: Overview) -> str:
+    pace = overview.budget.per_second
+    calls = now_per_second(overview.minutes, overview.now.second, "calls")
     if pace is None:
         return "unlimited"
-    return f"{rate(pace)}, burst {told.budget.burst}; {share(calls, pace) if calls < pace else '100 %'} used"
+    return f"{rate(pace)}, burst {overview.budget.burst}; {share(calls, pace) if calls < pace else '100 %'} used"
 
 
 def _gate(gate: Gate) -> str:
@@ -211,11 +208,11 @@ def _kept_for(kept: Kept) -> str:
     return f"for {ago(kept.left)} more" if kept.held_for is None else f"held for {ago(kept.held_for)}"
 
 
-def _latency(told: Overview, plain: bool) -> list[Text]:
+def _latency(overview: Overview, plain: bool) -> list[Text]:
     rows = [Text(_row("Outcome", "last hour", "share", "p50", "p95", "p99"), HEAD)]
-    total = sum(each.count for each in told.latency.values())
+    total = sum(each.count for each in overview.latency.values())
     for outcome in Outcome:
-        if each := told.latency.get(outcome):
+        if each := overview.latency.get(outcome):
             times = (span(seconds, plain=plain) for seconds in (each.p50, each.p95, each.p99))
             rows.append(
                 Text(_row(outcome, count(each.count), share(each.count, total), *times), _outcome_style(outcome))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import prometheus_client
@@ -47,7 +47,7 @@ WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class TenantNames:
-    """The first tenants seen keep their name as a label, all others share one: series stay bounded."""
+    """Labels of tenants: the first that are seen have their own, all others share one, so series stay bounded."""
 
     def __init__(self, most: int = MOST_TENANTS) -> None:
         self._most = most
@@ -71,17 +71,17 @@ class Total:
         self._last = 0.0
 
     def reached(self, value: float) -> None:
-        """The number is ``value`` now."""
+        """Brings the counter up to ``value``."""
         if value > self._last:
             self._counter.inc(value - self._last)
             self._last = value
 
 
 class Histogram(prometheus_client.Histogram):
-    """One that takes many observations at once."""
+    """A histogram that takes many observations at once."""
 
     def add(self, counts: list[int], seconds: float) -> None:
-        """As many observations as ``counts`` says by bucket, which took so many seconds in all."""
+        """Adds observations by bucket, which took so many seconds in all."""
         self._raise_if_not_observable()  # type: ignore[no-untyped-call]
         self._sum.inc(seconds)
         for bucket, count in zip(self._buckets, counts, strict=True):
@@ -89,15 +89,15 @@ class Histogram(prometheus_client.Histogram):
                 bucket.inc(count)
 
 
-class Nameless(CollectorRegistry):
-    """What another registry collects, with the series of all tenants summed up."""
+class WithoutTenants(CollectorRegistry):
+    """Another registry's metrics, with the series of all tenants summed up."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__()
         self._registry = registry
 
     def collect(self) -> Iterator[Metric]:
-        """Counters alone have that label: their numbers add up, and they were made when the first one was."""
+        # Counters alone have that label: their numbers add up, and they were made when the first one was.
         for metric in self._registry.collect():
             if any(TENANT in sample.labels for sample in metric.samples):
                 yield _summed(metric)
@@ -133,9 +133,6 @@ class Metrics:
         self._of_the_cache()
         self._of_the_fleet()
         self._of_the_process()
-        self._gauge("build_info", "Always 1; the label tells the version.", "livemax", ["version"]).labels(
-            version=__version__
-        ).set(1)
 
     # What is counted as it happens
 
@@ -151,11 +148,11 @@ class Metrics:
             self.hits.labels(cache).inc(aggregate.count)
 
     def wrong_token(self, via: str) -> None:
-        """A wrong admin token came via the form, the API or the metrics."""
+        """Counts a wrong admin token, which came via the form, the API or the metrics."""
         self.wrong_tokens.labels(via).inc()
 
     def upstream_call(self, result: str, tenant: str, seconds: float) -> None:
-        """One request written to the service, what came of it, and how long that took."""
+        """Counts a request written to the service, with its result."""
         self.upstream_calls.labels(result, self._tenants.label(tenant)).inc()
         self.upstream_duration.labels(result).observe(seconds)
 
@@ -164,13 +161,13 @@ class Metrics:
         self.changed.labels(family).set(changed)
 
     def dispatched(self, band: Band, waited: float) -> None:
-        """A job's turn came after ``waited`` seconds."""
+        """Counts a job whose turn came after ``waited`` seconds."""
         self.queue_wait.labels(band.name.lower()).observe(waited)
 
-    # What is looked up when it is asked for
+    # What is kept elsewhere, and looked up when it is asked for
 
     def show(self, queue: Queue, store: Store, redis: Client) -> None:
-        """Brings what is kept elsewhere up to date."""
+        """Brings the metrics of queue, store, Redis and log up to date."""
         self.waiters.set(queue.waiters)
         self.flights.set(queue.flights)
         self.led.set(queue.led)
@@ -201,35 +198,32 @@ class Metrics:
             self.redis_errors.reached(circuit.errors)
 
     def show_registry(self, standing: Standing) -> None:
-        """How far who may ask is known."""
+        """Brings the metrics of the registry up to date."""
         self.registry_age.set(standing.age)
         for reason in REGISTRY_TROUBLES:
             self.registry_trouble.labels(reason).set(standing.reason == reason)
 
     def passed(self, seconds: float, *, degraded: bool) -> None:
-        """So much time passed, with Redis or without."""
+        """Counts time that passed, where that was without Redis."""
         if degraded:
             self.degraded_seconds.inc(seconds)
 
     def render(self, *, named: bool = True) -> bytes:
-        """The text exposition format; of all workers where they share a directory. Where tenants are not to be
-        ``named``, all of them together have one series, whose label is empty."""
+        """The text exposition format, of all workers where they share a directory. Unless tenants are to be
+        ``named``, all of them have one series, whose label is empty."""
         registry, folder = self.registry, os.environ.get(SHARED_FOLDER)
         if folder is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
-        return generate_latest(registry if named else Nameless(registry))
+        return generate_latest(registry if named else WithoutTenants(registry))
 
     def _of_requests(self) -> None:
-        self.requests = self._counter("requests", "Requests answered.", ["family", "outcome", "status", TENANT])
+        self.requests = self._counter("requests", "Requests answered.", "family", "outcome", "status", TENANT)
         self.request_duration = self._histogram(
-            "request_duration_seconds", "From a request's head to its answer's.", ANSWERING, ["outcome"]
+            "request_duration_seconds", "From a request's head to its answer's.", ANSWERING, "outcome"
         )
-        self.wrong_tokens = self._counter(
-            "admin_wrong_tokens", "Wrong admin tokens, by the way they came.", ["via"]
-        )
-        for via in ("form", "api", "metrics"):
-            self.wrong_tokens.labels(via)
+        self.wrong_tokens = self._counter("admin_wrong_tokens", "Wrong admin tokens, by the way they came.", "via")
+        _at_zero(self.wrong_tokens, ("form", "api", "metrics"))
         self.abandoned = self._counter(
             "requests_abandoned", "Requests whose client reset its connection before the answer."
         )
@@ -237,45 +231,39 @@ class Metrics:
 
     def _of_the_upstream(self) -> None:
         self.upstream_calls = self._counter(
-            "upstream_calls", "Requests written to the service, by what came of them.", ["result", TENANT]
+            "upstream_calls", "Requests written to the service, by what came of them.", "result", TENANT
         )
         self.upstream_duration = self._histogram(
-            "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, ["result"]
+            "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, "result"
         )
         self.queue_wait = self._histogram(
-            "queue_wait_seconds", "From a job's submission to its turn.", WAITING, ["band"]
+            "queue_wait_seconds", "From a job's submission to its turn.", WAITING, "band"
         )
-        self.changed = self._gauge(
-            "answer_shape_changed",
-            "1 while the service answers in a shape that is not known.",
-            "livemax",
-            ["family"],
+        self.changed = self._common(
+            "answer_shape_changed", "1 while the service answers in a shape that is not known.", "family"
         )
-        self.rate = self._gauge(
-            "budget_calls_per_second", "Upstream calls that the whole fleet may make; +Inf: any.", "livemax"
+        self.rate = self._common(
+            "budget_calls_per_second", "Upstream calls that the whole fleet may make; +Inf: any."
         )
-        self.refusals = Total(self._counter("credential_refusals", "Times that the service refused a credential."))
-        self.closings = Total(self._counter("gate_closings", "Times that this instance saw the gate close."))
+        self.refusals = self._total("credential_refusals", "Times that the service refused a credential.")
+        self.closings = self._total("gate_closings", "Times that this instance saw the gate close.")
 
     def _of_the_cache(self) -> None:
-        self.hits = self._counter("cache_hits", "Requests answered by what was stored, and where.", ["cache"])
-        for cache in ("near", "shared"):
-            self.hits.labels(cache)
-        self.prepared = Total(
-            self._counter("prepared_answers", "Hits that were given like an earlier one, in the fast lane.")
+        self.hits = self._counter("cache_hits", "Requests answered by what was stored, and where.", "cache")
+        _at_zero(self.hits, ("near", "shared"))
+        self.prepared = self._total(
+            "prepared_answers", "Hits that were given like an earlier one, in the fast lane."
         )
         self.near_bytes = self._gauge("near_cache_bytes", "Bytes in the near cache.")
         self.near_entries = self._gauge("near_cache_entries", "Records in the near cache.")
-        self.evictions = Total(
-            self._counter("near_cache_evictions", "Records that left the near cache for want of room.")
+        self.evictions = self._total("near_cache_evictions", "Records that left the near cache for want of room.")
+        self.undecodable = self._total(
+            "undecodable_records", "Records in Redis that could not be read, and were misses."
         )
-        self.undecodable = Total(
-            self._counter("undecodable_records", "Records in Redis that could not be read, and were misses.")
+        self.recalled = self._total(
+            "answers_recalled", "Stored answers that may have been those of other requests."
         )
-        self.recalled = Total(
-            self._counter("answers_recalled", "Stored answers that may have been those of other requests.")
-        )
-        self.redis_errors = Total(self._counter("redis_errors", "Failures of Redis connections and commands."))
+        self.redis_errors = self._total("redis_errors", "Failures of Redis connections and commands.")
         self.degraded = self._gauge("degraded", "Processes that have to do without Redis.")
         self.degraded_seconds = self._counter("degraded_seconds", "Time spent without Redis, by all processes.")
 
@@ -283,69 +271,65 @@ class Metrics:
         self.waiters = self._gauge("flight_waiters", "Callers who wait for a flight.")
         self.flights = self._gauge("flights", "Flights that have not landed.")
         self.led = self._gauge("flights_led", "Flights that a process here asks the service for.")
-        self.depth = self._gauge(
-            "queue_depth", "Jobs queued in the whole fleet, when last seen.", "livemax", ["band"]
+        self.depth = self._common("queue_depth", "Jobs queued in the whole fleet, when last seen.", "band")
+        self.processes = self._common("fleet_processes", "Processes of the fleet, when last seen.")
+        self.fleet_size = self._common(
+            "fleet_size", "Processes that the budget is shared among without Redis, at least."
         )
-        self.processes = self._gauge("fleet_processes", "Processes of the fleet, when last seen.", "livemax")
-        self.fleet_size = self._gauge(
-            "fleet_size", "Processes that the budget is shared among without Redis, at least.", "livemax"
+        self.disagreement = self._common(
+            "fleet_disagreement", "1 where processes on this Redis have another value of this setting.", "setting"
         )
-        self.disagreement = self._gauge(
-            "fleet_disagreement",
-            "1 where processes on this Redis have another value of this setting.",
-            "livemax",
-            ["setting"],
+        _at_zero(self.disagreement, COMMON)
+        self.gate = self._common("gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.")
+        self.gate_reason = self._common(
+            "gate_reason", "1 for the sign that closed the gate, while it is closed.", "reason"
         )
-        for setting in COMMON:
-            self.disagreement.labels(setting)
-        self.gate = self._gauge(
-            "gate_closed_seconds", "Seconds for which the gate is still closed; 0 when open.", "livemax"
+        _at_zero(self.gate_reason, [sign.value for sign in REFUSALS])
+        self.targets = self._common(
+            "targets_refused", "Targets that are not asked for now since the service refused them."
         )
-        self.gate_reason = self._gauge(
-            "gate_reason", "1 for the sign that closed the gate, while it is closed.", "livemax", ["reason"]
+        self.refused = self._common(
+            "credentials_refused", "Credentials that are not used at present, when last seen."
         )
-        for sign in REFUSALS:
-            self.gate_reason.labels(sign.value)
-        self.targets = self._gauge(
-            "targets_refused", "Targets that are not asked for now since the service refused them.", "livemax"
-        )
-        self.refused = self._gauge(
-            "credentials_refused", "Credentials that are not used at present, when last seen.", "livemax"
-        )
-
-        self.registry_age = self._gauge(
-            "registry_age_seconds", "Seconds since what is known of who may ask was all of it.", "livemax"
+        self.registry_age = self._common(
+            "registry_age_seconds", "Seconds since what is known of who may ask was all of it."
         )
         self.registry_trouble = self._gauge(
-            "registry_trouble", "Processes that go on with the registry's last good state.", labels=["reason"]
+            "registry_trouble", "Processes that go on with the registry's last good state.", "reason"
         )
 
     def _of_the_process(self) -> None:
-        dropped = self._counter(
-            "log_lines_dropped", "Lines that could not be written to standard error.", ["kind"]
+        lines = self._counter("log_lines_dropped", "Lines that could not be written to standard error.", "kind")
+        self.dropped = {kind: Total(lines.labels(kind)) for kind in BUFFER_BYTES}
+        self.connections_refused = self._total(
+            "connections_refused", "Clients' connections that were beyond the limit."
         )
-        self.connections_refused = Total(
-            self._counter("connections_refused", "Clients' connections that were beyond the limit.")
+        self.files_exhausted = self._total(
+            "open_files_exhausted",
+            "Looks, twenty a second, at which no file could be opened: a sample, no count of connections.",
         )
-        self.files_exhausted = Total(
-            self._counter(
-                "open_files_exhausted",
-                "Looks, twenty a second, at which no file could be opened: a sample, no count of connections.",
-            )
-        )
-        self.dropped = {kind: Total(dropped.labels(kind)) for kind in BUFFER_BYTES}
+        build = self._common("build_info", "Always 1; the label tells the version.", "version")
+        build.labels(version=__version__).set(1)
 
-    def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
-        return Counter(f"stats_gateway_{name}", text, labels or [], registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"stats_gateway_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, mode: str = "livesum", labels: list[str] | None = None) -> Gauge:
-        return Gauge(
-            f"stats_gateway_{name}",
-            text,
-            labels or [],
-            registry=self.registry,
-            multiprocess_mode=mode,  # type: ignore[arg-type]
-        )
+    def _total(self, name: str, text: str) -> Total:
+        return Total(self._counter(name, text))
 
-    def _histogram(self, name: str, text: str, bounds: tuple[float, ...], labels: list[str]) -> Histogram:
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """A gauge that workers which share a directory add up."""
+        return Gauge(f"stats_gateway_{name}", text, labels, registry=self.registry, multiprocess_mode="livesum")
+
+    def _common(self, name: str, text: str, *labels: str) -> Gauge:
+        """A gauge of the whole fleet or machine, the greatest of all workers'."""
+        return Gauge(f"stats_gateway_{name}", text, labels, registry=self.registry, multiprocess_mode="livemax")
+
+    def _histogram(self, name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"stats_gateway_{name}", text, labels, registry=self.registry, buckets=bounds)
+
+
+def _at_zero(metric: Counter | Gauge, values: Iterable[str]) -> None:
+    """Gives a metric its series before anything is counted."""
+    for value in values:
+        metric.labels(value)
