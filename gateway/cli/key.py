@@ -122,7 +122,6 @@ def rotate(
 
 
 def key_lines(keys: dict[str, KeyTable]) -> str:
-    """Keys as a table for people."""
     rows = [
         [key_id, key.label or "-", _shown(key.created) or "-", _shown(key.expires) or "-", _status(key)]
         for key_id, key in keys.items()

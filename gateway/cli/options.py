@@ -69,8 +69,6 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands."""
-
     def __init__(self, *, name: str | None = None, **attributes: Any) -> None:
         super().__init__(name=name, **attributes | {"help": reflowed(attributes.get("help") or "")})
 
@@ -118,9 +116,10 @@ def _with_fields_as_options(function: Callable[..., Any]) -> Callable[..., Any]:
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
-        if is_dataclass(parameter.annotation):
-            groups[parameter.name] = parameter.annotation
-            parameters += inspect.signature(parameter.annotation, eval_str=True).parameters.values()
+        kind: Any = parameter.annotation
+        if is_dataclass(kind):
+            groups[parameter.name] = kind
+            parameters += inspect.signature(kind, eval_str=True).parameters.values()
         else:
             parameters.append(parameter)
 
@@ -208,7 +207,6 @@ def option(
 
 
 def flag(name: str, text: str, panel: str | None = None) -> Any:
-    """An option without a value."""
     return typer.Option(name, help=text, rich_help_panel=panel, show_default=False)
 
 

@@ -239,14 +239,12 @@ class MinuteCounters(Counters[int]):
         counts[FIRST[outcome] + bisect_left(BOUNDS, seconds)] += 1
 
     def answered(self, aggregate: Aggregate) -> None:
-        """Counts answered requests."""
         outcome, counts = aggregate.labels.outcome, self._counts(self._minute)
         counts[TOTALS[outcome]] += aggregate.count
         for place, count in enumerate(aggregate.buckets, FIRST[outcome]):
             counts[place] += count
 
     def call(self) -> None:
-        """Counts an upstream call."""
         self._counts(self._minute)[0] += 1
 
     async def report(self, now: float) -> Report:
@@ -285,7 +283,6 @@ class DayCounters(Counters[tuple[int, str]]):
         self._used: dict[str, int] = {}
 
     def answered(self, aggregate: Aggregate) -> None:
-        """Counts answered requests."""
         _, outcome, _, tenant, key_id, _ = aggregate.labels
         collapsed = outcome is Outcome.COLLAPSED
         self.request(tenant, key_id, hit=outcome in SPARED, collapsed=collapsed, count=aggregate.count)

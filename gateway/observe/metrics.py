@@ -54,7 +54,6 @@ class TenantNames:
         self._seen: set[str] = set()
 
     def label(self, tenant: str) -> str:
-        """The tenant's id, or ``other``."""
         if tenant in self._seen:
             return tenant
         if len(self._seen) >= self._most:
@@ -137,7 +136,6 @@ class Metrics:
     # What is counted as it happens
 
     def answered(self, aggregate: Aggregate) -> None:
-        """Counts answered requests."""
         family, outcome, status, tenant, _, cache = aggregate.labels
         self.requests.labels(family, outcome.value, str(status), self._tenants.label(tenant)).inc(aggregate.count)
         counts = [0] * (len(ANSWERING) + 1)
