@@ -119,8 +119,8 @@ def purge(
     It takes effect within a second or two. What is purged goes on serving, as stale, while it is fetched anew at
     the budget's pace; with --hard it is gone at once, and clients wait.
     """
-    body = {"query": scope.query, "item": scope.item, "institution": scope.institution}
-    body |= {"all": scope.everything, "hard": hard}
+    fields: dict[str, Any] = {"query": scope.query, "item": scope.item, "institution": scope.institution}
+    body = fields | {"all": scope.everything, "hard": hard}
     if not preview and scope.everything and hard and not yes:
         _confirm_purge()
     purged = ask_admin(admin_url, "POST", "/api/purge/preview" if preview else "/api/purge", body=body)

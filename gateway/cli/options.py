@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -117,7 +117,7 @@ def _with_fields_as_options(function: Callable[..., Any]) -> Callable[..., Any]:
     groups: dict[str, Any] = {}
     for parameter in inspect.signature(function, eval_str=True).parameters.values():
         kind: Any = parameter.annotation
-        if is_dataclass(kind):
+        if hasattr(kind, "__dataclass_fields__"):
             groups[parameter.name] = kind
             parameters += inspect.signature(kind, eval_str=True).parameters.values()
         else:

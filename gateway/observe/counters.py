@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from gateway.errors import CacheUnavailable, InvalidInput
-from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, Aggregate, quantile
+from gateway.observe.aggregate import NAMES, SIZE, Aggregate, quantile
 from gateway.observe.outcome import SPARED, Outcome
 from gateway.redis import Client, redis_errors, shielded
 
@@ -232,12 +231,6 @@ class MinuteCounters(Counters[int]):
         self._now = now
         self._minute = int(now() // MINUTE)
 
-    def request(self, outcome: Outcome, seconds: float) -> None:
-        """Counts a request that was answered after so many seconds."""
-        counts = self._counts(self._minute)
-        counts[TOTALS[outcome]] += 1
-        counts[FIRST[outcome] + bisect_left(BOUNDS, seconds)] += 1
-
     def answered(self, aggregate: Aggregate) -> None:
         outcome, counts = aggregate.labels.outcome, self._counts(self._minute)
         counts[TOTALS[outcome]] += aggregate.count
@@ -284,16 +277,9 @@ class DayCounters(Counters[tuple[int, str]]):
 
     def answered(self, aggregate: Aggregate) -> None:
         _, outcome, _, tenant, key_id, _ = aggregate.labels
-        collapsed = outcome is Outcome.COLLAPSED
-        self.request(tenant, key_id, hit=outcome in SPARED, collapsed=collapsed, count=aggregate.count)
-
-    def request(
-        self, tenant: str, key_id: str | None, *, hit: bool, collapsed: bool = False, count: int = 1
-    ) -> None:
-        """Counts requests of a tenant, by its key if any; ``hit``: they were answered from the cache;
-        ``collapsed``: by another's upstream call."""
+        count, hit = aggregate.count, outcome in SPARED
         now = int(time.time())
-        self._count(now // DAY, tenant, (count, count * hit, 0, count * (hit or collapsed)))
+        self._count(now // DAY, tenant, (count, count * hit, 0, count * (hit or outcome is Outcome.COLLAPSED)))
         if key_id is not None:
             if self._used.pop(key_id, None) is None and len(self._used) >= MOST_KEYS:
                 del self._used[next(iter(self._used))]

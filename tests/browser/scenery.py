@@ -11,6 +11,7 @@ from gateway.observe.counters import MINUTE, SHOWN, DayCounters, MinuteCounters
 from gateway.observe.outcome import Outcome
 from gateway.redis import connect
 from gateway.settings import Settings
+from tests.observe.counting import answered
 
 SECONDS = {
     Outcome.HIT: (0.0005, 0.4),
@@ -40,7 +41,7 @@ async def an_hour(redis_url: str, prefix: str, keys: dict[str, str], now: float)
         for outcome, count in _minute(draw, SHOWN - back, 1.0 if back else now % MINUTE / MINUTE).items():
             median, spread = SECONDS[outcome]
             for _ in range(count):
-                pulse.request(outcome, draw.lognormvariate(math.log(median), spread))
+                answered(pulse, outcome, draw.lognormvariate(math.log(median), spread))
                 if outcome in CALLED:
                     pulse.call()
                 _use(usage, draw.choices(list(keys), SHARES)[0], outcome, keys)
@@ -50,9 +51,8 @@ async def an_hour(redis_url: str, prefix: str, keys: dict[str, str], now: float)
 
 
 def _use(usage: DayCounters, tenant: str, outcome: Outcome, keys: dict[str, str]) -> None:
-    hit, collapsed = outcome in (Outcome.HIT, Outcome.STALE), outcome is Outcome.COLLAPSED
     for _ in range(HOURS):
-        usage.request(tenant, keys[tenant][4:14], hit=hit, collapsed=collapsed)
+        answered(usage, outcome, tenant=tenant, key_id=keys[tenant][4:14])
         if outcome in CALLED:
             usage.call(tenant)
 

@@ -17,10 +17,12 @@ from gateway.cache.purges import EVERYTHING, Marks
 from gateway.cache.store import NearCache, Store
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
+from gateway.observe.outcome import Outcome
 from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, invoke
 from gateway.settings import Settings
 from gateway.tenants.limiter import Admission
 from gateway.tenants.tenant import TenantLimits
+from tests.observe.counting import answered
 from tests.redis_server import RedisServer, free_port, redis_server
 
 NOW = 1_000.0
@@ -246,7 +248,7 @@ async def test_the_embedded_cache_stays_within_its_bounds(prefix: str) -> None:
 async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: str) -> None:
     client = connect(Settings(redis_url=SecretStr(MEMORY), redis_prefix=prefix))
     usage = DayCounters(client, prefix, 30)
-    usage.request("reports", "AbCdEf1234", hit=True)
+    answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
     await Marks(client, prefix).purge(EVERYTHING)
     await Admission(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))

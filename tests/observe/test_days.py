@@ -14,6 +14,8 @@ import redis.asyncio
 
 from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.counters import CHUNK, ROWS, DayCounters, Row, Today
+from gateway.observe.outcome import Outcome
+from tests.observe.counting import answered
 from tests.redis_server import RedisServer, free_port
 
 DAYS = 30
@@ -29,10 +31,10 @@ async def test_processes_add_up_and_hits_and_calls_are_told_apart(
     first = today()
     usages = [DayCounters(redis_client, prefix, DAYS) for _ in range(2)]
     for usage in usages:
-        usage.request("reports", "AbCdEf1234", hit=True)
-        usage.request("reports", None, hit=False)
+        answered(usage, Outcome.HIT, key_id="AbCdEf1234")
+        answered(usage, Outcome.MISS)
         usage.call("reports")
-        usage.request("a:b", None, hit=False)
+        answered(usage, Outcome.MISS, tenant="a:b")
         await usage.flush()
         await usage.flush()
     rows = await usages[0].report(first, today())
@@ -51,7 +53,7 @@ async def test_a_day_in_all_does_not_go_back_while_redis_is_being_told(
     usage = DayCounters(redis_client, prefix, DAYS)
     told = []
     for _ in range(20):
-        usage.request("reports", None, hit=True)
+        answered(usage, Outcome.HIT)
         totals = await asyncio.gather(usage.total(today()), usage.flush(), usage.total(today()))
         told += [each.requests for each in totals if each is not None]
     assert told == [number for number in range(1, 21) for _ in range(2)]
@@ -62,9 +64,9 @@ async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
 ) -> None:
     here, there = (DayCounters(redis_client, prefix, DAYS) for _ in range(2))
     for usage in (here, there):
-        usage.request("reports", None, hit=True)
-        usage.request("dash", None, hit=False, collapsed=True)
-        usage.request("dash", None, hit=False)
+        answered(usage, Outcome.HIT)
+        answered(usage, Outcome.COLLAPSED, tenant="dash")
+        answered(usage, Outcome.MISS, tenant="dash")
         usage.call("dash")
     assert await here.total(today()) == Today(3, 1, 1, 2)
     await there.flush()
@@ -72,7 +74,7 @@ async def test_a_day_in_all_counts_what_is_not_told_yet_and_outlives_redis(
     await here.flush()
     assert await here.total(today()) == Today(6, 2, 2, 4)
     here._client = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
-    here.request("reports", None, hit=False)
+    answered(here, Outcome.MISS)
     assert await here.total(today()) == Today(7, 2, 2, 4)
     assert await here.total(today() - timedelta(days=1)) == Today()
 
@@ -130,7 +132,7 @@ async def test_fields_that_are_none_of_ours_are_ignored(redis_client: redis.asyn
 
 async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix: str) -> None:
     usage = DayCounters(redis_client, prefix, DAYS)
-    usage.request("reports", "AbCdEf1234", hit=True)
+    answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
     keys = [key async for key in redis_client.scan_iter(f"{prefix}:*")]
     assert len(keys) == 3
@@ -141,7 +143,7 @@ async def test_everything_told_expires(redis_client: redis.asyncio.Redis, prefix
 async def test_a_key_tells_when_it_was_last_used(redis_client: redis.asyncio.Redis, prefix: str) -> None:
     usage = DayCounters(redis_client, prefix, DAYS)
     began = datetime.now(UTC).timestamp()
-    usage.request("reports", "AbCdEf1234", hit=True)
+    answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
     used = await usage.last_used(["AbCdEf1234", "0000000000"])
     assert list(used) == ["AbCdEf1234"]
@@ -151,7 +153,7 @@ async def test_a_key_tells_when_it_was_last_used(redis_client: redis.asyncio.Red
 async def test_counts_wait_for_a_redis_that_is_gone(redis_client: redis.asyncio.Redis, prefix: str) -> None:
     gone = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
     usage = DayCounters(gone, prefix, DAYS)
-    usage.request("reports", "AbCdEf1234", hit=True)
+    answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
     with pytest.raises(CacheUnavailable):
         await usage.report(today(), today())
@@ -165,7 +167,7 @@ async def test_counts_wait_for_a_redis_that_is_gone(redis_client: redis.asyncio.
 async def test_counters_are_bounded_while_none_are_taken(redis_client: redis.asyncio.Redis, prefix: str) -> None:
     usage = DayCounters(redis_client, prefix, DAYS)
     for number in range(12_000):
-        usage.request(f"t{number}", f"k{number}", hit=False)
+        answered(usage, Outcome.MISS, tenant=f"t{number}", key_id=f"k{number}")
     await usage.flush()
     assert (await redis_client.hlen(f"{prefix}:{{usage}}:used")) == 10_000
     assert await usage.last_used(["k1999"]) == {}
@@ -180,7 +182,7 @@ async def test_counters_are_bounded_while_flushes_fail_and_the_oldest_go_first(
     gone = redis.asyncio.Redis.from_url(f"redis://127.0.0.1:{free_port()}", protocol=2)
     usage = DayCounters(gone, prefix, DAYS)
     for number in range(25_000):
-        usage.request(f"t{number}", f"k{number}", hit=False)
+        answered(usage, Outcome.MISS, tenant=f"t{number}", key_id=f"k{number}")
         if number % 5_000 == 4_999:
             await usage.flush()
             assert len(usage._pending) <= 10_001  # with the sums of all
@@ -196,7 +198,7 @@ async def test_what_was_counted_last_is_told_at_the_stop(redis_client: redis.asy
     usage = DayCounters(redis_client, prefix, DAYS)
     running = asyncio.create_task(usage.run())
     await asyncio.sleep(0)
-    usage.request("reports", "AbCdEf1234", hit=True)
+    answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     usage.call("reports")
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -210,7 +212,7 @@ async def count_and_stop(url: str, prefix: str, key_id: str) -> None:
     usage = DayCounters(client, prefix, DAYS)
     running = asyncio.create_task(usage.run())
     for number in range(1_000):
-        usage.request("reports", key_id, hit=number % 2 == 0)
+        answered(usage, Outcome.MISS if number % 2 else Outcome.HIT, key_id=key_id)
         await asyncio.sleep(0)
         if number % 100 == 0:
             usage.call("reports")

@@ -18,6 +18,7 @@ from gateway.redis import Client, connect
 from gateway.redis_cluster import ClusterClient, slot_of
 from gateway.settings import Settings
 from tests.chaos_redis import chaos_proxy
+from tests.observe.counting import answered
 from tests.redis_fleet import redis_cluster
 from tests.redis_server import RedisServer, free_port
 
@@ -60,12 +61,12 @@ async def outcomes(counters: MinuteCounters, now: float = NOON) -> list[dict[str
 async def test_a_report_has_sixty_minutes_the_oldest_first_and_gaps_as_zeros(client: Client, prefix: str) -> None:
     clock = Hand(NOON - 59 * 60)
     counters = MinuteCounters(client, prefix, clock)
-    counters.request(Outcome.HIT, 0.001)
+    answered(counters, Outcome.HIT, 0.001)
     await counters.flush()
     clock.at = NOON
     await counters.flush()
-    counters.request(Outcome.MISS, 1.2)
-    counters.request(Outcome.MISS, 0.9)
+    answered(counters, Outcome.MISS, 1.2)
+    answered(counters, Outcome.MISS, 0.9)
     counters.call()
     report = await counters.report(NOON)
     assert report.whole
@@ -80,8 +81,8 @@ async def test_a_report_has_sixty_minutes_the_oldest_first_and_gaps_as_zeros(cli
 async def test_latency_is_told_by_outcome_in_seconds(client: Client, prefix: str) -> None:
     counters = MinuteCounters(client, prefix, Hand())
     for seconds in [0.0006] * 90 + [0.04] * 10:
-        counters.request(Outcome.HIT, seconds)
-    counters.request(Outcome.FAILED, 20.0)
+        answered(counters, Outcome.HIT, seconds)
+    answered(counters, Outcome.FAILED, 20.0)
     await counters.flush()
     latency = (await counters.report(NOON)).latency
     assert set(latency) == {"hit", "failed"}
@@ -94,15 +95,15 @@ async def test_latency_is_told_by_outcome_in_seconds(client: Client, prefix: str
 
 async def test_processes_add_up_and_what_one_has_not_told_counts_once(client: Client, prefix: str) -> None:
     here, there = (MinuteCounters(client, prefix, Hand()) for _ in range(2))
-    there.request(Outcome.HIT, 0.1)
+    answered(there, Outcome.HIT)
     there.call()
     await there.flush()
-    here.request(Outcome.HIT, 0.1)
-    here.request(Outcome.STALE, 0.1)
+    answered(here, Outcome.HIT)
+    answered(here, Outcome.STALE)
     for _ in range(2):
         assert await outcomes(here) == [{"hit": 2, "stale": 1}]
         await here.flush()
-    there.request(Outcome.HIT, 0.1)
+    answered(there, Outcome.HIT)
     assert await outcomes(here) == [{"hit": 2, "stale": 1}]
     report = await there.report(NOON)
     assert report.minutes[-1].outcomes == {"hit": 3, "stale": 1}
@@ -113,10 +114,10 @@ async def test_processes_add_up_and_what_one_has_not_told_counts_once(client: Cl
 async def test_a_report_while_a_flush_is_under_way_counts_everything_once(client: Client, prefix: str) -> None:
     counters = MinuteCounters(client, prefix, Hand())
     for _ in range(20):
-        counters.request(Outcome.HIT, 0.1)
+        answered(counters, Outcome.HIT)
         flushing = asyncio.create_task(counters.flush())
         await asyncio.sleep(0)
-        counters.request(Outcome.HIT, 0.1)
+        answered(counters, Outcome.HIT)
         reports = await asyncio.gather(counters.report(NOON), counters.flush(), counters.report(NOON))
         await flushing
         counts = {each.minutes[-1].requests for each in (reports[0], reports[2])}
@@ -126,7 +127,7 @@ async def test_a_report_while_a_flush_is_under_way_counts_everything_once(client
 
 async def test_everything_told_expires(client: Client, prefix: str) -> None:
     counters = MinuteCounters(client, prefix, Hand())
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     await counters.flush()
     (key,) = [key async for key in client.scan_iter(f"{prefix}:*")]
     assert key == f"{prefix}:{{pulse}}:{MINUTE}".encode()
@@ -162,8 +163,8 @@ async def test_a_field_that_redis_cannot_add_to_spoils_no_other_and_none_is_adde
     await client.hset(key, "o:hit", "many")
     clock = Hand()
     counters = MinuteCounters(client, prefix, clock)
-    counters.request(Outcome.HIT, 0.0001)
-    counters.request(Outcome.MISS, 0.1)
+    answered(counters, Outcome.HIT, 0.0001)
+    answered(counters, Outcome.MISS)
     for _ in range(3):
         await counters.flush()
     assert await client.hmget(key, ["o:hit", "o:miss", "b:hit:100"]) == [b"many", b"1", b"1"]
@@ -172,9 +173,9 @@ async def test_a_field_that_redis_cannot_add_to_spoils_no_other_and_none_is_adde
 
 async def test_counts_wait_for_a_redis_that_is_gone(redis_client: Client, prefix: str) -> None:
     counters = MinuteCounters(nobody(), prefix, Hand())
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     await counters.flush()
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     report = await counters.report(NOON)
     assert not report.whole
     assert report.minutes[-1].outcomes == {"hit": 2}
@@ -185,12 +186,12 @@ async def test_counts_wait_for_a_redis_that_is_gone(redis_client: Client, prefix
 
 async def test_what_redis_said_before_it_went_is_still_told(redis_client: Client, prefix: str) -> None:
     other = MinuteCounters(redis_client, prefix, Hand())
-    other.request(Outcome.STALE, 0.1)
+    answered(other, Outcome.STALE)
     await other.flush()
     counters = MinuteCounters(redis_client, prefix, Hand())
     assert (await counters.report(NOON)).whole
     counters._client = nobody()
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     report = await counters.report(NOON)
     assert (report.whole, report.minutes[-1].outcomes) == (False, {"hit": 1, "stale": 1})
 
@@ -199,7 +200,7 @@ async def test_an_hour_is_kept_while_none_is_taken_and_told_bit_by_bit(redis_cli
     clock = Hand(NOON)
     counters = MinuteCounters(nobody(), prefix, clock)
     for _ in range(100):
-        counters.request(Outcome.HIT, 0.1)
+        answered(counters, Outcome.HIT)
         clock.at += 60
         await counters.flush()
     assert len(counters._pending) == 60
@@ -217,7 +218,7 @@ async def test_what_was_counted_last_is_told_at_the_stop(redis_client: Client, p
     counters = MinuteCounters(redis_client, prefix, Hand())
     running = asyncio.create_task(counters.run())
     await asyncio.sleep(0)
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
@@ -232,7 +233,7 @@ def test_a_flush_is_due_every_two_seconds_and_at_the_end_of_a_minute(into: float
 async def test_a_count_belongs_to_the_minute_it_was_made_in(redis_client: Client, prefix: str) -> None:
     clock = Hand(NOON - 0.1)
     counters = MinuteCounters(redis_client, prefix, clock)
-    counters.request(Outcome.HIT, 0.1)
+    answered(counters, Outcome.HIT)
     running = asyncio.create_task(counters.run())
     try:
         while not await redis_client.exists(f"{prefix}:{{pulse}}:{MINUTE - 1}"):
@@ -252,7 +253,7 @@ async def test_a_redis_that_talks_nonsense_loses_nothing_and_fails_nobody(
         client = connect(Settings(redis_url=SecretStr(proxy.url), redis_timeout=0.5))
         counters = MinuteCounters(client, prefix, Hand())
         for told, kind in enumerate(("wrong-shape", "bad-integer", "http"), 1):
-            counters.request(Outcome.HIT, 0.1)
+            answered(counters, Outcome.HIT)
             proxy.nonsense = kind
             await counters.flush()
             report = await counters.report(NOON)
@@ -274,10 +275,10 @@ async def test_in_a_cluster_the_hour_has_one_slot_and_is_followed_where_it_moves
         assert isinstance(client, ClusterClient)
         clock = Hand(NOON - 60)
         counters = MinuteCounters(client, prefix, clock)
-        counters.request(Outcome.HIT, 0.1)
+        answered(counters, Outcome.HIT)
         clock.at = NOON
         await counters.flush()
-        counters.request(Outcome.STALE, 0.1)
+        answered(counters, Outcome.STALE)
         assert await outcomes(counters) == [{"hit": 1}, {"stale": 1}]
         slot = slot_of(("HGETALL", f"{prefix}:{{pulse}}:{MINUTE}"))
         assert slot is not None

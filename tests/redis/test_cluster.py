@@ -14,12 +14,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gateway.cache.purges import EVERYTHING, Marks, preview
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
+from gateway.observe.outcome import Outcome
 from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.cache.test_preview import known, stored
+from tests.observe.counting import answered
 from tests.redis_fleet import ClusterOfServers, redis_cluster
 from tests.redis_server import RedisServer, free_port
 from tests.tenants.places import KEY
@@ -94,7 +96,7 @@ async def test_the_parts_that_use_pipelines_and_scans_work_in_a_cluster(
     client: ClusterClient, prefix: str
 ) -> None:
     usage = DayCounters(client, prefix, days=3)
-    usage.request("reports", "aaaaaaaaaa", hit=True)
+    answered(usage, Outcome.HIT, key_id="aaaaaaaaaa")
     await usage.flush()
     assert set(await usage.last_used(["aaaaaaaaaa"])) == {"aaaaaaaaaa"}
     await stored(client, prefix, *(f"/total/views/article/{number}" for number in range(30)))
