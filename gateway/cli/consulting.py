@@ -10,19 +10,21 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import typer
 from rich.console import Console
 
-from gateway.admin.doctor.finding import Finding, counted, readiness, unknown
-from gateway.admin.doctor.reach import look, reach_findings
+from gateway.admin.doctor.finding import Finding, counted, unknown
 from gateway.admin.doctor.service import (
     Asked,
     Call,
     Caller,
     answer_findings,
     is_block,
+    look,
     not_asked,
     questions,
+    reach_findings,
     seconds_for,
 )
 from gateway.admin.doctor.settings import Surroundings
+from gateway.admin.doctor.tenants import readiness
 from gateway.redis import MEMORY
 from gateway.settings import Settings
 from gateway.upstream.network import TrustStore
