@@ -81,7 +81,6 @@ class AdminTokens:
 
     @property
     def enabled(self) -> bool:
-        """Whether any token is configured."""
         return bool(self._admins)
 
     def check_enabled(self) -> None:

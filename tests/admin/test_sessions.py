@@ -216,7 +216,7 @@ class TestWithoutRedis:
         assert await sessions.find(secrets[-1], active=True) is not None
         for secret in secrets:
             await sessions.end(secret)
-        assert repr(sessions) == f"<Sessions 0 known, 0 to tell, {MOST} to end>"
+        assert repr(sessions) == f"<Sessions 0 known, 0 to write, {MOST} to end>"
         await client.aclose()
 
 

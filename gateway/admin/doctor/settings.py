@@ -86,11 +86,7 @@ def exposure(settings: Settings) -> Iterator[Finding]:
     yield _admin(settings)
     yield from _metrics(settings)
     yield _public(settings)
-    yield from _token(settings)
-    yield from _proxies(settings)
-    yield from _upstream(settings)
-    yield from _budget(settings)
-    yield from _queue(settings)
+    yield from _faults(settings)
     for name, place in (("redis", settings.redis_url), ("registry", settings.registry)):
         yield from _redis(name, place.get_secret_value())
 
@@ -165,47 +161,34 @@ def _public(settings: Settings) -> Finding:
     )
 
 
-def _token(settings: Settings) -> Iterator[Finding]:
-    token = settings.admin_token.get_secret_value()
+def _faults(settings: Settings) -> Iterator[Finding]:
+    """Values that are allowed, and seldom meant."""
+    upstream, token = urlsplit(settings.upstream), settings.admin_token.get_secret_value()
+    interval, most, each = settings.budget_interval, settings.queue_max, settings.queue_max_per_tenant
     if token and len(token) < SHORT_TOKEN:
         yield warning(
             "settings.admin_token",
             f"the admin token has only {len(token)} characters, and may do everything",
             "use a long random one, say of: openssl rand -hex 32",
         )
-
-
-def _proxies(settings: Settings) -> Iterator[Finding]:
     if any(ip_network(each, strict=False).prefixlen == 0 for each in settings.trusted_proxies):
         yield warning(
             "settings.trusted_proxies",
             "every address counts as a trusted proxy, so that clients choose by which address they are limited",
             "set STATS_GATEWAY_TRUSTED_PROXIES to the networks of your own proxies",
         )
-
-
-def _upstream(settings: Settings) -> Iterator[Finding]:
-    parts = urlsplit(settings.upstream)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if upstream.scheme == "http" and not is_loopback(upstream.hostname or ""):
         yield problem(
             "settings.upstream",
             f"{settings.upstream} is asked in the clear: the institutions' passwords can be overheard",
             "set STATS_GATEWAY_UPSTREAM to an https:// URL",
         )
-
-
-def _budget(settings: Settings) -> Iterator[Finding]:
-    interval = settings.budget_interval
-    if urlsplit(settings.upstream).hostname == SERVICE and (interval is None or interval < 1):
+    if upstream.hostname == SERVICE and (interval is None or interval < 1):
         yield warning(
             "settings.budget",
             f"the budget, {settings.budget}, is more than the one request per second that the service asks for",
             "set STATS_GATEWAY_BUDGET=1/s, unless its operator agreed to more",
         )
-
-
-def _queue(settings: Settings) -> Iterator[Finding]:
-    most, each = settings.queue_max, settings.queue_max_per_tenant
     if settings.profile != "generic" and each >= most:
         yield warning(
             "settings.queue",

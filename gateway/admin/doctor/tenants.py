@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_network
@@ -27,6 +27,27 @@ NETWORKS = "tenants.networks"
 WIDE = {4: 16, 6: 48}
 """Bits of a prefix below which a network is more than one site usually has, by the IP version."""
 SET = "stats-gateway tenant set ID --network …"
+RISKS: Sequence[tuple[Callable[[str, str, str], Finding], Callable[[Network], bool], str, str]] = (
+    (
+        warning,
+        lambda network: network.is_global,
+        "public addresses: {}; whoever has one, or calls through a NAT that has, gets the tenant's numbers",
+        "list addresses of your own network, or let those callers send a key",
+    ),
+    (
+        note,
+        lambda network: network.prefixlen < WIDE[network.version],
+        "wide networks: {}; all that runs there gets the tenant's numbers, what hands on others' requests too",
+        "list the smaller networks of those who call",
+    ),
+    (
+        note,
+        lambda network: network.is_loopback,
+        "this machine's own addresses: {}; whatever runs here gets the tenant's numbers, a proxy or a tunnel for "
+        "others too",
+        "let those callers send a key",
+    ),
+)
 READY = "/-/health/ready"
 SECONDS = 1.0
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (looked up, not listened on)
@@ -136,7 +157,6 @@ class Opened:
 
 
 def opened(tables: Tables, vault: Vault) -> Opened:
-    """Open every stored credential."""
     result, newest = Opened(), vault.newest()
     for tenant_id, table in tables.items():
         for institution, stored in table.institutions.items():
@@ -153,7 +173,6 @@ def opened(tables: Tables, vault: Vault) -> Opened:
 
 
 def credential_findings(found: Opened) -> Iterator[Finding]:
-    """Findings on the credentials."""
     for fault in found.faults[:MOST_SHOWN]:
         yield problem(
             "credentials.opening",
@@ -194,9 +213,7 @@ def network_findings(tables: Tables, settings: Settings) -> Iterator[Finding]:
     yield from _disputed(held)
     yield from _nested(held)
     yield from _behind_proxies(held, settings)
-    yield from _public(held)
-    yield from _wide(held)
-    yield from _here(held)
+    yield from _risky(held)
     yield from _any_page(tables)
 
 
@@ -249,34 +266,10 @@ def _behind_proxies(held: list[Held], settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _public(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.is_global]:
-        yield warning(
-            NETWORKS,
-            f"public addresses: {named(found)}; whoever has one, or calls through a NAT that has, gets the "
-            "tenant's numbers",
-            "list addresses of your own network, or let those callers send a key",
-        )
-
-
-def _wide(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.prefixlen < WIDE[each.network.version]]:
-        yield note(
-            NETWORKS,
-            f"wide networks: {named(found)}; all that runs there gets the tenant's numbers, what hands on others' "
-            "requests too",
-            "list the smaller networks of those who call",
-        )
-
-
-def _here(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.is_loopback]:
-        yield note(
-            NETWORKS,
-            f"this machine's own addresses: {named(found)}; whatever runs here gets the tenant's numbers, a proxy "
-            "or a tunnel for others too",
-            "let those callers send a key",
-        )
+def _risky(held: list[Held]) -> Iterator[Finding]:
+    for found, matches, what, advice in RISKS:
+        if networks := [str(each) for each in held if matches(each.network)]:
+            yield found(NETWORKS, what.format(named(networks)), advice)
 
 
 def _any_page(tables: Tables) -> Iterator[Finding]:

@@ -85,7 +85,6 @@ class Asked:
 
 
 def routes(web: Web) -> list[Route]:
-    """The page's route."""
 
     async def explore(request: PageRequest) -> Response:
         given, today = request.http.query_params, datetime.now(UTC).date()
@@ -147,7 +146,6 @@ def _query(asked: Asked) -> dict[str, str]:
 
 
 def _shown(answer: Exploration, asked: Asked, today: date, chosen: str) -> dict[str, Any]:
-    """The template's values for an answer."""
     content = _content(answer)
     bare = asked.query is not None and asked.query.family in (Family.TOPS, Family.OVERVIEW)
     window = None if asked.query is None else window_of(asked.query, asked.target, today)

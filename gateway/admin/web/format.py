@@ -27,7 +27,6 @@ def bar(part: float, whole: float, *, plain: bool = False) -> Markup:
 
 
 def sentence(text: str) -> str:
-    """A message as a sentence."""
     whole = text[:1].upper() + text[1:]
     return whole if whole.endswith((".", "?", "!")) or not whole else whole + "."
 

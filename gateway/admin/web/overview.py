@@ -34,7 +34,6 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 
 
 def routes(web: Web) -> list[Route]:
-    """The route of the overview."""
 
     async def overview(request: PageRequest) -> Response:
         answer = msgspec.to_builtins(await web.perform(request, "GET", "/api/overview"), enc_hook=str)
