@@ -146,7 +146,7 @@ def _query(asked: Asked) -> dict[str, str]:
 
 
 def _shown(answer: Exploration, asked: Asked, today: date, chosen: str) -> dict[str, Any]:
-    content = _content(answer)
+    content = None if answer.json is None else msgspec.json.decode(answer.json)
     bare = asked.query is not None and asked.query.family in (Family.TOPS, Family.OVERVIEW)
     window = None if asked.query is None else window_of(asked.query, asked.target, today)
     good = 200 <= answer.status < 300
@@ -179,10 +179,6 @@ def _one(asked: Asked) -> str:
         return ""
     chosen = {"family": "timeline", "counter": fields.counter, "item": fields.item}
     return "/explore?" + urlencode(_place(asked) | chosen | {"window": "last-12-months", "item_id": ""})
-
-
-def _content(answer: Exploration) -> Any:
-    return None if answer.json is None else msgspec.json.decode(answer.json)
 
 
 def _message(content: Any) -> str:

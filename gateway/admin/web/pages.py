@@ -75,6 +75,10 @@ class PageRequest:
     session: Session
     form: Form = field(default_factory=dict)
 
+    @property
+    def posted(self) -> bool:
+        return self.http.method == "POST"
+
 
 class Web:
     """Renders pages for those who may see them. ``public_url`` is the public listener's URL for clients."""
@@ -116,6 +120,10 @@ class Web:
                 return self.trouble(GatewayError("The gateway failed on this page; its log says why."), request)
 
         return answer
+
+    def form(self, path: str, handler: Callable[[PageRequest], Awaitable[Response]]) -> Route:
+        """The route of a form that changes something: GET shows it, POST sends it."""
+        return Route(path, self.page(handler, changes=True), methods=["GET", "POST"])
 
     def render(
         self,
@@ -210,11 +218,11 @@ class Web:
         """The request with its form. A refused attempt to change something is in the audit log."""
         http = request.http
         try:
-            form = await self._form(request) if http.method == "POST" else {}
+            form = await self._form(request) if request.posted else {}
             self.auth.tokens.check_role(request.admin, changes=changes)
             _refuse_keys(http.path_params, http.query_params, form)
         except GatewayError as error:
-            if changes and http.method == "POST":
+            if changes and request.posted:
                 write_audit(request.admin, f"POST {http.scope['route'].path}", {}, row_of(error).status)
             raise
         return replace(request, form=form)

@@ -62,19 +62,19 @@ class TenantsPages:
     @property
     def routes(self) -> list[Route]:
         """The routes of the pages. No tenant's id begins with a plus sign."""
-        page, one = self._web.page, "/tenants/{tenant}"
+        one = "/tenants/{tenant}"
         forms = {
-            "/tenants/+new": (self.new, self.create),
-            f"{one}/edit": (self.edit, self.change),
-            f"{one}/remove": (self.doubt, self.remove),
-            f"{one}/credential": (self.pair, self.seal),
-            f"{one}/institutions/{{institution}}/remove": (self.doubt_pair, self.unseal),
+            "/tenants/+new": self.create,
+            f"{one}/edit": self.change,
+            f"{one}/remove": self.remove,
+            f"{one}/credential": self.seal,
+            f"{one}/institutions/{{institution}}/remove": self.unseal,
         }
-        found = [Route("/tenants", page(self.list), methods=["GET"])]
-        for path, (ask, act) in forms.items():
-            found.append(Route(path, page(ask, changes=True), methods=["GET"]))
-            found.append(Route(path, page(act, changes=True), methods=["POST"]))
-        return [*found, Route(one, page(self.show), methods=["GET"])]
+        return [
+            Route("/tenants", self._web.page(self.list), methods=["GET"]),
+            *(self._web.form(path, handler) for path, handler in forms.items()),
+            Route(one, self._web.page(self.show), methods=["GET"]),
+        ]
 
     async def list(self, request: PageRequest) -> Response:
         given = {name: request.http.query_params.get(name, "").strip() for name in ("search", "after", "before")}
@@ -107,10 +107,9 @@ class TenantsPages:
             now=self._now(),
         )
 
-    async def new(self, request: PageRequest) -> Response:
-        return self._form(request, None, {"enabled": "on"})
-
     async def create(self, request: PageRequest) -> Response:
+        if not request.posted:
+            return self._form(request, None, {"enabled": "on"})
         try:
             body = {"id": request.form.get("id", "")} | changes_of(request.form, {"enabled": "on"})
             tenant = await self._web.perform(request, "POST", "/api/tenants", body=body)
@@ -118,12 +117,10 @@ class TenantsPages:
             return self._form(request, None, request.form, error)
         return self._web.redirect(request, f"/tenants/{tenant['id']}", f"Added the tenant {tenant['id']}.")
 
-    async def edit(self, request: PageRequest) -> Response:
-        tenant = await tenant_of(self._web, request)
-        return self._form(request, tenant, fields_of(tenant))
-
     async def change(self, request: PageRequest) -> Response:
         tenant = await tenant_of(self._web, request)
+        if not request.posted:
+            return self._form(request, tenant, fields_of(tenant))
         if request.form.get("version") != version_of(tenant):
             return self._form(request, tenant, request.form, InvalidInput(OUTDATED))
         try:
@@ -135,22 +132,19 @@ class TenantsPages:
         done = "Saved." if body else "There was nothing to save."
         return self._web.redirect(request, f"/tenants/{tenant['id']}", done)
 
-    async def doubt(self, request: PageRequest) -> Response:
-        return self._doubt(request, await tenant_of(self._web, request))
-
     async def remove(self, request: PageRequest) -> Response:
         tenant = await tenant_of(self._web, request)
         if request.form.get("confirm") != tenant["id"]:
-            return self._doubt(request, tenant, InvalidInput("That is not its id."))
+            error = InvalidInput("That is not its id.") if request.posted else None
+            return self._web.render(request, "tenant-remove.html", tenant=tenant, error=error)
         await self._web.perform(request, "DELETE", ONE, tenant=tenant["id"])
         done = f"Removed the tenant {tenant['id']}. Its keys open nothing any more."
         return self._web.redirect(request, "/tenants", done)
 
-    async def pair(self, request: PageRequest) -> Response:
-        return self._pair(request, await tenant_of(self._web, request), request.http.query_params)
-
     async def seal(self, request: PageRequest) -> Response:
         tenant, institution = await tenant_of(self._web, request), request.form.get("institution", "")
+        if not request.posted:
+            return self._pair(request, tenant, request.http.query_params)
         body = {name: request.form.get(name, "") for name in ("username", "password")}
         try:
             if not all((institution, *body.values())):
@@ -161,14 +155,14 @@ class TenantsPages:
             return self._pair(request, tenant, request.form, error)
         return self._web.redirect(request, f"/tenants/{tenant['id']}", f"Set the credential for {institution}.")
 
-    async def doubt_pair(self, request: PageRequest) -> Response:
-        tenant, institution = await tenant_of(self._web, request), request.http.path_params["institution"]
-        return self._web.render(request, "credential-remove.html", tenant=tenant, institution=institution)
-
     async def unseal(self, request: PageRequest) -> Response:
         places = request.http.path_params
+        institution = places["institution"]
+        if not request.posted:
+            tenant = await tenant_of(self._web, request)
+            return self._web.render(request, "credential-remove.html", tenant=tenant, institution=institution)
         await self._web.perform(request, "DELETE", PAIR, **places)
-        done = f"Removed the credential for {places['institution']}."
+        done = f"Removed the credential for {institution}."
         return self._web.redirect(request, f"/tenants/{places['tenant']}", done)
 
     async def _usage(self, request: PageRequest, days: int, tenants: str) -> Any:
@@ -204,9 +198,6 @@ class TenantsPages:
             error=error,
         )
 
-    def _doubt(self, request: PageRequest, tenant: Any, error: GatewayError | None = None) -> Response:
-        return self._web.render(request, "tenant-remove.html", tenant=tenant, error=error)
-
     def _pair(self, request: PageRequest, tenant: Any, fields: Any, error: GatewayError | None = None) -> Response:
         shown = {name: fields.get(name, "") for name in ("institution", "username")}
         return self._web.render(request, "credential-form.html", tenant=tenant, fields=shown, error=error)
@@ -226,10 +217,8 @@ class KeysPages:
             Route(keys, page(self.back), methods=["GET"]),
             Route(f"{keys}/+new", page(self.new, changes=True), methods=["GET"]),
             Route(keys, page(self.mint, changes=True), methods=["POST"]),
-            Route(f"{keys}/{{key}}/rotate", page(self.other, changes=True), methods=["GET"]),
-            Route(f"{keys}/{{key}}/rotate", page(self.rotate, changes=True), methods=["POST"]),
-            Route(f"{keys}/{{key}}/revoke", page(self.doubt, changes=True), methods=["GET"]),
-            Route(f"{keys}/{{key}}/revoke", page(self.revoke, changes=True), methods=["POST"]),
+            self._web.form(f"{keys}/{{key}}/rotate", self.rotate),
+            self._web.form(f"{keys}/{{key}}/revoke", self.revoke),
         ]
 
     async def back(self, request: PageRequest) -> Response:
@@ -248,11 +237,10 @@ class KeysPages:
             return self._new(request, tenant, error)
         return self._made(request, tenant, made, old=None)
 
-    async def other(self, request: PageRequest) -> Response:
-        return self._other(request, *await self._key(request))
-
     async def rotate(self, request: PageRequest) -> Response:
         tenant, key = await self._key(request)
+        if not request.posted:
+            return self._other(request, tenant, key)
         try:
             body = {"overlap": overlap_of(request.form), "expires": self._end(request)}
             made = await self._web.perform(request, "POST", "/api/keys/{key}/rotate", body=body, key=key["id"])
@@ -260,12 +248,10 @@ class KeysPages:
             return self._other(request, tenant, key, error)
         return self._made(request, tenant, made, old=OVERLAPS[request.form.get("overlap", OVERLAP)])
 
-    async def doubt(self, request: PageRequest) -> Response:
-        tenant, key = await self._key(request)
-        return self._web.render(request, "key-revoke.html", tenant=tenant, key=key, now=self._now())
-
     async def revoke(self, request: PageRequest) -> Response:
         tenant, key = await self._key(request)
+        if not request.posted:
+            return self._web.render(request, "key-revoke.html", tenant=tenant, key=key, now=self._now())
         await self._web.perform(request, "DELETE", "/api/keys/{key}", key=key["id"])
         done = f"Revoked the key {key['id']}. Within two seconds it opens nothing any more."
         return self._web.redirect(request, f"/tenants/{tenant['id']}", done)
