@@ -12,31 +12,28 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
-from gateway.admin.auth import Guard
+from gateway.admin.auth import AdminTokens
 from gateway.admin.explain import Answering, ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
-from gateway.admin.operations import Operation
-from gateway.admin.routes import CSP, exactly, page, routes, scraped
-from gateway.admin.sessions import Entrance, Guesses, Sessions, Visitors, instance_of
+from gateway.admin.operations import Operation, exactly, openapi, routes, scraped
+from gateway.admin.sessions import Authenticator, Guesses, Sessions, Visitors, instance_of
 from gateway.admin.tenants import TenantsApi
 from gateway.admin.web import explore as explore_page
 from gateway.admin.web import overview as overview_page
-from gateway.admin.web import pages as assets
 from gateway.admin.web.cache import CachePage
-from gateway.admin.web.keys import KeysPages
-from gateway.admin.web.pages import Web
+from gateway.admin.web.pages import Web, docs_routes, static_routes
 from gateway.admin.web.sign_in import SignIn
-from gateway.admin.web.tenants import TenantsPages
+from gateway.admin.web.tenants import KeysPages, TenantsPages
 from gateway.cache.lifetimes import Lifetimes
 from gateway.cache.purges import Marks
 from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
+from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
-from gateway.catalogue.description import description
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Parts
@@ -203,16 +200,16 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     return Application(public, admin, lifecycle, lane, parts.look_again)
 
 
-def _guard(settings: Settings) -> Guard:
+def _guard(settings: Settings) -> AdminTokens:
     token = settings.admin_token.get_secret_value()
-    return Guard(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
+    return AdminTokens(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
 
 
-def _entrance(parts: Parts, guard: Guard) -> Entrance:
+def _entrance(parts: Parts, guard: AdminTokens) -> Authenticator:
     settings = parts.settings
     visitors = Visitors(_trusted(settings), settings.session_secure)
     guesses = Guesses(parts.admission, visitors, parts.metrics.wrong_token)
-    return Entrance(guard, parts.sessions, visitors, guesses, instance_of(settings))
+    return Authenticator(guard, parts.sessions, visitors, guesses, instance_of(settings))
 
 
 def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, clock: Clock) -> list[Operation]:
@@ -244,7 +241,7 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, 
     return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
 
 
-def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock: Clock) -> Starlette:
+def _admin(parts: Parts, entrance: Authenticator, operations: list[Operation], clock: Clock) -> Starlette:
     """The admin API, the console, and the metrics."""
     settings = parts.settings
     web = Web(entrance, operations, __version__, settings.public_url, settings.port)
@@ -255,7 +252,8 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         return parts.metrics.render(named=named)
 
     found = [
-        *routes(entrance, operations, __version__),
+        *routes(entrance, operations),
+        *docs_routes(openapi(__version__, operations), tokens=entrance.tokens),
         Route("/metrics", scraped(entrance, render, kind, public=public)),
         *SignIn(web).routes,
         *overview_page.routes(web),
@@ -263,7 +261,7 @@ def _admin(parts: Parts, entrance: Entrance, operations: list[Operation], clock:
         *KeysPages(web, clock.now).routes,
         *CachePage(web).routes,
         *explore_page.routes(web),
-        *assets.routes(entrance.guard),
+        *static_routes(entrance.tokens),
     ]
     return exactly(Starlette(routes=found), "/docs", web.out_of_place)
 
@@ -428,18 +426,8 @@ def _public_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> li
             state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
         return JSONResponse(state)
 
-    described = description(__version__)
-    shown = page(described)
-
-    async def told(_: Request) -> Response:
-        return JSONResponse(described)
-
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(shown, headers={"content-security-policy": CSP})
-
     return [
         Route("/-/health/live", live),
         Route("/-/health/ready", ready),
-        Route("/-/openapi.json", told),
-        Route("/-/docs", docs),
+        *docs_routes(catalogue.openapi(__version__), "/-"),
     ]

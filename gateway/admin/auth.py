@@ -1,4 +1,4 @@
-"""Guard: who may use the admin API, and under which name. Pure."""
+"""The admin tokens, the Hosts of the admin listener, and what a browser says of a request's origin. Pure."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ DISABLED = (
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Who uses the admin API: the name of the token, and its role."""
+    """A user of the admin API: the token's name and role."""
 
     name: str
     role: str
 
     @property
     def may_change(self) -> bool:
-        """Whether it may do more than read."""
         return self.role == READ_WRITE
 
 
 NOBODY = Admin("nobody", "")
-"""Who did not say, or could not prove, who they are."""
+"""A request without a known token."""
 
 
-class Guard:
-    """The admin tokens, as digests, and the hosts the admin listener is known by.
+class AdminTokens:
+    """The admin tokens, as digests, and the host names of the admin listener.
 
-    A name that resolves to us in a browser's eyes could be anybody's (DNS rebinding): only addresses, localhost
-    and ``hosts`` are ours.
+    Against DNS rebinding only addresses, localhost and ``hosts`` are accepted as a Host: any other name that
+    resolves to this machine could be anybody's.
     """
 
     def __init__(self, token: str, named: Mapping[str, AdminToken], hosts: Collection[str]) -> None:
@@ -56,19 +55,19 @@ class Guard:
         self._hosts = frozenset({"localhost", *(host.lower() for host in hosts)})
 
     def __repr__(self) -> str:
-        return f"<Guard {len(self._admins)} tokens>"
+        return f"<AdminTokens {len(self._admins)}>"
 
     def check_host(self, headers: Headers) -> None:
-        """Raises AdminForbidden for a Host that is not this listener's."""
+        """Raises AdminForbidden for another Host than this listener's."""
         hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             raise AdminForbidden("The admin listener is not known by this Host; see the setting admin_hosts")
 
     def admit(self, headers: Headers, *, changes: bool) -> Admin:
-        """Whose token a request brings.
+        """The admin whose token a request carries.
 
-        Raises AdminDisabled where there is none, AdminUnauthenticated for a request without a token,
-        AdminTokenUnknown, and AdminForbidden for a change by a token that may only read.
+        Raises AdminDisabled where no token is configured, AdminUnauthenticated for a request without one,
+        AdminTokenUnknown, and AdminForbidden for a change by a read-only token.
         """
         self.check_enabled()
         token = bearer_token(headers)
@@ -82,32 +81,31 @@ class Guard:
 
     @property
     def enabled(self) -> bool:
-        """Whether there is any token."""
         return bool(self._admins)
 
     def check_enabled(self) -> None:
-        """Raises AdminDisabled where there is no token at all."""
+        """Raises AdminDisabled where no token is configured."""
         if not self.enabled:
             raise AdminDisabled(DISABLED)
 
     def check_role(self, admin: Admin, *, changes: bool) -> None:
-        """Raises AdminForbidden for a change by a token that may only read."""
+        """Raises AdminForbidden for a change by a read-only token."""
         if changes and not admin.may_change:
             raise AdminForbidden(f"The token {admin.name!r} may only read")
 
     def recognise(self, token: bytes) -> Admin | None:
-        """Whose token this is. Compares with all of them, in constant time."""
+        """The admin with this token. Compares with all of them, in constant time."""
         digest = hashlib.sha256(token).digest()
         found = [admin for known, admin in self._admins if hmac.compare_digest(known, digest)]
         return found[0] if found else None
 
-    def vouch(self, token: bytes, message: bytes) -> bytes | None:
-        """A proof that the holder of this token, in its role, agreed to ``message``; None for an unknown token."""
+    def sign(self, token: bytes, message: bytes) -> bytes | None:
+        """A message authentication code by this token, its name and its role; None for an unknown token."""
         admin = self.recognise(token)
         return None if admin is None else _proof(hashlib.sha256(token).digest(), admin, message)
 
-    def vouched(self, proof: bytes, message: bytes) -> Admin | None:
-        """Whose proof this is; None once the token is gone, or has another role or name."""
+    def verify(self, proof: bytes, message: bytes) -> Admin | None:
+        """The admin who signed a message; None once the token is gone, or has another role or name."""
         found = [a for known, a in self._admins if hmac.compare_digest(_proof(known, a, message), proof)]
         return found[0] if found else None
 
@@ -127,19 +125,19 @@ class Guard:
 
 
 def bearer_token(headers: Headers) -> bytes | None:
-    """The token of a request's Authorization: Bearer; None without one, or where there are several."""
+    """The token in a request's Authorization: Bearer; None without exactly one such header."""
     presented = [value for name, value in headers if name == b"authorization"]
     scheme, _, text = (presented[0] if len(presented) == 1 else b"").partition(b" ")
     return text.strip(b" \t") if scheme.lower() == b"bearer" else None
 
 
 def is_own_source(headers: Headers, *, https: bool) -> bool | None:
-    """Whether a request came from a page of our own, or from no page, as the browser says; None where it says
-    nothing, be it that somebody typed the address, or that another's page keeps quiet (``no-referrer``).
+    """Whether the browser says that a request came from a page of our own, or from none.
 
-    A page on another port or a sibling host is of the same *site*, gets the cookie sent, and is not of the same
-    origin. Browsers send ``Sec-Fetch-Site`` over https and to the loopback only; else ``Origin`` tells, and
-    ``Referer`` where there is none. ``https`` says that the browser speaks https with us for certain.
+    None where it says nothing: for a typed address, but also for a page elsewhere with ``no-referrer``. A page on
+    another port or a sibling host is of the same *site*, and so sends the cookie, but not of the same origin.
+    Browsers send ``Sec-Fetch-Site`` over https and to the loopback only; otherwise ``Origin`` counts, and
+    ``Referer`` without it. ``https``: the browser certainly speaks https with us.
     """
     given = dict(headers)
     if (site := given.get(b"sec-fetch-site")) is not None:
@@ -149,8 +147,10 @@ def is_own_source(headers: Headers, *, https: bool) -> bool | None:
 
 
 def _is_same_origin(source: bytes, host: bytes, *, https: bool) -> bool:
-    """Whether a URL's origin is that of a request for ``host`` (RFC 6454 §5): a Host names no scheme, so that it
-    is taken to be the URL's unless it is known."""
+    """Whether a URL's origin is that of a request for ``host`` (RFC 6454 §5).
+
+    A Host names no scheme: the URL's own is assumed unless ``https`` is known.
+    """
     try:
         parts = urlsplit(source)
     except ValueError:
@@ -161,6 +161,5 @@ def _is_same_origin(source: bytes, host: bytes, *, https: bool) -> bool:
 
 
 def _proof(digest: bytes, admin: Admin, message: bytes) -> bytes:
-    """Only who holds the token, or its digest, can make it: what is kept of it elsewhere opens nothing."""
     name = f"{len(admin.name)}:{admin.name}{admin.role}:".encode()
     return hmac.digest(digest, name + message, "sha256")

@@ -1,7 +1,4 @@
-"""What the admin API tells and steers of the whole fleet: usage, purges, the queue, the gate, credentials.
-
-What the admin API tells of the fleet at a glance.
-"""
+"""The admin API's operations on the whole fleet: overview, usage, purges, queue, gate, breakers, settings."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class FleetApi:
-    """Operations on what all processes share."""
+    """Operations on what all processes share; their names are in the API's ``operationId``."""
 
     def __init__(
         self,
@@ -64,19 +61,17 @@ class FleetApi:
 
     @property
     def operations(self) -> list[Operation]:
-        """All of them."""
         days = {
             "first": Parameter("first day, by UTC", "date"),
             "last": Parameter("last day; today unless told", "date"),
             "tenant": Parameter("only this tenant, or these, with commas between"),
         }
         one = "/api/breakers/{fingerprint}"
+        preview = "/api/purge/preview"
         return [
             Operation("GET", "/api/usage", "Requests, hits and upstream calls, by day", self.usage, days),
             Operation("POST", "/api/purge", "Purge what is stored", self.purge, body=PurgeBody),
-            Operation(
-                "POST", "/api/purge/preview", "Estimate what that would cover", self.estimate, body=PurgeBody
-            ),
+            Operation("POST", preview, "Estimate what that would cover", self.estimate, body=PurgeBody),
             Operation("GET", "/api/queue", "What waits and what runs in the whole fleet", self.queue),
             Operation("GET", "/api/gate", "Whether the service may be asked", self.gate),
             Operation("POST", "/api/gate/hold", "Ask the service nothing until resumed", self.hold),
@@ -180,7 +175,7 @@ def _fingerprint(call: Call) -> str:
 
 
 class OverviewApi:
-    """One operation: three round trips, all at once. Without Redis it tells what this process knows."""
+    """The overview, in three concurrent round trips; without Redis it has what this process knows."""
 
     def __init__(
         self,
@@ -201,7 +196,6 @@ class OverviewApi:
 
     @property
     def operations(self) -> list[Operation]:
-        """All of them."""
         return [Operation("GET", "/api/overview", "The whole fleet at a glance", self.overview)]
 
     async def overview(self, _: Call) -> Any:

@@ -1,7 +1,4 @@
-"""Operations: what the admin API can do, as values; routes and the API's description are made of them.
-
-The admin API's description, made of its operations (OpenAPI 3.1). Pure.
-"""
+"""The admin API's operations as values, its routes and OpenAPI document made of them, and the audit log."""
 
 from __future__ import annotations
 
@@ -9,21 +6,27 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
-from gateway.admin.auth import NOBODY, Admin
-from gateway.admin.sessions import Entrance
+from gateway.admin.auth import NOBODY, Admin, AdminTokens
+from gateway.admin.sessions import Authenticator
 from gateway.errors import (
     JSON_TYPE,
     AdminTokenUnknown,
     ConfigurationError,
     GatewayError,
     InvalidInput,
+    MethodNotAllowed,
+    NotFound,
     RateLimited,
     render,
     row_of,
@@ -41,11 +44,11 @@ PUBLIC = {
     "key": KEY_ID,
     "fingerprint": re.compile(r"[0-9a-f]{64}"),
 }
-"""What a value in a path looks like where it may be repeated: people paste secrets in the wrong place."""
+"""What a path's values must look like to be logged: people paste secrets in the wrong place."""
 
 
 class Parameter(NamedTuple):
-    """A parameter of the query, as it is described; ``format`` as JSON Schema names formats."""
+    """A query parameter's description; ``format`` is one of JSON Schema's."""
 
     text: str
     format: str | None = None
@@ -53,9 +56,9 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of an operation: the path's and the query's values, the body where there is one, and by whom.
+    """One use of an operation.
 
-    ``facts`` go into the audit log, beside what the path says: what was made or covered, never a secret.
+    ``facts`` go into the audit log beside the path's values: what was made or covered, never a secret.
     """
 
     path: Mapping[str, str]
@@ -70,9 +73,11 @@ Handler = Callable[[Call], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. ``query`` describes its parameters, ``body`` is the struct that it takes;
-    what ``changes`` something needs a token that may, and is written to the audit log; so is what ``reveals``
-    a tenant's own numbers."""
+    """One method on one path. The handler's qualified name becomes the ``operationId``.
+
+    A change needs a token that may change things, and is written to the audit log; so is an operation that
+    ``reveals`` a tenant's own numbers.
+    """
 
     method: str
     path: str
@@ -85,44 +90,90 @@ class Operation:
 
     @property
     def changes(self) -> bool:
-        """Whether it does more than tell."""
+        """Whether it does more than read."""
         return self.method != "GET" and not self.path.endswith("/preview")
 
     @property
     def acts(self) -> bool:
-        """Whether it does anything: changes something, or asks the service at a tenant's expense."""
+        """Whether it changes something, or asks the service at a tenant's expense."""
         return self.changes or self.reveals
 
-    @property
-    def path_parameters(self) -> list[str]:
-        """The names in its path."""
-        return re.findall(r"{(\w+)}", self.path)
+
+# The audit log
 
 
-def endpoint(operation: Operation, entrance: Entrance) -> Callable[[Request], Awaitable[Response]]:
-    """The operation as Starlette calls it: whatever goes wrong is answered in the service's shape."""
+@dataclass(slots=True)
+class AuditRecord:
+    """What a line of the audit log will say; ``admin`` is known once the request is authenticated."""
+
+    facts: dict[str, Any]
+    admin: Admin = NOBODY
+
+
+@contextmanager
+def audited(operation: Operation, path: Mapping[str, Any], address: str = "") -> Iterator[AuditRecord]:
+    """Write one audit line for an operation that acts, done or refused, and for a wrong token from ``address``."""
+    record, status, wanted = AuditRecord(_loggable(path)), 500, operation.acts
+    try:
+        yield record
+        status = operation.status
+    except GatewayError as error:
+        status = row_of(error).status
+        if is_guess(error):
+            wanted = True
+            record.facts["address"] = address
+        raise
+    finally:
+        if wanted:
+            write_audit(record.admin, f"{operation.method} {operation.path}", record.facts, status)
+
+
+def is_guess(error: GatewayError) -> bool:
+    """Whether it refuses a wrong admin token, or one more from an address that sent too many."""
+    return isinstance(error, AdminTokenUnknown | RateLimited)
+
+
+def write_audit(admin: Admin, operation: str, facts: Mapping[str, Any], status: int) -> None:
+    """Write a line to the audit log, whatever the level of the other logs."""
+    audit.info("audit", admin=admin.name, operation=operation, on=facts, status=status)
+
+
+def _loggable(path: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if PUBLIC[name].fullmatch(value) and id_within(value) is None else MASK
+        for name, value in path.items()
+    }
+
+
+# From request to response
+
+
+def endpoint(operation: Operation, auth: Authenticator) -> Callable[[Request], Awaitable[Response]]:
+    """The operation as a Starlette endpoint; every error becomes a response in the service's shape."""
 
     async def answer(request: Request) -> Response:
         try:
-            with audited(operation, request.path_params, entrance.visitors.address(request)) as line:
-                line.admin = await entrance.admit(request, changes=operation.changes, acts=operation.acts)
+            with audited(operation, request.path_params, auth.visitors.address(request)) as record:
+                record.admin = await auth.admit(request, changes=operation.changes, acts=operation.acts)
                 query, body = _query(operation, request), await _body(operation, request)
-                call = Call(request.path_params, query, body, line.admin, line.facts)
-                result = await carried_out(operation, call)
+                call = Call(request.path_params, query, body, record.admin, record.facts)
+                result = await perform(operation, call)
             content = b"" if operation.status == 204 else msgspec.json.encode(result, enc_hook=str)
             return Response(content, operation.status, {"cache-control": "no-store"}, JSON_TYPE.decode())
         except GatewayError as error:
-            return refused(error)
+            return error_response(error)
         except Exception:
             log.exception("internal_error", operation=f"{operation.method} {operation.path}")
-            return refused(GatewayError("The gateway failed on this request; its log says why."))
+            return error_response(GatewayError("The gateway failed on this request; its log says why."))
 
     return answer
 
 
-async def carried_out(operation: Operation, call: Call) -> Any:
-    """What the operation answers; what a registry refuses of the input is the caller's fault, not the
-    configuration's. Raises GatewayError."""
+async def perform(operation: Operation, call: Call) -> Any:
+    """The handler's result. Raises GatewayError.
+
+    What a registry refuses of the input is the caller's fault, not the configuration's: InvalidInput.
+    """
     try:
         refuse_keys((*call.path.items(), *call.query.items()))
         return await operation.handler(call)
@@ -133,7 +184,7 @@ async def carried_out(operation: Operation, call: Call) -> Any:
 
 
 def refuse_keys(given: Iterable[tuple[str, str]]) -> None:
-    """Raises InvalidInput for a gateway key among names and values: what is done with them is shown to others."""
+    """Raises InvalidInput for a gateway key among names and values: other people see them."""
     try:
         for name, text in given:
             check_no_key(name, "the name of a field")
@@ -142,55 +193,27 @@ def refuse_keys(given: Iterable[tuple[str, str]]) -> None:
         raise InvalidInput(error.message) from None
 
 
-@dataclass(slots=True)
-class Line:
-    """A line of the audit log to be: by whom, and what it was about."""
-
-    facts: dict[str, Any]
-    admin: Admin = NOBODY
-
-
-@contextmanager
-def audited(operation: Operation, path: Mapping[str, Any], address: str = "") -> Iterator[Line]:
-    """One line for each change, each look at what is a tenant's, and each wrong token, which came from
-    ``address``; done or refused, whatever the level of the log."""
-    line, status, wanted = Line(_places(path)), 500, operation.acts
-    try:
-        yield line
-        status = operation.status
-    except GatewayError as error:
-        status = row_of(error).status
-        if is_guess(error):
-            wanted = True
-            line.facts["address"] = address
-        raise
-    finally:
-        if wanted:
-            write_audit(line.admin, f"{operation.method} {operation.path}", line.facts, status)
-
-
-def is_guess(error: GatewayError) -> bool:
-    """Whether it refuses a wrong admin token, or one more of an address that sent too many."""
-    return isinstance(error, AdminTokenUnknown | RateLimited)
-
-
-def write_audit(admin: Admin, operation: str, facts: Mapping[str, Any], status: int) -> None:
-    """A line of the audit log."""
-    audit.info("audit", admin=admin.name, operation=operation, on=facts, status=status)
-
-
-def refused(error: GatewayError) -> Response:
-    """An error as an answer of the admin API."""
+def error_response(error: GatewayError) -> Response:
+    """An error as the admin API's response."""
     status, headers, body = render(error)
     response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
     return response
 
 
+async def read_body(request: Request) -> bytes:
+    """A request's body. Raises InvalidInput where the client hangs up before its end."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise InvalidInput("The body broke off") from None
+
+
 def _query(operation: Operation, request: Request) -> Mapping[str, str]:
-    refuse_keys(request.query_params.multi_items())
-    found = dict(request.query_params)
-    if len(found) != len(request.query_params.multi_items()):
+    given = request.query_params.multi_items()
+    refuse_keys(given)
+    found = dict(given)
+    if len(found) != len(given):
         raise InvalidInput("A parameter is given more than once")
     for name in found:
         if name not in operation.query:
@@ -200,16 +223,8 @@ def _query(operation: Operation, request: Request) -> Mapping[str, str]:
     return found
 
 
-async def received(request: Request) -> bytes:
-    """A request's body. Raises InvalidInput where the client hangs up before its end."""
-    try:
-        return await request.body()
-    except ClientDisconnect:
-        raise InvalidInput("The body broke off") from None
-
-
 async def _body(operation: Operation, request: Request) -> Any:
-    content = await received(request)
+    content = await read_body(request)
     if operation.body is None:
         if content:
             raise InvalidInput("This takes no body")
@@ -220,62 +235,37 @@ async def _body(operation: Operation, request: Request) -> Any:
     try:
         return msgspec.json.decode(content, type=operation.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The message tells the place and the kind of the fault: the name of a field, never a value.
+        # The message names the field and the kind of fault, never a value.
         raise InvalidInput(f"The body cannot be used: {error}") from None
 
 
-def _places(path: Mapping[str, Any]) -> dict[str, Any]:
-    """The values in a path, as far as they look like what belongs there."""
-    return {
-        name: value if PUBLIC[name].fullmatch(value) and id_within(value) is None else MASK
-        for name, value in path.items()
-    }
+# The OpenAPI document
 
 
-ERROR = {
-    "type": "object",
-    "required": ["message", "code", "data"],
-    "properties": {"message": {"type": "string"}, "code": {"type": "string"}, "data": {}},
-}
-ERRORS = {
-    "400": "what was sent cannot be used",
-    "401": "no admin token, or an unknown one",
-    "403": "a token that may only read, or a Host that is not this listener's",
-    "404": "no such thing",
-    "409": "it exists already, or the registry is read-only",
-    "413": "a body over 64 KiB",
-    "503": "the API has no token, or Redis does not answer",
-}
-
-
-def document(title: str, version: str, description: str, operations: Sequence[Operation]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these operations."""
+def openapi(version: str, operations: Sequence[Operation]) -> dict[str, Any]:
+    """The API's OpenAPI 3.1 document: ``openapi.json`` with the paths and bodies of these operations."""
+    document: dict[str, Any] = msgspec.json.decode((files("gateway.admin") / "openapi.json").read_bytes())
+    document["info"]["version"] = version
     bodies = [each.body for each in operations if each.body is not None]
-    _, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
-    paths: dict[str, Any] = {}
+    _, schemas = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
+    document["components"]["schemas"] |= schemas
+    errors = {each: {"$ref": f"#/components/responses/{each}"} for each in document["components"]["responses"]}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _described(each)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": title, "version": version, "description": description},
-        "security": [{"token": []}],
-        "paths": paths,
-        "components": {
-            "schemas": {**components, "Error": ERROR},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        },
-    }
+        document["paths"].setdefault(each.path, {})[each.method.lower()] = _described(each, errors)
+    return document
 
 
-def _described(operation: Operation) -> dict[str, Any]:
+def _described(operation: Operation, errors: Mapping[str, Any]) -> dict[str, Any]:
+    done: dict[str, Any] = {"description": "done"}
+    if operation.status != 204:
+        done["content"] = {"application/json": {"schema": {"type": "object"}}}
     found: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": operation.handler.__qualname__.replace("Api.", "_").lower(),
-        "responses": _responses(operation),
+        "responses": {str(operation.status): done, **errors},
     }
-    in_path = [_parameter(name, "path") for name in operation.path_parameters]
-    parameters = in_path + [_parameter(name, "query", *each) for name, each in operation.query.items()]
-    if parameters:
+    in_path = [_parameter(name, "path") for name in re.findall(r"{(\w+)}", operation.path)]
+    if parameters := in_path + [_parameter(name, "query", *each) for name, each in operation.query.items()]:
         found["parameters"] = parameters
     if operation.body is not None:
         schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
@@ -283,16 +273,87 @@ def _described(operation: Operation) -> dict[str, Any]:
     return found
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
-    good: dict[str, Any] = {"description": "done"}
-    if operation.status != 204:
-        good["content"] = {"application/json": {"schema": {"type": "object"}}}
-    wrong = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    errors = {status: {"description": text, "content": wrong} for status, text in ERRORS.items()}
-    return {str(operation.status): good, **errors}
-
-
 def _parameter(name: str, place: str, text: str = "", form: str | None = None) -> dict[str, Any]:
     schema = {"type": "string"} if form is None else {"type": "string", "format": form}
     found: dict[str, Any] = {"name": name, "in": place, "required": place == "path", "schema": schema}
     return found | ({"description": text} if text else {})
+
+
+# Routes
+
+Routed = TypeVar("Routed", bound=Starlette)
+Endpoint = Callable[[Request], Awaitable[Response]]
+Misplaced = Callable[[Request, GatewayError], Response]
+
+
+def routes(auth: Authenticator, operations: Sequence[Operation]) -> list[Route]:
+    """The API's routes, one for each path."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for each in operations:
+        by_path.setdefault(each.path, {})[each.method] = endpoint(each, auth)
+    return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in by_path.items()]
+
+
+def scraped(auth: Authenticator, render: Callable[[bool], bytes], kind: str, *, public: bool) -> Endpoint:
+    """The metrics endpoint. ``render`` takes whether to name tenants: to requests with an admin token or a
+    session, to all where they are ``public``, and where no admin token is configured."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            auth.tokens.check_host(request.headers.raw)
+            named = public or not auth.tokens.enabled or await auth.knows(request)
+        except GatewayError as error:
+            if is_guess(error):
+                write_audit(
+                    NOBODY, "GET /metrics", {"address": auth.visitors.address(request)}, row_of(error).status
+                )
+            return error_response(error)
+        return Response(render(named), headers={"content-type": kind})
+
+    return answer
+
+
+def guarded(tokens: AdminTokens, answer: Endpoint) -> Endpoint:
+    """An endpoint that needs no token, but one of the listener's own Hosts."""
+
+    async def checked(request: Request) -> Response:
+        try:
+            tokens.check_host(request.headers.raw)
+        except GatewayError as error:
+            return error_response(error)
+        return await answer(request)
+
+    return checked
+
+
+def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: error_response(error)) -> Routed:
+    """The app with 404 and 405 answered by ``answer``, in the service's shape by default, with a hint to ``docs``.
+
+    It never redirects to a path with or without a final slash: that would repeat the request's Host.
+    """
+
+    async def out_of_place(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.status_code == 405:
+            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed(app, request)))
+        return answer(request, NotFound(f"There is nothing here; see {docs}"))
+
+    for status in (404, 405):
+        app.add_exception_handler(status, out_of_place)
+    app.router.redirect_slashes = False
+    return app
+
+
+def allowed(app: Starlette, request: Request) -> bytes:
+    """The methods served at a request's path, by all routes together (RFC 9110 §10.2.1)."""
+    here = [
+        each for each in app.routes if isinstance(each, Route) and each.matches(request.scope)[0] is Match.PARTIAL
+    ]
+    return ", ".join(sorted({method for each in here for method in each.methods or ()})).encode()
+
+
+def _by_method(methods: dict[str, Endpoint]) -> Endpoint:
+    async def answer(request: Request) -> Response:
+        # Starlette routes HEAD wherever it routes GET.
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return answer

@@ -1,7 +1,4 @@
-"""Sessions: who is signed in to the console, in the whole fleet.
-
-Entrance: who comes in, by an admin token or by a session of the console.
-"""
+"""The console's sessions, in Redis for the whole fleet, and the authentication of requests by session or token."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
 
-from gateway.admin.auth import Admin, Guard, bearer_token, is_own_source
+from gateway.admin.auth import Admin, AdminTokens, bearer_token, is_own_source
 from gateway.errors import AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, CacheUnavailable, RateLimited
 from gateway.proxy.network import came_by_https, client_address, subject_of
 from gateway.redis import MEMORY, Client, redis_errors, shielded
@@ -34,18 +31,26 @@ if TYPE_CHECKING:
 LONGEST = 12 * 3_600.0
 """Seconds after which a session ends, however busy."""
 RENEWAL = 60.0
-"""Seconds between two notes in Redis that somebody is still there, at most."""
+"""Seconds between two writes to Redis that a session is in use, at most."""
 SETTLE_SECONDS = 2.0
 MOST = 1_000
-"""Sessions that this process remembers for when Redis is gone; the least recently seen go first."""
+"""Sessions that this process remembers for when Redis is gone; the least recently used go first."""
 SECRET_BYTES = 32
 SECRET_LENGTH = 43
-"""What ``secrets.token_urlsafe`` makes of so many bytes."""
+"""Characters that ``secrets.token_urlsafe`` makes of so many bytes."""
+COOKIE = "stats_gateway_session"
+"""Name of the session's cookie, followed by the instance's name."""
+CSRF_HEADER = "x-csrf-token"
+ACTIVE_HEADER = "x-console-active"
+"""Sent by the console's scripts when somebody is using the page: only then does a request extend the session."""
+PER_MINUTE = 10
+GUESSES = TenantLimits(requests_per_second=PER_MINUTE / 60, burst=PER_MINUTE)
+"""The limit on wrong tokens from one address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody signed in: the ``admin``, and the token that its forms carry."""
+    """A signed-in administrator; ``csrf`` is the token that the session's forms carry."""
 
     id: str
     admin: Admin
@@ -53,11 +58,10 @@ class Session:
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of a session, under the digest of its secret. Times are in seconds of the fleet's own
-    time (clock.py).
+    """A session as Redis keeps it, under the digest of its secret. Times are in seconds of the fleet's clock.
 
-    The ``proof`` is the admin token's, over the session's id and beginning: who can write to Redis can make no
-    session of their own, and a token that is gone or has another role ends its sessions.
+    The ``proof`` is signed with the admin token, over the session's id and beginning: write access to Redis is not
+    enough to make a session, and a token that is removed or given another role ends its sessions.
     """
 
     created: float
@@ -66,42 +70,46 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Sessions:
-    """Kept in Redis for ``idle`` seconds since they were last used. While Redis is gone, this process goes on with
-    those that it knows, and with new ones; it tells Redis of those and of whoever signed out once it is back.
+    """Sessions in Redis, for ``idle`` seconds after their last use.
+
+    While Redis is gone, this process goes on with the sessions that it knows and with new ones; once Redis is
+    back, it writes there which began and which ended meanwhile.
     """
 
-    def __init__(self, client: Client, prefix: str, guard: Guard, now: Callable[[], float], idle: float) -> None:
+    def __init__(
+        self, client: Client, prefix: str, tokens: AdminTokens, now: Callable[[], float], idle: float
+    ) -> None:
         self._client = client
         self._prefix = f"{prefix}:{{session}}"
-        self._guard = guard
+        self._tokens = tokens
         self._now = now
         self._idle = idle
         self._known: OrderedDict[str, Record] = OrderedDict()
-        self._untold: dict[str, None] = {}
+        self._unwritten: dict[str, None] = {}
         self._ended: dict[str, None] = {}
 
     def __repr__(self) -> str:
-        return f"<Sessions {len(self._known)} known, {len(self._untold)} to tell, {len(self._ended)} to end>"
+        return f"<Sessions {len(self._known)} known, {len(self._unwritten)} to write, {len(self._ended)} to end>"
 
     async def begin(self, token: str) -> str | None:
-        """Signs the holder of an admin token in; answers the session's secret, None for an unknown token."""
+        """Start a session for the holder of an admin token; its secret, or None for an unknown token."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         session_id, now = _id(secret), self._now()
-        proof = self._guard.vouch(token.encode(), _message(session_id, now))
+        proof = self._tokens.sign(token.encode(), _message(session_id, now))
         if proof is None:
             return None
         await self._keep(session_id, Record(now, now, proof), new=True)
         return secret
 
     async def find(self, secret: str, *, active: bool) -> Session | None:
-        """The session of this secret, if it lives; ``active`` puts its idle end off."""
+        """The live session with this secret; ``active`` extends it."""
         if len(secret) != SECRET_LENGTH or not secret.isascii():
             return None
         session_id, now = _id(secret), self._now()
         record = await self._record(session_id)
         if record is None:
             return None
-        admin = self._guard.vouched(record.proof, _message(session_id, record.created))
+        admin = self._tokens.verify(record.proof, _message(session_id, record.created))
         idle, age = now - record.seen, now - record.created
         if admin is None or not -RENEWAL <= idle < self._idle or not -RENEWAL <= age < LONGEST:
             await self._end(session_id)
@@ -111,32 +119,32 @@ class Sessions:
         return Session(session_id, admin, _csrf(secret))
 
     async def end(self, secret: str) -> None:
-        """Signs out, in every process; while Redis is gone, at once in this one, in the others once it is back."""
+        """Sign out in every process; while Redis is gone, at once in this one, in the others once it is back."""
         await self._end(_id(secret))
 
     async def run(self) -> None:
-        """Tells Redis now and then, until cancelled, what it was not there for."""
+        """Call ``settle`` every few seconds until cancelled."""
         while True:
             await asyncio.sleep(SETTLE_SECONDS)
             await self.settle()
 
     async def settle(self) -> None:
-        """Tells Redis of what began and ended while it was gone, in one round trip."""
-        ended, untold = list(self._ended), list(self._untold)
-        if not ended and not untold:
+        """Write to Redis what began and ended while it was gone, in one round trip."""
+        ended, unwritten = list(self._ended), list(self._unwritten)
+        if not ended and not unwritten:
             return
         try:
             with redis_errors(self._client):
-                await shielded(self._tell(ended, untold))
+                await shielded(self._write_all(ended, unwritten))
         except CacheUnavailable:
             return
         for each in ended:
             self._ended.pop(each, None)
-        for each in untold:
-            self._untold.pop(each, None)
+        for each in unwritten:
+            self._unwritten.pop(each, None)
 
     async def _record(self, session_id: str) -> Record | None:
-        """By Redis's word, by this process's where Redis is silent."""
+        """The record in Redis; this process's own where Redis does not answer."""
         if session_id in self._ended:
             return None
         try:
@@ -144,7 +152,7 @@ class Sessions:
                 raw = await shielded(self._read(session_id))
         except CacheUnavailable:
             return self._known.get(session_id)
-        if raw is None and session_id in self._untold:
+        if raw is None and session_id in self._unwritten:
             return self._known.get(session_id)
         record = None if raw is None else _decoded(raw)
         if record is None:
@@ -154,21 +162,21 @@ class Sessions:
         return record
 
     async def _keep(self, session_id: str, record: Record, *, new: bool) -> None:
-        """Where it is not ``new``, only if it is still there: it may have been signed out this moment."""
+        """Write a record; unless ``new``, only if it is still there, since it may just have been signed out."""
         self._remember(session_id, record)
         try:
             with redis_errors(self._client):
                 await shielded(self._write(session_id, record, new=new))
         except CacheUnavailable:
             if new:
-                _note(self._untold, session_id)
+                _note(self._unwritten, session_id)
 
     async def _end(self, session_id: str) -> None:
         self._known.pop(session_id, None)
-        self._untold.pop(session_id, None)
+        self._unwritten.pop(session_id, None)
         try:
             with redis_errors(self._client):
-                await shielded(self._tell([session_id], ()))
+                await shielded(self._write_all([session_id], ()))
         except CacheUnavailable:
             _note(self._ended, session_id)
 
@@ -179,11 +187,11 @@ class Sessions:
         content = msgspec.msgpack.encode(record)
         await self._client.set(self._name(session_id), content, px=self._life(), xx=not new)
 
-    async def _tell(self, ended: Collection[str], untold: Collection[str]) -> None:
+    async def _write_all(self, ended: Collection[str], unwritten: Collection[str]) -> None:
         pipe = self._client.pipeline(transaction=False)
         for each in ended:
             pipe.delete(self._name(each))
-        for each in untold:
+        for each in unwritten:
             if (record := self._known.get(each)) is not None:
                 pipe.set(self._name(each), msgspec.msgpack.encode(record), px=self._life(), nx=True)
         await pipe.execute()
@@ -198,7 +206,7 @@ class Sessions:
         return f"{self._prefix}:{session_id}"
 
     def _life(self) -> int:
-        """Milliseconds."""
+        """Milliseconds until Redis forgets a session."""
         return int(min(self._idle, LONGEST) * 1_000)
 
 
@@ -207,7 +215,7 @@ def _id(secret: str) -> str:
 
 
 def _csrf(secret: str) -> str:
-    """Follows from the secret alone, so that it is kept nowhere, and tells nothing of it."""
+    """A session's CSRF token: derived from its secret, which it does not reveal, so that nothing keeps it."""
     return hmac.digest(secret.encode(), b"csrf", "sha256").hex()
 
 
@@ -228,26 +236,16 @@ def _note(names: dict[str, None], name: str) -> None:
         del names[next(iter(names))]
 
 
-COOKIE = "stats_gateway_session"
-"""The cookie's name, with the instance's after it."""
-CSRF_HEADER = "x-csrf-token"
-ACTIVE_HEADER = "x-console-active"
-"""The console's pages ask by themselves; with this header they say that somebody is there."""
-PER_MINUTE = 10
-GUESSES = TenantLimits(requests_per_second=PER_MINUTE / 60, burst=PER_MINUTE)
-"""How many wrong tokens one address may send."""
-
-
 @dataclass(frozen=True, slots=True)
 class Visitors:
-    """From where requests come. ``trusted`` proxies are believed whom they saw, and whether by https; ``secure``
-    says that it always is."""
+    """Where requests come from. ``trusted`` proxies may name the client and its scheme; with ``secure`` the scheme
+    is always https."""
 
     trusted: Sequence[Network]
     secure: bool
 
     def address(self, request: Request) -> str:
-        """The client's."""
+        """The client's IP address."""
         return client_address(_peer(request), request.headers.raw, self.trusted)
 
     def by_https(self, request: Request) -> bool:
@@ -255,20 +253,20 @@ class Visitors:
         return self.secure or came_by_https(_peer(request), request.headers.raw, self.trusted)
 
     def is_own(self, request: Request) -> bool | None:
-        """Whether it came from a page of our own, or from no page; None where the browser says nothing."""
+        """Whether the browser says that a page of our own sent it, or none; None where it says nothing."""
         return is_own_source(request.headers.raw, https=self.by_https(request))
 
     def is_foreign(self, request: Request) -> bool:
-        """Whether another origin's page sent it, as the browser says."""
+        """Whether the browser says that another origin's page sent it."""
         return self.is_own(request) is False
 
     def check_source(self, request: Request) -> None:
-        """Raises AdminForbidden for a request that, as the browser says, another origin's page sent."""
+        """Raises AdminForbidden where the browser says that another origin's page sent the request."""
         if self.is_foreign(request):
             raise AdminForbidden("This was sent by another site's page")
 
     def check_own(self, request: Request) -> None:
-        """Raises AdminForbidden for a request of which the browser does not say that it is our own page's."""
+        """Raises AdminForbidden unless the browser says that our own page sent the request."""
         self.check_source(request)
         if not self.is_own(request):
             raise AdminForbidden(
@@ -278,9 +276,9 @@ class Visitors:
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
-    """Counts wrong tokens, and limits how many one address may send, in the whole fleet, wherever it sends them.
+    """Counts wrong tokens, and limits them by address in the whole fleet.
 
-    The right token is never limited: whoever shares an address with a guesser still gets in.
+    A right token is never limited: somebody who shares an address with a guesser still gets in.
     """
 
     admission: Admission
@@ -288,7 +286,7 @@ class Guesses:
     count: Callable[[str], None]
 
     async def note(self, request: Request, via: str) -> None:
-        """A wrong token came ``via`` the form, the API or the metrics. Raises RateLimited."""
+        """Count a wrong token that came ``via`` the form, the API or the metrics. Raises RateLimited."""
         self.count(via)
         subject = subject_of(self.visitors.address(request))
         try:
@@ -300,14 +298,16 @@ class Guesses:
             ) from None
 
 
-class Entrance:
-    """Checks every request to the admin listener that is not open to all. ``instance`` tells this installation's
-    cookies from those of others on the same host, which a browser does not keep apart by port."""
+class Authenticator:
+    """Authenticates every request to the admin listener that is not public.
+
+    ``instance`` is in the cookies' names, because browsers do not keep cookies of one host apart by port.
+    """
 
     def __init__(
-        self, guard: Guard, sessions: Sessions, visitors: Visitors, guesses: Guesses, instance: str
+        self, tokens: AdminTokens, sessions: Sessions, visitors: Visitors, guesses: Guesses, instance: str
     ) -> None:
-        self.guard = guard
+        self.tokens = tokens
         self.sessions = sessions
         self.visitors = visitors
         self.guesses = guesses
@@ -315,13 +315,13 @@ class Entrance:
         self.cookie = f"{COOKIE}_{instance}"
 
     async def admit(self, request: Request, *, changes: bool, acts: bool) -> Admin:
-        """Who uses the API. Raises AdminDisabled, AdminUnauthenticated, AdminForbidden, RateLimited.
+        """The admin behind an API request.
 
-        A session counts for no other's pages, and alone does nothing: what ``changes`` anything needs the
-        session's own token, which no foreign page knows; what ``acts`` needs that token, or the browser's word
-        that the page is ours.
+        A session alone lets our own pages read, and nothing more: what ``changes`` something needs the session's
+        CSRF token too, which no other site's page knows; what ``acts`` needs that token, or the browser's word
+        that the page is ours. Raises AdminDisabled, AdminUnauthenticated, AdminForbidden, RateLimited.
         """
-        self.guard.check_host(request.headers.raw)
+        self.tokens.check_host(request.headers.raw)
         if self.cookie not in request.cookies or bearer_token(request.headers.raw) is not None:
             return await self.by_token(request, "api", changes=changes)
         self.visitors.check_source(request)
@@ -333,29 +333,27 @@ class Entrance:
                 raise AdminForbidden("A change by a session needs its own X-CSRF-Token")
             if acts:
                 self.visitors.check_own(request)
-        self.guard.check_role(session.admin, changes=changes)
+        self.tokens.check_role(session.admin, changes=changes)
         return session.admin
 
     async def by_token(self, request: Request, via: str, *, changes: bool = False) -> Admin:
-        """Whose admin token a request brings. Raises as ``admit``."""
+        """The admin whose token a request carries. Raises as ``admit``."""
         try:
-            return self.guard.admit(request.headers.raw, changes=changes)
+            return self.tokens.admit(request.headers.raw, changes=changes)
         except AdminTokenUnknown:
             await self.guesses.note(request, via)
             raise
 
     async def knows(self, request: Request) -> bool:
-        """Whether a request for the metrics comes from somebody with an admin token, or signed in. Raises
-        AdminUnauthenticated for a wrong token, RateLimited."""
+        """Whether a request for the metrics has a token or a session. Raises AdminTokenUnknown, RateLimited."""
         if bearer_token(request.headers.raw) is not None:
             await self.by_token(request, "metrics")
             return True
         return not self.visitors.is_foreign(request) and await self.session(request, active=False) is not None
 
     async def session(self, request: Request, *, active: bool) -> Session | None:
-        """The session that a request's cookie names, if it lives; no other's page puts its idle end off.
-        Raises AdminDisabled."""
-        self.guard.check_enabled()
+        """The live session of a request's cookie; another site's page never extends it. Raises AdminDisabled."""
+        self.tokens.check_enabled()
         secret = request.cookies.get(self.cookie)
         if secret is None:
             return None
@@ -363,8 +361,8 @@ class Entrance:
 
 
 def instance_of(settings: Settings) -> str:
-    """A short name of all processes that share their sessions: those with one Redis and one prefix; with
-    ``memory://`` the process alone, by its admin listener."""
+    """A short name for all processes that share their sessions: those with one Redis and prefix, or with
+    ``memory://`` this process alone, by its admin listener."""
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
         place = f"{settings.admin_host} {settings.admin_port}"
@@ -375,7 +373,7 @@ def instance_of(settings: Settings) -> str:
 
 
 def is_csrf(session: Session, token: str) -> bool:
-    """Whether this is the session's own token."""
+    """Whether this is the session's CSRF token."""
     return hmac.compare_digest(session.csrf.encode(), token.encode("utf-8", "replace"))
 
 

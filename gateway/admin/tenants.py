@@ -1,4 +1,4 @@
-"""What the admin API does with tenants, their credentials and their keys."""
+"""The admin API's operations on tenants, their credentials and their keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gateway.tenants.tenant import Pair, Tenant
 PAGE, PAGE_MOST = 100, 1_000
 Words = Annotated[str, msgspec.Meta(max_length=200)]
 Lines = Annotated[str, msgspec.Meta(max_length=2_000)]
-"""Text of which the registry says in plain words what it may hold."""
+"""Text whose limits the registry itself explains."""
 Rule = Literal["closed", "open", "totals", "empty", "error", "forbidden"]
 
 
@@ -87,8 +87,10 @@ class RotateBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class TenantsApi:
-    """Operations on a registry. What blocks runs in a thread; one tenant is told as the registry has it, so that
-    a change is seen at once."""
+    """Operations on a registry; their names are in the API's ``operationId``.
+
+    Blocking work runs in a thread. A single tenant is read from the registry itself, so that changes show at once.
+    """
 
     def __init__(self, registry: Registry, usage: DayCounters) -> None:
         self._registry = registry
@@ -96,7 +98,6 @@ class TenantsApi:
 
     @property
     def operations(self) -> list[Operation]:
-        """All of them."""
         one, pair = "/api/tenants/{tenant}", "/api/tenants/{tenant}/institutions/{institution}"
         page = {
             "after": Parameter("the last id of the page before"),
@@ -141,16 +142,16 @@ class TenantsApi:
         check_tenant_id(body.id)
         call.facts["tenant"] = body.id
         await _blocking(lambda: self._registry.create(body.id, **_changes(body)))
-        return await self._told(body.id)
+        return await self._view(body.id)
 
     async def show(self, call: Call) -> Any:
-        return await self._told(call.path["tenant"])
+        return await self._view(call.path["tenant"])
 
     async def change(self, call: Call) -> Any:
         changes = _changes(call.body)
         if changes:
             await _blocking(lambda: self._registry.change(call.path["tenant"], **changes))
-        return await self._told(call.path["tenant"])
+        return await self._view(call.path["tenant"])
 
     async def remove(self, call: Call) -> None:
         await _blocking(lambda: self._registry.remove(call.path["tenant"]))
@@ -167,7 +168,7 @@ class TenantsApi:
         try:
             used = await self._usage.last_used(table.keys)
         except CacheUnavailable:
-            used = {}  # it may be lost, and is no reason not to tell the rest
+            used = {}  # no reason not to show the rest
         return {"keys": [told_key(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]}
 
     async def mint(self, call: Call) -> Any:
@@ -186,7 +187,7 @@ class TenantsApi:
         )
         return _made(call, text)
 
-    async def _told(self, tenant_id: str) -> Any:
+    async def _view(self, tenant_id: str) -> Any:
         return told_tenant(tenant_id, await self._table(tenant_id))
 
     async def _table(self, tenant_id: str) -> TenantTable:
@@ -197,14 +198,13 @@ class TenantsApi:
 
 
 def _made(call: Call, text: str) -> dict[str, str]:
-    """A new key, told this once; the audit has its id."""
+    """A new key, shown this once; the audit log has its id."""
     call.facts["new_key"] = text[4:14]
     return {"id": text[4:14], "key": text}
 
 
 def _summary(tenant: Tenant, now: float) -> dict[str, Any]:
-    """A tenant in a list with how many keys it has that work, as this process knows it: at most a second or two
-    old."""
+    """A tenant in a list, as this process has it: at most two seconds old. ``keys`` are those that work."""
     return {
         "id": tenant.id,
         "name": tenant.name,
@@ -216,13 +216,13 @@ def _summary(tenant: Tenant, now: float) -> dict[str, Any]:
 
 
 def _found(tenants: Mapping[str, Tenant], search: str) -> list[str]:
-    """The ids, in order, of tenants that ``search`` is in."""
+    """The sorted ids of tenants with ``search`` in their id or name."""
     wanted = search.casefold()
     return sorted(each for each, tenant in tenants.items() if wanted in each or wanted in tenant.name.casefold())
 
 
 def _slice(ids: Sequence[str], after: str | None, before: str | None, limit: int) -> tuple[int, int]:
-    """Which of these a page has: from the first to before the last."""
+    """The slice of a page of the list, after or before an id."""
     if before is not None:
         last = bisect_left(ids, before)
         return max(0, last - limit), last
@@ -231,7 +231,7 @@ def _slice(ids: Sequence[str], after: str | None, before: str | None, limit: int
 
 
 def _changes(body: TenantBody) -> dict[str, Any]:
-    """What a body sets, as ``Registry.change`` takes it."""
+    """A body's changes, as ``Registry.change`` takes them."""
     found = {name: value for name, value in asdict(body).items() if value is not UNSET and name != "id"}
     if isinstance(body.limits, LimitsBody):
         found["limits"] = {name: value for name, value in asdict(body.limits).items() if value is not UNSET}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
+from importlib.resources import files
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gateway.catalogue.query import (
     ALL_TIME,
@@ -20,9 +22,9 @@ from gateway.catalogue.query import (
 from gateway.catalogue.target import check_target
 
 FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top", "count"})
-COUNTERS = frozenset({"views", "downloads", "shares"})
-ITEMS = frozenset({"article", "author", "collection", "group", "project"})
-GRANULARITIES = frozenset({"day", "month", "year", "total"})
+COUNTERS = ("views", "downloads", "shares")
+ITEMS = ("article", "author", "collection", "group", "project")
+GRANULARITIES = ("day", "month", "year", "total")
 IGNORED = frozenset({"_"})
 
 _NO_INSTITUTION = FAMILY_NAMES | {"-", ""}
@@ -163,3 +165,12 @@ def _canonical(place: _Place, known: dict[str, str], others: Parameters) -> byte
     for name, value in sorted([*known.items(), *others], key=itemgetter(0)):
         fields += (name, value)
     return encoded(fields)
+
+
+def openapi(version: str) -> dict[str, Any]:
+    """The public listener's OpenAPI document: ``openapi.json`` with the version and the catalogue's names."""
+    document: dict[str, Any] = json.loads((files("gateway.catalogue") / "openapi.json").read_bytes())
+    document["info"]["version"] = version
+    for name, values in (("counter", COUNTERS), ("item", ITEMS), ("granularity", GRANULARITIES)):
+        document["components"]["parameters"][name]["schema"]["enum"] = sorted(values)
+    return document

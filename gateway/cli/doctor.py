@@ -18,19 +18,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.admin.doctor.finding import Finding, State, counted, problem, readiness, unknown, worst
-from gateway.admin.doctor.reach import look, reach_findings
+from gateway.admin.doctor.finding import Finding, State, counted, problem, unknown, worst
 from gateway.admin.doctor.service import (
     Asked,
     Call,
     Caller,
     answer_findings,
     is_block,
+    look,
     not_asked,
     questions,
+    reach_findings,
     seconds_for,
 )
 from gateway.admin.doctor.settings import Surroundings, look_around
+from gateway.admin.doctor.tenants import readiness
 from gateway.cli.options import SettingOptions
 from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.provenance import Sources

@@ -7,44 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gateway.admin.web.format import short_count as count
+from gateway.admin.web.format import short_rate as rate
+from gateway.admin.web.format import short_seconds as span
+from gateway.admin.web.format import short_share as share
+from gateway.admin.web.format import short_span as ago
 from gateway.errors import ConfigurationError
 
-
-def count(number: int) -> str:
-    """A number with thousands separators; in millions once it has more than seven digits."""
-    return f"{number:,}" if number < 10_000_000 else f"{number / 1e6:,.1f} M"
-
-
-def rate(per_second: float) -> str:
-    """A rate such as ``1,234/s``, ``12.5/s`` or ``0.25/s``."""
-    decimals = 0 if per_second >= 100 else 1 if per_second >= 10 else 2
-    return f"{per_second:,.{decimals}f}/s"
-
-
-def share(part: float, whole: float) -> str:
-    """A share such as ``87.5 %``, and ``-`` of nothing; only all is ``100 %`` and only none ``0 %``."""
-    if not whole:
-        return "-"
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    return f"{min(percent, 99.9):.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
-
-
-def span(seconds: float, *, plain: bool = False) -> str:
-    """A duration such as ``412 µs``, ``3.1 ms`` or ``1.25 s``; ``plain`` keeps to ASCII."""
-    for unit, size in (("us" if plain else "µs", 1e-6), ("ms", 1e-3)):
-        if seconds < size * 999.5:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def ago(seconds: float) -> str:
-    """A longer duration such as ``45 s``, ``12 min`` or ``3 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3_600:.0f} h"
-
+__all__ = ["ago", "aligned", "count", "moment_of", "rate", "seconds_of", "share", "span", "value_text"]
 
 SPAN = re.compile(r"(\d{1,6})([smhd])")
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}

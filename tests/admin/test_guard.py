@@ -6,12 +6,12 @@ import hashlib
 
 import pytest
 
-from gateway.admin.auth import Admin, Guard
+from gateway.admin.auth import Admin, AdminTokens
 from gateway.errors import AdminDisabled, AdminForbidden, AdminUnauthenticated, Headers
 from gateway.settings import AdminToken
 
 DIGEST = "sha256:" + hashlib.sha256(b"watching").hexdigest()
-GUARD = Guard("hunter2-admin", {"watcher": AdminToken(digest=DIGEST, role="read-only")}, ["Admin.example"])
+GUARD = AdminTokens("hunter2-admin", {"watcher": AdminToken(digest=DIGEST, role="read-only")}, ["Admin.example"])
 
 
 def bearer(text: str, scheme: str = "Bearer") -> Headers:
@@ -45,7 +45,7 @@ def test_nothing_else_is_a_token(headers: Headers) -> None:
 
 def test_without_any_token_the_api_says_how_to_get_one() -> None:
     with pytest.raises(AdminDisabled, match="STATS_GATEWAY_ADMIN_TOKEN"):
-        Guard("", {}, []).admit(bearer(""), changes=False)
+        AdminTokens("", {}, []).admit(bearer(""), changes=False)
 
 
 @pytest.mark.parametrize(

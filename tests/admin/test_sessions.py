@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import redis.asyncio
 
-from gateway.admin.auth import READ_ONLY, READ_WRITE, Guard
+from gateway.admin.auth import READ_ONLY, READ_WRITE, AdminTokens
 from gateway.admin.sessions import LONGEST, MOST, Sessions
 from gateway.redis import Client
 from gateway.redis_pool import Pool
@@ -31,9 +31,9 @@ class Time:
         return self.now
 
 
-def guard(named: str = NAMED, role: str = READ_ONLY, name: str = "watcher") -> Guard:
+def guard(named: str = NAMED, role: str = READ_ONLY, name: str = "watcher") -> AdminTokens:
     digest = "sha256:" + hashlib.sha256(named.encode()).hexdigest()
-    return Guard(TOKEN, {name: AdminToken.model_validate({"digest": digest, "role": role})}, ())
+    return AdminTokens(TOKEN, {name: AdminToken.model_validate({"digest": digest, "role": role})}, ())
 
 
 @pytest.fixture
@@ -132,11 +132,11 @@ async def test_another_process_knows_it_and_may_end_it(
 
 @pytest.mark.parametrize(
     "changed",
-    [guard("another"), guard(role=READ_WRITE), guard(name="somebody"), Guard("", {}, ())],
+    [guard("another"), guard(role=READ_WRITE), guard(name="somebody"), AdminTokens("", {}, ())],
     ids=["token", "role", "name", "all"],
 )
 async def test_a_token_that_went_or_changed_ends_its_sessions(
-    sessions: Sessions, redis_client: Client, prefix: str, time: Time, changed: Guard
+    sessions: Sessions, redis_client: Client, prefix: str, time: Time, changed: AdminTokens
 ) -> None:
     secret = await begun(sessions, NAMED)
     assert await Sessions(redis_client, prefix, changed, time, IDLE).find(secret, active=True) is None
@@ -216,7 +216,7 @@ class TestWithoutRedis:
         assert await sessions.find(secrets[-1], active=True) is not None
         for secret in secrets:
             await sessions.end(secret)
-        assert repr(sessions) == f"<Sessions 0 known, 0 to tell, {MOST} to end>"
+        assert repr(sessions) == f"<Sessions 0 known, 0 to write, {MOST} to end>"
         await client.aclose()
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.auth import Guard
+from gateway.admin.auth import AdminTokens
 from gateway.cache.control import wishes_of
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.target import pasted_target
@@ -58,9 +58,9 @@ def test_headers(headers: Headers) -> None:
     with suppress(GatewayError):
         wishes_of(headers)
     with suppress(GatewayError):
-        Guard("token", {}, []).admit(headers, changes=True)
+        AdminTokens("token", {}, []).admit(headers, changes=True)
     with suppress(GatewayError):
-        Guard("token", {}, []).check_host(headers)
+        AdminTokens("token", {}, []).check_host(headers)
     assert subject_of(client_address("10.0.0.1", headers, []))
     for _, part in preflight("OPTIONS", headers) or []:
         assert b"\r" not in part

@@ -14,7 +14,7 @@ import httpx2 as httpx
 import pytest
 
 from gateway.admin.doctor.finding import Finding, State
-from gateway.admin.doctor.reach import look, reach_findings, trust_findings
+from gateway.admin.doctor.service import look, reach_findings, trust_findings
 from gateway.app import client_of
 from gateway.errors import ConfigurationError, UpstreamUnreachable
 from gateway.settings import Settings

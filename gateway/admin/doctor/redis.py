@@ -1,7 +1,4 @@
-"""Whether a Redis is fit for what it is used for. Pure.
-
-RedisFacts: what a Redis says of itself, as far as it may be asked.
-"""
+"""Whether a Redis is fit for its use, by what it says of itself, and whether the gateways that share it agree."""
 
 from __future__ import annotations
 
@@ -13,14 +10,30 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from gateway.admin.doctor.finding import Finding, State, note, ok, problem, severity, unknown, warning
+from gateway.admin.doctor.finding import (
+    Finding,
+    State,
+    counted,
+    named,
+    note,
+    ok,
+    problem,
+    severity,
+    unknown,
+    warning,
+)
+from gateway.errors import ConfigurationError
 from gateway.redis import client_at, servers_of
 from gateway.redis_url import RedisPlace, masked_url
+from gateway.settings import Settings
+from gateway.tenants.registry import keyring_of
+from gateway.upstream.pacing import Budget, Terms
+from gateway.upstream.queue_state import QueueRules
 
 SECTIONS = ("server", "memory", "persistence")
 CONNECTIONS = 4
@@ -29,15 +42,20 @@ redis.call('SET', KEYS[1], '1', 'PX', 1000)
 redis.call('TIME')
 redis.call('PUBLISH', KEYS[1], '')
 return redis.call('DEL', KEYS[1])"""
-"""The kinds of command that the gateway's scripts use, on a key that is gone at once."""
+"""The kinds of command that the gateway's scripts use, on a key that is deleted at once."""
+OLDEST = (6, 2)
+SKEW_SECONDS = 1.0
+NEEDS = "needs Redis 6.2 or newer, or Valkey"
+MICRO = 1e-6
 
 Info = Mapping[str, Any]
 Now = Callable[[], float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """What another clock showed, ``there``, between two looks at ours; seconds since the epoch."""
+    """Another clock's time, ``there``, read between two readings of ours; in seconds since the epoch."""
 
     sent: float
     there: float
@@ -45,15 +63,15 @@ class ClockReading:
 
     @property
     def skew(self) -> float:
-        """Seconds by which the other clock is ahead of ours at least; negative where it is behind, 0 where the
-        time that the look took may explain it all."""
+        """The least seconds by which the other clock is ahead of ours; negative where it is behind, 0 where the
+        time that reading it took may explain the difference."""
         return max(0.0, self.there - self.received) + min(0.0, self.there - self.sent)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """One server: of ``info`` a section is missing that may not be read; ``snapshots`` is its ``save`` setting,
-    None where that may not be read. ``name`` tells it from others of a cluster."""
+    """One server, by its ``name`` in a cluster. ``info`` lacks the sections that may not be read; ``snapshots`` is
+    its ``save`` setting, None where that may not be read."""
 
     name: str = ""
     info: Mapping[str, Info] = field(default_factory=dict)
@@ -63,10 +81,9 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """A Redis: one server, or the masters of a cluster. ``prefix`` begins the gateway's keys and messages there.
+    """A Redis: one server, or the masters of a cluster. ``prefix`` begins the gateway's keys and messages.
 
-    ``trouble`` says why it could not be asked, ``refused`` why it does not do what the gateway needs, by what that
-    is.
+    ``trouble`` is why it could not be asked; ``refused`` is why it lets the gateway not do what it needs to.
     """
 
     place: str
@@ -79,8 +96,10 @@ class RedisFacts:
 async def ask_redis(
     url: str, prefix: str, timeout: float, *, sentinel_password: str = "", now: Now = time.time
 ) -> RedisFacts:
-    """Asks a Redis about itself, with the gateway's own kind of connection; each command takes at most ``timeout``
-    seconds. Never raises."""
+    """Ask a Redis about itself over the gateway's own kind of connection. Never raises.
+
+    Each command takes at most ``timeout`` seconds.
+    """
     client = client_at(RedisPlace.parse(url), timeout, CONNECTIONS, sentinel_password)
     place = masked_url(url)
     try:
@@ -100,41 +119,27 @@ async def ask_redis(
 
 
 async def _greet(client: Redis) -> None:
-    with suppress(ResponseError):  # it answers, be it that we may not ask
+    with suppress(ResponseError):  # any answer will do, even that we may not ask
         await client.ping()
 
 
 async def _server(client: Redis, now: Now) -> ServerFacts:
     host, port = getattr(client.connection_pool, "address", ("", ""))
-    info = {section: told for section in SECTIONS if (told := await _info(client, section)) is not None}
-    return ServerFacts(f"{host}:{port}", info, await _clock(client, now), await _snapshots(client))
+    sections = {each: await _permitted(client.info(each)) for each in SECTIONS}
+    sent = now()
+    moment = await _permitted(client.time())
+    clock = None if moment is None else ClockReading(sent, int(moment[0]) + int(moment[1]) * MICRO, now())
+    snapshots = (await _permitted(client.config_get("save")) or {}).get("save")
+    info = {section: fields for section, fields in sections.items() if fields is not None}
+    return ServerFacts(f"{host}:{port}", info, clock, None if snapshots is None else str(snapshots))
 
 
-async def _info(client: Redis, section: str) -> Info | None:
+async def _permitted(command: Awaitable[T]) -> T | None:
+    """A command's reply; None where we may not give it: managed servers forbid CONFIG."""
     try:
-        told: Info = await client.info(section)
+        return await command
     except ResponseError:
         return None
-    return told
-
-
-async def _clock(client: Redis, now: Now) -> ClockReading | None:
-    try:
-        sent = now()
-        seconds, micros = await client.time()
-        return ClockReading(sent, int(seconds) + int(micros) * 1e-6, now())
-    except ResponseError:
-        return None
-
-
-async def _snapshots(client: Redis) -> str | None:
-    """Managed servers forbid CONFIG: then nobody knows."""
-    try:
-        told = await client.config_get("save")
-    except ResponseError:
-        return None
-    value = told.get("save")
-    return None if value is None else str(value)
 
 
 async def _refused(client: Redis, prefix: str, timeout: float) -> dict[str, str]:
@@ -160,22 +165,15 @@ async def _subscribe(client: Redis, key: str, timeout: float) -> None:
 
 
 def _said(error: BaseException) -> str:
-    """In the system's words where they are the cause: the library's are a riddle."""
+    """An error in the operating system's words where it is the cause: the library's are a riddle."""
     cause = error.__cause__ or error.__context__
     if isinstance(cause, OSError) and cause.errno and cause.errno > 0:
         return os.strerror(cause.errno)
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-OLDEST = (6, 2)
-SKEW_SECONDS = 1.0
-NEEDS = "needs Redis 6.2 or newer, or Valkey"
-
-Check = Callable[[ServerFacts], Finding]
-
-
 def redis_findings(facts: RedisFacts, *, registry: bool) -> Iterator[Finding]:
-    """What is to be said of the Redis of the cache, which also holds the registry or does not."""
+    """Findings on the cache's Redis, which holds the ``registry`` too or does not."""
     if facts.trouble:
         yield problem(
             "redis.reach",
@@ -194,7 +192,7 @@ def redis_findings(facts: RedisFacts, *, registry: bool) -> Iterator[Finding]:
 
 
 def registry_findings(facts: RedisFacts) -> Iterator[Finding]:
-    """What is to be said of a Redis that holds the registry alone; that it cannot be read, the reading says."""
+    """Findings on a Redis for the registry alone; reading the registry finds out whether it answers."""
     if facts.trouble:
         return
     yield from _each(
@@ -206,11 +204,10 @@ def registry_findings(facts: RedisFacts) -> Iterator[Finding]:
 
 
 def version(server: ServerFacts, *, check: str) -> Finding:
-    """Whether it is one that the gateway works with."""
-    told = server.info.get("server", {})
-    kind, text = "Redis", told.get("redis_version")
-    if "valkey_version" in told:
-        kind, text = "Valkey", told["valkey_version"]
+    info = server.info.get("server", {})
+    kind, text = "Redis", info.get("redis_version")
+    if "valkey_version" in info:
+        kind, text = "Valkey", info["valkey_version"]
     found = re.match(r"(\d+)\.(\d+)", str(text))
     if text is None or found is None:
         return unknown(
@@ -222,7 +219,7 @@ def version(server: ServerFacts, *, check: str) -> Finding:
 
 
 def eviction(server: ServerFacts, *, registry: bool, check: str = "redis.eviction") -> Finding:
-    """Whether what must stay stays when memory is short: tenants, the queue, purge marks."""
+    """Whether tenants, the queue and purge marks stay when memory is short."""
     memory = server.info.get("memory", {})
     policy = memory.get("maxmemory_policy")
     if not memory and registry:
@@ -271,12 +268,12 @@ def _room(check: str, policy: str, memory: Info, *, registry: bool) -> Finding:
 
 
 def persistence(server: ServerFacts, *, registry: bool, check: str = "redis.persistence") -> Finding:
-    """Whether a restart of Redis loses anything, and whether saving fails, which stops all writes."""
-    told = server.info.get("persistence", {})
-    if told.get("aof_enabled"):
-        return _saving(check, "an append-only file", str(told.get("aof_last_write_status", "ok")))
-    if server.snapshots or told.get("rdb_saves"):
-        return _saving(check, "snapshots", str(told.get("rdb_last_bgsave_status", "ok")))
+    """Whether a restart loses anything, and whether saving fails, which stops all writes."""
+    info = server.info.get("persistence", {})
+    if info.get("aof_enabled"):
+        return _saving(check, "an append-only file", str(info.get("aof_last_write_status", "ok")))
+    if server.snapshots or info.get("rdb_saves"):
+        return _saving(check, "snapshots", str(info.get("rdb_last_bgsave_status", "ok")))
     if server.snapshots is None:
         return unknown(check, "whether Redis keeps its data over a restart may not be read (CONFIG GET save)")
     if registry:
@@ -303,7 +300,6 @@ def _saving(check: str, how: str, status: str) -> Finding:
 
 
 def clock(reading: ClockReading | None) -> Finding:
-    """Whether this machine and Redis agree on what time it is."""
     check = "redis.clock"
     if reading is None:
         return unknown(check, "what time it is for Redis may not be read (TIME), but the gateway goes by it")
@@ -323,19 +319,78 @@ def _permissions(facts: RedisFacts) -> Finding:
         return ok(
             "redis.permissions", f"{facts.place} lets the gateway read, run scripts that write, and subscribe"
         )
-    told = "; ".join(f"{what}: {why}" for what, why in facts.refused.items())
+    refusals = "; ".join(f"{what}: {why}" for what, why in facts.refused.items())
     return problem(
         "redis.permissions",
-        f"{facts.place} refuses the gateway ({told})",
+        f"{facts.place} refuses the gateway ({refusals})",
         "use a writable primary, and an ACL user like: "
         f"~{facts.prefix}:* &{facts.prefix}:* +@all -@admin -@dangerous +info",
     )
 
 
-def _each(facts: RedisFacts, *checks: Check) -> Iterator[Finding]:
-    """For each check what is worst among the servers; of several it names the one that it is about."""
+def _each(facts: RedisFacts, *checks: Callable[[ServerFacts], Finding]) -> Iterator[Finding]:
+    """The worst finding of each check among the servers, with the server's name if there are several."""
     for check in checks:
         found = [(check(server), server.name) for server in facts.servers]
         finding, name = max(found, key=lambda each: severity(each[0].state))
         several = len(found) > 1 and finding.state is not State.OK
         yield replace(finding, what=f"{name}: {finding.what}") if several else finding
+
+
+# The gateways that share a Redis
+
+
+async def ask_fleet(settings: Settings) -> list[Terms] | None:
+    """The terms of each process of the fleet's last sign of life; None where Redis does not say.
+
+    Processes that all ended together still count.
+    """
+    password = settings.redis_sentinel_password.get_secret_value()
+    place = RedisPlace.parse(settings.redis_url.get_secret_value())
+    client = client_at(place, settings.redis_timeout, CONNECTIONS, password)
+    key = f"{settings.redis_prefix}:{{queue}}"
+    try:
+        last: Any = await client.hget(f"{key}:fleet", "last")
+        since = float(last or 0) - QueueRules().dead_after / MICRO
+        living: Any = await client.zrangebyscore(f"{key}:live", since, "+inf")
+        terms: Any = await client.hgetall(f"{key}:terms")
+        return [Terms.parse(terms[each].decode()) for each in living if each in terms]
+    except (RedisError, OSError, TimeoutError, ValueError):
+        return None
+    finally:
+        await client.aclose()
+
+
+def fleet_findings(fleet: list[Terms] | None, settings: Settings) -> Iterator[Finding]:
+    """Findings on the processes that share a Redis: whether ``fleet_size`` allows for them, and their terms."""
+    if fleet is None:
+        return
+    if not fleet:
+        yield note("fleet.size", "no gateway was seen on this Redis")
+        return
+    size = f"{counted(len(fleet), 'process')} last seen on this Redis; fleet_size is {settings.fleet_size}"
+    if len(fleet) <= max(settings.fleet_size, settings.workers):
+        yield ok("fleet.size", size)
+    else:
+        yield warning(
+            "fleet.size",
+            f"{size}, so that those which start without Redis would ask the service too fast",
+            "set STATS_GATEWAY_FLEET_SIZE to the most replicas there may be, times workers",
+        )
+    if differing := terms_of(settings).differing(tuple(fleet)):
+        yield problem(
+            "fleet.agreement",
+            f"processes on this Redis have another {named(differing)} than these settings",
+            "give all gateways on one Redis the same, or another redis_prefix; the lowest budget holds meanwhile",
+        )
+    else:
+        yield ok("fleet.agreement", "all of them have this budget and this encryption key")
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The terms of a gateway with these settings."""
+    try:
+        mark = "" if settings.profile == "generic" else keyring_of(settings).vault().mark
+    except ConfigurationError:
+        mark = ""
+    return Terms(*Budget(settings.budget_interval, settings.budget_burst).arguments, mark)

@@ -1,9 +1,4 @@
-"""Exposure: who can reach the listeners, what travels in the clear, and what one may take from all. Pure.
-
-Modes: who else on this machine may read or change the gateway's files.
-
-Surroundings: looks at everything that needs no call to the service, and says what was found.
-"""
+"""The doctor's look at everything that needs no call to the service; here its checks of settings and files."""
 
 from __future__ import annotations
 
@@ -17,21 +12,25 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.admin.doctor.finding import (
-    Finding,
-    counted,
-    note,
-    ok,
-    problem,
+from gateway.admin.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
+from gateway.admin.doctor.redis import (
+    RedisFacts,
+    ask_fleet,
+    ask_redis,
+    fleet_findings,
+    redis_findings,
+    registry_findings,
+)
+from gateway.admin.doctor.service import trust_findings
+from gateway.admin.doctor.tenants import (
+    Opened,
+    credential_findings,
+    network_findings,
+    opened,
     readiness,
     running_findings,
-    unknown,
-    warning,
+    tenant_findings,
 )
-from gateway.admin.doctor.fleet import ask_fleet, fleet_findings
-from gateway.admin.doctor.reach import trust_findings
-from gateway.admin.doctor.redis import RedisFacts, ask_redis, redis_findings, registry_findings
-from gateway.admin.doctor.tenants import Opened, credential_findings, network_findings, opened, tenant_findings
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.provenance import Sources
 from gateway.redis import MEMORY
@@ -45,25 +44,55 @@ from gateway.upstream.network import TrustStore
 
 SERVICE = "stats.figshare.com"
 SHORT_TOKEN = 20
-"""Characters below which a token is soon guessed by a program that tries."""
+"""Characters below which a program soon guesses a token."""
+GROUP, OTHERS = stat.S_IRGRP, stat.S_IROTH
+WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
+UNSET = ("default", "profile")
+SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """The findings, and what a look at the service needs: the credentials that open, and whether the cache's
+    Redis, which holds the fleet's budget, can be used."""
+
+    findings: list[Finding] = field(default_factory=list)
+    opened: Opened = field(default_factory=Opened)
+    redis: bool = False
+
+
+async def look_around(settings: Settings, sources: Sources) -> Surroundings:
+    """Check settings, files, Redis and the registry. Bounded in time; never raises."""
+    found = Surroundings()
+    found.findings += _settings(settings, sources)
+    found.findings += exposure(settings)
+    if settings.upstream.startswith("https://"):
+        found.findings += trust_findings(TrustStore.of(settings.upstream_ca_file))
+    found.findings += _files(settings, sources)
+    cache, registry = await _ask(settings)
+    found.redis = cache is not None and not cache.trouble
+    found.findings += _of_redis(settings, cache, registry)
+    if found.redis:
+        found.findings += fleet_findings(await ask_fleet(settings), settings)
+    if settings.profile != "generic":
+        found.findings += _tenants(settings, found)
+        found.findings += running_findings(await asyncio.to_thread(readiness, settings))
+    return found
 
 
 def exposure(settings: Settings) -> Iterator[Finding]:
-    """What the settings say about who gets in and who can listen in."""
+    """Findings on who gets in and who can listen in, by the settings."""
     yield _admin(settings)
     yield from _metrics(settings)
     yield _public(settings)
-    yield from _token(settings)
-    yield from _proxies(settings)
-    yield from _upstream(settings)
-    yield from _budget(settings)
-    yield from _queue(settings)
+    yield from _faults(settings)
     for name, place in (("redis", settings.redis_url), ("registry", settings.registry)):
         yield from _redis(name, place.get_secret_value())
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone, as far as its name says."""
+    """Whether a host is this machine, as far as its name says."""
     if host.lower() == "localhost":
         return True
     try:
@@ -73,7 +102,6 @@ def is_loopback(host: str) -> bool:
 
 
 def has_admin_token(settings: Settings) -> bool:
-    """Whether anybody can use the admin API."""
     return bool(settings.admin_token.get_secret_value() or settings.admin_tokens)
 
 
@@ -101,7 +129,7 @@ def _admin(settings: Settings) -> Finding:
 
 
 def _metrics(settings: Settings) -> Iterator[Finding]:
-    """Whether dashboards have rows by tenant, and who else has the tenants' names."""
+    """Whether dashboards have rows by tenant, and who else sees the tenants' names."""
     if not has_admin_token(settings):
         return
     check, alone = "listeners.metrics", is_loopback(settings.admin_host)
@@ -133,47 +161,34 @@ def _public(settings: Settings) -> Finding:
     )
 
 
-def _token(settings: Settings) -> Iterator[Finding]:
-    token = settings.admin_token.get_secret_value()
+def _faults(settings: Settings) -> Iterator[Finding]:
+    """Values that are allowed, and seldom meant."""
+    upstream, token = urlsplit(settings.upstream), settings.admin_token.get_secret_value()
+    interval, most, each = settings.budget_interval, settings.queue_max, settings.queue_max_per_tenant
     if token and len(token) < SHORT_TOKEN:
         yield warning(
             "settings.admin_token",
             f"the admin token has only {len(token)} characters, and may do everything",
             "use a long random one, say of: openssl rand -hex 32",
         )
-
-
-def _proxies(settings: Settings) -> Iterator[Finding]:
     if any(ip_network(each, strict=False).prefixlen == 0 for each in settings.trusted_proxies):
         yield warning(
             "settings.trusted_proxies",
             "every address counts as a trusted proxy, so that clients choose by which address they are limited",
             "set STATS_GATEWAY_TRUSTED_PROXIES to the networks of your own proxies",
         )
-
-
-def _upstream(settings: Settings) -> Iterator[Finding]:
-    parts = urlsplit(settings.upstream)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+    if upstream.scheme == "http" and not is_loopback(upstream.hostname or ""):
         yield problem(
             "settings.upstream",
             f"{settings.upstream} is asked in the clear: the institutions' passwords can be overheard",
             "set STATS_GATEWAY_UPSTREAM to an https:// URL",
         )
-
-
-def _budget(settings: Settings) -> Iterator[Finding]:
-    interval = settings.budget_interval
-    if urlsplit(settings.upstream).hostname == SERVICE and (interval is None or interval < 1):
+    if upstream.hostname == SERVICE and (interval is None or interval < 1):
         yield warning(
             "settings.budget",
             f"the budget, {settings.budget}, is more than the one request per second that the service asks for",
             "set STATS_GATEWAY_BUDGET=1/s, unless its operator agreed to more",
         )
-
-
-def _queue(settings: Settings) -> Iterator[Finding]:
-    most, each = settings.queue_max, settings.queue_max_per_tenant
     if settings.profile != "generic" and each >= most:
         yield warning(
             "settings.queue",
@@ -202,14 +217,10 @@ def _redis(name: str, url: str) -> Iterator[Finding]:
         )
 
 
-GROUP, OTHERS = stat.S_IRGRP, stat.S_IROTH
-WRITABLE = stat.S_IWGRP | stat.S_IWOTH
-
-
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """A file, what it is to the gateway, its permission bits (None where they cannot be read), and whether it
-    holds anything ``secret`` that reading it gives away."""
+    """A file's purpose (``what``), whether reading it gives away a ``secret``, and its permission bits, None where
+    they cannot be read."""
 
     check: str
     path: Path
@@ -229,7 +240,7 @@ def file_facts(check: str, path: Path, what: str, *, secret: bool) -> FileFacts 
 
 
 def may_read(path: Path) -> bool:
-    """Whether this user may read a file, or there is none."""
+    """Whether this user may read a file, or it does not exist."""
     try:
         _stat(path)
     except FileNotFoundError:
@@ -245,7 +256,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def modes(facts: FileFacts) -> Finding:
-    """Whether the right users, and only those, may do anything with a file."""
+    """Whether a file's permissions let only the right users read and change it."""
     where = f"{facts.path}, {facts.what},"
     if facts.mode is None:
         return unknown(facts.check, f"{where} may not be looked at from here", "run this as the gateway's user")
@@ -262,45 +273,11 @@ def _readable(facts: FileFacts, where: str, mode: int) -> Finding:
     if not mode & (GROUP | OTHERS):
         return ok(facts.check, f"{where} is its owner's alone")
     if not mode & OTHERS:
-        told = f"{where} may be read by its group (mode {mode:o})"
+        what = f"{where} may be read by its group (mode {mode:o})"
         advice = f"chmod 600 {facts.path}, unless the group is the gateway's own"
-        return warning(facts.check, told, advice) if facts.secret else ok(facts.check, told)
-    told, advice = f"{where} may be read by every user of this machine (mode {mode:o})", f"chmod 600 {facts.path}"
-    return problem(facts.check, told, advice) if facts.secret else note(facts.check, told, advice)
-
-
-MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
-UNSET = ("default", "profile")
-SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
-
-
-@dataclass(slots=True)
-class Surroundings:
-    """What was found, and what a look at the service needs of it: the credentials that open, and whether the Redis
-    of the cache can be used, in which the fleet's budget is."""
-
-    findings: list[Finding] = field(default_factory=list)
-    opened: Opened = field(default_factory=Opened)
-    redis: bool = False
-
-
-async def look_around(settings: Settings, sources: Sources) -> Surroundings:
-    """Looks at settings, files, Redis and the registry. Bounded in time; never raises."""
-    found = Surroundings()
-    found.findings += _settings(settings, sources)
-    found.findings += exposure(settings)
-    if settings.upstream.startswith("https://"):
-        found.findings += trust_findings(TrustStore.of(settings.upstream_ca_file))
-    found.findings += _files(settings, sources)
-    cache, registry = await _ask(settings)
-    found.redis = cache is not None and not cache.trouble
-    found.findings += _of_redis(settings, cache, registry)
-    if found.redis:
-        found.findings += fleet_findings(await ask_fleet(settings), settings)
-    if settings.profile != "generic":
-        found.findings += _tenants(settings, found)
-        found.findings += running_findings(await asyncio.to_thread(readiness, settings))
-    return found
+        return warning(facts.check, what, advice) if facts.secret else ok(facts.check, what)
+    what, advice = f"{where} may be read by every user of this machine (mode {mode:o})", f"chmod 600 {facts.path}"
+    return problem(facts.check, what, advice) if facts.secret else note(facts.check, what, advice)
 
 
 def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
@@ -345,7 +322,7 @@ def _holds_secret(sources: Sources, name: str) -> bool:
 
 
 async def _ask(settings: Settings) -> tuple[RedisFacts | None, RedisFacts | None]:
-    """The facts of the cache's Redis, and of the registry's where that is another one."""
+    """The cache's Redis, and the registry's where that is another one."""
     cache, registry = settings.redis_url.get_secret_value(), settings.registry.get_secret_value()
 
     async def facts(url: str) -> RedisFacts:
@@ -359,7 +336,7 @@ async def _ask(settings: Settings) -> tuple[RedisFacts | None, RedisFacts | None
 
 
 def _same_server(settings: Settings) -> bool:
-    """Whether cache and registry are in one Redis, be it in different databases."""
+    """Whether cache and registry are in one Redis, even in different databases."""
     urls = [each.get_secret_value() for each in (settings.redis_url, settings.registry)]
     if settings.registry_file is not None or MEMORY in urls:
         return False
@@ -369,8 +346,8 @@ def _same_server(settings: Settings) -> bool:
 
 def _of_redis(settings: Settings, cache: RedisFacts | None, registry: RedisFacts | None) -> Iterator[Finding]:
     if cache is None:
-        told = "memory://: answers, queue and budget are lost with the process, and no other process shares them"
-        yield note("redis.reach", told, MEMORY_ADVICE)
+        what = "memory://: answers, queue and budget are lost with the process, and no other process shares them"
+        yield note("redis.reach", what, MEMORY_ADVICE)
     else:
         yield from redis_findings(cache, registry=_same_server(settings))
     if registry is not None:

@@ -1,18 +1,15 @@
-"""Tenants: whether those who are to ask can, and for how long yet. Pure.
-
-Credentials: whether the encryption keys at hand open every stored password. Pure.
-
-Networks: whether callers without a key are told by their addresses, and whether they should be. Pure.
-"""
+"""Checks of the registry: tenants, keys, passwords, networks, and its state in the gateway that runs here."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import httpx2 as httpx
 
 from gateway.admin.doctor.finding import Finding, counted, named, note, ok, problem, warning
 from gateway.errors import ConfigurationError
@@ -25,16 +22,49 @@ from gateway.tenants.tenant import Credential
 from gateway.tenants.vault import Vault
 
 SOON = timedelta(days=30)
+MOST_SHOWN = 5
+NETWORKS = "tenants.networks"
+WIDE = {4: 16, 6: 48}
+"""Bits of a prefix below which a network is more than one site usually has, by the IP version."""
+SET = "stats-gateway tenant set ID --network …"
+RISKS: Sequence[tuple[Callable[[str, str, str], Finding], Callable[[Network], bool], str, str]] = (
+    (
+        warning,
+        lambda network: network.is_global,
+        "public addresses: {}; whoever has one, or calls through a NAT that has, gets the tenant's numbers",
+        "list addresses of your own network, or let those callers send a key",
+    ),
+    (
+        note,
+        lambda network: network.prefixlen < WIDE[network.version],
+        "wide networks: {}; all that runs there gets the tenant's numbers, what hands on others' requests too",
+        "list the smaller networks of those who call",
+    ),
+    (
+        note,
+        lambda network: network.is_loopback,
+        "this machine's own addresses: {}; whatever runs here gets the tenant's numbers, a proxy or a tunnel for "
+        "others too",
+        "let those callers send a key",
+    ),
+)
+READY = "/-/health/ready"
+SECONDS = 1.0
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (looked up, not listened on)
+REASONS = {
+    "unread": "cannot read its registry",
+    "broken": "cannot use all of its registry",
+    "doubtful": "does not believe its registry, which has lost most of its tenants at once",
+}
 
 
 def tenant_findings(tables: Tables, now: datetime, *, allow_anonymous: bool) -> Iterator[Finding]:
-    """What is to be said of the registry's tenants and their keys."""
+    """Findings on the registry's tenants and their keys."""
     if not tables:
+        answered = "only public queries are" if allow_anonymous else "nobody is"
         yield note(
             "tenants.count",
-            "there are no tenants yet, so "
-            + ("only public queries are" if allow_anonymous else "nobody is")
-            + " answered",
+            f"there are no tenants yet, so {answered} answered",
             "stats-gateway tenant add ID --institution NAME --username NAME, then: stats-gateway key add ID",
         )
         return
@@ -70,7 +100,7 @@ def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
 
 
 def _pasted(tables: Tables) -> Iterator[Finding]:
-    """Keys that an older version, or an editor, let into what everybody is shown."""
+    """Gateway keys in texts that everybody sees, let in by an older version or an editor."""
     for tenant_id, table in tables.items():
         try:
             check_texts(tenant_id, table)
@@ -101,7 +131,7 @@ def _live(table: TenantTable, now: datetime) -> dict[str, KeyTable]:
 
 
 def _replaces(other: KeyTable, key: KeyTable) -> bool:
-    """Whether another key of the same purpose was made later and goes on for longer, as a rotation leaves it."""
+    """Whether another key with the same label is newer and lasts longer, as after a rotation."""
     if key.expires is None or other.label != key.label:
         return False
     later = key.created is None or (other.created is not None and other.created > key.created)
@@ -117,12 +147,9 @@ def _until(left: timedelta) -> str:
     return f"in {counted(days, 'day')}" if days else "within a day"
 
 
-MOST_TOLD = 5
-
-
 @dataclass(slots=True)
 class Opened:
-    """The credentials that open, by tenant; why the others do not; how many need an older key."""
+    """The credentials that open, with their tenants; why others do not; how many need an older key."""
 
     held: list[tuple[str, Credential]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
@@ -130,7 +157,6 @@ class Opened:
 
 
 def opened(tables: Tables, vault: Vault) -> Opened:
-    """Opens every credential of the tables."""
     result, newest = Opened(), vault.newest()
     for tenant_id, table in tables.items():
         for institution, stored in table.institutions.items():
@@ -147,39 +173,26 @@ def opened(tables: Tables, vault: Vault) -> Opened:
 
 
 def credential_findings(found: Opened) -> Iterator[Finding]:
-    """What is to be said of how they opened."""
-    for fault in found.faults[:MOST_TOLD]:
+    for fault in found.faults[:MOST_SHOWN]:
         yield problem(
             "credentials.opening",
             fault,
             "bring back the key that it was sealed with, or store the password anew: stats-gateway tenant add",
         )
-    if len(found.faults) > MOST_TOLD:
-        more = len(found.faults) - MOST_TOLD
+    if len(found.faults) > MOST_SHOWN:
+        more = len(found.faults) - MOST_SHOWN
         yield problem("credentials.opening", f"and {more} more passwords do not open", "as above")
     if found.held and not found.faults:
-        yield ok("credentials.opening", f"the encryption keys open {_passwords(len(found.held))}")
+        yield ok("credentials.opening", f"the encryption keys open {counted(len(found.held), 'password')}")
     if found.old:
         yield note(
             "credentials.rotation",
-            f"{_passwords(found.old)} still need an older encryption key",
+            f"{counted(found.old, 'password')} still need an older encryption key",
             "stats-gateway secrets rotate, before that key goes",
         )
 
 
-def _passwords(count: int) -> str:
-    return counted(count, "password")
-
-
-CHECK = "tenants.networks"
-WIDE = {4: 16, 6: 48}
-"""Bits of a prefix below which a network is more than one site usually has, by the IP version."""
-SET = "stats-gateway tenant set ID --network …"
-
-
 class Held(NamedTuple):
-    """A tenant's network."""
-
     tenant: str
     network: Network
 
@@ -188,26 +201,26 @@ class Held(NamedTuple):
 
 
 def network_findings(tables: Tables, settings: Settings) -> Iterator[Finding]:
-    """What is to be said of the networks that tenants call from without a key."""
+    """Findings on the networks from which tenants call without a key."""
     held = [Held(tenant_id, network_of(text)) for tenant_id, table in tables.items() for text in table.networks]
     yield from _hosts(held, settings)
     if not held:
         return
     tenants = {each.tenant for each in held}
-    yield ok(CHECK, f"{counted(len(held), 'network')} of {counted(len(tenants), 'tenant')} may call without a key")
+    yield ok(
+        NETWORKS, f"{counted(len(held), 'network')} of {counted(len(tenants), 'tenant')} may call without a key"
+    )
     yield from _disputed(held)
     yield from _nested(held)
     yield from _behind_proxies(held, settings)
-    yield from _public(held)
-    yield from _wide(held)
-    yield from _here(held)
+    yield from _risky(held)
     yield from _any_page(tables)
 
 
 def _hosts(held: list[Held], settings: Settings) -> Iterator[Finding]:
     if held and not settings.public_hosts:
         yield warning(
-            CHECK,
+            NETWORKS,
             f"nobody is told by a network, not in {named(list(map(str, held)))} either: no name of the gateway is "
             "known",
             "set STATS_GATEWAY_PUBLIC_HOSTS to the host names by which clients call it",
@@ -225,16 +238,16 @@ def _disputed(held: list[Held]) -> Iterator[Finding]:
     for tenant, network in held:
         claimants[network].append(tenant)
     for dispute in disputes(claimants):
-        yield problem(CHECK, dispute, f"take it from one of them: {SET}")
+        yield problem(NETWORKS, dispute, f"take it from one of them: {SET}")
 
 
 def _nested(held: list[Held]) -> Iterator[Finding]:
-    """Networks within another tenant's: right where that is meant."""
+    """Networks within another tenant's, which may be intended."""
     for inner in held:
         around = [each for each in held if each.tenant != inner.tenant and _is_within(inner.network, each.network)]
         if around:
             closest = max(around, key=lambda each: each.network.prefixlen)
-            yield note(CHECK, f"{inner} lies within {closest}: calls from there are {inner.tenant}'s")
+            yield note(NETWORKS, f"{inner} lies within {closest}: calls from there are {inner.tenant}'s")
 
 
 def _is_within(inner: Network, outer: Network) -> bool:
@@ -246,47 +259,55 @@ def _behind_proxies(held: list[Held], settings: Settings) -> Iterator[Finding]:
         network = ip_network(proxy, strict=False)
         if found := [str(each) for each in held if each.network.overlaps(network)]:
             yield warning(
-                CHECK,
+                NETWORKS,
                 f"trusted proxies, {proxy}, have addresses in {named(found)}: who calls from these counts as a "
                 "proxy, and is never told by the network",
                 "set STATS_GATEWAY_TRUSTED_PROXIES to the proxies' own addresses, networks to those of callers",
             )
 
 
-def _public(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.is_global]:
-        yield warning(
-            CHECK,
-            f"public addresses: {named(found)}; whoever has one, or calls through a NAT that has, gets the "
-            "tenant's numbers",
-            "list addresses of your own network, or let those callers send a key",
-        )
-
-
-def _wide(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.prefixlen < WIDE[each.network.version]]:
-        yield note(
-            CHECK,
-            f"wide networks: {named(found)}; all that runs there gets the tenant's numbers, what hands on others' "
-            "requests too",
-            "list the smaller networks of those who call",
-        )
-
-
-def _here(held: list[Held]) -> Iterator[Finding]:
-    if found := [str(each) for each in held if each.network.is_loopback]:
-        yield note(
-            CHECK,
-            f"this machine's own addresses: {named(found)}; whatever runs here gets the tenant's numbers, a proxy "
-            "or a tunnel for others too",
-            "let those callers send a key",
-        )
+def _risky(held: list[Held]) -> Iterator[Finding]:
+    for found, matches, what, advice in RISKS:
+        if networks := [str(each) for each in held if matches(each.network)]:
+            yield found(NETWORKS, what.format(named(networks)), advice)
 
 
 def _any_page(tables: Tables) -> Iterator[Finding]:
     if found := [each for each, table in tables.items() if table.networks and ANY in table.origins]:
         yield note(
-            CHECK,
+            NETWORKS,
             f"any page may call with a key of {named(found)}; none but those listed by name may without",
             "stats-gateway tenant set ID --origin https://dashboard.example.org",
         )
+
+
+# The gateway that runs here
+
+
+def readiness(settings: Settings) -> Mapping[str, Any] | None:
+    """What a gateway at the public listener says of its readiness; None where none answers."""
+    url = f"http://{EVERYWHERE.get(settings.host, settings.host)}:{settings.port}{READY}"
+    try:
+        state = httpx.get(url, timeout=SECONDS, trust_env=False).json()
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
+        return None
+    return state if isinstance(state, dict) and isinstance(state.get("status"), str) else None
+
+
+def running_findings(state: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Findings on the registry of the gateway that runs here, if any does."""
+    if state is None or state["status"] not in ("ok", "degraded"):
+        return
+    registry = state.get("registry")
+    if not isinstance(registry, dict):
+        yield ok("registry.followed", "the gateway that runs here has the registry's present state")
+        return
+    reason, age = str(registry.get("reason")), registry.get("age")
+    what = (
+        f"the gateway that runs here {REASONS.get(reason, 'has trouble with its registry')}; "
+        f"its last good state is {counted(age if isinstance(age, int) else 0, 'second')} old, and stays in force"
+    )
+    if reason == "doubtful":
+        yield warning("registry.followed", what, "bring the registry back, unless that many were to go")
+    else:
+        yield problem("registry.followed", what, "its log says why, under registry_broken")

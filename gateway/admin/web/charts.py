@@ -1,8 +1,6 @@
-"""Figures: an answer of the service as rows to draw and to list. Pure; whatever the JSON, nothing is raised.
+"""An answer of the service as rows to draw and to list. Pure, and total: no JSON makes it raise.
 
-Only the shape of an answer counts, and what cannot be read is left out: the raw answer is shown beside it.
-
-Buckets: the days, months or years that a timeline counts by, as the service names them. Pure.
+Only the shape of an answer counts. What cannot be read is left out: the page shows the raw answer too.
 """
 
 from __future__ import annotations
@@ -14,6 +12,7 @@ from datetime import date, timedelta
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
+Number = int | float
 MOST = 4_000
 """Buckets that are shown; a longer timeline is cut at its beginning."""
 _SHAPES = {
@@ -22,80 +21,26 @@ _SHAPES = {
     "year": re.compile(r"[0-9]{4}"),
 }
 _TAILS = {"day": "", "month": "-01", "year": "-01-01"}
+LARGEST = 10**15
+"""A larger number is not drawn."""
+MOST_ROWS = 500
+MOST_CITIES = 5_000
+"""Cities that a page lists, in all countries together."""
+TOTAL = "total"
+EVERY = ""
+"""The choice of all buckets of a breakdown together."""
 
 
 class Window(NamedTuple):
-    """First and last day, both inclusive."""
+    """The first and last day of a timeline, both inclusive."""
 
     first: date
     last: date
 
 
-def granularity_of(names: Iterable[str]) -> str | None:
-    """What these names count by; None for none, for a mixture, and for what is no date."""
-    found: str | None = None
-    for name in names:
-        kind = next((kind for kind, shape in _SHAPES.items() if shape.fullmatch(name)), None)
-        if kind is None or found not in (None, kind) or _first_day(name, kind) is None:
-            return None
-        found = kind
-    return found
-
-
-def all_between(names: Iterable[str], window: Window | None) -> list[str] | None:
-    """All buckets of the window in their order, with those named outside it; None where ``names`` are no buckets,
-    or all would be more than ``MOST``."""
-    named = set(names)
-    kind = granularity_of(named)
-    if kind is None:
-        return None
-    days = [day for name in named if (day := _first_day(name, kind)) is not None]
-    first, last = min(days), max(days)
-    if window is not None and window.first <= window.last:
-        first, last = min(first, _start(window.first, kind)), max(last, window.last)
-    if _about(first, last, kind) > MOST:
-        return None
-    return _series(first, last, kind)
-
-
-def _series(first: date, last: date, kind: str) -> list[str]:
-    if kind == "day":
-        return [(first + timedelta(n)).isoformat() for n in range((last - first).days + 1)]
-    if kind == "year":
-        return [f"{year:04}" for year in range(first.year, last.year + 1)]
-    months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    return [f"{month // 12:04}-{month % 12 + 1:02}" for month in months]
-
-
-def _about(first: date, last: date, kind: str) -> float:
-    return ((last - first).days + 1) / {"day": 1, "month": 30.4, "year": 365.2}[kind]
-
-
-def _start(day: date, kind: str) -> date:
-    return {"day": day, "month": day.replace(day=1), "year": day.replace(month=1, day=1)}[kind]
-
-
-def _first_day(name: str, kind: str) -> date | None:
-    try:
-        return date.fromisoformat(name + _TAILS[kind])
-    except ValueError:
-        return None
-
-
-Number = int | float
-LARGEST = 10**15
-"""A count beyond it is none."""
-MOST_ROWS = 500
-MOST_CITIES = 5_000
-"""Cities that a page lists, of all countries together."""
-TOTAL = "total"
-EVERY = ""
-"""The choice of all buckets together."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A name and its count; ``share`` of the largest, from 0 to 1, is how long its bar is."""
+    """A name and its count; the bar's length is its ``share`` of the largest, from 0 to 1."""
 
     name: str
     value: Number
@@ -104,15 +49,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One number."""
-
     kind: ClassVar = "total"
     value: Number
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A timeline in the order of time, zeros where nothing happened; ``left_out`` earlier rows are not here."""
+    """A timeline in order, with zeros where nothing happened; ``left_out`` earlier rows are not in it."""
 
     kind: ClassVar = "series"
     rows: tuple[Row, ...]
@@ -122,7 +65,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Tops, in the order of the answer; ``left_out`` later rows are not there."""
+    """A top list in the answer's order; ``left_out`` later rows are not in it."""
 
     kind: ClassVar = "ranking"
     rows: tuple[Row, ...]
@@ -131,7 +74,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """A country with its cities, the most first; ``elsewhere`` are its events of which no city is known."""
+    """A country with its cities, the largest first; ``elsewhere`` counts its events without a known city."""
 
     row: Row
     cities: tuple[Row, ...]
@@ -141,7 +84,7 @@ class Country:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Countries, the most first, of the ``chosen`` bucket, or of all ``buckets`` together."""
+    """Countries, the largest first, of the ``chosen`` bucket or of all ``buckets`` together."""
 
     kind: ClassVar = "breakdown"
     buckets: tuple[str, ...]
@@ -151,11 +94,11 @@ class Breakdown:
     left_out: int
 
 
-Figure = Total | Series | Ranking | Breakdown
+Chart = Total | Series | Ranking | Breakdown
 
 
-def figure_of(answer: Any, *, bare: bool, window: Window | None = None, chosen: str = EVERY) -> Figure | None:
-    """The figure that an answer makes; None where it has none of the service's shapes.
+def chart_of(answer: Any, *, bare: bool, window: Window | None = None, chosen: str = EVERY) -> Chart | None:
+    """The chart of an answer; None for none of the service's shapes.
 
     A ``bare`` object of numbers is a ranking only where tops or an overview were asked for. ``window`` is what
     a timeline is to cover, ``chosen`` the bucket of a breakdown.
@@ -171,13 +114,13 @@ def figure_of(answer: Any, *, bare: bool, window: Window | None = None, chosen: 
 
 
 def number_of(value: Any) -> Number | None:
-    """A count that can be drawn, else None."""
+    """A number that can be drawn, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGEST <= value <= LARGEST:
         return None
     return value
 
 
-def _timeline(counts: Mapping[Any, Any], window: Window | None, _: str) -> Figure:
+def _timeline(counts: Mapping[Any, Any], window: Window | None, _: str) -> Chart:
     found = _numbers(counts)
     if list(found) == [TOTAL]:
         return Total(found[TOTAL])
@@ -187,12 +130,12 @@ def _timeline(counts: Mapping[Any, Any], window: Window | None, _: str) -> Figur
     return Series(rows, sum(found.values()), len(names) - len(shown))
 
 
-def _ranking(counts: Mapping[Any, Any], _: Window | None, __: str) -> Figure:
+def _ranking(counts: Mapping[Any, Any], _: Window | None, __: str) -> Chart:
     found = _numbers(counts)
     return Ranking(_rows(islice(found.items(), MOST_ROWS)), max(0, len(found) - MOST_ROWS))
 
 
-def _breakdown(buckets: Mapping[Any, Any], _: Window | None, chosen: str) -> Figure:
+def _breakdown(buckets: Mapping[Any, Any], _: Window | None, chosen: str) -> Chart:
     found = {name: countries for name, countries in buckets.items() if isinstance(countries, dict)}
     chosen = chosen if chosen in found else EVERY
     totals: dict[str, Number] = {}
@@ -243,3 +186,57 @@ def _numbers(counts: Mapping[Any, Any]) -> dict[str, Number]:
 
 def _only_counts(answer: Mapping[Any, Any]) -> bool:
     return all(number_of(value) is not None for value in answer.values())
+
+
+# The days, months or years that a timeline counts by, as the service names them
+
+
+def granularity_of(names: Iterable[str]) -> str | None:
+    """The granularity of a timeline's names; None for a mixture, for no names and for no dates."""
+    found: str | None = None
+    for name in names:
+        kind = next((kind for kind, shape in _SHAPES.items() if shape.fullmatch(name)), None)
+        if kind is None or found not in (None, kind) or _first_day(name, kind) is None:
+            return None
+        found = kind
+    return found
+
+
+def all_between(names: Iterable[str], window: Window | None) -> list[str] | None:
+    """All buckets of the window and those in ``names``, in order; None where ``names`` are no buckets, or for more
+    than about ``MOST``."""
+    named = set(names)
+    kind = granularity_of(named)
+    if kind is None:
+        return None
+    days = [day for name in named if (day := _first_day(name, kind)) is not None]
+    first, last = min(days), max(days)
+    if window is not None and window.first <= window.last:
+        first, last = min(first, _start(window.first, kind)), max(last, window.last)
+    if _about(first, last, kind) > MOST:
+        return None
+    return _series(first, last, kind)
+
+
+def _series(first: date, last: date, kind: str) -> list[str]:
+    if kind == "day":
+        return [(first + timedelta(n)).isoformat() for n in range((last - first).days + 1)]
+    if kind == "year":
+        return [f"{year:04}" for year in range(first.year, last.year + 1)]
+    months = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [f"{month // 12:04}-{month % 12 + 1:02}" for month in months]
+
+
+def _about(first: date, last: date, kind: str) -> float:
+    return ((last - first).days + 1) / {"day": 1, "month": 30.4, "year": 365.2}[kind]
+
+
+def _start(day: date, kind: str) -> date:
+    return {"day": day, "month": day.replace(day=1), "year": day.replace(month=1, day=1)}[kind]
+
+
+def _first_day(name: str, kind: str) -> date | None:
+    try:
+        return date.fromisoformat(name + _TAILS[kind])
+    except ValueError:
+        return None

@@ -1,45 +1,25 @@
-"""Rendering: the templates, and how numbers and times read. Pure but for loading the templates.
+"""Numbers and times as people read them, on pages and in a terminal. Pure.
 
-Served: how an answer came about, in words. Pure.
+``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds`` and ``clock``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from gateway.observe.outcome import Outcome
-
 SPANS = ((86_400 * 365, "year"), (86_400 * 30, "month"), (86_400, "day"), (3_600, "hour"), (60, "minute"))
+UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 NOTHING = "–"
 SOON = 14 * 86_400
-"""Seconds before its end at which a key is said to end soon."""
-
-
-def environment() -> Environment:
-    """The templates, which escape whatever they are given; all are read, so that no page has to open a file."""
-    folder = files("gateway.admin.web") / "templates"
-    found = Environment(
-        loader=DictLoader({each.name: each.read_text("utf-8") for each in folder.iterdir()}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters.update({each.__name__: each for each in FILTERS})
-    found.globals.update(bar=bar)
-    return found
+"""Seconds before its end from which a key is said to end soon."""
 
 
 def bar(part: float, whole: float, *, plain: bool = False) -> Markup:
-    """A bar that shows a part of a whole, and beyond three quarters, unless ``plain``, that it gets scarce."""
-    share = min(1.0, part / whole) if whole else 0.0
+    """A bar for a part of a whole, coloured as scarce from three quarters on unless ``plain``."""
+    share = min(1.0, ratio(part, whole) or 0.0)
     kind = "" if plain or share < 0.75 else " bad" if share >= 1 else " warn"
     return Markup(
         '<svg class="bar{}" aria-hidden="true" focusable="false"><rect width="{:.1f}%" height="100%"/></svg>'
@@ -47,7 +27,6 @@ def bar(part: float, whole: float, *, plain: bool = False) -> Markup:
 
 
 def sentence(text: str) -> str:
-    """A message as a sentence by itself."""
     whole = text[:1].upper() + text[1:]
     return whole if whole.endswith((".", "?", "!")) or not whole else whole + "."
 
@@ -65,21 +44,26 @@ def rate(per_second: float) -> str:
 
 
 def clock(moment: str) -> str:
-    """The time of day of what JSON tells as 2030-01-31T12:34:56Z."""
+    """The time of day of a JSON time such as 2030-01-31T12:34:56Z."""
     return moment[11:19]
 
 
 def decimal(number: float | None) -> str:
-    """As few digits as tell it: 0.5, 20."""
+    """A number in as few digits as it needs: 0.5, 20."""
     return NOTHING if number is None else f"{number:,.6g}"
 
 
-def percent(ratio: float | None) -> str:
-    """A ratio of 0 to 1: 98.4 %. What is not all is never said to be all."""
-    if ratio is None:
+def ratio(part: float, whole: float) -> float | None:
+    """A part of a whole, from 0 to 1; None of nothing."""
+    return part / whole if whole else None
+
+
+def percent(share: float | None) -> str:
+    """A ratio of 0 to 1: 98.4 %. Only all is ever 100 %."""
+    if share is None:
         return NOTHING
-    tenths = int(ratio * 1_000) if ratio > 0.5 else round(ratio * 1_000)
-    return f"{tenths / 10:.1f} %" if 0 < ratio < 1 else f"{ratio:.0%}".replace("%", " %")
+    tenths = int(share * 1_000) if share > 0.5 else round(share * 1_000)
+    return f"{tenths / 10:.1f} %" if 0 < share < 1 else f"{share:.0%}".replace("%", " %")
 
 
 def seconds(duration: float | None) -> str:
@@ -99,33 +83,43 @@ def duration(length: float) -> str:
     return _several(length, "second")
 
 
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: 6 d 23 h, 14 min 3 s, 0 s."""
+    left, parts = int(abs(seconds)), []
+    for name, size in UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {name}")
+            left %= size
+    return " ".join(parts[:2]) or "0 s"
+
+
 def day(when: datetime | None) -> str:
-    """2030-01-31, by UTC."""
+    """A day: 2030-01-31, by UTC."""
     return NOTHING if when is None else when.astimezone(UTC).date().isoformat()
 
 
 def moment(when: datetime | float | None) -> str:
-    """2030-01-31 12:34, by UTC."""
+    """A moment: 2030-01-31 12:34, by UTC."""
     return NOTHING if when is None else f"{_datetime(when):%Y-%m-%d %H:%M}"
 
 
 def iso(when: datetime | float) -> str:
-    """As ``<time datetime>`` wants it."""
+    """A moment for the attribute of ``<time datetime>``."""
     return f"{_datetime(when):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def since(when: datetime | float, now: float) -> str:
-    """How long ago, or in how long: 3 days ago, in 2 hours, just now."""
+    """The time between a moment and ``now``: 3 days ago, in 2 hours, just now."""
     away = now - _datetime(when).timestamp()
     for span, name in SPANS:
         if abs(away) >= span:
-            told = _several(int(abs(away) // span), name)
-            return f"{told} ago" if away > 0 else f"in {told}"
+            length = _several(int(abs(away) // span), name)
+            return f"{length} ago" if away > 0 else f"in {length}"
     return "just now"
 
 
 def key_state(key: Any, now: float) -> tuple[str, str]:
-    """A key's state as a class of the style sheet and a word."""
+    """A key's state: a class of the style sheet, and a word."""
     if key["revoked"] is not None:
         return "off", "revoked"
     if key["expires"] is None:
@@ -144,72 +138,43 @@ def _several(number: float, name: str) -> str:
     return f"{number:,.6g} {name}{'' if number == 1 else 's'}"
 
 
+# For a terminal, where columns are narrow
+
+
+def short_count(number: int) -> str:
+    """A whole number with its thousands apart, in millions from eight digits on: 1,234, 12.3 M."""
+    return count(number) if number < 10_000_000 else f"{number / 1e6:,.1f} M"
+
+
+def short_rate(per_second: float) -> str:
+    """A rate with its unit: 1,234/s, 12.5/s, 0.25/s."""
+    decimals = 0 if per_second >= 100 else 1 if per_second >= 10 else 2
+    return f"{per_second:,.{decimals}f}/s"
+
+
+def short_share(part: float, whole: float) -> str:
+    """A part of a whole: 87.5 %, or ``-`` of nothing; only all is ``100 %`` and only none ``0 %``."""
+    if not whole:
+        return "-"
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "<0.1 %"
+    return f"{min(percent, 99.9):.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
+
+
+def short_seconds(duration: float, *, plain: bool = False) -> str:
+    """How long a request took, to three digits: 412 µs (us if ``plain``), 3.1 ms, 1.25 s."""
+    for unit, size in (("us" if plain else "µs", 1e-6), ("ms", 1e-3)):
+        if duration < size * 999.5:
+            return f"{duration / size:.3g} {unit}"
+    return f"{duration:.3g} s"
+
+
+def short_span(length: float) -> str:
+    """A length of time in its largest unit: 45 s, 12 min, 3 h."""
+    if length < 100:
+        return f"{length:.0f} s"
+    return f"{length / 60:.0f} min" if length < 100 * 60 else f"{length / 3_600:.0f} h"
+
+
 FILTERS = (clock, count, day, decimal, duration, iso, key_state, moment, percent, rate, seconds, sentence, since)
-
-
-WORDS = {
-    Outcome.HIT: "From the cache, fresh",
-    Outcome.STALE: "From the cache, stale",
-    Outcome.MISS: "The service was asked",
-    Outcome.COLLAPSED: "The service was asked once, for this and others who asked at the same time",
-    Outcome.REVALIDATED: "The service was asked whether the stored answer still holds, and it does",
-    Outcome.BYPASS: "Passed on, and not from the cache",
-    Outcome.REFUSED: "Refused by the gateway",
-    Outcome.FAILED: "No answer could be had",
-}
-DETAILS = {
-    "refreshing": "being refreshed in the background",
-    "max-stale": "which the client allowed",
-    "unknown-endpoint": "the gateway does not know this endpoint, and may not keep its answer",
-    "GateClosed": "since the service is not asked while it seems to block us",
-    "TargetRefused": "since the service refused this very query a moment ago",
-    "CallerPaused": "since the service refused several queries of this caller in a row",
-    "SlowedDown": "since the service asked for fewer requests",
-    "QueueFull": "since too many requests wait already",
-    "DeadlineExceeded": "since the service could not be asked in time",
-    "UpstreamTimeout": "since the service did not answer in time",
-    "UpstreamDisconnected": "since the service broke off",
-    "UpstreamUnreachable": "since the service cannot be reached",
-    "CacheUnavailable": "since Redis does not answer",
-}
-_UPSTREAM = re.compile(r"upstream-([0-9]{3})")
-_MAX_AGE = re.compile(r"(?:^|[ ,])max-age=([0-9]{1,12})(?![0-9])")
-_TTL = re.compile(r"; ttl=(-?[0-9]{1,12})(?![0-9])")
-UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-
-
-def told(outcome: Outcome, detail: str, cache_status: str) -> str:
-    """How an answer was served, as a sentence."""
-    words = WORDS[outcome]
-    if outcome in (Outcome.REFUSED, Outcome.FAILED):
-        return f"{words}."
-    if outcome in (Outcome.MISS, Outcome.COLLAPSED) and "; stored" in cache_status:
-        return f"{words}, and its answer is kept."
-    found = _UPSTREAM.fullmatch(detail)
-    why = f"since the service answered {found[1]}" if found else DETAILS.get(detail, detail)
-    return f"{words}, {why}." if why else f"{words}."
-
-
-def age_of(headers: Mapping[str, str]) -> int | None:
-    """The seconds since an answer was made, where it tells."""
-    age = headers.get("age", "")
-    return int(age) if age.isascii() and age.isdecimal() and len(age) <= 12 else None
-
-
-def left_of(headers: Mapping[str, str]) -> int | None:
-    """The seconds for which an answer stays fresh; less than none for how long it has been stale."""
-    found = _TTL.search(headers.get("cache-status", ""))
-    if found:
-        return int(found[1])
-    most, age = _MAX_AGE.search(headers.get("cache-control", "")), age_of(headers)
-    return int(most[1]) - age if most and age is not None else None
-
-
-def span(seconds: float) -> str:
-    """A duration in its two largest units: 6 d 23 h, 14 min 3 s, 0 s."""
-    left, parts = int(abs(seconds)), []
-    for name, size in UNITS:
-        if left >= size:
-            parts.append(f"{left // size} {name}")
-            left %= size
-    return " ".join(parts[:2]) or "0 s"

@@ -1,11 +1,4 @@
-"""Web: what all pages of the console have in common: who may see them, and how they are sent.
-
-Forms: what a page's form sends. Pure.
-
-Notices: what was done, told by the next page. Pure.
-
-Assets: the console's own styles, scripts and pictures, out of the package.
-"""
+"""What the console's pages share: access checks, forms, flash messages, templates, static files, docs pages."""
 
 from __future__ import annotations
 
@@ -13,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.resources import files
 from itertools import chain
 from typing import Any
@@ -20,76 +14,38 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import msgspec
 import structlog
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.admin.auth import Admin, Guard
+from gateway.admin.auth import Admin, AdminTokens
 from gateway.admin.operations import (
     Call,
+    Endpoint,
     Operation,
     audited,
-    carried_out,
-    received,
+    error_response,
+    guarded,
+    perform,
+    read_body,
     refuse_keys,
-    refused,
     write_audit,
 )
-from gateway.admin.routes import guarded
-from gateway.admin.sessions import Entrance, Session, is_csrf
-from gateway.admin.web.format import environment
+from gateway.admin.sessions import Authenticator, Session, is_csrf
+from gateway.admin.web.format import FILTERS, bar, ratio
 from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
 
 Form = Mapping[str, str]
-KIND = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 MOST_FIELDS = 200
-
-
-def read_form(kind: str, body: bytes) -> Form:
-    """The fields of a form by name, without the blanks around them; of a repeated one the first counts. Lines end
-    as elsewhere, not as browsers end them.
-
-    Raises InvalidInput for what no form of ours sends.
-    """
-    if kind.partition(";")[0].strip().lower() != KIND:
-        raise InvalidInput("A form is sent as " + KIND)
-    try:
-        pairs = parse_qsl(body.decode("ascii"), True, errors="strict", max_num_fields=MOST_FIELDS)
-    except ValueError:
-        raise InvalidInput("The form cannot be read") from None
-    form: dict[str, str] = {}
-    for name, value in pairs:
-        form.setdefault(name, value if name == "password" else value.replace("\r\n", "\n").strip())
-    return form
-
-
-NOTICE = "stats_gateway_notice"
-"""The cookie's name, with the instance's after it. It is sealed, so that nobody else puts words into the console's
-mouth."""
-
-
-def sealed_notice(text: str, session: Session) -> str:
-    """The cookie's value."""
-    return f"{_seal(text, session)}.{quote(text, safe='')}"
-
-
-def notice_of(cookie: str, session: Session) -> str | None:
-    """What the page before wanted to be told, if it did."""
-    seal, _, quoted = cookie.partition(".")
-    text = unquote(quoted)
-    genuine = hmac.compare_digest(seal.encode(), _seal(text, session).encode())
-    return text if text and genuine else None
-
-
-def _seal(text: str, session: Session) -> str:
-    return hmac.digest(session.csrf.encode(), text.encode("utf-8", "replace"), "sha256").hex()
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+DOCS_CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "content-security-policy": CSP,
@@ -97,104 +53,127 @@ HEADERS = {
     "referrer-policy": "same-origin",
 }
 PASSED_ON = frozenset({b"allow", b"retry-after"})
-"""Of an error's headers those that a page has, too."""
+"""The headers of an error that its page has too."""
 SIGN_IN = "/sign-in"
+FLASH = "stats_gateway_notice"
+"""Name of the flash message's cookie, followed by the instance's name."""
+STATIC_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 log = structlog.get_logger("gateway")
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One request for a page: by whom, and the fields of the form that it sent, if any."""
+class PageRequest:
+    """A signed-in administrator's request for a page, with the fields of the form it sent, if any."""
 
-    request: Request
+    http: Request
     admin: Admin
     session: Session
     form: Form = field(default_factory=dict)
 
+    @property
+    def posted(self) -> bool:
+        return self.http.method == "POST"
+
 
 class Web:
-    """Renders pages, and lets in who may see them. ``public_url`` is where clients find the public listener."""
+    """Renders pages for those who may see them. ``public_url`` is the public listener's URL for clients."""
 
     def __init__(
         self,
-        entrance: Entrance,
+        auth: Authenticator,
         operations: Sequence[Operation],
         version: str,
         public_url: str,
         port: int,
     ) -> None:
-        self.entrance = entrance
+        self.auth = auth
         self._operations = {(each.method, each.path): each for each in operations}
         self._version = version
         self._public_url = public_url
         self._port = port
-        self._notice = f"{NOTICE}_{entrance.instance}"
-        self._environment = environment()
+        self._flash = f"{FLASH}_{auth.instance}"
 
-    def page(self, handler: Callable[[Visit], Awaitable[Response]], *, changes: bool = False) -> Endpoint:
-        """The handler as Starlette calls it, for those who are signed in, and may change something where it
-        ``changes``. A form must carry its session's own token. What goes wrong becomes a page that says so."""
+    def page(self, handler: Callable[[PageRequest], Awaitable[Response]], *, changes: bool = False) -> Endpoint:
+        """The handler as an endpoint for signed-in administrators, who need a read-write token if it ``changes``.
 
-        async def answer(request: Request) -> Response:
-            visit: Visit | None = None
+        A form must carry its session's CSRF token. Every error becomes a page that explains it.
+        """
+
+        async def answer(http: Request) -> Response:
+            request: PageRequest | None = None
             try:
-                self.entrance.guard.check_host(request.headers.raw)
-                session = await self.entrance.session(request, active=True)
+                self.auth.tokens.check_host(http.headers.raw)
+                session = await self.auth.session(http, active=True)
                 if session is None:
-                    return RedirectResponse(self._sign_in(request), 303, HEADERS)
-                visit = Visit(request, session.admin, session)
-                return await handler(await self._checked(visit, changes=changes))
+                    return RedirectResponse(self._sign_in(http), 303, HEADERS)
+                request = PageRequest(http, session.admin, session)
+                return await handler(await self._checked(request, changes=changes))
             except GatewayError as error:
-                return self.trouble(error, visit)
+                return self.trouble(error, request)
             except Exception:
-                log.exception("internal_error", page=request.scope["route"].path)
-                return self.trouble(GatewayError("The gateway failed on this page; its log says why."), visit)
+                log.exception("internal_error", page=http.scope["route"].path)
+                return self.trouble(GatewayError("The gateway failed on this page; its log says why."), request)
 
         return answer
 
+    def form(self, path: str, handler: Callable[[PageRequest], Awaitable[Response]]) -> Route:
+        """The route of a form that changes something: GET shows it, POST sends it."""
+        return Route(path, self.page(handler, changes=True), methods=["GET", "POST"])
+
     def render(
         self,
-        visit: Visit | None,
+        request: PageRequest | None,
         template: str,
         *,
         status: int = 200,
         error: GatewayError | None = None,
         **values: Any,
     ) -> Response:
-        """A page, with the status of the ``error`` that it tells of, if any. Every template knows ``error``,
-        ``may_change``, ``csrf_field()``, and what concerns its frame."""
-        request, session = (None, None) if visit is None else (visit.request, visit.session)
-        notice = None if visit is None else notice_of(visit.request.cookies.get(self._notice, ""), visit.session)
-        html = self._environment.get_template(template).render(
-            admin=None if visit is None else visit.admin,
-            may_change=visit is not None and visit.admin.may_change,
-            csrf_token="" if session is None else session.csrf,
-            csrf_field=lambda: _csrf_field(session),
-            here="" if request is None else request.url.path,
-            notice=notice,
-            error=error,
-            version=self._version,
-            **values,
+        """A page; with an ``error``, it has the error's status. Every template knows ``error``, ``may_change``,
+        ``csrf_field()``, and what its frame needs."""
+        session = None if request is None else request.session
+        csrf = "" if session is None else session.csrf
+        flash = None
+        if request is not None:
+            flash = open_flash(request.http.cookies.get(self._flash, ""), request.session)
+        html = (
+            environment()
+            .get_template(template)
+            .render(
+                admin=None if request is None else request.admin,
+                may_change=request is not None and request.admin.may_change,
+                csrf_token=csrf,
+                csrf_field=lambda: Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
+                here="" if request is None else request.http.url.path,
+                notice=flash,
+                error=error,
+                version=self._version,
+                **values,
+            )
         )
         response = HTMLResponse(html, status if error is None else row_of(error).status, HEADERS)
         if error is not None:
             response.raw_headers += [each for each in render(error)[1] if each[0] in PASSED_ON]
-        if notice is not None:
-            response.delete_cookie(self._notice, httponly=True, samesite="strict")
+        if flash is not None:
+            response.delete_cookie(self._flash, httponly=True, samesite="strict")
         return response
 
-    def redirect(self, visit: Visit, path: str, say: str = "") -> Response:
-        """Goes on to another page of the console, which then says what was done."""
+    def redirect(self, request: PageRequest, path: str, flash: str = "") -> Response:
+        """A redirect to another page of the console, which shows the flash message."""
         response = RedirectResponse(path, 303, HEADERS)
-        if say:
-            notice = sealed_notice(say, visit.session)
-            response.set_cookie(self._notice, notice, 60, httponly=True, samesite="strict")
+        if flash:
+            sealed = seal_flash(flash, request.session)
+            response.set_cookie(self._flash, sealed, 60, httponly=True, samesite="strict")
         return response
 
     async def perform(
         self,
-        visit: Visit,
+        request: PageRequest,
         method: str,
         path: str,
         *,
@@ -202,65 +181,65 @@ class Web:
         query: Mapping[str, str] | None = None,
         **places: str,
     ) -> Any:
-        """What an operation of the API answers to whoever is signed in, with the API's own line in the audit log.
+        """The result of an API operation for the signed-in administrator, audited as the API audits it.
 
-        ``path`` is the operation's, with its names in braces, ``places`` their values. What does anything is done
-        for our own pages alone: for a form, which has shown its session's token, and for a link or a typed
-        address only where the browser says that it is ours. Raises GatewayError.
+        ``path`` is the operation's, with its names in braces, and ``places`` are their values. An operation that
+        acts needs a form, whose CSRF token is checked already, or the browser's word that a page of ours sent the
+        request. Raises GatewayError.
         """
         operation = self._operations[method, path]
-        with audited(operation, places) as line:
-            line.admin = visit.admin
-            if operation.acts and not visit.form:
-                self.entrance.visitors.check_own(visit.request)
-            self.entrance.guard.check_role(visit.admin, changes=operation.changes)
-            call = Call(places, query or {}, _body(operation, body), visit.admin, line.facts)
-            return await carried_out(operation, call)
+        with audited(operation, places) as record:
+            record.admin = request.admin
+            if operation.acts and not request.form:
+                self.auth.visitors.check_own(request.http)
+            self.auth.tokens.check_role(request.admin, changes=operation.changes)
+            call = Call(places, query or {}, _body(operation, body), request.admin, record.facts)
+            return await perform(operation, call)
 
-    def trouble(self, error: GatewayError, visit: Visit | None = None) -> Response:
-        """A page that says what went wrong."""
+    def trouble(self, error: GatewayError, request: PageRequest | None = None) -> Response:
+        """A page that explains an error."""
         template = "disabled.html" if isinstance(error, AdminDisabled) else "trouble.html"
-        return self.render(visit, template, error=error)
+        return self.render(request, template, error=error)
 
-    def out_of_place(self, request: Request, error: GatewayError) -> Response:
-        """What is not there, or not by this method: a page for people, the API's own answer for programs."""
-        if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
-            return refused(error)
+    def out_of_place(self, http: Request, error: GatewayError) -> Response:
+        """The response for a 404 or 405: a page for people, the API's own shape for programs."""
+        if http.url.path.startswith("/api/") or "text/html" not in http.headers.get("accept", ""):
+            return error_response(error)
         return self.trouble(error)
 
-    def public_url(self, request: Request) -> str:
-        """Where clients reach the public listener: as the settings say, else as far as can be told from here."""
+    def public_url(self, http: Request) -> str:
+        """The public listener's URL for clients: from the settings, else a guess from the admin listener's own."""
         if self._public_url:
             return self._public_url
-        host = request.url.hostname or "127.0.0.1"
+        host = http.url.hostname or "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
-    async def _checked(self, visit: Visit, *, changes: bool) -> Visit:
-        """With its form, where it sent one. Whoever tries to change what they may not is in the audit log."""
-        request = visit.request
+    async def _checked(self, request: PageRequest, *, changes: bool) -> PageRequest:
+        """The request with its form. A refused attempt to change something is in the audit log."""
+        http = request.http
         try:
-            form = await self._form(visit) if request.method == "POST" else {}
-            self.entrance.guard.check_role(visit.admin, changes=changes)
-            _refuse_keys(request.path_params, request.query_params, form)
+            form = await self._form(request) if request.posted else {}
+            self.auth.tokens.check_role(request.admin, changes=changes)
+            _refuse_keys(http.path_params, http.query_params, form)
         except GatewayError as error:
-            if changes and request.method == "POST":
-                write_audit(visit.admin, f"POST {request.scope['route'].path}", {}, row_of(error).status)
+            if changes and request.posted:
+                write_audit(request.admin, f"POST {http.scope['route'].path}", {}, row_of(error).status)
             raise
-        return replace(visit, form=form)
+        return replace(request, form=form)
 
-    async def _form(self, visit: Visit) -> Form:
-        self.entrance.visitors.check_source(visit.request)
-        form = read_form(visit.request.headers.get("content-type", ""), await received(visit.request))
-        if not is_csrf(visit.session, form.get("csrf", "")):
+    async def _form(self, request: PageRequest) -> Form:
+        self.auth.visitors.check_source(request.http)
+        form = read_form(request.http.headers.get("content-type", ""), await read_body(request.http))
+        if not is_csrf(request.session, form.get("csrf", "")):
             raise AdminForbidden("This form is not of this session. Go back, load the page anew, and try again.")
         return form
 
-    def _sign_in(self, request: Request) -> str:
-        """Where whoever is not signed in goes, to come back after it; what a form said is lost."""
-        told: dict[str, str] = {"ended": "1"} if self.entrance.cookie in request.cookies else {}
-        if request.method in ("GET", "HEAD") and request.url.path != "/":
-            told["next"] = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return f"{SIGN_IN}?{urlencode(told)}" if told else SIGN_IN
+    def _sign_in(self, http: Request) -> str:
+        """The sign-in page's URL, with the page to return to; the fields of a form are lost."""
+        query: dict[str, str] = {"ended": "1"} if self.auth.cookie in http.cookies else {}
+        if http.method in ("GET", "HEAD") and http.url.path != "/":
+            query["next"] = http.url.path + (f"?{http.url.query}" if http.url.query else "")
+        return f"{SIGN_IN}?{urlencode(query)}" if query else SIGN_IN
 
 
 def own_path(text: str) -> str:
@@ -272,13 +251,9 @@ def own_path(text: str) -> str:
 
 
 def _refuse_keys(*given: Mapping[str, str]) -> None:
-    """Raises InvalidInput for a gateway key in a field or a path, but for a password's: a page would show it."""
+    """Raises InvalidInput for a gateway key in a path or a field but a password: a page would show it."""
     pairs = chain.from_iterable(each.items() for each in given)
     refuse_keys((name, text) for name, text in pairs if name != "password")
-
-
-def _csrf_field(session: Session | None) -> Markup:
-    return Markup('<input type="hidden" name="csrf" value="{}">').format("" if session is None else session.csrf)
 
 
 def _body(operation: Operation, body: Mapping[str, Any] | None) -> Any:
@@ -290,22 +265,118 @@ def _body(operation: Operation, body: Mapping[str, Any] | None) -> Any:
         raise InvalidInput(str(error)) from None
 
 
-KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+# Forms and flash messages
 
 
-def routes(guard: Guard) -> list[Route]:
-    """One for each file: there is no path to leave the folder by. They tell nothing, so anybody may read them."""
+def read_form(kind: str, body: bytes) -> Form:
+    """A form's fields by name, stripped; of a repeated name the first; ``\\r\\n`` of browsers is ``\\n``.
+
+    Raises InvalidInput for what no form of the console sends.
+    """
+    if kind.partition(";")[0].strip().lower() != FORM_TYPE:
+        raise InvalidInput("A form is sent as " + FORM_TYPE)
+    try:
+        pairs = parse_qsl(body.decode("ascii"), True, errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise InvalidInput("The form cannot be read") from None
+    form: dict[str, str] = {}
+    for name, value in pairs:
+        form.setdefault(name, value if name == "password" else value.replace("\r\n", "\n").strip())
+    return form
+
+
+def seal_flash(text: str, session: Session) -> str:
+    """A flash message as a cookie's value, sealed: nobody else puts words into the console's mouth."""
+    return f"{_seal(text, session)}.{quote(text, safe='')}"
+
+
+def open_flash(cookie: str, session: Session) -> str | None:
+    """The flash message in a cookie; None without a genuine one."""
+    seal, _, quoted = cookie.partition(".")
+    text = unquote(quoted)
+    genuine = hmac.compare_digest(seal.encode(), _seal(text, session).encode())
+    return text if text and genuine else None
+
+
+def _seal(text: str, session: Session) -> str:
+    return hmac.digest(session.csrf.encode(), text.encode("utf-8", "replace"), "sha256").hex()
+
+
+# Templates, docs pages and static files
+
+
+@cache
+def environment() -> Environment:
+    """The templates, which escape all values. All are read at once, so that no page has to open a file."""
+    folder = files("gateway.admin.web") / "templates"
+    found = Environment(
+        loader=DictLoader({each.name: each.read_text("utf-8") for each in folder.iterdir()}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update({each.__name__: each for each in (*FILTERS, schema_words)})
+    found.globals.update(bar=bar, ratio=ratio)
+    return found
+
+
+def docs_page(document: Mapping[str, Any], *, in_console: bool = False) -> str:
+    """An OpenAPI document as a page for people; ``in_console`` adds a link to the console."""
+
+    def look_up(node: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "$ref" not in node:
+            return node
+        _, _, kind, name = node["$ref"].split("/")
+        found: Mapping[str, Any] = document["components"][kind][name]
+        return found
+
+    return environment().get_template("docs.html").render(document, look_up=look_up, in_console=in_console)
+
+
+def docs_routes(document: Mapping[str, Any], place: str = "", tokens: AdminTokens | None = None) -> list[Route]:
+    """The routes of an OpenAPI document and its page; with ``tokens``, those of the admin listener."""
+    html = docs_page(document, in_console=tokens is not None)
+
+    async def data(_: Request) -> Response:
+        return JSONResponse(document)
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(html, headers={"content-security-policy": DOCS_CSP})
+
+    served = {f"{place}/openapi.json": data, f"{place}/docs": page}
+    return [Route(path, each if tokens is None else guarded(tokens, each)) for path, each in served.items()]
+
+
+def schema_words(schema: Mapping[str, Any]) -> str:
+    """A JSON Schema's values in words, such as ``list of string`` or ``integer from 1``."""
+    if "anyOf" in schema:
+        return " or ".join(schema_words(each) for each in schema["anyOf"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    match schema.get("type"):
+        case "array":
+            return f"list of {schema_words(schema['items'])}"
+        case "object" if "additionalProperties" in schema:
+            return f"object of {schema_words(schema['additionalProperties'])}"
+    words = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "maxLength": "of a length to"}
+    bounds = [f"{word} {schema[name]:,.15g}" for name, word in words.items() if name in schema]
+    return " ".join([schema.get("format") or schema.get("type", "anything"), *bounds])
+
+
+def static_routes(tokens: AdminTokens) -> list[Route]:
+    """One route for each static file, so that no path leaves the folder. They are public: they hold no data."""
     folder = files("gateway.admin.web") / "static"
     found = {each.name: each.read_bytes() for each in folder.iterdir()}
     return [
-        Route(f"/static/{name}", guarded(guard, _Asset(content, KINDS[name[name.rindex(".") :]])))
+        Route(f"/static/{name}", guarded(tokens, _StaticFile(content, STATIC_TYPES[name[name.rindex(".") :]])))
         for name, content in found.items()
-        if name[name.rindex(".") :] in KINDS
+        if name[name.rindex(".") :] in STATIC_TYPES
     ]
 
 
-class _Asset:
-    """One file, which browsers keep, and ask for with its tag each time, so that an upgrade is seen at once."""
+class _StaticFile:
+    """A file that browsers keep and revalidate by its tag each time, so that an upgrade is seen at once."""
 
     def __init__(self, content: bytes, kind: str) -> None:
         self._content = content

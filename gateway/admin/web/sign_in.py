@@ -1,4 +1,4 @@
-"""Signing in and out."""
+"""The sign-in page, and signing out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.admin.auth import NOBODY, Admin
-from gateway.admin.operations import is_guess, received, write_audit
-from gateway.admin.sessions import Entrance
-from gateway.admin.web.pages import HEADERS, SIGN_IN, Form, Visit, Web, own_path, read_form
+from gateway.admin.operations import is_guess, read_body, write_audit
+from gateway.admin.web.pages import HEADERS, SIGN_IN, Form, PageRequest, Web, own_path, read_form
 from gateway.errors import AdminTokenUnknown, GatewayError, RateLimited, row_of
 
 ENDED = "Your session has ended. What you sent last was not carried out."
@@ -19,13 +18,12 @@ ENDED = "Your session has ended. What you sent last was not carried out."
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """The pages."""
+    """The routes of signing in and out."""
 
     web: Web
 
     @property
     def routes(self) -> list[Route]:
-        """All of them."""
         return [
             Route(SIGN_IN, self.ask, methods=["GET"]),
             Route(SIGN_IN, self.answer, methods=["POST"]),
@@ -33,36 +31,32 @@ class SignIn:
             Route("/sign-out", self.web.page(self.stay), methods=["GET"]),
         ]
 
-    @property
-    def entrance(self) -> Entrance:
-        """Who comes in."""
-        return self.web.entrance
-
     async def ask(self, request: Request) -> Response:
-        """The form, for those who need it."""
-        wanted = own_path(request.query_params.get("next", "/"))
+        """Show the form, or go on where a session is live."""
+        auth, wanted = self.web.auth, own_path(request.query_params.get("next", "/"))
         try:
-            self.entrance.guard.check_host(request.headers.raw)
-            if await self.entrance.session(request, active=False) is not None:
+            auth.tokens.check_host(request.headers.raw)
+            if await auth.session(request, active=False) is not None:
                 return RedirectResponse(wanted, 303, HEADERS)
         except GatewayError as error:
             return self.web.trouble(error)
         response = self._form(wanted, ENDED if "ended" in request.query_params else "")
         if request.headers.get("sec-fetch-site") == "cross-site":
-            # Who follows a link from elsewhere comes without the cookie (SameSite=Strict), but loads anew with it.
+            # A link from another site comes without the cookie (SameSite=Strict), but a reload brings it.
             response.headers["refresh"] = "0"
         return response
 
     async def answer(self, request: Request) -> Response:
-        """An attempt. Right or wrong, the audit log has it."""
-        line = {"address": self.entrance.visitors.address(request)}
+        """Check a token and start a session; the audit log has every attempt."""
+        auth = self.web.auth
+        facts = {"address": auth.visitors.address(request)}
         admin, status = NOBODY, 500
         form: Form = {}
         try:
-            self.entrance.guard.check_host(request.headers.raw)
-            self.entrance.guard.check_enabled()
-            self.entrance.visitors.check_source(request)
-            form = read_form(request.headers.get("content-type", ""), await received(request))
+            auth.tokens.check_host(request.headers.raw)
+            auth.tokens.check_enabled()
+            auth.visitors.check_source(request)
+            form = read_form(request.headers.get("content-type", ""), await read_body(request))
             admin, secret = await self._entered(request, form.get("token", ""))
             status = 303
         except GatewayError as error:
@@ -71,36 +65,38 @@ class SignIn:
                 return self._form(own_path(form.get("next", "/")), error=error)
             return self.web.trouble(error)
         finally:
-            write_audit(admin, f"POST {SIGN_IN}", line, status)
+            write_audit(admin, f"POST {SIGN_IN}", facts, status)
         response = RedirectResponse(own_path(form.get("next", "/")), 303, HEADERS)
-        secure = self.entrance.visitors.by_https(request)
-        response.set_cookie(self.entrance.cookie, secret, httponly=True, samesite="strict", secure=secure)
+        secure = auth.visitors.by_https(request)
+        response.set_cookie(auth.cookie, secret, httponly=True, samesite="strict", secure=secure)
         return response
 
-    async def leave(self, visit: Visit) -> Response:
-        """Ends the session, everywhere."""
-        await self.entrance.sessions.end(visit.request.cookies[self.entrance.cookie])
-        write_audit(visit.admin, "POST /sign-out", {}, 303)
+    async def leave(self, request: PageRequest) -> Response:
+        """End the session in every process."""
+        auth = self.web.auth
+        await auth.sessions.end(request.http.cookies[auth.cookie])
+        write_audit(request.admin, "POST /sign-out", {}, 303)
         response = RedirectResponse(SIGN_IN, 303, HEADERS)
-        response.delete_cookie(self.entrance.cookie, httponly=True, samesite="strict")
+        response.delete_cookie(auth.cookie, httponly=True, samesite="strict")
         return response
 
-    async def stay(self, _: Visit) -> Response:
-        """A link signs nobody out."""
+    async def stay(self, _: PageRequest) -> Response:
+        """Go to the first page: a link signs nobody out."""
         return RedirectResponse("/", 303, HEADERS)
 
     async def _entered(self, request: Request, token: str) -> tuple[Admin, str]:
-        """Who it is, and their new session's secret."""
-        admin = self.entrance.guard.recognise(token.encode())
-        secret = await self.entrance.sessions.begin(token)
+        """The admin, and the new session's secret. Raises AdminTokenUnknown, RateLimited."""
+        auth = self.web.auth
+        admin = auth.tokens.recognise(token.encode())
+        secret = await auth.sessions.begin(token)
         if admin is None or secret is None:
-            await self.entrance.guesses.note(request, "form")
+            await auth.guesses.note(request, "form")
             raise AdminTokenUnknown("No admin token reads like this.")
         return admin, secret
 
-    def _form(self, wanted: str, said: str = "", *, error: GatewayError | None = None) -> Response:
+    def _form(self, wanted: str, message: str = "", *, error: GatewayError | None = None) -> Response:
         if isinstance(error, RateLimited):
-            said = f"{error.message}. Try again in {error.retry_after or 1:.0f} seconds."
+            message = f"{error.message}. Try again in {error.retry_after or 1:.0f} seconds."
         elif error is not None:
-            said = error.message
-        return self.web.render(None, "sign-in.html", wanted=wanted, said=said, error=error)
+            message = error.message
+        return self.web.render(None, "sign-in.html", wanted=wanted, message=message, error=error)

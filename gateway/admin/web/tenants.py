@@ -1,60 +1,31 @@
-"""The pages about tenants: the list, and one for each, with all that can be done with it.
-
-Usage as the pages about tenants show it. Pure.
-
-What the forms about tenants and keys hold, to and fro. Pure.
-"""
+"""The pages about tenants and their keys: the list, one page for each tenant, and all its forms."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.admin.web.pages import Form, Visit, Web
-from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, InvalidInput
+from gateway.admin.web.pages import HEADERS, Form, PageRequest, Web
+from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, InvalidInput, NoSuchRecord
 from gateway.observe.counters import Row
 
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """What was asked and spent in some time: requests, those answered from the cache, upstream calls."""
-
-    day: str
-    requests: int = 0
-    hits: int = 0
-    calls: int = 0
-
-    @property
-    def hit_ratio(self) -> float | None:
-        """None where nothing was asked."""
-        return self.hits / self.requests if self.requests else None
-
-
-def by_tenant(rows: Iterable[Row]) -> dict[str, Used]:
-    """One day's, by tenant."""
-    return {row.tenant: _used(row) for row in rows}
-
-
-def by_day(rows: Iterable[Row], first: date, last: date) -> list[Used]:
-    """One tenant's, the newest day first, with those on which it asked nothing."""
-    found = {row.day: _used(row) for row in rows}
-    days = [(last - timedelta(days=back)).isoformat() for back in range((last - first).days + 1)]
-    return [found.get(day, Used(day)) for day in days]
-
-
-def _used(row: Row) -> Used:
-    return Used(row.day, row.requests, row.hits, row.calls)
-
-
+ONE = "/api/tenants/{tenant}"
+PAIR = f"{ONE}/institutions/{{institution}}"
+PAGE = 50
+DAYS = 14
+OUTDATED = "Somebody else changed this tenant meanwhile. These are your values; save again to let them stand."
+WRONG = (InvalidInput, ConfigurationError)
+"""Errors that a form can mend: it is shown again with them."""
+LISTS = ("origins", "networks")
 LIMITS = {
     "requests_per_second": "Requests a second",
     "burst": "Burst",
@@ -62,8 +33,7 @@ LIMITS = {
     "queued": "Queued jobs",
     "share": "Share",
 }
-LISTS = ("origins", "networks")
-DECIMAL = frozenset({"requests_per_second", "share"})
+WHOLE = frozenset({"burst", "requests_per_day", "queued"})
 LIFETIMES = {
     "closed": "Closed windows",
     "open": "Open windows",
@@ -82,18 +52,285 @@ OVERLAPS = {
 OVERLAP = "604800"
 
 
-def fields_of(told: Mapping[str, Any]) -> dict[str, str]:
-    """A tenant, as the API tells it, as its form's fields."""
-    fields = {
-        "name": "" if told["name"] == told["id"] else told["name"],
-        "note": told["note"],
-        **{name: "\n".join(told[name]) for name in LISTS},
-        **{name: _text(told["limits"][name]) for name in LIMITS},
-        **{f"lifetime_{name}": _text(told["lifetimes"].get(name)) for name in LIFETIMES},
+class TenantsPages:
+    """All pages about tenants but those about keys. ``now`` is in seconds since the epoch."""
+
+    def __init__(self, web: Web, now: Callable[[], float]) -> None:
+        self._web = web
+        self._now = now
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes of the pages. No tenant's id begins with a plus sign."""
+        one = "/tenants/{tenant}"
+        forms = {
+            "/tenants/+new": self.create,
+            f"{one}/edit": self.change,
+            f"{one}/remove": self.remove,
+            f"{one}/credential": self.seal,
+            f"{one}/institutions/{{institution}}/remove": self.unseal,
+        }
+        return [
+            Route("/tenants", self._web.page(self.list), methods=["GET"]),
+            *(self._web.form(path, handler) for path, handler in forms.items()),
+            Route(one, self._web.page(self.show), methods=["GET"]),
+        ]
+
+    async def list(self, request: PageRequest) -> Response:
+        given = {name: request.http.query_params.get(name, "").strip() for name in ("search", "after", "before")}
+        query = {name: value for name, value in given.items() if value} | {"limit": str(PAGE)}
+        found = await self._web.perform(request, "GET", "/api/tenants", query=query)
+        usage = await self._usage(request, 1, ",".join(each["id"] for each in found["tenants"]))
+        return self._web.render(
+            request,
+            "tenants.html",
+            found=found,
+            search=given["search"],
+            used=None if usage is None else {row.tenant: row for row in usage},
+            pages=_pages(found, given["search"]),
+        )
+
+    async def show(self, request: PageRequest) -> Response:
+        tenant = await tenant_of(self._web, request)
+        keys = await self._web.perform(request, "GET", f"{ONE}/keys", tenant=tenant["id"])
+        usage = await self._usage(request, DAYS, tenant["id"])
+        settings = await self._web.perform(request, "GET", "/api/settings")
+        return self._web.render(
+            request,
+            "tenant.html",
+            tenant=tenant,
+            keys=keys["keys"],
+            days=None if usage is None else by_day(usage, self._today(), DAYS),
+            queued=await self._queued(request, tenant["id"]),
+            queue_most=settings["queue_max_per_tenant"],
+            lifetime_labels=LIFETIMES,
+            now=self._now(),
+        )
+
+    async def create(self, request: PageRequest) -> Response:
+        if not request.posted:
+            return self._form(request, None, {"enabled": "on"})
+        try:
+            body = {"id": request.form.get("id", "")} | changes_of(request.form, {"enabled": "on"})
+            tenant = await self._web.perform(request, "POST", "/api/tenants", body=body)
+        except WRONG as error:
+            return self._form(request, None, request.form, error)
+        return self._web.redirect(request, f"/tenants/{tenant['id']}", f"Added the tenant {tenant['id']}.")
+
+    async def change(self, request: PageRequest) -> Response:
+        tenant = await tenant_of(self._web, request)
+        if not request.posted:
+            return self._form(request, tenant, fields_of(tenant))
+        if request.form.get("version") != version_of(tenant):
+            return self._form(request, tenant, request.form, InvalidInput(OUTDATED))
+        try:
+            body = changes_of(request.form, fields_of(tenant))
+            if body:
+                await self._web.perform(request, "PATCH", ONE, body=body, tenant=tenant["id"])
+        except WRONG as error:
+            return self._form(request, tenant, request.form, error)
+        done = "Saved." if body else "There was nothing to save."
+        return self._web.redirect(request, f"/tenants/{tenant['id']}", done)
+
+    async def remove(self, request: PageRequest) -> Response:
+        tenant = await tenant_of(self._web, request)
+        if request.form.get("confirm") != tenant["id"]:
+            error = InvalidInput("That is not its id.") if request.posted else None
+            return self._web.render(request, "tenant-remove.html", tenant=tenant, error=error)
+        await self._web.perform(request, "DELETE", ONE, tenant=tenant["id"])
+        done = f"Removed the tenant {tenant['id']}. Its keys open nothing any more."
+        return self._web.redirect(request, "/tenants", done)
+
+    async def seal(self, request: PageRequest) -> Response:
+        tenant, institution = await tenant_of(self._web, request), request.form.get("institution", "")
+        if not request.posted:
+            return self._pair(request, tenant, request.http.query_params)
+        body = {name: request.form.get(name, "") for name in ("username", "password")}
+        try:
+            if not all((institution, *body.values())):
+                raise InvalidInput("An institution, a username and a password are needed.")
+            places = {"tenant": tenant["id"], "institution": institution}
+            await self._web.perform(request, "PUT", PAIR, body=body, **places)
+        except WRONG as error:
+            return self._pair(request, tenant, request.form, error)
+        return self._web.redirect(request, f"/tenants/{tenant['id']}", f"Set the credential for {institution}.")
+
+    async def unseal(self, request: PageRequest) -> Response:
+        places = request.http.path_params
+        institution = places["institution"]
+        if not request.posted:
+            tenant = await tenant_of(self._web, request)
+            return self._web.render(request, "credential-remove.html", tenant=tenant, institution=institution)
+        await self._web.perform(request, "DELETE", PAIR, **places)
+        done = f"Removed the credential for {institution}."
+        return self._web.redirect(request, f"/tenants/{places['tenant']}", done)
+
+    async def _usage(self, request: PageRequest, days: int, tenants: str) -> Any:
+        """Usage of the last days; None where Redis does not answer, which is no reason not to show the rest."""
+        last = self._today()
+        first = last - timedelta(days=days - 1)
+        query = {"first": first.isoformat(), "last": last.isoformat(), "tenant": tenants}
+        try:
+            return (await self._web.perform(request, "GET", "/api/usage", query=query))["usage"]
+        except CacheUnavailable:
+            return None
+
+    async def _queued(self, request: PageRequest, tenant_id: str) -> int | None:
+        try:
+            census = await self._web.perform(request, "GET", "/api/queue")
+        except CacheUnavailable:
+            return None
+        depth = census.tenants.get(tenant_id)
+        return 0 if depth is None else int(depth.total)
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self._now(), UTC).date()
+
+    def _form(self, request: PageRequest, tenant: Any, fields: Any, error: GatewayError | None = None) -> Response:
+        return self._web.render(
+            request,
+            "tenant-form.html",
+            tenant=tenant,
+            version_of_tenant="" if tenant is None else version_of(tenant),
+            fields=fields,
+            limits=LIMITS,
+            lifetimes=LIFETIMES,
+            error=error,
+        )
+
+    def _pair(self, request: PageRequest, tenant: Any, fields: Any, error: GatewayError | None = None) -> Response:
+        shown = {name: fields.get(name, "") for name in ("institution", "username")}
+        return self._web.render(request, "credential-form.html", tenant=tenant, fields=shown, error=error)
+
+
+class KeysPages:
+    """The pages about a tenant's keys: made and shown once, rotated, revoked."""
+
+    def __init__(self, web: Web, now: Callable[[], float]) -> None:
+        self._web = web
+        self._now = now
+
+    @property
+    def routes(self) -> list[Route]:
+        page, keys = self._web.page, "/tenants/{tenant}/keys"
+        return [
+            Route(keys, page(self.back), methods=["GET"]),
+            Route(f"{keys}/+new", page(self.new, changes=True), methods=["GET"]),
+            Route(keys, page(self.mint, changes=True), methods=["POST"]),
+            self._web.form(f"{keys}/{{key}}/rotate", self.rotate),
+            self._web.form(f"{keys}/{{key}}/revoke", self.revoke),
+        ]
+
+    async def back(self, request: PageRequest) -> Response:
+        """The redirect for a browser that reloads the page which showed a key."""
+        return RedirectResponse(f"/tenants/{request.http.path_params['tenant']}", 303, HEADERS)
+
+    async def new(self, request: PageRequest) -> Response:
+        return self._new(request, await tenant_of(self._web, request))
+
+    async def mint(self, request: PageRequest) -> Response:
+        tenant = await tenant_of(self._web, request)
+        try:
+            body = {"label": request.form.get("label", ""), "expires": self._end(request)}
+            made = await self._web.perform(request, "POST", f"{ONE}/keys", body=body, tenant=tenant["id"])
+        except WRONG as error:
+            return self._new(request, tenant, error)
+        return self._made(request, tenant, made, old=None)
+
+    async def rotate(self, request: PageRequest) -> Response:
+        tenant, key = await self._key(request)
+        if not request.posted:
+            return self._other(request, tenant, key)
+        try:
+            body = {"overlap": overlap_of(request.form), "expires": self._end(request)}
+            made = await self._web.perform(request, "POST", "/api/keys/{key}/rotate", body=body, key=key["id"])
+        except WRONG as error:
+            return self._other(request, tenant, key, error)
+        return self._made(request, tenant, made, old=OVERLAPS[request.form.get("overlap", OVERLAP)])
+
+    async def revoke(self, request: PageRequest) -> Response:
+        tenant, key = await self._key(request)
+        if not request.posted:
+            return self._web.render(request, "key-revoke.html", tenant=tenant, key=key, now=self._now())
+        await self._web.perform(request, "DELETE", "/api/keys/{key}", key=key["id"])
+        done = f"Revoked the key {key['id']}. Within two seconds it opens nothing any more."
+        return self._web.redirect(request, f"/tenants/{tenant['id']}", done)
+
+    async def _key(self, request: PageRequest) -> tuple[Any, Any]:
+        """The tenant, and the key in the path, which must be its own. Raises NoSuchRecord."""
+        tenant = await tenant_of(self._web, request)
+        found = await self._web.perform(request, "GET", f"{ONE}/keys", tenant=tenant["id"])
+        key = next((each for each in found["keys"] if each["id"] == request.http.path_params["key"]), None)
+        if key is None:
+            raise NoSuchRecord("this tenant has no such key")
+        return tenant, key
+
+    def _end(self, request: PageRequest) -> datetime | None:
+        return end_of(request.form.get("expires", ""), self._now())
+
+    def _new(self, request: PageRequest, tenant: Any, error: GatewayError | None = None) -> Response:
+        return self._web.render(request, "key-form.html", tenant=tenant, fields=request.form, error=error)
+
+    def _other(self, request: PageRequest, tenant: Any, key: Any, error: GatewayError | None = None) -> Response:
+        return self._web.render(
+            request,
+            "key-rotate.html",
+            tenant=tenant,
+            key=key,
+            overlaps=OVERLAPS,
+            chosen=request.form.get("overlap", OVERLAP),
+            fields=request.form,
+            error=error,
+            now=self._now(),
+        )
+
+    def _made(self, request: PageRequest, tenant: Any, made: Any, old: str | None) -> Response:
+        """The only page that ever shows a key."""
+        pairs = tenant["institutions"]
+        path = f"/{pairs[0]['institution']}/top/views/article" if pairs else "/top/views/article"
+        url = self._web.public_url(request.http) + path
+        curl = shlex.join(["curl", "-H", f"X-API-Key: {made['key']}", url])
+        return self._web.render(request, "key-made.html", tenant=tenant, made=made, curl=curl, old=old)
+
+
+async def tenant_of(web: Web, request: PageRequest) -> Any:
+    """The tenant in the path, as the API shows it. Raises NoSuchRecord."""
+    return await web.perform(request, "GET", ONE, tenant=request.http.path_params["tenant"])
+
+
+def by_day(rows: list[Row], last: date, days: int) -> list[Row]:
+    """One tenant's usage, the newest day first, with the days on which it made no request."""
+    found = {row.day: row for row in rows}
+    names = [(last - timedelta(days=back)).isoformat() for back in range(days)]
+    return [found.get(day, Row(day, "")) for day in names]
+
+
+def _pages(found: Any, search: str) -> dict[str, str]:
+    """The URLs of the pages before and after a page of the list."""
+    kept = {"search": search} if search else {}
+    ends = {"previous": ("before", found["previous"]), "next": ("after", found["next"])}
+    return {
+        name: "/tenants?" + urlencode(kept | {parameter: tenant_id})
+        for name, (parameter, tenant_id) in ends.items()
+        if tenant_id is not None
     }
-    if told["enabled"]:
+
+
+# Forms
+
+
+def fields_of(tenant: Mapping[str, Any]) -> dict[str, str]:
+    """A tenant, as the API shows it, as its form's fields."""
+    fields = {
+        "name": "" if tenant["name"] == tenant["id"] else tenant["name"],
+        "note": tenant["note"],
+        **{name: "\n".join(tenant[name]) for name in LISTS},
+        **{name: _text(tenant["limits"][name]) for name in LIMITS},
+        **{f"lifetime_{name}": _text(tenant["lifetimes"].get(name)) for name in LIFETIMES},
+    }
+    if tenant["enabled"]:
         fields["enabled"] = "on"
-    if told["limits"]["share"] == 1.0:
+    if tenant["limits"]["share"] == 1.0:
         fields["share"] = ""
     return fields
 
@@ -112,14 +349,13 @@ def changes_of(form: Form, before: Mapping[str, str]) -> dict[str, Any]:
     for name in LISTS:
         if form.get(name, "").split() != before.get(name, "").split():
             found[name] = form.get(name, "").split() or None
-    limits = _numbers(form, before, {name: name for name in LIMITS}, LIMITS)
-    lifetimes = _numbers(form, before, {f"lifetime_{name}": name for name in LIFETIMES}, LIFETIMES)
+    limits, lifetimes = _numbers(form, before, LIMITS), _numbers(form, before, LIFETIMES, "lifetime_")
     return found | ({"limits": limits} if limits else {}) | ({"lifetimes": lifetimes} if lifetimes else {})
 
 
-def version_of(told: Mapping[str, Any]) -> str:
-    """Differs once any of a tenant's own fields does, so that nobody overwrites what they have not seen."""
-    fields = json.dumps(fields_of(told), sort_keys=True)
+def version_of(tenant: Mapping[str, Any]) -> str:
+    """A digest of a tenant's fields, so that nobody overwrites a change they have not seen."""
+    fields = json.dumps(fields_of(tenant), sort_keys=True)
     return hashlib.sha256(fields.encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -137,7 +373,7 @@ def end_of(text: str, now: float) -> datetime | None:
 
 
 def overlap_of(form: Form) -> float:
-    """How long a key in whose place another comes still works, in seconds. Raises InvalidInput."""
+    """Seconds for which a rotated key still works. Raises InvalidInput."""
     chosen = form.get("overlap", OVERLAP)
     if chosen not in OVERLAPS:
         raise InvalidInput("Choose when the old key ends")
@@ -145,13 +381,13 @@ def overlap_of(form: Form) -> float:
 
 
 def _numbers(
-    form: Form, before: Mapping[str, str], fields: Mapping[str, str], labels: Mapping[str, str]
+    form: Form, before: Mapping[str, str], labels: Mapping[str, str], prefix: str = ""
 ) -> dict[str, float | None]:
-    """Those that changed, by the API's names."""
+    """The numbers that changed, by the API's names; the fields' names have a ``prefix``."""
     return {
-        name: _number(form.get(each, ""), labels[name], whole=name in LIMITS and name not in DECIMAL)
-        for each, name in fields.items()
-        if form.get(each, "") != before.get(each, "")
+        name: _number(form.get(prefix + name, ""), label, whole=name in WHOLE)
+        for name, label in labels.items()
+        if form.get(prefix + name, "") != before.get(prefix + name, "")
     }
 
 
@@ -169,204 +405,3 @@ def _number(text: str, label: str, *, whole: bool) -> float | None:
 
 def _text(number: float | None) -> str:
     return "" if number is None else f"{number:g}" if number < 1e6 else f"{number:.0f}"
-
-
-ONE = "/api/tenants/{tenant}"
-PAGE = 50
-DAYS = 14
-STALE = "Somebody else changed this tenant meanwhile. These are your values; save again to let them stand."
-
-
-class TenantsPages:
-    """All but the keys'. ``now`` is in seconds since the epoch."""
-
-    def __init__(self, web: Web, now: Callable[[], float]) -> None:
-        self._web = web
-        self._now = now
-
-    @property
-    def routes(self) -> list[Route]:
-        """All of them. No tenant's id begins with a plus sign."""
-        page, one = self._web.page, "/tenants/{tenant}"
-        pair = f"{one}/institutions/{{institution}}/remove"
-        return [
-            Route("/tenants", page(self.list), methods=["GET"]),
-            Route("/tenants/+new", page(self.new, changes=True), methods=["GET"]),
-            Route("/tenants/+new", page(self.create, changes=True), methods=["POST"]),
-            Route(one, page(self.show), methods=["GET"]),
-            Route(f"{one}/edit", page(self.edit, changes=True), methods=["GET"]),
-            Route(f"{one}/edit", page(self.change, changes=True), methods=["POST"]),
-            Route(f"{one}/remove", page(self.doubt, changes=True), methods=["GET"]),
-            Route(f"{one}/remove", page(self.remove, changes=True), methods=["POST"]),
-            Route(f"{one}/credential", page(self.pair, changes=True), methods=["GET"]),
-            Route(f"{one}/credential", page(self.seal, changes=True), methods=["POST"]),
-            Route(pair, page(self.doubt_pair, changes=True), methods=["GET"]),
-            Route(pair, page(self.unseal, changes=True), methods=["POST"]),
-        ]
-
-    async def list(self, visit: Visit) -> Response:
-        asked = {name: visit.request.query_params.get(name, "") for name in ("search", "after", "before")}
-        query = {name: value.strip() for name, value in asked.items() if value.strip()} | {"limit": str(PAGE)}
-        found = await self._web.perform(visit, "GET", "/api/tenants", query=query)
-        today = self._today()
-        shown = ",".join(each["id"] for each in found["tenants"])
-        usage = await self._usage(visit, {"first": today, "last": today, "tenant": shown})
-        return self._web.render(
-            visit,
-            "tenants.html",
-            found=found,
-            search=asked["search"].strip(),
-            used=None if usage is None else by_tenant(usage),
-            pages=_pages(found, asked["search"].strip()),
-        )
-
-    async def show(self, visit: Visit) -> Response:
-        tenant = await self._tenant(visit)
-        keys = await self._web.perform(visit, "GET", f"{ONE}/keys", tenant=tenant["id"])
-        last = datetime.fromtimestamp(self._now(), UTC).date()
-        first = last - timedelta(days=DAYS - 1)
-        usage = await self._usage(
-            visit, {"first": first.isoformat(), "last": last.isoformat(), "tenant": tenant["id"]}
-        )
-        settings = await self._web.perform(visit, "GET", "/api/settings")
-        return self._web.render(
-            visit,
-            "tenant.html",
-            tenant=tenant,
-            keys=keys["keys"],
-            days=None if usage is None else by_day(usage, first, last),
-            queued=await self._queued(visit, tenant["id"]),
-            queue_most=settings["queue_max_per_tenant"],
-            lifetime_labels=LIFETIMES,
-            now=self._now(),
-        )
-
-    async def new(self, visit: Visit) -> Response:
-        return self._form(visit, None, {"enabled": "on"})
-
-    async def create(self, visit: Visit) -> Response:
-        try:
-            body = {"id": visit.form.get("id", "")} | changes_of(visit.form, {"enabled": "on"})
-            tenant = await self._web.perform(visit, "POST", "/api/tenants", body=body)
-        except (InvalidInput, ConfigurationError) as error:
-            return self._form(visit, None, visit.form, error)
-        return self._web.redirect(visit, f"/tenants/{tenant['id']}", f"Added the tenant {tenant['id']}.")
-
-    async def edit(self, visit: Visit) -> Response:
-        tenant = await self._tenant(visit)
-        return self._form(visit, tenant, fields_of(tenant))
-
-    async def change(self, visit: Visit) -> Response:
-        tenant = await self._tenant(visit)
-        if visit.form.get("version") != version_of(tenant):
-            return self._form(visit, tenant, visit.form, InvalidInput(STALE))
-        try:
-            body = changes_of(visit.form, fields_of(tenant))
-            if body:
-                await self._web.perform(visit, "PATCH", ONE, body=body, tenant=tenant["id"])
-        except (InvalidInput, ConfigurationError) as error:
-            return self._form(visit, tenant, visit.form, error)
-        return self._web.redirect(
-            visit, f"/tenants/{tenant['id']}", "Saved." if body else "There was nothing to save."
-        )
-
-    async def doubt(self, visit: Visit) -> Response:
-        return self._doubt(visit, await self._tenant(visit))
-
-    async def remove(self, visit: Visit) -> Response:
-        tenant = await self._tenant(visit)
-        if visit.form.get("confirm") != tenant["id"]:
-            return self._doubt(visit, tenant, InvalidInput("That is not its id."))
-        await self._web.perform(visit, "DELETE", ONE, tenant=tenant["id"])
-        return self._web.redirect(
-            visit, "/tenants", f"Removed the tenant {tenant['id']}. Its keys open nothing any more."
-        )
-
-    async def pair(self, visit: Visit) -> Response:
-        return self._pair(visit, await self._tenant(visit), visit.request.query_params)
-
-    async def seal(self, visit: Visit) -> Response:
-        tenant, institution = await self._tenant(visit), visit.form.get("institution", "")
-        body = {name: visit.form.get(name, "") for name in ("username", "password")}
-        try:
-            if not all((institution, *body.values())):
-                raise InvalidInput("An institution, a username and a password are needed.")
-            await self._web.perform(
-                visit,
-                "PUT",
-                f"{ONE}/institutions/{{institution}}",
-                body=body,
-                tenant=tenant["id"],
-                institution=institution,
-            )
-        except (InvalidInput, ConfigurationError) as error:
-            return self._pair(visit, tenant, visit.form, error)
-        return self._web.redirect(visit, f"/tenants/{tenant['id']}", f"Set the credential for {institution}.")
-
-    async def doubt_pair(self, visit: Visit) -> Response:
-        return self._web.render(
-            visit, "credential-remove.html", tenant=await self._tenant(visit), institution=_institution(visit)
-        )
-
-    async def unseal(self, visit: Visit) -> Response:
-        tenant, institution = visit.request.path_params["tenant"], _institution(visit)
-        await self._web.perform(
-            visit, "DELETE", f"{ONE}/institutions/{{institution}}", tenant=tenant, institution=institution
-        )
-        return self._web.redirect(visit, f"/tenants/{tenant}", f"Removed the credential for {institution}.")
-
-    async def _tenant(self, visit: Visit) -> Any:
-        return await self._web.perform(visit, "GET", ONE, tenant=visit.request.path_params["tenant"])
-
-    async def _usage(self, visit: Visit, query: dict[str, str]) -> Any:
-        """None where Redis does not answer: usage is no reason not to show the rest."""
-        try:
-            return (await self._web.perform(visit, "GET", "/api/usage", query=query))["usage"]
-        except CacheUnavailable:
-            return None
-
-    async def _queued(self, visit: Visit, tenant_id: str) -> int | None:
-        try:
-            census = await self._web.perform(visit, "GET", "/api/queue")
-        except CacheUnavailable:
-            return None
-        depth = census.tenants.get(tenant_id)
-        return 0 if depth is None else int(depth.total)
-
-    def _today(self) -> str:
-        return datetime.fromtimestamp(self._now(), UTC).date().isoformat()
-
-    def _form(self, visit: Visit, tenant: Any, fields: Any, error: GatewayError | None = None) -> Response:
-        return self._web.render(
-            visit,
-            "tenant-form.html",
-            tenant=tenant,
-            version_of_tenant="" if tenant is None else version_of(tenant),
-            fields=fields,
-            limits=LIMITS,
-            lifetimes=LIFETIMES,
-            error=error,
-        )
-
-    def _doubt(self, visit: Visit, tenant: Any, error: GatewayError | None = None) -> Response:
-        return self._web.render(visit, "tenant-remove.html", tenant=tenant, error=error)
-
-    def _pair(self, visit: Visit, tenant: Any, fields: Any, error: GatewayError | None = None) -> Response:
-        shown = {name: fields.get(name, "") for name in ("institution", "username")}
-        return self._web.render(visit, "credential-form.html", tenant=tenant, fields=shown, error=error)
-
-
-def _institution(visit: Visit) -> str:
-    found: str = visit.request.path_params["institution"]
-    return found
-
-
-def _pages(found: Any, search: str) -> dict[str, str]:
-    """Where the pages before and after a page of the list are."""
-    kept = {"search": search} if search else {}
-    ends = {"previous": ("before", found["previous"]), "next": ("after", found["next"])}
-    return {
-        name: "/tenants?" + urlencode(kept | {parameter: tenant_id})
-        for name, (parameter, tenant_id) in ends.items()
-        if tenant_id is not None
-    }

@@ -10,7 +10,7 @@ import redis.asyncio
 from cryptography.fernet import Fernet
 
 from gateway.admin.doctor.finding import State
-from gateway.admin.doctor.fleet import ask_fleet, fleet_findings, terms_of
+from gateway.admin.doctor.redis import ask_fleet, fleet_findings, terms_of
 from gateway.settings import Settings, load_settings
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue_state import Board, QueueRules

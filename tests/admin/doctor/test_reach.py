@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admin.doctor.finding import State
-from gateway.admin.doctor.reach import Reach, look, reach_findings
+from gateway.admin.doctor.service import Reach, look, reach_findings
 from gateway.upstream.network import TrustStore
 from tests.redis_server import free_port
 from tests.upstream.origin import Peer, certificate, serving

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.web.pages import KIND, own_path, read_form
+from gateway.admin.web.pages import FORM_TYPE, own_path, read_form
 from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.errors import InvalidInput
 from gateway.tenants.schema import LimitsTable, TenantTable, told_tenant
@@ -19,12 +19,12 @@ NOW = 1_900_000_000.0
 
 def test_a_form_is_read_as_browsers_send_it() -> None:
     body = b"name=+L%C3%BCbeck%26co+&empty=&name=second&password=+p+"
-    assert read_form(f"{KIND}; charset=UTF-8", body) == {"name": "Lübeck&co", "empty": "", "password": " p "}
+    assert read_form(f"{FORM_TYPE}; charset=UTF-8", body) == {"name": "Lübeck&co", "empty": "", "password": " p "}
 
 
 @given(st.text(max_size=60), st.binary(max_size=200))
 def test_whatever_is_sent_is_a_form_or_refused(kind: str, body: bytes) -> None:
-    for each in (kind, KIND):
+    for each in (kind, FORM_TYPE):
         try:
             form = read_form(each, body)
         except InvalidInput:

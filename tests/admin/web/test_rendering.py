@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admin.web import format as rendering
-from gateway.admin.web.overview import FORMATS, glance
+from gateway.admin.web.overview import FORMATS, summarise
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -159,7 +159,7 @@ STATES: list[dict[str, Any]] = [
 
 
 def test_a_glance_sums_the_hour_up() -> None:
-    seen = glance(STATES[0])
+    seen = summarise(STATES[0])
     assert seen["hour"]["requests"] == sum(each["requests"] for each in STATES[0]["minutes"])
     assert seen["hour"]["ratio"] == pytest.approx(10 / 12)
     assert (seen["allowed"], seen["rate"]) == (90, STATES[0]["minutes"][-2]["requests"] / 60)
@@ -168,18 +168,18 @@ def test_a_glance_sums_the_hour_up() -> None:
 
 
 def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
-    assert glance(STATES[1])["spared"] is None
-    kinds = [[each["kind"] for each in glance(state)["troubles"]] for state in STATES]
+    assert summarise(STATES[1])["spared"] is None
+    kinds = [[each["kind"] for each in summarise(state)["troubles"]] for state in STATES]
     assert kinds == [
         *([], [], ["bad", "warn"], ["bad", "warn"], ["warn", "warn"], ["warn", "warn"], ["bad", "warn"])
     ]
-    assert "broke off. It is asked nothing for another 42 s" in glance(STATES[3])["troubles"][0]["text"]
-    assert [glance(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:6]] == [
+    assert "broke off. It is asked nothing for another 42 s" in summarise(STATES[3])["troubles"][0]["text"]
+    assert [summarise(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:6]] == [
         "7 queries are",
         "One query is",
     ]
-    assert "the same budget, encryption_keys." in glance(STATES[6])["troubles"][0]["text"]
-    assert "fleet_size is 4, but there are 5" in glance(STATES[6])["troubles"][1]["text"]
+    assert "the same budget, encryption_keys." in summarise(STATES[6])["troubles"][0]["text"]
+    assert "fleet_size is 4, but there are 5" in summarise(STATES[6])["troubles"][1]["text"]
 
 
 VALUES: dict[str, list[Any]] = {
@@ -250,4 +250,4 @@ def test_the_pages_scripts_read_and_sum_up_as_the_server_does(tmp_path: Path) ->
     assert found[1], dumped
     out = json.loads(unescape(found[1]))
     assert out["texts"] == {form: [FORMATS[form](each) for each in all] for form, all in VALUES.items()}
-    assert out["seen"] == json.loads(json.dumps([glance(state) for state in STATES]))
+    assert out["seen"] == json.loads(json.dumps([summarise(state) for state in STATES]))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admin.web.cache import verdict_of
-from gateway.admin.web.format import age_of, left_of, span, told
+from gateway.admin.web.explore import age_of, describe_outcome, left_of
+from gateway.admin.web.format import span
 from gateway.cache.rules import Why
 from gateway.observe.outcome import Forwarded, Outcome, cache_status
 
@@ -30,12 +31,12 @@ from gateway.observe.outcome import Forwarded, Outcome, cache_status
 )
 def test_an_outcome_in_words(outcome: Outcome, detail: str, stored: bool, words: str) -> None:
     status = cache_status(Forwarded(Why.URI_MISS, stored=stored), detail=detail).decode()
-    assert told(outcome, detail, status) == words
+    assert describe_outcome(outcome, detail, status) == words
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_has_words(outcome: Outcome) -> None:
-    assert told(outcome, "", "").endswith(".")
+    assert describe_outcome(outcome, "", "").endswith(".")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// How numbers and times read; the same as the server's (rendering.py), which writes the first ones.
+// How numbers and times read; the same as the server's (web/format.py), which writes the first ones.
 
 export const NOTHING = "–";
 

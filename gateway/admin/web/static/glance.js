@@ -1,4 +1,4 @@
-// What the first page makes of the overview that the API tells; the same as the server's (glance.py).
+// What the first page makes of the overview that the API tells; the same as the server's (web/overview.py, summarise).
 
 const CACHED = ["hit", "stale"];
 const CALLED = ["miss", "collapsed", "revalidated", "bypass"];

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.admin.operations import Operation, Parameter, document
-from gateway.admin.routes import page
-from gateway.catalogue.description import description
+from gateway.admin.operations import Operation, Parameter, openapi
+from gateway.admin.web.pages import docs_page
+from gateway.catalogue import endpoints as catalogue
 
 
 class Inner(msgspec.Struct):
@@ -43,7 +43,7 @@ def admin() -> str:
         Operation("GET", "/api/a", "Tell & show", nothing, {"day": Parameter("which <day>", "date")}),
         Operation("PUT", "/api/{thing}", "Put a thing", nothing, body=Outer, status=204),
     ]
-    return page(document("Titled", "1.2", "What it is", operations))
+    return docs_page(openapi("1.2", operations))
 
 
 def test_every_operation_is_told_with_what_it_takes_and_answers(admin: str) -> None:
@@ -65,7 +65,7 @@ def test_every_operation_is_told_with_what_it_takes_and_answers(admin: str) -> N
 
 
 def test_values_are_told_in_words() -> None:
-    text = shown(page(description("1.2")))
+    text = shown(docs_page(catalogue.openapi("1.2")))
     for row in (
         r"counter\s+path\s+one of downloads, shares, views",
         r"start_date\s+query\s+date",
@@ -77,6 +77,6 @@ def test_values_are_told_in_words() -> None:
 
 
 def test_nothing_in_a_page_runs_or_is_fetched(admin: str) -> None:
-    for text in (admin, page(description("1.2"))):
+    for text in (admin, docs_page(catalogue.openapi("1.2"))):
         assert not re.search(r"<(script|img|link|iframe|form)|\bon\w+=|src=|url\(", text)
         assert re.findall(r'href="([^"]*)"', text) == ["openapi.json"]

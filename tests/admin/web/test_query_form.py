@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.admin.web.explore import (
-    COUNTERS,
     FAMILIES,
-    GRANULARITIES,
-    ITEMS,
+    STEPS,
     SUB_ITEMS,
     WINDOWS,
     Fields,
@@ -23,7 +21,7 @@ from gateway.admin.web.explore import (
     target_of,
     window_of,
 )
-from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise
 from gateway.catalogue.query import Query
 from gateway.errors import GatewayError, InvalidInput
 
@@ -145,3 +143,7 @@ def test_a_timelines_window_ends_today_at_the_latest() -> None:
     far = f"{path}?start_date=2030-01-05&end_date=2031-01-01"
     assert window_of(recognised(far), far, TODAY) == (date(2030, 1, 5), TODAY)
     assert window_of(recognised("/total/views/article/1"), "/total/views/article/1", TODAY) is None
+
+
+def test_every_granularity_has_words() -> None:
+    assert set(STEPS) == set(GRANULARITIES)
