@@ -1,4 +1,4 @@
-"""Everything that can go wrong, once: one exception tree, one table from class to answer.
+"""The exception tree, and how each error is answered.
 
 Third-party exceptions are mapped onto this tree at the edge where they occur and never travel further.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from gateway.redis_url import without_keys
@@ -17,15 +16,24 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class GatewayError(Exception):
-    """The root. ``message`` is for the client to read and never holds a secret: a gateway key in it, be it that a
-    message repeats what somebody pasted in the wrong place, is masked.
+    """The root of the tree. Each class has its ``status``, its ``code`` in the body, and the error type that
+    ``Proxy-Status`` names (RFC 9209 §2.3), or inherits them.
 
-    ``data`` goes into the answer's ``data`` field; ``retry_after`` is in seconds and becomes ``Retry-After``;
-    ``headers`` go along. ``forwarded`` says that the service was asked, as far as is known.
+    ``message`` is for the client to read and never holds a secret: a gateway key in it, such as one pasted in the
+    wrong place, is masked. ``data`` goes into the body's ``data`` field; ``retry_after``, in seconds, becomes
+    ``Retry-After``; ``headers`` are added. ``forwarded``: the service was asked, as far as is known.
     """
 
+    status = 500
+    code = "GatewayInternalError"
+    proxy_status = "proxy_internal_error"
     headers: Headers = []  # noqa: RUF012 (never changed in place)
     forwarded = False
+
+    def __init_subclass__(cls, *, status: int = 0, code: str = "", proxy_status: str = "") -> None:
+        cls.status = status or cls.status
+        cls.code = code or cls.code
+        cls.proxy_status = proxy_status or cls.proxy_status
 
     def __init__(self, message: str, *, data: Any = None, retry_after: float | None = None) -> None:
         self.message = without_keys(message)
@@ -34,7 +42,7 @@ class GatewayError(Exception):
         self.retry_after = retry_after
 
 
-class ConfigurationError(GatewayError):
+class ConfigurationError(GatewayError, code="GatewayMisconfigured", proxy_status="proxy_configuration_error"):
     """The settings or the registry cannot be used; ``serve`` prints the message and exits with 2."""
 
 
@@ -46,19 +54,23 @@ class UnusableSettings(ConfigurationError):
         self.problems = problems
 
 
-class NoSuchRecord(ConfigurationError):
+class NoSuchRecord(ConfigurationError, status=404, code="GatewayNotFound", proxy_status="http_request_error"):
     """The registry has no such tenant, institution or key."""
 
 
-class RecordExists(ConfigurationError):
+class RecordExists(ConfigurationError, status=409, code="GatewayConflict", proxy_status="http_request_error"):
     """The registry has such a tenant already."""
 
 
-class RegistryReadOnly(ConfigurationError):
+class RegistryReadOnly(
+    ConfigurationError, status=409, code="GatewayRegistryReadOnly", proxy_status="http_request_error"
+):
     """The registry's file cannot be written here."""
 
 
-class RegistryUnavailable(ConfigurationError):
+class RegistryUnavailable(
+    ConfigurationError, status=503, code="GatewayRegistryUnavailable", proxy_status="proxy_internal_error"
+):
     """The registry, or the file of its encryption keys, cannot be read now, or is gone; it may be later."""
 
 
@@ -78,43 +90,47 @@ class AdminUnreachable(ConfigurationError):
     """No running gateway's admin API answers."""
 
 
-class AdminDisabled(GatewayError):
+class AdminDisabled(GatewayError, status=503, code="GatewayAdminDisabled", proxy_status="http_request_denied"):
     """The admin API has no token, and therefore answers nobody."""
 
 
-class Refusal(GatewayError):
+class Refusal(GatewayError, status=400, proxy_status="http_request_error"):
     """The client's request is not one that the gateway serves."""
 
 
-class BadRequest(Refusal):
+class BadRequest(Refusal, code="GatewayBadRequest"):
     """Not HTTP as it should be: its head, its Host, a body where none belongs."""
 
 
-class BadTarget(Refusal):
+class BadTarget(Refusal, code="GatewayBadTarget"):
     """A malformed request target; nothing is spent on it."""
 
 
-class TargetTooLong(BadTarget):
+class TargetTooLong(BadTarget, status=414, code="GatewayTargetTooLong"):
     """A request target over the limit (RFC 9110 §15.5.15)."""
 
 
-class MethodUnknown(Refusal):
+class MethodUnknown(Refusal, status=501, code="GatewayMethodUnknown", proxy_status="http_request_denied"):
     """A method that nothing here knows of (RFC 9110 §15.6.2)."""
 
 
-class VersionUnsupported(Refusal):
+class VersionUnsupported(
+    Refusal, status=505, code="GatewayVersionUnsupported", proxy_status="http_protocol_error"
+):
     """A version of HTTP that is not spoken here (RFC 9110 §15.6.6)."""
 
 
-class AmbiguousKey(Refusal):
+class AmbiguousKey(Refusal, code="GatewayAmbiguousKey"):
     """More than one key, or one that cannot be read."""
 
 
-class Unauthenticated(Refusal):
+class Unauthenticated(Refusal, status=401, code="GatewayUnauthenticated", proxy_status="http_request_denied"):
     """No key where one is needed, or one that is unknown or revoked."""
 
 
-class AdminUnauthenticated(Refusal):
+class AdminUnauthenticated(
+    Refusal, status=401, code="GatewayAdminUnauthenticated", proxy_status="http_request_denied"
+):
     """No admin token, or one that is unknown."""
 
     headers: Headers = [(b"www-authenticate", b'Bearer realm="stats-gateway admin"')]  # noqa: RUF012
@@ -124,19 +140,19 @@ class AdminTokenUnknown(AdminUnauthenticated):
     """An admin token that is none of ours: perhaps a guess."""
 
 
-class AdminForbidden(Refusal):
+class AdminForbidden(Refusal, status=403, code="GatewayAdminForbidden", proxy_status="http_request_denied"):
     """An admin token that may only read, a Host that is not the admin listener's, or another origin's page."""
 
 
-class InvalidInput(Refusal):
+class InvalidInput(Refusal, code="GatewayInvalidInput"):
     """A body or parameter of the admin API that cannot be used."""
 
 
-class NotFound(Refusal):
+class NotFound(Refusal, status=404, code="GatewayNotFound"):
     """Nothing of the admin API's is there."""
 
 
-class RateLimited(Refusal):
+class RateLimited(Refusal, status=429, code="GatewayRateLimited", proxy_status="http_request_denied"):
     """More requests than the caller's limit allows; ``headers`` tell of the limit, ``retry_after`` of the next."""
 
     def __init__(self, message: str, *, retry_after: float, headers: Headers | None = None) -> None:
@@ -144,11 +160,11 @@ class RateLimited(Refusal):
         self.headers = headers or []
 
 
-class Forbidden(Refusal):
+class Forbidden(Refusal, status=403, code="Forbidden", proxy_status="http_request_denied"):
     """Another institution's protected query; the body is the service's own."""
 
 
-class MethodNotAllowed(Refusal):
+class MethodNotAllowed(Refusal, status=405, code="GatewayMethodNotAllowed", proxy_status="http_request_denied"):
     """A method that is not served; ``allow`` names those that are."""
 
     def __init__(self, message: str, *, allow: bytes = b"GET, HEAD") -> None:
@@ -156,93 +172,97 @@ class MethodNotAllowed(Refusal):
         self.allow = allow
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(Refusal, status=413, code="GatewayBodyTooLarge"):
     """A request body over the limit (RFC 9110 §15.5.14)."""
 
 
 class CredentialRefused(Forbidden):
-    """The service refuses the caller's credential; its scope is withheld until it succeeds again (decision 7)."""
+    """The service refuses the caller's credential; its scope is withheld until it succeeds again (docs/decisions.md, 7)."""
 
 
-class NotCached(Refusal):
+class NotCached(Refusal, status=504, code="GatewayNotCached", proxy_status="http_request_denied"):
     """Nothing stored answers a request that is only for what is (RFC 9111 §5.2.1.7)."""
 
 
-class Misdirected(Refusal):
+class Misdirected(Refusal, status=421, code="GatewayMisdirected"):
     """An absolute-form target whose authority is not ours (RFC 9110 §7.4)."""
 
 
-class HeadTooLarge(Refusal):
+class HeadTooLarge(Refusal, status=431, code="GatewayHeadTooLarge"):
     """A request head over the limit (RFC 6585 §5)."""
 
 
-class HeadTimeout(Refusal):
+class HeadTimeout(Refusal, status=408, code="GatewayHeadTimeout"):
     """A request head or body that did not end in time."""
 
 
-class Overload(GatewayError):
+class Overload(GatewayError, status=503, code="GatewayOverloaded", proxy_status="connection_limit_reached"):
     """The gateway cannot answer now; ``retry_after`` says when it could."""
 
 
-class QueueFull(Overload):
+class QueueFull(Overload, code="GatewayQueueFull"):
     """As many jobs wait as may wait, in all or for this tenant."""
 
 
-class DeadlineExceeded(Overload):
+class DeadlineExceeded(Overload, code="GatewayDeadlineExceeded"):
     """The caller waited as long as a caller may; the job keeps its place and runs."""
 
 
-class TooManyConnections(Overload):
+class TooManyConnections(Overload, code="GatewayTooManyConnections"):
     """The listener's cap on connections is reached."""
 
 
-class GateClosed(Overload):
-    """The service seems to block us; ``retry_after`` says when it is asked again (decision 9)."""
+class GateClosed(Overload, code="GatewayGateClosed", proxy_status="destination_unavailable"):
+    """The service seems to block us; ``retry_after`` says when it is asked again (docs/decisions.md, 9)."""
 
 
 class QueryPaused(Overload):
     """A query that is not asked for now; ``retry_after`` says when it may be."""
 
 
-class TargetRefused(QueryPaused):
+class TargetRefused(QueryPaused, code="GatewayTargetRefused", proxy_status="destination_unavailable"):
     """The service, or something in front of it, refused this very target a moment ago."""
 
 
-class CallerPaused(QueryPaused):
+class CallerPaused(QueryPaused, code="GatewayCallerPaused", proxy_status="http_request_denied"):
     """Several different targets of this caller's were refused in a row."""
 
 
-class SlowedDown(QueryPaused):
+class SlowedDown(QueryPaused, code="GatewaySlowedDown", proxy_status="destination_unavailable"):
     """The service asked for fewer requests with this credential, or of this caller without one."""
 
 
-class NotStarted(Overload):
+class NotStarted(Overload, code="GatewayNotStarted", proxy_status="proxy_internal_error"):
     """The gateway's parts do not run yet, or could not be started."""
 
 
-class CacheUnavailable(Overload):
+class CacheUnavailable(Overload, code="GatewayCacheUnavailable", proxy_status="proxy_internal_error"):
     """Redis did not answer, and the request cannot go on without it."""
 
 
-class UpstreamFailure(GatewayError):
+class UpstreamFailure(
+    GatewayError, status=502, code="GatewayUpstreamFailed", proxy_status="destination_unavailable"
+):
     """The service could not be asked, or gave no usable answer."""
 
     forwarded = True
 
 
-class UpstreamUnreachable(UpstreamFailure):
+class UpstreamUnreachable(UpstreamFailure, code="GatewayUpstreamUnreachable"):
     """No connection: name, route, refusal or TLS."""
 
     forwarded = False
 
 
-class UpstreamDisconnected(UpstreamFailure):
+class UpstreamDisconnected(
+    UpstreamFailure, code="GatewayUpstreamDisconnected", proxy_status="connection_terminated"
+):
     """The connection ended before the answer did. ``kept`` says that it had brought answers before."""
 
     kept = False
 
 
-class UpstreamProtocolError(UpstreamFailure):
+class UpstreamProtocolError(UpstreamFailure, code="GatewayUpstreamInvalid", proxy_status="http_protocol_error"):
     """The answer is not HTTP, or its content coding is broken."""
 
 
@@ -250,7 +270,7 @@ class ValidatorMismatch(UpstreamProtocolError):
     """A 304 that is about nothing we have: the answer has to be asked for whole (RFC 9111 §4.3.3)."""
 
 
-class UpstreamRedirected(UpstreamFailure):
+class UpstreamRedirected(UpstreamFailure, code="GatewayUpstreamRedirected"):
     """A redirect to elsewhere, where no client may carry its gateway key; ``place`` is for operators alone."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, place: str = "") -> None:
@@ -258,79 +278,25 @@ class UpstreamRedirected(UpstreamFailure):
         self.place = place
 
 
-class UpstreamTooLarge(UpstreamFailure):
+class UpstreamTooLarge(UpstreamFailure, code="GatewayUpstreamTooLarge", proxy_status="http_response_body_size"):
     """The answer is larger than the cap on bodies."""
 
 
-class UpstreamTimeout(UpstreamFailure):
+class UpstreamTimeout(
+    UpstreamFailure, status=504, code="GatewayUpstreamTimeout", proxy_status="http_response_timeout"
+):
     """A connect, read, write, pool or total timeout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a class of error looks like on the wire: status, code, and RFC 9209 §2.3 error type."""
-
-    status: int
-    code: str
-    error: str
-
-
-TABLE: dict[type[GatewayError], Row] = {
-    GatewayError: Row(500, "GatewayInternalError", "proxy_internal_error"),
-    ConfigurationError: Row(500, "GatewayMisconfigured", "proxy_configuration_error"),
-    NoSuchRecord: Row(404, "GatewayNotFound", "http_request_error"),
-    AdminDisabled: Row(503, "GatewayAdminDisabled", "http_request_denied"),
-    AdminUnauthenticated: Row(401, "GatewayAdminUnauthenticated", "http_request_denied"),
-    AdminForbidden: Row(403, "GatewayAdminForbidden", "http_request_denied"),
-    InvalidInput: Row(400, "GatewayInvalidInput", "http_request_error"),
-    NotFound: Row(404, "GatewayNotFound", "http_request_error"),
-    RecordExists: Row(409, "GatewayConflict", "http_request_error"),
-    RegistryReadOnly: Row(409, "GatewayRegistryReadOnly", "http_request_error"),
-    RegistryUnavailable: Row(503, "GatewayRegistryUnavailable", "proxy_internal_error"),
-    RateLimited: Row(429, "GatewayRateLimited", "http_request_denied"),
-    BadRequest: Row(400, "GatewayBadRequest", "http_request_error"),
-    BadTarget: Row(400, "GatewayBadTarget", "http_request_error"),
-    AmbiguousKey: Row(400, "GatewayAmbiguousKey", "http_request_error"),
-    Unauthenticated: Row(401, "GatewayUnauthenticated", "http_request_denied"),
-    Forbidden: Row(403, "Forbidden", "http_request_denied"),
-    MethodNotAllowed: Row(405, "GatewayMethodNotAllowed", "http_request_denied"),
-    HeadTimeout: Row(408, "GatewayHeadTimeout", "http_request_error"),
-    BodyTooLarge: Row(413, "GatewayBodyTooLarge", "http_request_error"),
-    TargetTooLong: Row(414, "GatewayTargetTooLong", "http_request_error"),
-    Misdirected: Row(421, "GatewayMisdirected", "http_request_error"),
-    HeadTooLarge: Row(431, "GatewayHeadTooLarge", "http_request_error"),
-    Overload: Row(503, "GatewayOverloaded", "connection_limit_reached"),
-    QueueFull: Row(503, "GatewayQueueFull", "connection_limit_reached"),
-    DeadlineExceeded: Row(503, "GatewayDeadlineExceeded", "connection_limit_reached"),
-    TooManyConnections: Row(503, "GatewayTooManyConnections", "connection_limit_reached"),
-    GateClosed: Row(503, "GatewayGateClosed", "destination_unavailable"),
-    TargetRefused: Row(503, "GatewayTargetRefused", "destination_unavailable"),
-    CallerPaused: Row(503, "GatewayCallerPaused", "http_request_denied"),
-    SlowedDown: Row(503, "GatewaySlowedDown", "destination_unavailable"),
-    NotStarted: Row(503, "GatewayNotStarted", "proxy_internal_error"),
-    CacheUnavailable: Row(503, "GatewayCacheUnavailable", "proxy_internal_error"),
-    MethodUnknown: Row(501, "GatewayMethodUnknown", "http_request_denied"),
-    VersionUnsupported: Row(505, "GatewayVersionUnsupported", "http_protocol_error"),
-    UpstreamFailure: Row(502, "GatewayUpstreamFailed", "destination_unavailable"),
-    UpstreamUnreachable: Row(502, "GatewayUpstreamUnreachable", "destination_unavailable"),
-    UpstreamDisconnected: Row(502, "GatewayUpstreamDisconnected", "connection_terminated"),
-    UpstreamProtocolError: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
-    ValidatorMismatch: Row(502, "GatewayUpstreamInvalid", "http_protocol_error"),
-    UpstreamRedirected: Row(502, "GatewayUpstreamRedirected", "destination_unavailable"),
-    UpstreamTooLarge: Row(502, "GatewayUpstreamTooLarge", "http_response_body_size"),
-    NotCached: Row(504, "GatewayNotCached", "http_request_denied"),
-    UpstreamTimeout: Row(504, "GatewayUpstreamTimeout", "http_response_timeout"),
+CLASSES = {
+    name: each for name, each in globals().items() if isinstance(each, type) and issubclass(each, GatewayError)
 }
+"""Every class by its name, under which a flight's failure travels between processes."""
 
 FORBIDDEN_BODY = b'{"data": null, "code": "Forbidden", "message": "Unauthorized request"}'
-"""The service's documented 403, word for word (contract page, Errors)."""
+"""The service's documented 403, word for word (docs/service.md, Errors)."""
 
 JSON_TYPE = b"application/json; charset=UTF-8"
-
-
-def row_of(error: GatewayError) -> Row:
-    """The table's row for an error: its class's, else its nearest ancestor's."""
-    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
 
 
 def render(error: GatewayError) -> tuple[int, Headers, bytes]:
@@ -339,10 +305,9 @@ def render(error: GatewayError) -> tuple[int, Headers, bytes]:
     A 401 also carries its challenge (RFC 9110 §11.6.1), a 405 its ``Allow`` (§10.2.1), and any error that
     knows when to come back its ``Retry-After`` (§10.2.3), rounded up to whole seconds.
     """
-    row = row_of(error)
     headers: Headers = [
         (b"content-type", JSON_TYPE),
-        (b"proxy-status", f"stats-gateway; error={row.error}; details={_sf_string(row.code)}".encode()),
+        (b"proxy-status", f"stats-gateway; error={error.proxy_status}; details={_sf_string(error.code)}".encode()),
         (b"cache-control", b"no-store"),
     ]
     headers += error.headers
@@ -353,9 +318,9 @@ def render(error: GatewayError) -> tuple[int, Headers, bytes]:
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
     if isinstance(error, Forbidden):
-        return row.status, headers, FORBIDDEN_BODY
-    body = json.dumps({"message": error.message, "code": row.code, "data": error.data})
-    return row.status, headers, body.encode()
+        return error.status, headers, FORBIDDEN_BODY
+    body = json.dumps({"message": error.message, "code": error.code, "data": error.data})
+    return error.status, headers, body.encode()
 
 
 def _sf_string(text: str) -> str:

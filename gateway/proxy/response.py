@@ -19,7 +19,7 @@ from starlette.types import Scope, Send
 
 from gateway.cache.dates import dated
 from gateway.cache.entry import Entry
-from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
+from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render
 from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
 
 METHODS = b"GET, HEAD"
@@ -219,7 +219,7 @@ def refusal_of(error: GatewayError) -> Answer:
     """One of the gateway's own errors as an answer."""
     status, headers, body = render(error)
     outcome = Outcome.FAILED if isinstance(error, UpstreamFailure | Overload) else Outcome.REFUSED
-    code = row_of(error).code
+    code = error.code
     headers += [(b"cache-status", cache_status(detail=code)), VARY]
     return Answer(status, headers, body, outcome, code)
 

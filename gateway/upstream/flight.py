@@ -76,7 +76,7 @@ class _Wire(msgspec.Struct, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Wire)
-_CLASSES = {kind.__name__: kind for kind in errors.TABLE}
+_CLASSES = errors.CLASSES
 
 
 def encode(landing: Landing) -> bytes:
