@@ -25,7 +25,7 @@ from gateway.settings import Settings
 from gateway.tenants import keys
 from gateway.tenants.directory import Directory, identify
 from gateway.tenants.registry import Registry, open_registry
-from gateway.tenants.schema import Tables
+from gateway.tenants.schema import TenantTables
 from gateway.tenants.tenant import Pair
 from tests.redis_server import redis_server
 
@@ -40,7 +40,7 @@ def taken(act: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def populated(registry: Registry, count: int) -> tuple[str, Tables]:
+def populated(registry: Registry, count: int) -> tuple[str, TenantTables]:
     """A key that works, and ``count`` tenants' tables, of which the first is in the registry already."""
     registry.add("tenant-0", pair=Pair("lboro", "lboro", "some password"))
     key, *_ = [registry.add_key("tenant-0") for _ in range(KEYS_EACH)]

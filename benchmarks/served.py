@@ -26,7 +26,7 @@ from cryptography.fernet import Fernet
 from benchmarks.registry import KEYS_EACH, populated
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
-from gateway.tenants.schema import Tables
+from gateway.tenants.schema import TenantTables
 from tests.cli.command import command
 from tests.integration.stage import Process, Stage, get, staged
 from tests.redis_server import RedisServer, redis_server
@@ -99,7 +99,7 @@ class Served:
         return time.perf_counter() - begin
 
 
-def key_texts(key: str, tables: Tables) -> list[str]:
+def key_texts(key: str, tables: TenantTables) -> list[str]:
     """Each tenant's first key: all of them have the secret of the one that was made."""
     secret = key.rpartition("_")[2]
     return [f"sgw_{next(iter(table.keys))}_{secret}" for table in tables.values()]

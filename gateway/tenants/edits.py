@@ -1,224 +1,119 @@
-"""Edits to the registry: functions on its parsed document, plain or with comments alike. Pure.
-
-TableStore: what a registry asks of the place where its tables lie.
-"""
+"""Edits of tenants' tables as values, and the protocol of the stores that apply them. Pure."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-import msgspec
+from msgspec import Struct, structs
 
-from gateway.errors import ConfigurationError, NoSuchRecord, RecordExists
+from gateway.errors import ConfigurationError, NoSuchRecord
 from gateway.tenants.keys import KEY_ID
-from gateway.tenants.schema import DIGEST, Tables, TenantTable
+from gateway.tenants.schema import InstitutionTable, KeyTable, TenantTable, TenantTables
 
-Document = MutableMapping[str, Any]
-Edit = Callable[[Document], None]
+S = TypeVar("S", bound=Struct)
 
-
-def put_tenant(tenant_id: str, name: str | None) -> Edit:
-    """Adds a tenant, or gives the one there is a name."""
-
-    def edit(document: Document) -> None:
-        if tenant_id not in document.get("tenants", {}):
-            row = {"name": tenant_id if name is None else name, "enabled": True}
-            _put(document, "tenants", tenant_id, row)
-        elif name is not None:
-            document["tenants"][tenant_id]["name"] = name
-
-    return edit
+Edit = Callable[[TenantTable | None], TenantTable | None]
+"""A tenant's table after an edit, from the one before it; None stands for no such tenant. A store may call it more
+than once, and checks what it returns."""
 
 
-def new_tenant(tenant_id: str) -> Edit:
-    """Adds a tenant. Raises RecordExists where there is one of that id."""
-
-    def edit(document: Document) -> None:
-        if tenant_id in document.get("tenants", {}):
-            raise RecordExists(f"tenant {tenant_id!r} exists")
-        _put(document, "tenants", tenant_id, {"name": tenant_id, "enabled": True})
-
-    return edit
+def existing(tenant_id: str, table: TenantTable | None) -> TenantTable:
+    """The table of a tenant. Raises NoSuchRecord where there is none."""
+    if table is None:
+        raise NoSuchRecord(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
+    return table
 
 
-def set_field(tenant_id: str, name: str, value: Any) -> Edit:
-    """Sets one of a tenant's own fields; None takes it out, so that the default holds."""
-
-    def edit(document: Document) -> None:
-        _set(_tenant(document, tenant_id), name, value)
-
-    return edit
-
-
-def set_in(tenant_id: str, group: str, name: str, value: Any) -> Edit:
-    """Sets one of a tenant's limits or lifetimes; None takes it out."""
-
-    def edit(document: Document) -> None:
-        tenant = _tenant(document, tenant_id)
-        if group in tenant:
-            _set(tenant[group], name, value)
-        elif value is not None:
-            tenant[group] = {name: value}
-
-    return edit
+def with_fields(table: TenantTable, fields: Mapping[str, Any]) -> TenantTable:
+    """Set a tenant's own fields; None restores a default. ``limits`` and ``lifetimes`` are mappings, of which each
+    name is set by itself."""
+    fields = dict(fields)
+    if "limits" in fields:
+        fields["limits"] = _with(table.limits, fields["limits"])
+    if "lifetimes" in fields:
+        lifetimes = {**table.lifetimes, **fields["lifetimes"]}
+        fields["lifetimes"] = {name: seconds for name, seconds in lifetimes.items() if seconds is not None}
+    return _with(table, fields)
 
 
-def put_credential(tenant_id: str, institution: str, username: str, seal: Callable[[], str]) -> Edit:
-    """Adds a tenant's credential for an institution, or replaces the one there is.
-
-    The password is sealed when the edit is made, under the registry's lock: by the keys of that moment.
-    """
-    done: list[str] = []  # an edit may be made twice, and must come to the same
-
-    def edit(document: Document) -> None:
-        tenant = _tenant(document, tenant_id)
-        if not done:
-            done.append(seal())
-        row = {"username": username, "password": done[0]}
-        if institution in tenant.get("institutions", {}):
-            tenant["institutions"][institution].update(row)
-        else:
-            _put(tenant, "institutions", institution, row)
-
-    return edit
+def _with(table: S, fields: Mapping[str, Any]) -> S:
+    merged = {**structs.asdict(table), **fields}
+    return type(table)(**{name: value for name, value in merged.items() if value is not None})
 
 
-def put_table(tenant_id: str, table: TenantTable) -> Edit:
-    """Puts a tenant's whole table in place of any before."""
-    row = msgspec.to_builtins(table, builtin_types=(datetime,))
-
-    def edit(document: Document) -> None:
-        document.get("tenants", {}).pop(tenant_id, None)
-        _put(document, "tenants", tenant_id, copy.deepcopy(row))
-
-    return edit
+def with_credential(table: TenantTable, institution: str, username: str, sealed: str) -> TenantTable:
+    """Add a credential with a sealed password, or replace the one for the same institution."""
+    credential = InstitutionTable(username=username, password=sealed)
+    return structs.replace(table, institutions={**table.institutions, institution: credential})
 
 
-def reseal(tenant_id: str, sealed_anew: Callable[[str], str]) -> Edit:
-    """Replaces each of a tenant's sealed passwords by what a function makes of it."""
-    done: dict[str, str] = {}  # an edit may be made twice, and must come to the same
-
-    def edit(document: Document) -> None:
-        for institution in _tenant(document, tenant_id).get("institutions", {}).values():
-            sealed = str(institution["password"])
-            institution["password"] = done.setdefault(sealed, sealed_anew(sealed))
-
-    return edit
+def without_credential(tenant_id: str, table: TenantTable, institution: str) -> TenantTable:
+    """Remove the credential for one institution. Raises NoSuchRecord where there is none."""
+    if institution not in table.institutions:
+        raise NoSuchRecord(f"tenant {tenant_id!r} has no credential for {institution!r}")
+    left = {name: each for name, each in table.institutions.items() if name != institution}
+    return structs.replace(table, institutions=left)
 
 
-def remove_tenant(tenant_id: str) -> Edit:
-    """Removes a tenant with all it holds."""
-
-    def edit(document: Document) -> None:
-        _tenant(document, tenant_id)
-        del document["tenants"][tenant_id]
-
-    return edit
+def resealed(table: TenantTable, seal_anew: Callable[[str], str]) -> TenantTable:
+    """Replace each sealed password by what ``seal_anew`` makes of it."""
+    sealed = {
+        name: structs.replace(each, password=seal_anew(each.password)) for name, each in table.institutions.items()
+    }
+    return structs.replace(table, institutions=sealed)
 
 
-def remove_credential(tenant_id: str, institution: str) -> Edit:
-    """Removes a tenant's credential for one institution."""
-
-    def edit(document: Document) -> None:
-        institutions = _tenant(document, tenant_id).get("institutions", {})
-        if institution not in institutions:
-            raise NoSuchRecord(f"tenant {tenant_id!r} has no credential for {institution!r}")
-        del institutions[institution]
-
-    return edit
+def with_key(table: TenantTable, key_id: str, key: KeyTable) -> TenantTable:
+    """Add a key, or replace the one of the same id."""
+    return structs.replace(table, keys={**table.keys, key_id: key})
 
 
-def put_key(
-    tenant_id: str, key_id: str, digest: bytes, label: str, created: datetime, expires: datetime | None = None
-) -> Edit:
-    """Adds a key to a tenant."""
-    row: dict[str, Any] = {"digest": DIGEST + digest.hex(), "label": label, "created": created}
-    if expires is not None:
-        row["expires"] = expires
-
-    def edit(document: Document) -> None:
-        _put(_tenant(document, tenant_id), "keys", key_id, row)
-
-    return edit
+def revoke_key(table: TenantTable, key_id: str, now: datetime) -> TenantTable:
+    """Revoke a key; one that was revoked before keeps its date. Raises NoSuchRecord."""
+    key = key_in(table, key_id)
+    return with_key(table, key_id, structs.replace(key, revoked=key.revoked or now))
 
 
-def revoke_key(key_id: str, revoked: datetime) -> Edit:
-    """Marks a key as revoked; one that was revoked before keeps its date."""
-
-    def edit(document: Document) -> None:
-        _key(document, key_id).setdefault("revoked", revoked)
-
-    return edit
-
-
-def retire_key(key_id: str, expires: datetime, now: datetime) -> Edit:
-    """Lets a key expire at a moment, unless it does so earlier. Raises ConfigurationError for one that is dead."""
-
-    def edit(document: Document) -> None:
-        key = _key(document, key_id)
-        if "revoked" in key or ("expires" in key and key["expires"] <= now):
-            raise ConfigurationError(f"key {key_id} is revoked or expired, and not replaced; make a new one")
-        if "expires" not in key or key["expires"] > expires:
-            key["expires"] = expires
-
-    return edit
+def retire_key(table: TenantTable, key_id: str, expires: datetime, now: datetime) -> TenantTable:
+    """Let a key expire at a moment, unless it does so earlier. Raises NoSuchRecord, and ConfigurationError for a
+    key that is revoked or expired."""
+    key = key_in(table, key_id)
+    if key.revoked is not None or (key.expires is not None and key.expires <= now):
+        raise ConfigurationError(f"key {key_id} is revoked or expired, and not replaced; make a new one")
+    end = expires if key.expires is None else min(key.expires, expires)
+    return with_key(table, key_id, structs.replace(key, expires=end))
 
 
-def _key(document: Document, key_id: str) -> Any:
-    for tenant in document.get("tenants", {}).values():
-        if key_id in tenant.get("keys", {}):
-            return tenant["keys"][key_id]
-    raise no_such_key(key_id)
+def key_in(table: TenantTable, key_id: str) -> KeyTable:
+    """A tenant's key. Raises NoSuchRecord where it has none of that id."""
+    if key_id not in table.keys:
+        raise no_such_key(key_id)
+    return table.keys[key_id]
 
 
 def no_such_key(key_id: str) -> NoSuchRecord:
-    """The error about a key that is not there."""
+    """The error about an unknown key id."""
     # What does not look like an id may be a whole key pasted by mistake: never repeated.
     shown = f" {key_id}" if KEY_ID.fullmatch(key_id) else ""
     return NoSuchRecord(f"there is no key with the id{shown}; see: stats-gateway key list TENANT")
 
 
-def _set(table: Any, name: str, value: Any) -> None:
-    if value is not None:
-        table[name] = value
-    elif name in table:
-        del table[name]
-
-
-def _tenant(document: Document, tenant_id: str) -> Any:
-    tenants = document.get("tenants", {})
-    if tenant_id not in tenants:
-        raise NoSuchRecord(f"there is no tenant {tenant_id!r}; see: stats-gateway tenant list")
-    return tenants[tenant_id]
-
-
-def _put(table: Any, group: str, name: str, row: dict[str, Any]) -> None:
-    # A group is assigned whole where it is new: tomlkit may hand out copies of what was just inserted.
-    if group in table:
-        table[group][name] = dict(row)
-    else:
-        table[group] = {name: dict(row)}
-
-
-Edits = Mapping[str, Sequence[Edit]]
-"""What to do, by the id of the tenant to whom it is done."""
 Mark = Hashable
-"""What is another whenever the place has changed."""
+"""The version of a store's content: it differs whenever the content does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a look found, at ``mark``: all ``tables`` where it is ``whole``, else those that changed, and the
-    tenants ``removed``; what is wrong with those that are ``broken``, or with all of it (``fault``).
+    """What a store holds at ``mark``: all ``tables`` where it is ``whole``, else those that changed, and the
+    tenants ``removed``; the errors of tables that are ``broken``, or of the whole content (``fault``).
 
-    ``commanded``: commands and the admin API alone led here from the state that was asked about.
+    ``commanded``: commands and the admin API alone led here from the version that was asked about.
     """
 
-    tables: Tables
+    tables: TenantTables
     mark: Mark
     whole: bool = True
     commanded: bool = False
@@ -227,28 +122,28 @@ class Change:
     fault: ConfigurationError | None = None
 
 
-class TableStore(Protocol):
-    """A place that several processes read and edit. All of it blocks, and raises ConfigurationError with the place
-    and the reason where the place, or what lies there, cannot be used; RegistryUnavailable where another try may
-    succeed. It remembers nothing of what was read: who follows it does."""
+class TenantStore(Protocol):
+    """A place that several processes read and edit. Every method blocks, and raises ConfigurationError with the
+    place and the reason where the place or its content cannot be used; RegistryUnavailable where another try may
+    succeed. A store caches nothing."""
 
     @property
     def name(self) -> str:
-        """What people call the place; never a secret."""
+        """The place for people to read; never a secret."""
         ...
 
-    def read(self) -> Tables:
+    def read(self) -> TenantTables:
         """All tables, credentials unopened."""
         ...
 
     def mark(self) -> Mark:
-        """What tells, at little cost, whether anything has changed."""
+        """The current version; cheap to ask for."""
         ...
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """What changed since a mark, or everything where that cannot be told, or is asked for; None for a mark is
-        before everything. What lies there and cannot be used does not raise, but is in the answer. Raises
-        RegistryUnavailable where there is nothing any more."""
+        """What changed since a version, or everything where that cannot be told or is asked for; None stands for
+        the version before everything. Unusable content does not raise but is reported in the Change. Raises
+        RegistryUnavailable where the content is gone."""
         ...
 
     def get(self, tenant_id: str) -> TenantTable | None:
@@ -259,10 +154,10 @@ class TableStore(Protocol):
         """The id of the tenant that holds a key."""
         ...
 
-    def edit(self, edits: Edits) -> None:
-        """Does what is asked, each tenant's all or not at all, and loses nobody else's edits."""
+    def edit(self, edits: Mapping[str, Edit]) -> None:
+        """Apply edits by tenant id, each tenant's all or not at all, without losing concurrent edits."""
         ...
 
     def notes(self) -> list[str]:
-        """What an operator should know although it is no error."""
+        """Warnings for operators."""
         ...

@@ -1,14 +1,11 @@
-"""FileTables: the registry's tables in a TOML file that people may edit too.
-
-Excerpt: one tenant's own part of a registry file's text, so that an edit need not read the others'. Pure.
-"""
+"""FileStore: the registry's tables in a TOML file that people may edit too."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,48 +14,80 @@ from tomlkit.exceptions import TOMLKitError
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.tenants import files
-from gateway.tenants.edits import Change, Edit, Edits, Mark
-from gateway.tenants.schema import Tables, TenantTable, check_unclaimed, read_tables
+from gateway.tenants.edits import Change, Edit, Mark
+from gateway.tenants.schema import TenantTable, TenantTables, check_unclaimed, checked, plain, read_tables
 
 HEADER = re.compile(r"^[ \t]*\[[^\n]*", re.MULTILINE)
 
 
-class Excerpt(NamedTuple):
-    """A text in three pieces, of which ``own`` has all tables of one tenant and nobody else's."""
+class Section(NamedTuple):
+    """A registry file's text in three pieces, of which ``own`` has all tables of one tenant and nobody else's."""
 
     before: str
     own: str
     after: str
 
-    def with_own(self, own: str) -> str:
-        """The whole text with another middle."""
-        return self.before + own + self.after
 
+def section_of(text: str, tenant_id: str) -> Section | None:
+    """One tenant's section, empty at the end for a new one; None where its tables are not in one piece. Pure.
 
-def excerpt(text: str, tenant_id: str) -> Excerpt | None:
-    """Where a tenant's tables are, at the end for one who has none; None where they are not in one piece.
-
-    It looks for lines like headers, and cannot tell those in strings from others: whoever puts a text together
-    again has to read the whole of it before believing in it.
+    Found by lines like headers, which may also stand in strings: the caller has to parse the whole edited text
+    before believing in it.
     """
     headers = list(HEADER.finditer(text))
     own = re.compile(rf"[ \t]*\[tenants\.([\"']?){re.escape(tenant_id)}\1[.\]]")
     mine = [at for at, header in enumerate(headers) if own.match(header[0])]
     if not mine:
         apart = "" if not text else "\n" if text.endswith("\n") else "\n\n"
-        return Excerpt(text + apart, "", "")
+        return Section(text + apart, "", "")
     if len(mine) != mine[-1] - mine[0] + 1:
         return None
     start, following = headers[mine[0]].start(), headers[mine[-1] + 1 :]
     end = following[0].start() if following else len(text)
-    return Excerpt(text[:start], text[start:end], text[end:])
+    return Section(text[:start], text[start:end], text[end:])
+
+
+def synced(text: str, before: TenantTables, after: TenantTables) -> str:
+    """The text with the differences between ``before`` and ``after``; all else, comments too, stays. Pure.
+
+    Raises tomlkit's errors for a layout that it cannot edit.
+    """
+    document = tomlkit.parse(text)
+    for tenant_id, table in after.items():
+        if tenant_id in before:
+            _sync(document["tenants"][tenant_id], _row(before[tenant_id]), _row(table))
+        else:
+            _sync(document, {}, {"tenants": {tenant_id: {k: v for k, v in _row(table).items() if v != {}}}})
+    for tenant_id in before.keys() - after.keys():
+        del document["tenants"][tenant_id]
+    return document.as_string()
+
+
+def _row(table: TenantTable) -> dict[str, Any]:
+    """A table with its groups, also where they are empty, so that a group keeps its place and comments."""
+    name = {"name": table.name} if table.name else {}
+    groups: dict[str, Any] = {"limits": {}, "lifetimes": {}, "institutions": {}, "keys": {}}
+    return {**name, "enabled": table.enabled, **groups, **plain(table)}
+
+
+def _sync(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    for name in before.keys() - after.keys():
+        if name in document:
+            del document[name]
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(value, dict) and name in document:
+            _sync(document[name], old or {}, value)
+        elif value != (old or {}):
+            # A new group is assigned whole: tomlkit may hand out copies of what was just inserted.
+            document[name] = value
 
 
 REVISIONS_KEPT = 1_000
 """More edits than there can be between two looks of a second: each is written durably. Some 80 bytes each."""
 
 
-class FileTables:
+class FileStore:
     """The tables of the file at ``path``; no file is no tables.
 
     Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once. A file that
@@ -71,30 +100,30 @@ class FileTables:
         self._files = reader or files.Reader()
 
     def __repr__(self) -> str:
-        return f"FileTables({str(self.path)!r})"
+        return f"FileStore({str(self.path)!r})"
 
     @property
     def name(self) -> str:
-        """As ``TableStore.name``."""
+        """As ``TenantStore.name``."""
         return str(self.path)
 
-    def read(self) -> Tables:
-        """As ``TableStore.read``."""
-        return self._checked(self._parsed(self._files.read(self.path) or ""))
+    def read(self) -> TenantTables:
+        """As ``TenantStore.read``."""
+        return self._tables(self._files.read(self.path) or "")
 
     def mark(self) -> Mark:
-        """As ``TableStore.mark``."""
+        """As ``TenantStore.mark``."""
         return self._files.stamp(self.path)
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """As ``TableStore.change``; always everything."""
+        """As ``TenantStore.change``; always everything."""
         # The stamp comes first: a change during the read is then seen by the next look.
         mark = self._files.stamp(self.path)
         try:
             text = self._files.read(self.path)
             if text is None and since is not None:
                 raise RegistryUnavailable(f"{self.path} is gone; the tenants stay as they were")
-            tables = self._checked(self._parsed(text or ""))
+            tables = self._tables(text or "")
         except RegistryUnavailable:
             raise
         except ConfigurationError as error:
@@ -102,41 +131,28 @@ class FileTables:
         return Change(tables, mark, commanded=self._commanded(since, mark))
 
     def get(self, tenant_id: str) -> TenantTable | None:
-        """As ``TableStore.get``."""
+        """As ``TenantStore.get``."""
         return self.read().get(tenant_id)
 
     def tenant_of_key(self, key_id: str) -> str | None:
-        """As ``TableStore.tenant_of_key``."""
+        """As ``TenantStore.tenant_of_key``."""
         holders = (tenant_id for tenant_id, table in self.read().items() if key_id in table.keys)
         return next(holders, None)
 
-    def edit(self, edits: Edits) -> None:
-        """Edits the text with its comments and the plain values; written, once, only if both agree.
-
-        Where they are one tenant's, only its own part of the text is taken apart with its comments, if that is in
-        one piece: that costs ten times what reading takes.
-        """
-        steps = [step for steps in edits.values() for step in steps]
-        self.mark()  # of a mount that hangs this says so
+    def edit(self, edits: Mapping[str, Edit]) -> None:
+        """As ``TenantStore.edit``: all tenants or none."""
+        self.mark()  # raises for a mount that hangs
         files.check_writable(self.path)
         with files.locked(self.path):
             found = files.stamp(self.path)
-            before = files.read(self.path) or ""
-            wanted = self._parsed(before)
-            there = self._checked(wanted)
-            for step in steps:
-                step(wanted)
-            expected = self._checked(wanted)
-            check_unclaimed(there, expected)
-            after = self._edited_in_part(before, edits)
-            if after is None or not self._reads_as(after, expected):
-                after = self._edited(before, steps)
-                if not self._reads_as(after, expected):
-                    raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
-            files.replace(self.path, after, announce=lambda stamp: self._note(found, stamp))
+            text = files.read(self.path) or ""
+            before = self._tables(text)
+            after = self._applied(before, edits)
+            edited = self._edited(text, before, after, edits.keys())
+            files.replace(self.path, edited, announce=lambda stamp: self._note(found, stamp))
 
     def notes(self) -> list[str]:
-        """As ``TableStore.notes``."""
+        """As ``TenantStore.notes``."""
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"
         return [missing] if self._files.stamp(self.path) is None else []
 
@@ -161,43 +177,61 @@ class FileTables:
             return False
         return leads(text, _written(since), _written(now))
 
-    def _edited_in_part(self, text: str, edits: Edits) -> str | None:
-        """None where the text's layout, or edits of several tenants, ask for the whole."""
-        if len(edits) != 1:
-            return None
-        ((tenant_id, steps),) = edits.items()
-        found = excerpt(text, tenant_id)
-        if found is None:
-            return None
-        try:
-            return found.with_own(self._edited(found.own, steps))
-        except ConfigurationError:
-            return None
+    # Editing
 
-    def _edited(self, text: str, steps: Sequence[Edit]) -> str:
+    def _applied(self, before: TenantTables, edits: Mapping[str, Edit]) -> TenantTables:
+        after = dict(before)
+        for tenant_id, edit in edits.items():
+            table = edit(before.get(tenant_id))
+            if table is not None:
+                after[tenant_id] = table
+            elif tenant_id in after:
+                del after[tenant_id]
+        with self._named():
+            after = checked(after)
+        check_unclaimed(before, after)
+        return after
+
+    def _edited(self, text: str, before: TenantTables, after: TenantTables, ids: Collection[str]) -> str:
+        """The text as edited. Raises ConfigurationError where its layout does not allow that.
+
+        Where one tenant alone is edited, only its section is parsed with its comments, if it has one: tomlkit
+        takes a second for some hundred tenants, in which the requests of this process would wait.
+        """
+        own_before, own_after = (
+            {each: tables[each] for each in ids if each in tables} for tables in (before, after)
+        )
+        section = section_of(text, *ids) if len(ids) == 1 else None
+        if section is not None:
+            with suppress(TOMLKitError, KeyError):
+                edited = section.before + synced(section.own, own_before, own_after) + section.after
+                if self._reads_as(edited, after):
+                    return edited
         try:
-            document = tomlkit.parse(text)
-            for step in steps:
-                step(document)
-            return document.as_string()
+            edited = synced(text, own_before, own_after)
         except TOMLKitError as error:
             raise ConfigurationError(f"{self.path}: cannot be edited: {error}") from None
+        if not self._reads_as(edited, after):
+            raise ConfigurationError(f"{self.path}: its layout is too unusual; edit it by hand")
+        return edited
 
-    def _reads_as(self, text: str, expected: Tables) -> bool:
+    def _reads_as(self, text: str, expected: TenantTables) -> bool:
         try:
-            return self._checked(self._parsed(text)) == expected
+            return self._tables(text) == expected
         except ConfigurationError:
             return False
 
-    def _parsed(self, text: str) -> dict[str, Any]:
-        try:
-            return tomllib.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"{self.path}: not TOML: {error}") from None
+    def _tables(self, text: str) -> TenantTables:
+        with self._named():
+            try:
+                return read_tables(tomllib.loads(text))
+            except (ValueError, RecursionError) as error:
+                raise ConfigurationError(f"not TOML: {error}") from None
 
-    def _checked(self, document: dict[str, Any]) -> Tables:
+    @contextmanager
+    def _named(self) -> Iterator[None]:
         try:
-            return read_tables(document)
+            yield
         except ConfigurationError as error:
             raise type(error)(f"{self.path}: {error.message}") from None
 

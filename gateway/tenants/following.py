@@ -14,8 +14,8 @@ from typing import Literal
 from gateway.errors import ConfigurationError, RegistryDisputed, RegistryDoubtful, RegistryUnavailable
 from gateway.tenants import files
 from gateway.tenants.directory import Difference, Directory
-from gateway.tenants.edits import Change, Mark, TableStore
-from gateway.tenants.schema import KeyTable, Tables, TenantTable, salvaged, tenants_of
+from gateway.tenants.edits import Change, Mark, TenantStore
+from gateway.tenants.schema import KeyTable, TenantTable, TenantTables, salvaged, tenants_of
 from gateway.tenants.tenant import Key, Tenant
 from gateway.tenants.vault import Keyring, Vault
 
@@ -148,7 +148,7 @@ class Following:
 
     def __init__(
         self,
-        store: TableStore,
+        store: TenantStore,
         keyring: Keyring,
         doubt: float = DOUBT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -385,7 +385,7 @@ class Following:
             return change.removed
         return [each for each in self._good.tenants if each not in change.tables and each not in change.broken]
 
-    def _opened(self, tables: Tables, vault: Vault) -> list[Tenant]:
+    def _opened(self, tables: TenantTables, vault: Vault) -> list[Tenant]:
         try:
             return tenants_of(tables, vault)
         except ConfigurationError as error:

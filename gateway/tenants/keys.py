@@ -19,6 +19,9 @@ characters, the base64 of Basic credentials fits into the 76 columns at which to
 OLDER_LENGTH = 43
 """Digits of the secrets of keys that older versions made, which work as ever."""
 
+DIGEST = "sha256:"
+"""Begins a digest in the registry's tables."""
+
 KEY_ID = re.compile(rf"[0-9A-Za-z]{{{ID_LENGTH}}}")
 KEY = re.compile(
     rb"sgw_([0-9A-Za-z]{%d})_([0-9A-Za-z]{%d}|[0-9A-Za-z]{%d})" % (ID_LENGTH, SECRET_LENGTH, OLDER_LENGTH)
@@ -37,6 +40,11 @@ class Minted(NamedTuple):
     text: str
     id: str
     digest: bytes
+
+    @property
+    def stored(self) -> str:
+        """The digest as the registry's tables hold it."""
+        return DIGEST + self.digest.hex()
 
 
 def mint() -> Minted:

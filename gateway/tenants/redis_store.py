@@ -1,10 +1,9 @@
-"""RedisTables: the registry's tables in Redis, for a fleet that is edited live."""
+"""RedisStore: the registry's tables in Redis, for a fleet that is edited live."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from importlib.resources import files
 from typing import Any, assert_never
 
@@ -17,8 +16,8 @@ from redis.retry import Retry
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.redis_url import RedisPlace, masked_url
-from gateway.tenants.edits import Change, Document, Edit, Edits, Mark
-from gateway.tenants.schema import Tables, TenantTable, claimed, read_tables
+from gateway.tenants.edits import Change, Edit, Mark
+from gateway.tenants.schema import TenantTable, TenantTables, checked, claimed, read_tables
 
 BEGINNING = b"0-0"
 """Before any change of a stream."""
@@ -30,7 +29,7 @@ ATTEMPTS = 100
 """How often an edit is tried again that others' edits of the same tenant came before."""
 
 
-class RedisTables:
+class RedisStore:
     """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys and networks,
     and a stream that names each tenant that changed. Nothing of it has a TTL.
 
@@ -52,10 +51,10 @@ class RedisTables:
         self._put = self._client.register_script(source)
 
     def __repr__(self) -> str:
-        return f"RedisTables({self.name!r})"
+        return f"RedisStore({self.name!r})"
 
-    def read(self) -> Tables:
-        """As ``TableStore.read``. Raises ConfigurationError for the first record that cannot be used."""
+    def read(self) -> TenantTables:
+        """As ``TenantStore.read``. Raises ConfigurationError for the first record that cannot be used."""
         with self._errors():
             records = self._client.hgetall(self._tenants)
         tables, broken = self._usable(_by_id(records))
@@ -64,13 +63,13 @@ class RedisTables:
         return tables
 
     def mark(self) -> Mark:
-        """As ``TableStore.mark``: the last change's id."""
+        """As ``TenantStore.mark``: the last change's id."""
         with self._errors():
             last = self._client.xrevrange(self._changes, count=1)
         return last[0][0] if last else None
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """As ``TableStore.change``: the tenants that the stream names since, where it still has that place."""
+        """As ``TenantStore.change``: the tenants that the stream names since, where it still has that place."""
         if whole or since is None:
             return self._whole(BEGINNING if since is None else since)
         with self._errors():
@@ -80,23 +79,23 @@ class RedisTables:
         return self._partly(since, news[1:])
 
     def get(self, tenant_id: str) -> TenantTable | None:
-        """As ``TableStore.get``."""
+        """As ``TenantStore.get``."""
         raw = self._raw(tenant_id)
         return None if raw is None else self._table(tenant_id, raw)
 
     def tenant_of_key(self, key_id: str) -> str | None:
-        """As ``TableStore.tenant_of_key``."""
+        """As ``TenantStore.tenant_of_key``."""
         with self._errors():
             owner = self._client.hget(self._owners, key_id)
         return None if owner is None else owner.decode()
 
-    def edit(self, edits: Edits) -> None:
-        """As ``TableStore.edit``: one tenant after another."""
-        for tenant_id, steps in edits.items():
-            self._edit(tenant_id, steps)
+    def edit(self, edits: Mapping[str, Edit]) -> None:
+        """As ``TenantStore.edit``: one tenant after another."""
+        for tenant_id, edit in edits.items():
+            self._edit(tenant_id, edit)
 
     def notes(self) -> list[str]:
-        """As ``TableStore.notes``. Raises ConfigurationError where Redis may evict what has no TTL."""
+        """As ``TenantStore.notes``. Raises ConfigurationError where Redis may evict what has no TTL."""
         with self._errors():
             try:
                 policy = self._client.info("memory").get("maxmemory_policy", "")
@@ -143,8 +142,8 @@ class RedisTables:
         tables, broken = self._usable({tenant_id: raw for tenant_id, raw in records.items() if raw is not None})
         return Change(tables, news[-1][0], whole=False, commanded=True, removed=removed, broken=broken)
 
-    def _usable(self, records: dict[str, bytes]) -> tuple[Tables, dict[str, ConfigurationError]]:
-        tables: Tables = {}
+    def _usable(self, records: dict[str, bytes]) -> tuple[TenantTables, dict[str, ConfigurationError]]:
+        tables: TenantTables = {}
         broken: dict[str, ConfigurationError] = {}
         for tenant_id in sorted(records):
             try:
@@ -168,22 +167,18 @@ class RedisTables:
 
     # Editing
 
-    def _edit(self, tenant_id: str, steps: Sequence[Edit]) -> None:
+    def _edit(self, tenant_id: str, edit: Edit) -> None:
         for _ in range(ATTEMPTS):
             raw = self._raw(tenant_id)
             before = None if raw is None else self._table(tenant_id, raw)
-            after = self._edited(tenant_id, before, steps)
-            if self._replaced(tenant_id, raw, before, after):
+            after = edit(before)
+            if self._replaced(tenant_id, raw, before, None if after is None else self._checked(tenant_id, after)):
                 return
         raise RegistryUnavailable(f"{self.name}: tenant {tenant_id!r} is being edited too busily; try again")
 
-    def _edited(self, tenant_id: str, before: TenantTable | None, steps: Sequence[Edit]) -> TenantTable | None:
-        tenants = {} if before is None else {tenant_id: msgspec.to_builtins(before, builtin_types=(datetime,))}
-        document: Document = {"tenants": tenants}
-        for step in steps:
-            step(document)
+    def _checked(self, tenant_id: str, table: TenantTable) -> TenantTable:
         try:
-            return read_tables(document).get(tenant_id)
+            return checked({tenant_id: table})[tenant_id]
         except ConfigurationError as error:
             raise type(error)(f"{self.name}: {error.message}") from None
 

@@ -5,6 +5,7 @@ The registry that the settings name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +14,12 @@ from msgspec import structs
 from gateway.errors import ConfigurationError, RecordExists
 from gateway.tenants import edits, keys
 from gateway.tenants.edits import Edit
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import Following
 from gateway.tenants.schema import (
     KeyTable,
-    Tables,
+    TenantTable,
+    TenantTables,
     check_note,
     check_pair,
     check_tenant_id,
@@ -50,37 +52,51 @@ class Registry(Following):
         return [*notes, *([] if complaint is None else [complaint])]
 
     def create(self, tenant_id: str, **fields: Any) -> None:
-        """Adds a tenant with the fields that ``change`` takes, at once. Raises RecordExists where there is one."""
+        """Add a tenant with the fields that ``change`` takes. Raises RecordExists where there is one."""
         check_tenant_id(tenant_id)
-        self._edit(tenant_id, edits.new_tenant(tenant_id), *_field_steps(tenant_id, fields))
+        fields = _checked(fields)
+
+        def create(table: TenantTable | None) -> TenantTable:
+            if table is not None:
+                raise RecordExists(f"tenant {tenant_id!r} exists")
+            return edits.with_fields(TenantTable(name=tenant_id), fields)
+
+        self.store.edit({tenant_id: create})
 
     def add(self, tenant_id: str, name: str | None = None, pair: Pair | None = None) -> None:
-        """Adds a tenant, or names the one there is, and seals a pair into it in place of any before."""
+        """Add a tenant, or name the one there is, and seal a pair into it in place of any before."""
         check_tenant_id(tenant_id)
         check_text(name or "", "name")
-        steps = [edits.put_tenant(tenant_id, name)]
         if pair is not None:
-            steps.append(self._sealed(tenant_id, pair))
-        self._edit(tenant_id, *steps)
+            self._check(tenant_id, pair)
+
+        def add(table: TenantTable | None) -> TenantTable:
+            table = TenantTable(name=tenant_id) if table is None else table
+            table = table if name is None else edits.with_fields(table, {"name": name})
+            return table if pair is None else self._sealed(table, pair)
+
+        self.store.edit({tenant_id: add})
 
     def put_credential(self, tenant_id: str, pair: Pair) -> None:
-        """Seals a pair into a tenant there is, in place of any before."""
-        self._edit(tenant_id, self._sealed(tenant_id, pair))
+        """Seal a pair into an existing tenant, in place of any before."""
+        self._check(tenant_id, pair)
+        self._edit(tenant_id, lambda table: self._sealed(table, pair))
 
     def change(self, tenant_id: str, **fields: Any) -> None:
-        """Sets a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``, ``networks``; None restores a
+        """Set a tenant's own fields: ``name``, ``enabled``, ``note``, ``origins``, ``networks``; None restores a
         default.
 
         ``limits`` and ``lifetimes`` are mappings, of which each name is set by itself.
         """
-        self._edit(tenant_id, *_field_steps(tenant_id, fields))
+        fields = _checked(fields)
+        self._edit(tenant_id, lambda table: edits.with_fields(table, fields))
 
     def remove(self, tenant_id: str, institution: str | None = None) -> None:
-        """Removes a tenant with its keys and credentials, or its credential for one institution."""
+        """Remove a tenant with its keys and credentials, or its credential for one institution."""
         if institution is None:
-            self._edit(tenant_id, edits.remove_tenant(tenant_id))
+            self._edit(tenant_id, lambda _: None)
         else:
-            self._edit(tenant_id, edits.remove_credential(tenant_id, institution))
+            self._edit(tenant_id, lambda table: edits.without_credential(tenant_id, table, institution))
 
     def add_key(
         self,
@@ -98,7 +114,8 @@ class Registry(Following):
         created = _whole_seconds(now)
         _check_end(expires, created)
         minted = keys.mint()
-        self._edit(tenant_id, edits.put_key(tenant_id, minted.id, minted.digest, label, created, expires))
+        key = KeyTable(minted.stored, label, created, expires)
+        self._edit(tenant_id, lambda table: edits.with_key(table, minted.id, key))
         return minted.text
 
     def rotate_key(
@@ -111,25 +128,26 @@ class Registry(Following):
         ConfigurationError for a key that is revoked or expired, and for a new one that would be.
         """
         tenant_id = self._holder(key_id)
-        table = self.store.get(tenant_id)
-        old = KeyTable(digest="") if table is None else table.keys.get(key_id, KeyTable(digest=""))
         minted, moment = keys.mint(), _whole_seconds(now)
         _check_end(expires, moment)
-        end = expires or _as_long(old, moment)
-        self._edit(
-            tenant_id,
-            edits.retire_key(key_id, _whole_seconds(moment + timedelta(seconds=overlap)), moment),
-            edits.put_key(tenant_id, minted.id, minted.digest, old.label, moment, end),
-        )
+        overlapped = _whole_seconds(moment + timedelta(seconds=overlap))
+
+        def rotate(table: TenantTable) -> TenantTable:
+            old = edits.key_in(table, key_id)
+            new = KeyTable(minted.stored, old.label, moment, expires or _as_long(old, moment))
+            return edits.with_key(edits.retire_key(table, key_id, overlapped, moment), minted.id, new)
+
+        self._edit(tenant_id, rotate)
         return minted.text
 
     def revoke_key(self, key_id: str, *, now: datetime | None = None) -> None:
         """Revokes a key for ever."""
-        self._edit(self._holder(key_id), edits.revoke_key(key_id, _whole_seconds(now)))
+        moment = _whole_seconds(now)
+        self._edit(self._holder(key_id), lambda table: edits.revoke_key(table, key_id, moment))
 
     # Moving
 
-    def import_tables(self, tables: Tables, *, replace: bool = False) -> None:
+    def import_tables(self, tables: TenantTables, *, replace: bool = False) -> None:
         """Takes in tables as another registry exported them; those who are there already only with ``replace``.
 
         Their passwords stay sealed as they are. Raises ConfigurationError, before anything is written, where one
@@ -145,17 +163,17 @@ class Registry(Following):
             raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
         check_unclaimed(there, there | tables)
         for batch in (_handed_over(there, tables), tables):
-            self.store.edit({tenant_id: [edits.put_table(tenant_id, table)] for tenant_id, table in batch.items()})
+            self.store.edit({tenant_id: lambda _, table=table: table for tenant_id, table in batch.items()})
 
     def reseal(self) -> int:
         """Seals every password with the newest encryption key; answers how many tenants have any."""
         vault, tables = self.keyring.vault_for_sealing(), self.store.read()
         self._opened(tables, vault)  # all, before one is written, and with the name of a tenant whose does not
-        work = {
-            tenant_id: [edits.reseal(tenant_id, lambda sealed: vault.seal(vault.open(sealed)))]
-            for tenant_id, table in tables.items()
-            if table.institutions
-        }
+
+        def reseal(table: TenantTable) -> TenantTable:
+            return edits.resealed(table, lambda sealed: vault.seal(vault.open(sealed)))
+
+        work = {each: _of_existing(each, reseal) for each, table in tables.items() if table.institutions}
         self.store.edit(work)
         return len(work)
 
@@ -170,15 +188,14 @@ class Registry(Following):
             drop_old()
         return count
 
-    def _sealed(self, tenant_id: str, pair: Pair) -> Edit:
+    def _sealed(self, table: TenantTable, pair: Pair) -> TenantTable:
+        """Called by the store under its lock: the password is sealed by the keys of that moment."""
+        sealed = self.keyring.vault_for_sealing().seal(pair.password)
+        return edits.with_credential(table, pair.institution, pair.username, sealed)
+
+    def _check(self, tenant_id: str, pair: Pair) -> None:
         check_pair(pair)
         self._check_keys(tenant_id, pair.institution)
-        return edits.put_credential(
-            tenant_id,
-            pair.institution,
-            pair.username,
-            lambda: self.keyring.vault_for_sealing().seal(pair.password),
-        )
 
     def _check_keys(self, tenant_id: str, institution: str) -> None:
         """Raises ConfigurationError where the encryption keys here open nothing else that the tenant holds: what
@@ -198,23 +215,21 @@ class Registry(Following):
             raise edits.no_such_key(key_id)
         return tenant_id
 
-    def _edit(self, tenant_id: str, *steps: Edit) -> None:
-        self.store.edit({tenant_id: steps})
+    def _edit(self, tenant_id: str, edit: Callable[[TenantTable], TenantTable | None]) -> None:
+        self.store.edit({tenant_id: _of_existing(tenant_id, edit)})
 
 
-def _field_steps(tenant_id: str, fields: dict[str, Any]) -> list[Edit]:
-    """The edits that set a tenant's own fields."""
+def _of_existing(tenant_id: str, edit: Callable[[TenantTable], TenantTable | None]) -> Edit:
+    """An edit that raises NoSuchRecord where there is no such tenant."""
+    return lambda table: edit(edits.existing(tenant_id, table))
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    """A tenant's own fields, networks as they are written everywhere. Raises ConfigurationError."""
     check_text(fields.get("name") or "", "name")
     check_note(fields.get("note") or "")
-    steps: list[Edit] = []
-    for name, value in fields.items():
-        if name in ("limits", "lifetimes"):
-            steps += [edits.set_in(tenant_id, name, each, to) for each, to in value.items()]
-        elif name == "networks" and value is not None:
-            steps.append(edits.set_field(tenant_id, name, networks_in(value)))
-        else:
-            steps.append(edits.set_field(tenant_id, name, value))
-    return steps
+    networks = fields.get("networks")
+    return fields if networks is None else {**fields, "networks": tuple(networks_in(networks))}
 
 
 def _as_long(old: KeyTable, now: datetime) -> datetime | None:
@@ -233,7 +248,7 @@ def _whole_seconds(moment: datetime | None) -> datetime:
     return (moment or datetime.now(UTC)).replace(microsecond=0)
 
 
-def _handed_over(there: Tables, tables: Tables) -> Tables:
+def _handed_over(there: TenantTables, tables: TenantTables) -> TenantTables:
     """Those who lose networks to others by ``tables``, without these: a place that takes one tenant after another
     gives no network away before it is free."""
     wanted = {network for table in tables.values() for network in table.networks}
@@ -260,11 +275,11 @@ def open_registry(settings: Settings) -> Registry:
     """The registry of ``settings.registry``, in a file or in Redis; nothing is read yet."""
     path = settings.registry_file
     if path is not None:
-        return Registry(FileTables(path), keyring_of(settings), settings.registry_doubt)
+        return Registry(FileStore(path), keyring_of(settings), settings.registry_doubt)
     # Here, so that commands on a file need not wait for the Redis client to load.
-    from gateway.tenants.redis_store import RedisTables
+    from gateway.tenants.redis_store import RedisStore
 
     url = settings.registry.get_secret_value()
     sentinels = settings.redis_sentinel_password.get_secret_value()
-    tables = RedisTables(url, settings.redis_prefix, sentinel_password=sentinels)
+    tables = RedisStore(url, settings.redis_prefix, sentinel_password=sentinels)
     return Registry(tables, keyring_of(settings), settings.registry_doubt)

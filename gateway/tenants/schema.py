@@ -20,14 +20,13 @@ from msgspec.structs import asdict
 from gateway.catalogue.endpoints import FAMILY_NAMES
 from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError
-from gateway.tenants.keys import KEY_ID, id_within
+from gateway.tenants.keys import DIGEST, KEY_ID, id_within
 from gateway.tenants.networks import network_of
 from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
 from gateway.tenants.vault import SEALED, Vault
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 INSTITUTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,62}")
-DIGEST = "sha256:"
 ORIGIN = re.compile(
     r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?"
 )
@@ -95,11 +94,11 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     keys: dict[str, KeyTable] = {}
 
 
-Tables = dict[str, TenantTable]
+TenantTables = dict[str, TenantTable]
 Table = TypeVar("Table", InstitutionTable, KeyTable, TenantTable)
 
 
-def read_tables(document: Mapping[str, Any]) -> Tables:
+def read_tables(document: Mapping[str, Any]) -> TenantTables:
     """A parsed registry file as tables by tenant id.
 
     Raises ConfigurationError that names the tenant, the institution or key, and what is wrong; never a value.
@@ -115,7 +114,18 @@ def read_tables(document: Mapping[str, Any]) -> Tables:
     return tables
 
 
-def tenants_of(tables: Tables, vault: Vault) -> list[Tenant]:
+def plain(table: TenantTable) -> dict[str, Any]:
+    """A table as in a parsed registry file; defaults are left out."""
+    found: dict[str, Any] = msgspec.to_builtins(table, builtin_types=(datetime,))
+    return found
+
+
+def checked(tables: Mapping[str, TenantTable]) -> TenantTables:
+    """TenantTables as a store would read them. Raises ConfigurationError as ``read_tables``."""
+    return read_tables({"tenants": {tenant_id: plain(table) for tenant_id, table in tables.items()}})
+
+
+def tenants_of(tables: TenantTables, vault: Vault) -> list[Tenant]:
     """The tenants that tables describe, their credentials opened.
 
     Raises ConfigurationError that names tenant and institution where a password is in clear or does not open.
@@ -230,7 +240,7 @@ def networks_in(texts: Iterable[str], where: str = "") -> list[str]:
     return list(found)
 
 
-def check_unclaimed(before: Tables, after: Tables) -> None:
+def check_unclaimed(before: TenantTables, after: TenantTables) -> None:
     """Raises ConfigurationError for a network that an edit gives to a tenant while another has it. What was so
     before stands in no edit's way: it may be what ends it."""
     owners: dict[str, list[str]] = {}
@@ -341,7 +351,7 @@ def _mapping(raw: Any, where: str) -> Mapping[str, Any]:
     return raw
 
 
-def _refuse_shared_keys(tables: Tables) -> None:
+def _refuse_shared_keys(tables: TenantTables) -> None:
     holders: dict[str, str] = {}
     for tenant_id, table in tables.items():
         for key_id in table.keys:

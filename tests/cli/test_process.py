@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
 from tests.cli.command import command
@@ -22,7 +22,7 @@ def test_settings_name_the_registry_and_the_encryption_keys(tmp_path: Path) -> N
     added = command("tenant", "add", "reports", *pair, given="pässword\r\n".encode(), **settings)
     assert (added.code, added.out) == (0, "")
     made = command("key", "add", "reports", given=b"", **settings)
-    directory = Registry(FileTables(path), Keyring(key, path)).load()
+    directory = Registry(FileStore(path), Keyring(key, path)).load()
     holder = directory.holder_of(made.out.removesuffix("\n").encode(), time.time())
     assert holder is not None
     expected = Keyring(key, path).vault().fingerprint("lboro", "lboro", "pässword")
@@ -92,5 +92,5 @@ def test_on_a_terminal_the_password_is_asked_for_and_not_shown(tmp_path: Path) -
         assert terminal.ended() == 0
     assert b"hunter2" not in terminal.showed
     keyring = Keyring("", path)
-    credential = Registry(FileTables(path), keyring).load().tenants["reports"].credentials["lboro"]
+    credential = Registry(FileStore(path), keyring).load().tenants["reports"].credentials["lboro"]
     assert credential.fingerprint == keyring.vault().fingerprint("lboro", "lboro", "hunter2")

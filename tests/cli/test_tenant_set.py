@@ -13,7 +13,7 @@ import pytest
 
 from gateway.cli.format import moment_of, seconds_of
 from gateway.errors import ConfigurationError
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import TenantLimits
 from gateway.tenants.vault import Keyring
@@ -43,7 +43,7 @@ def test_what_is_set_is_what_the_gateway_reads(path: Path) -> None:
         "--network", "10.1.0.0/16", "--network", "2001:DB8:1::/48",
     )  # fmt: skip
     assert (done.code, done.error) == (0, None)
-    tenant = Registry(FileTables(path), Keyring("", path)).load().tenants["reports"]
+    tenant = Registry(FileStore(path), Keyring("", path)).load().tenants["reports"]
     assert tenant.limits == TenantLimits(2.5, 40, 9_000, 5, 3)
     assert tenant.lifetimes == {"open": 60, "closed": 3_600}
     assert tenant.origins == ("https://a.example", "http://localhost:3000")

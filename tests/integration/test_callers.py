@@ -10,7 +10,8 @@ import httpx2 as httpx
 import pytest
 
 from gateway.tenants import keys
-from gateway.tenants.edits import put_key
+from gateway.tenants.edits import existing, with_key
+from gateway.tenants.schema import KeyTable
 from tests.integration.house import FakeClock, housed
 from tests.integration.stage import Stage, get, staged
 from tests.loopback import LOOPBACK
@@ -89,7 +90,8 @@ def test_no_key_at_all_is_no_guess() -> None:
 def test_a_key_of_an_older_version_opens_what_it_opened(stage: Stage) -> None:
     text = "sgw_AbCdEf0043_" + "x9" * 21 + "x"
     digest = keys.digest_of(text.rpartition("_")[2])
-    stage.registry().store.edit({"reports": [put_key("reports", text[4:14], digest, "old", datetime.now(UTC))]})
+    key = KeyTable(f"sha256:{digest.hex()}", "old", datetime.now(UTC))
+    stage.registry().store.edit({"reports": lambda table: with_key(existing("reports", table), text[4:14], key)})
     gateway = stage.serve()
     for given in ({"X-API-Key": text}, {"Authorization": f"Bearer {text}"}):
         assert get(gateway.url + LBORO, headers=given).status_code == 200

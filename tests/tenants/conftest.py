@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer
@@ -26,7 +26,7 @@ def keyring(path: Path) -> Keyring:
 
 @pytest.fixture
 def registry(path: Path, keyring: Keyring) -> Registry:
-    return Registry(FileTables(path), keyring)
+    return Registry(FileStore(path), keyring)
 
 
 @pytest.fixture(params=["file", "redis"])
@@ -66,7 +66,7 @@ def seconds() -> Seconds:
 @pytest.fixture
 def editor(path: Path) -> Registry:
     """The registry as commands see it."""
-    return Registry(FileTables(path), Keyring(KEY, None))
+    return Registry(FileStore(path), Keyring(KEY, None))
 
 
 @pytest.fixture
@@ -79,6 +79,6 @@ def keys(editor: Registry) -> dict[str, str]:
 
 @pytest.fixture
 def followed(path: Path, keys: dict[str, str], seconds: Seconds) -> Registry:
-    registry = Registry(FileTables(path), Keyring(KEY, None), DOUBT, seconds)
+    registry = Registry(FileStore(path), Keyring(KEY, None), DOUBT, seconds)
     registry.load()
     return registry

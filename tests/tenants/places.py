@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.tenants.directory import identify
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair, Tenant
 from gateway.tenants.vault import Keyring
@@ -42,7 +42,7 @@ Reopen = Callable[..., Registry]
 
 def path_of(registry: Registry) -> Path:
     """Its file."""
-    assert isinstance(registry.store, FileTables)
+    assert isinstance(registry.store, FileStore)
     return registry.store.path
 
 

@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from gateway.errors import RegistryDoubtful, RegistryUnavailable
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import Standing
-from gateway.tenants.redis_store import RedisTables
+from gateway.tenants.redis_store import RedisStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer, redis_server
@@ -126,7 +126,7 @@ def test_keys_that_a_doubtful_state_revokes_end_at_once(
 
 def test_a_leaked_key_that_another_replaces_by_hand_ends_at_once(path: Path, tmp_path: Path) -> None:
     place = tmp_path / "other.toml"
-    registries = [Registry(FileTables(each), Keyring(KEY, None)) for each in (path, place)]
+    registries = [Registry(FileStore(each), Keyring(KEY, None)) for each in (path, place)]
     for registry in registries:
         registry.add("reports")
     leaked, new = (registry.add_key("reports") for registry in registries)
@@ -158,7 +158,7 @@ def test_a_secret_that_kubernetes_swaps_is_followed(
         (mount / state).chmod(0o555)
     (mount / "..data").symlink_to("one")
     (mount / "tenants.toml").symlink_to("..data/tenants.toml")
-    follower = Registry(FileTables(mount / "tenants.toml"), Keyring(KEY, None))
+    follower = Registry(FileStore(mount / "tenants.toml"), Keyring(KEY, None))
     follower.load()
     for state in ("two", "three"):
         (mount / "..tmp").symlink_to(state)
@@ -175,7 +175,7 @@ def test_what_another_registry_adds_goes_with_it_and_counts_for_nothing(
     followed: Registry, path: Path, keys: dict[str, str], tmp_path: Path
 ) -> None:
     """Else the right file, put back, would be doubted for want of them."""
-    other = Registry(FileTables(tmp_path / "other.toml"), Keyring(KEY, None))
+    other = Registry(FileStore(tmp_path / "other.toml"), Keyring(KEY, None))
     for tenant in "abcdefgh":
         other.add(tenant)
     theirs = [other.add_key(tenant) for tenant in "abcdefgh"]
@@ -212,9 +212,9 @@ def test_keys_that_move_to_other_tenants_in_a_doubt_never_stop_working(
 
 def test_a_redis_that_was_flushed_and_began_anew_is_doubted(seconds: Seconds) -> None:
     with redis_server() as server:
-        tables = RedisTables(server.url, "sgw", timeout=5.0)
+        tables = RedisStore(server.url, "sgw", timeout=5.0)
         editor = Registry(tables, Keyring(KEY, None))
-        follower = Registry(RedisTables(server.url, "sgw"), Keyring(KEY, None), DOUBT, seconds)
+        follower = Registry(RedisStore(server.url, "sgw"), Keyring(KEY, None), DOUBT, seconds)
         for tenant in TENANTS:
             editor.add(tenant)
         keys = {tenant: editor.add_key(tenant) for tenant in TENANTS}
@@ -236,7 +236,7 @@ def test_a_redis_that_was_flushed_and_began_anew_is_doubted(seconds: Seconds) ->
 
 
 def test_tenants_that_others_took_from_redis_are_doubted(shared_redis: RedisServer, prefix: str) -> None:
-    editor, follower = (Registry(RedisTables(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
+    editor, follower = (Registry(RedisStore(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
     for tenant in TENANTS:
         editor.add(tenant)
     keys = {tenant: editor.add_key(tenant) for tenant in TENANTS}
@@ -254,7 +254,7 @@ def test_tenants_that_others_took_from_redis_are_doubted(shared_redis: RedisServ
 def test_a_redis_that_is_put_back_as_it_was_keeps_nothing_of_a_doubt(
     shared_redis: RedisServer, prefix: str
 ) -> None:
-    editor, follower = (Registry(RedisTables(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
+    editor, follower = (Registry(RedisStore(shared_redis.url, prefix), Keyring(KEY, None)) for _ in range(2))
     for tenant in TENANTS:
         editor.add(tenant)
     follower.load()

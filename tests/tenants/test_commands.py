@@ -11,8 +11,8 @@ import redis
 import tomlkit
 
 from gateway.errors import RegistryDoubtful
-from gateway.tenants.file_store import FileTables, leads
-from gateway.tenants.redis_store import RedisTables
+from gateway.tenants.file_store import FileStore, leads
+from gateway.tenants.redis_store import RedisStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
 from tests.tenants.places import DOUBT, KEY, LBORO, TENANTS, Reopen, Seconds, works
@@ -97,8 +97,8 @@ def test_commands_by_a_link_and_by_the_file_itself_see_what_the_other_left(
     link = path.with_name("elsewhere") / "linked.toml"
     link.parent.mkdir()
     link.symlink_to(path)
-    by_link = Registry(FileTables(link), Keyring(KEY, None))
-    by_file = Registry(FileTables(path), Keyring(KEY, None))
+    by_link = Registry(FileStore(link), Keyring(KEY, None))
+    by_file = Registry(FileStore(path), Keyring(KEY, None))
     follower, commands = (by_link, by_file) if follower_links else (by_file, by_link)
     follower.load()
     for tenant in TENANTS[1:]:
@@ -153,10 +153,10 @@ def doubted(anywhere: Registry, place: tuple[str, str, str], seconds: Seconds) -
             anywhere.add(tenant)
     keys = {tenant: anywhere.add_key(tenant) for tenant in TENANTS}
     where, _, prefix = place
-    store = FileTables(Path(where)) if where.startswith("/") else RedisTables(where, prefix)
+    store = FileStore(Path(where)) if where.startswith("/") else RedisStore(where, prefix)
     follower = Registry(store, Keyring(KEY, None), DOUBT, seconds)
     follower.load()
-    if isinstance(store, FileTables):
+    if isinstance(store, FileStore):
         text = store.path.read_text()
         document = tomlkit.parse(text)
         for tenant in TENANTS[2:]:

@@ -10,7 +10,7 @@ from gateway.errors import ConfigurationError
 from gateway.tenants.edits import Change
 from gateway.tenants.following import doubt_of, joined, restricted
 from gateway.tenants.networks import network_of
-from gateway.tenants.schema import KeyTable, Tables, TenantTable
+from gateway.tenants.schema import KeyTable, TenantTable, TenantTables
 from gateway.tenants.tenant import Key, Tenant
 
 DIGEST = "sha256:" + "0" * 64
@@ -26,7 +26,7 @@ def _keys(letter: str) -> dict[str, Key]:
     return {letter * 10: Key(letter * 10, b"")} if letter.islower() else {}
 
 
-def found(letters: str) -> Tables:
+def found(letters: str) -> TenantTables:
     """Their tables; those in capitals list no key."""
     return {
         each.lower(): TenantTable(keys={each * 10: KeyTable(DIGEST)} if each.islower() else {}) for each in letters

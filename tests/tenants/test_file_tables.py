@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ConfigurationError, RegistryReadOnly
 from gateway.tenants import keys
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
 from tests.tenants.places import LBORO, MONASH, asker, key_file, path_of
@@ -151,7 +151,7 @@ def test_another_encryption_key_is_an_error_that_names_tenant_and_institution(
     with pytest.raises(ConfigurationError, match=r"'reports', institution 'lboro': .*another") as error:
         registry.load()
     assert "hunter2" not in error.value.message
-    assert list(Registry(FileTables(path), Keyring("", path)).store.read()) == ["reports"]
+    assert list(Registry(FileStore(path), Keyring("", path)).store.read()) == ["reports"]
 
 
 @pytest.mark.parametrize("read_only", ["file", "folder"])

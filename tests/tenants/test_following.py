@@ -15,9 +15,9 @@ import pytest
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.tenants import files
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import SILENT_SECONDS, Standing
-from gateway.tenants.redis_store import RedisTables
+from gateway.tenants.redis_store import RedisStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring, Vault
 from tests.redis_server import redis_server
@@ -56,7 +56,7 @@ def test_a_key_file_that_cannot_be_read_keeps_no_revocation_waiting(
 ) -> None:
     registry.add("reports", pair=LBORO)
     key = registry.add_key("reports")
-    follower = Registry(FileTables(path), Keyring("", path))
+    follower = Registry(FileStore(path), Keyring("", path))
     follower.load()
     registry.put_credential("reports", MONASH)
     registry.revoke_key(key[4:14])
@@ -76,7 +76,7 @@ def test_a_key_file_that_cannot_be_read_keeps_no_revocation_waiting(
 def test_a_key_file_that_fails_once_is_read_again(registry: Registry, path: Path, keyring: Keyring) -> None:
     """Its stamp is the same before and after, so that only who remembers the failure looks again."""
     registry.add("reports", pair=LBORO)
-    follower = Registry(FileTables(path), Unlucky("", path))
+    follower = Registry(FileStore(path), Unlucky("", path))
     follower.load()
     registry.put_credential("reports", MONASH)
     Unlucky.failures = 1
@@ -101,7 +101,7 @@ class Unlucky(Keyring):
 
 def test_a_redis_that_does_not_answer_in_time_is_asked_again() -> None:
     with redis_server() as server:
-        tables = RedisTables(server.url, "sgw", timeout=0.5)
+        tables = RedisStore(server.url, "sgw", timeout=0.5)
         editor, follower = Registry(tables, Keyring(KEY, None)), Registry(tables, Keyring(KEY, None))
         editor.add("reports")
         key = editor.add_key("reports")
@@ -118,7 +118,7 @@ def test_a_redis_that_does_not_answer_in_time_is_asked_again() -> None:
 
 
 def test_whatever_a_look_fails_by_the_next_is_made(path: Path, keyring: Keyring) -> None:
-    class Failing(FileTables):
+    class Failing(FileStore):
         fails = True
 
         def mark(self) -> object:
@@ -151,7 +151,7 @@ def test_only_regular_files_are_read(what: str, followed: Registry, path: Path, 
         followed.refresh()
     assert works(followed, keys["reports"])
     with pytest.raises(ConfigurationError, match="no regular file"):
-        Registry(FileTables(path), Keyring(KEY, None)).load()  # nor does anything start on it
+        Registry(FileStore(path), Keyring(KEY, None)).load()  # nor does anything start on it
     path.rmdir() if what == "folder" else path.unlink()
     path.write_text(whole)
     assert followed.refresh()
@@ -184,7 +184,7 @@ def test_a_look_that_hangs_shows_and_keeps_no_loop_from_ending(
 ) -> None:
     hangs, goes_on = threading.Event(), threading.Event()
 
-    class Hanging(FileTables):
+    class Hanging(FileStore):
         def mark(self) -> object:
             hangs.set()
             goes_on.wait(300)
@@ -230,7 +230,7 @@ def test_what_is_broken_is_read_once(
 
 def test_an_empty_registry_is_told_at_the_start(path: Path, keyring: Keyring, anywhere: Registry) -> None:
     path.write_text("")
-    registry = Registry(FileTables(path), keyring)
+    registry = Registry(FileStore(path), keyring)
     registry.load()
     assert registry.notes() == [f"the registry at {path} has no tenants"]
     anywhere.load()
@@ -240,4 +240,4 @@ def test_an_empty_registry_is_told_at_the_start(path: Path, keyring: Keyring, an
 def test_a_broken_registry_starts_nothing(path: Path, keyring: Keyring) -> None:
     path.write_text("[tenants.reports")
     with pytest.raises(ConfigurationError, match="not TOML"):
-        Registry(FileTables(path), keyring).load()
+        Registry(FileStore(path), keyring).load()

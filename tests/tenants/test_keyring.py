@@ -12,15 +12,16 @@ from cryptography.fernet import Fernet
 
 from gateway.errors import ConfigurationError
 from gateway.tenants import edits
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
+from gateway.tenants.schema import TenantTable
 from gateway.tenants.vault import Keyring
 from tests.tenants.places import LBORO, key_file
 
 SEAL = """
 import sys
 from pathlib import Path
-from gateway.tenants.keyring import Keyring
+from gateway.tenants.vault import Keyring
 keyring = Keyring("", Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -103,29 +104,32 @@ def test_its_repr_shows_no_key(path: Path, keyring: Keyring) -> None:
 
 
 def test_nothing_is_dropped_that_is_still_needed(path: Path, keyring: Keyring) -> None:
-    registry = Registry(FileTables(path), keyring)
+    registry = Registry(FileStore(path), keyring)
     registry.add("reports", pair=LBORO)
     vault = keyring.vault()
-    sealed_before = edits.put_credential("reports", "monash", "monash", lambda: vault.seal("hunter2-monash"))
+    sealed_before = vault.seal("hunter2-monash")
     held = keyring.vault_for_sealing()
     original = registry.reseal
 
+    def overtaking(table: TenantTable | None) -> TenantTable:
+        return edits.with_credential(edits.existing("reports", table), "monash", "monash", sealed_before)
+
     def reseal_and_be_overtaken() -> int:
         count = original()
-        registry.store.edit({"reports": [sealed_before]})
+        registry.store.edit({"reports": overtaking})
         return count
 
     registry.reseal = reseal_and_be_overtaken  # type: ignore[method-assign]
     with pytest.raises(ConfigurationError, match="institution 'monash'"):
         registry.renew_keys()
     assert held.open(vault.seal("x")) == "x"
-    assert sorted(Registry(FileTables(path), keyring).load().tenants["reports"].credentials) == ["lboro", "monash"]
+    assert sorted(Registry(FileStore(path), keyring).load().tenants["reports"].credentials) == ["lboro", "monash"]
 
 
 def test_two_who_renew_at_once_leave_passwords_that_open(path: Path) -> None:
-    Registry(FileTables(path), Keyring("", path)).add("reports", pair=LBORO)
+    Registry(FileStore(path), Keyring("", path)).add("reports", pair=LBORO)
     command = [sys.executable, "-m", "gateway", "secrets", "rotate", "--new-key", "--registry", str(path)]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     assert [(each.communicate(timeout=60)[1], each.returncode)[1] for each in both] == [0] * 3
-    assert Registry(FileTables(path), Keyring("", path)).load().tenants["reports"].credentials
+    assert Registry(FileStore(path), Keyring("", path)).load().tenants["reports"].credentials
     assert len(key_file(Keyring("", path)).read_text().split()) == 1

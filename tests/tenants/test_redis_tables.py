@@ -10,7 +10,7 @@ import redis
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.tenants import redis_store as redis_tables
-from gateway.tenants.redis_store import RedisTables
+from gateway.tenants.redis_store import RedisStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
 from tests.redis_server import RedisServer, redis_server
@@ -30,7 +30,7 @@ def client(server: RedisServer) -> redis.Redis:
 
 
 def opened(server: RedisServer) -> Registry:
-    return Registry(RedisTables(server.url, "sgw", timeout=1.0), Keyring(KEY, None))
+    return Registry(RedisStore(server.url, "sgw", timeout=1.0), Keyring(KEY, None))
 
 
 def test_nothing_of_it_has_a_ttl_and_nothing_is_in_clear(server: RedisServer, client: redis.Redis) -> None:
@@ -189,13 +189,13 @@ def test_a_redis_with_persistence_is_no_cause_for_a_note(
 
 def test_a_user_who_may_not_ask_for_that_is_told_so(server: RedisServer) -> None:
     server.call("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-info")
-    tables = RedisTables(server.url.replace("redis://", "redis://limited:secret@"), "sgw", timeout=5.0)
+    tables = RedisStore(server.url.replace("redis://", "redis://limited:secret@"), "sgw", timeout=5.0)
     (note,) = tables.notes()
     assert note.endswith("does not say whether it keeps tenants: INFO is not permitted")
 
 
 def test_no_password_of_the_url_is_ever_shown() -> None:
-    tables = RedisTables("redis://user:hunter2-redis@127.0.0.1:1/0", "sgw", timeout=0.2)
+    tables = RedisStore("redis://user:hunter2-redis@127.0.0.1:1/0", "sgw", timeout=0.2)
     with pytest.raises(RegistryUnavailable) as error:
         tables.read()
     assert "hunter2" not in f"{error.value.message} {tables!r} {tables.name}"

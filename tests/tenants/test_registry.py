@@ -21,7 +21,7 @@ from tests.tenants.places import KEY, LBORO, MONASH, OTHER_KEY, Reopen, asker
 ADD_KEYS = """
 import sys
 from gateway.settings import Settings
-from gateway.tenants.opening import open_registry
+from gateway.tenants.registry import open_registry
 registry = open_registry(Settings(registry=sys.argv[1], encryption_keys=sys.argv[2], redis_prefix=sys.argv[3]))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.edits import Mark
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Pair
 from gateway.tenants.vault import Keyring
@@ -22,7 +22,7 @@ from tests.tenants.places import key_file, path_of
 PAIR = Pair("lboro", "lboro", "hunter2")
 
 
-class SlowTables(FileTables):
+class SlowTables(FileStore):
     """A file on a disk that takes its time."""
 
     def __init__(self, path: Path) -> None:
@@ -136,7 +136,7 @@ async def test_nobody_waits_for_a_look_that_takes_its_time(path: Path, keyring: 
     tables = SlowTables(path)
     registry = Registry(tables, keyring)
     registry.load()
-    Registry(FileTables(path), keyring).add("reports")
+    Registry(FileStore(path), keyring).add("reports")
     watched = Watched(registry)
     look = asyncio.create_task(watched.look())
     while not tables.asked.is_set():

@@ -39,7 +39,7 @@ from gateway.setting_values import STATISTICS_ONLY, misnomer
 from gateway.settings import Settings, unknown_in
 from gateway.tenants.files import LIMIT, aside
 from gateway.tenants.registry import keyring_of, open_registry
-from gateway.tenants.schema import Tables
+from gateway.tenants.schema import TenantTables
 from gateway.upstream.network import TrustStore
 
 SERVICE = "stats.figshare.com"
@@ -377,7 +377,7 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
     yield from _opening(settings, tables, found)
 
 
-def _tables(settings: Settings) -> Tables | None:
+def _tables(settings: Settings) -> TenantTables | None:
     """The registry's tables; None where this user may not read the file."""
     path = settings.registry_file
     if path is not None and not may_read(path):
@@ -385,7 +385,7 @@ def _tables(settings: Settings) -> Tables | None:
     return open_registry(settings).store.read()
 
 
-def _opening(settings: Settings, tables: Tables, found: Surroundings) -> Iterator[Finding]:
+def _opening(settings: Settings, tables: TenantTables, found: Surroundings) -> Iterator[Finding]:
     path = keyring_of(settings).path
     if path is not None and not may_read(path):
         yield unknown("credentials.opening", f"{path} may not be read from here", "run this as the gateway's user")

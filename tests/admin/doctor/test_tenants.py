@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from gateway.admin.doctor.finding import Finding, State, named, worst
 from gateway.admin.doctor.service import PUBLIC, questions
 from gateway.admin.doctor.tenants import credential_findings, opened, tenant_findings
-from gateway.tenants.schema import Tables, read_tables
+from gateway.tenants.schema import TenantTables, read_tables
 from gateway.tenants.vault import Vault
 
 NOW = datetime(2030, 1, 31, tzinfo=UTC)
@@ -108,7 +108,7 @@ def test_a_key_that_was_rotated_may_end(other: dict[str, Any], state: State) -> 
 # Passwords
 
 
-def sealed(vault: Vault, *tenants: str, password: str = "hunter2") -> Tables:
+def sealed(vault: Vault, *tenants: str, password: str = "hunter2") -> TenantTables:
     table = {"institutions": {"lboro": {"username": "lboro", "password": vault.seal(password)}}}
     return read_tables({"tenants": dict.fromkeys(tenants, table)})
 
