@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from gateway.setting_values import GENERIC, made_of_services, strangers
-from gateway.settings import PREFIX, Settings
+from pydantic_settings import EnvSettingsSource, InitSettingsSource
+
+from gateway.setting_values import GENERIC, PREFIX, unknown_variables
+from gateway.settings import KnownInFile, Settings, settings_file
 
 Kind = Literal["flag", "environment", "file", "profile", "default"]
 
@@ -30,41 +32,42 @@ DEFAULT = Provenance("default", "default")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that settings are taken from: the ``flags`` given, by setting, the environment's ``variables``,
-    and what is ``in_file``, the settings ``file``. ``strangers`` are variables that look like settings' and are
-    none."""
+    """The places of all settings that are ``given``, by name; the settings ``file`` and what is ``in_file``; and
+    the environment's ``unknown_variables``, which begin like settings and name none."""
 
-    flags: Collection[str]
-    variables: Mapping[str, str]
+    given: Mapping[str, Provenance]
     file: str
     in_file: Mapping[str, Any]
-    strangers: Sequence[str] = ()
+    unknown_variables: Sequence[str]
 
     @classmethod
-    def of(cls, flags: Collection[str], environment: Mapping[str, str]) -> Sources:
-        """The sources of settings that were loaded from them a moment ago, and so are known to read."""
-        others = made_of_services(environment)
-        variables = {
-            name.upper(): name for name in environment if name not in others
-        }  # pydantic takes either case
-        file = environment.get(f"{PREFIX}CONFIG", "").strip()
-        in_file = tomllib.loads(Path(file).read_text(encoding="utf-8")) if file else {}
-        return cls(flags, variables, file, in_file, strangers(environment, Settings.model_fields))
+    def of(cls, flags: Collection[str]) -> Sources:
+        """The sources of settings that were loaded with these ``flags`` a moment ago, and so are known to read."""
+        path, given = settings_file(), dict[str, Provenance]()
+        variables = {name.upper(): name for name in os.environ}  # pydantic takes either case
+        given_flags = InitSettingsSource(Settings, dict.fromkeys(flags))
+        in_order = Settings.settings_customise_sources(
+            Settings, given_flags, EnvSettingsSource(Settings), given_flags, given_flags
+        )
+        for source in reversed(in_order):
+            for name, value in source().items():
+                match source:
+                    case KnownInFile():
+                        given[name] = Provenance("file", str(path))
+                    case EnvSettingsSource():
+                        place = variables[f"{PREFIX}{name.upper()}"]
+                        if isinstance(value, dict) and name in given:  # tables are merged, entry by entry
+                            place = f"{place} and {given[name]}"
+                        given[name] = Provenance("environment", place)
+                    case _:
+                        given[name] = Provenance("flag", f"--{name.replace('_', '-')}")
+        in_file = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+        unknown = unknown_variables(os.environ, Settings.model_fields)
+        return cls(given, "" if path is None else str(path), in_file, unknown)
 
     def provenance(self, profile: str) -> dict[str, Provenance]:
-        """For every setting where its value came from; ``profile`` is the effective one."""
-        return {name: self._of(name, profile) for name in Settings.model_fields}
-
-    def _of(self, name: str, profile: str) -> Provenance:
-        variable = self.variables.get(f"{PREFIX}{name.upper()}")
-        if name in self.flags:
-            return Provenance("flag", f"--{name.replace('_', '-')}")
-        if variable is not None:
-            # Tables are merged, entry by entry.
-            merged = isinstance(self.in_file.get(name), dict)
-            return Provenance("environment", f"{variable} and {self.file}" if merged else variable)
-        if name in self.in_file:
-            return Provenance("file", self.file)
-        if profile == "generic" and name in GENERIC:
-            return Provenance("profile", "profile generic")
-        return DEFAULT
+        """The provenance of every setting; ``profile`` is the effective one."""
+        defaults = dict.fromkeys(Settings.model_fields, DEFAULT)
+        if profile == "generic":
+            defaults |= dict.fromkeys(GENERIC, Provenance("profile", "profile generic"))
+        return {**defaults, **self.given}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def sources(flags: Collection[str], environment: Mapping[str, str]) -> Sources:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return Sources.of(flags)
+
+
 def test_a_flag_wins_over_a_variable_and_that_over_the_file(file: Path) -> None:
     environment = {"STATS_GATEWAY_CONFIG": str(file), "STATS_GATEWAY_BUDGET": "2/s", "STATS_GATEWAY_HOST": "::1"}
-    found = Sources.of({"host"}, environment).provenance("statistics")
+    found = sources({"host"}, environment).provenance("statistics")
     assert found["host"] == Provenance("flag", "--host")
     assert found["budget"] == Provenance("environment", "STATS_GATEWAY_BUDGET")
     assert found["port"] == Provenance("file", str(file))
@@ -43,7 +50,7 @@ def test_it_agrees_with_what_is_loaded(file: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("STATS_GATEWAY_PORT", "9001")
     given: dict[str, Any] = {"upstream": "http://127.0.0.1:1"}
     settings = load_settings(**given)
-    found = Sources.of(given, os.environ).provenance(settings.profile)
+    found = Sources.of(given).provenance(settings.profile)
     from_somewhere = {name for name, origin in found.items() if origin is not DEFAULT}
     differs = {
         name
@@ -60,19 +67,19 @@ def test_tables_of_several_sources_name_them_all(file: Path, monkeypatch: pytest
     monkeypatch.setenv("STATS_GATEWAY_ADMIN_TOKENS", '{"two": {"digest": "sha256:%s"}}' % ("1" * 64))
     assert set(load_settings().admin_tokens) == {"one", "two"}
     environment = {"STATS_GATEWAY_CONFIG": str(file), "STATS_GATEWAY_ADMIN_TOKENS": "{}"}
-    found = Sources.of((), environment).provenance("statistics")["admin_tokens"]
+    found = sources((), environment).provenance("statistics")["admin_tokens"]
     assert found == Provenance("environment", f"STATS_GATEWAY_ADMIN_TOKENS and {file}")
 
 
 def test_the_generic_profiles_own_defaults_are_told_apart() -> None:
-    found = Sources.of({"profile", "budget"}, {}).provenance("generic")
+    found = sources({"profile", "budget"}, {}).provenance("generic")
     assert found["refresh_floor"] == Provenance("profile", "profile generic")
     assert found["budget"].kind == "flag"
-    assert Sources.of((), {}).provenance("statistics")["refresh_floor"] is DEFAULT
+    assert sources((), {}).provenance("statistics")["refresh_floor"] is DEFAULT
 
 
 def test_what_a_service_is_called_is_no_source_of_a_setting() -> None:
-    found = Sources.of((), {"STATS_GATEWAY_PORT": "tcp://10.0.0.1:8080", "STATS_GATEWAY_HOST": "::1"})
+    found = sources((), {"STATS_GATEWAY_PORT": "tcp://10.0.0.1:8080", "STATS_GATEWAY_HOST": "::1"})
     assert found.provenance("statistics")["port"] is DEFAULT
     assert found.provenance("statistics")["host"].kind == "environment"
-    assert found.strangers == []
+    assert found.unknown_variables == []

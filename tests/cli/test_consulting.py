@@ -43,7 +43,7 @@ def consulted(
     place = stage.environment
     own = {"upstream": place["STATS_GATEWAY_UPSTREAM"], "registry": place["STATS_GATEWAY_REGISTRY"]}
     settings = load_settings(**{"budget": "unlimited"} | own | more)
-    around = asyncio.run(look_around(settings, Sources.of((), {})))
+    around = asyncio.run(look_around(settings, Sources.of(())))
     found: dict[str, list[Finding]] = {}
     for finding in consult(settings, around, wanted=wanted, yes=yes):
         found.setdefault(finding.check, []).append(finding)

@@ -28,7 +28,12 @@ def path(tmp_path: Path) -> Path:
 
 
 async def look(environment: dict[str, str] | None = None, **settings: Any) -> Surroundings:
-    return await look_around(load_settings(**settings), Sources.of(settings, environment or {}))
+    effective = load_settings(**settings)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        sources = Sources.of(settings)
+    return await look_around(effective, sources)
 
 
 def states(around: Surroundings, check: str) -> set[str]:
