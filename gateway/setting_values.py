@@ -1,18 +1,23 @@
-"""Setting values: texts as people, files and mounted secrets give them, and what they mean. Pure.
+"""Types of setting values, checked and normalised, and environment variables that are no settings. Pure.
 
-Environment: what variables that begin like the settings' are, where they are no settings. Pure.
+A check returns the value to use, or raises ValueError with the reason.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from gateway.redis_url import EXPECTED, RedisPlace
 
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -41,7 +46,7 @@ STATISTICS_ONLY = frozenset(
 neither blocks nor credentials."""
 
 
-def words(value: Any) -> Any:
+def _words(value: Any) -> Any:
     """A comma- or space-separated string as a list, so that one environment variable can hold several."""
     return re.split(r"[,\s]+", value.strip()) if isinstance(value, str) and value.strip() else value or ()
 
@@ -76,24 +81,21 @@ def texts(value: Any) -> Iterator[str]:
                 yield from texts(each)
 
 
-def one_word(value: str) -> str:
-    """A text as it is. Raises ValueError for one with white space in it."""
+def _one_word(value: str) -> str:
     if re.search(r"\s", value):
         raise ValueError("must not have white space in it")
     return value
 
 
-def host_name(value: str) -> str:
-    """A name or an address, as it is. Raises ValueError for what cannot be looked up."""
+def _host_name(value: str) -> str:
     try:
-        one_word(value).encode("idna")
+        _one_word(value).encode("idna")
     except UnicodeError:
         raise ValueError("is no address or host name") from None
     return value
 
 
-def origin(value: str) -> str:
-    """An HTTP base URL, without slashes at its end. Raises ValueError for another."""
+def _origin(value: str) -> str:
     otherwise = "must be an http:// or https:// URL without query or fragment"
     parts = _http(value, otherwise)
     if parts.query or parts.fragment:
@@ -103,8 +105,7 @@ def origin(value: str) -> str:
     return value.rstrip("/")
 
 
-def endpoint(value: str) -> str:
-    """A collector's URL, as it is. Raises ValueError for another."""
+def _endpoint(value: str) -> str:
     parts = _http(value, "must be an http:// or https:// URL")
     if parts.username or parts.password:
         raise ValueError("must not hold a password; OTEL_EXPORTER_OTLP_HEADERS takes one")
@@ -112,11 +113,20 @@ def endpoint(value: str) -> str:
 
 
 def _http(value: str, otherwise: str) -> SplitResult:
-    parts = urlsplit(one_word(value))
+    parts = urlsplit(_one_word(value))
     _ = parts.port  # raises ValueError for what is none
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(otherwise)
     return parts
+
+
+def _optional(check: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda value: check(value) if value else value
+
+
+def _budget(value: str) -> str:
+    interval(value)
+    return value
 
 
 def interval(budget: str) -> float | None:
@@ -129,12 +139,59 @@ def interval(budget: str) -> float | None:
     return SECONDS[found["unit"]] / float(found["count"])
 
 
-def methods(value: Collection[str]) -> tuple[str, ...]:
-    """The methods besides GET and HEAD. Raises ValueError for one that cannot be passed on."""
+def _methods(value: Collection[str]) -> tuple[str, ...]:
     for method in value:
         if not METHOD.fullmatch(method) or method in ("CONNECT", "TRACE"):
             raise ValueError(f"{method!r} cannot be passed on")
     return tuple(method for method in value if method not in ("GET", "HEAD"))
+
+
+def _codings(value: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := set(value) - {"zstd", "gzip"}:
+        raise ValueError(f"{sorted(unknown)[0]!r} is not one of zstd, gzip")
+    return value
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        ip_network(network, strict=False)
+    return value
+
+
+def _path_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _redis_place(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if "://" not in url:
+        raise ValueError(f"must be memory://, {EXPECTED}")
+    if url != "memory://":
+        RedisPlace.parse(_one_word(url))
+    return value
+
+
+def _registry_place(value: SecretStr) -> SecretStr:
+    place = value.get_secret_value()
+    if "://" in place and place != "memory://":
+        RedisPlace.parse(_one_word(place))
+    if not place or place == "memory://":
+        raise ValueError(f"must be a file, or {EXPECTED}")
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Origin = Annotated[str, AfterValidator(_origin)]
+OptionalOrigin = Annotated[str, AfterValidator(_optional(_origin))]
+Endpoint = Annotated[str, AfterValidator(_optional(_endpoint))]
+Budget = Annotated[str, AfterValidator(_budget)]
+Codings = Annotated[Words, AfterValidator(_codings)]
+Methods = Annotated[Words, AfterValidator(_methods)]
+Networks = Annotated[Words, AfterValidator(_networks)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis_place)]
+RegistryPlace = Annotated[SecretStr, BeforeValidator(_path_text), AfterValidator(_registry_place)]
 
 
 PREFIX = "STATS_GATEWAY_"
@@ -172,14 +229,14 @@ def made_of_services(environment: Mapping[str, str]) -> set[str]:
     return found | copied
 
 
-def strangers(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
+def unknown_variables(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
     """The variables with our prefix that name no setting, and are nothing else that belongs there."""
     known = {name.upper() for name in settings} | OTHERS
     ours = {name for name in environment if name.upper().startswith(PREFIX)} - made_of_services(environment)
     return sorted(name for name in ours if name.upper().removeprefix(PREFIX) not in known)
 
 
-def misnomer(variable: str, settings: Iterable[str]) -> str:
+def describe_unknown(variable: str, settings: Iterable[str]) -> str:
     """What to say of such a variable, with the one that it was perhaps meant to be."""
     names = [PREFIX + name.upper() for name in (*settings, *OTHERS)]
     shown = variable if variable.isprintable() else ascii(variable)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -28,37 +27,47 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
     TomlConfigSettingsSource,
 )
 
-from gateway import setting_values as environment
 from gateway.catalogue.query import Family
 from gateway.errors import UnusableSettings
-from gateway.redis_url import EXPECTED, MASK, RedisPlace, masked_url
+from gateway.redis_url import MASK, masked_url
 from gateway.setting_values import (
     GENERIC,
-    endpoint,
-    host_name,
+    PREFIX,
+    Budget,
+    Codings,
+    Endpoint,
+    HostName,
+    Methods,
+    Networks,
+    OptionalOrigin,
+    Origin,
+    RedisUrl,
+    RegistryPlace,
+    Seconds,
+    Words,
+    describe_unknown,
     interval,
-    methods,
-    one_word,
-    origin,
+    made_of_services,
+    meant,
     stripped,
     texts,
-    words,
+    unknown_variables,
 )
 
-PREFIX = environment.PREFIX
 
-FAMILIES = frozenset(Family)
+def _by_family(value: dict[str, float]) -> dict[str, float]:
+    if unknown := set(value) - set(Family):
+        raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(Family))}")
+    return value
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(words)]
-Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+SecondsByFamily = Annotated[dict[str, Seconds], AfterValidator(_by_family)]
 
 
 class AdminToken(BaseModel):
@@ -78,9 +87,9 @@ class Settings(BaseSettings):
     )
 
     # Listening
-    host: str = Field("127.0.0.1", description="address of the public listener")
+    host: HostName = Field("127.0.0.1", description="address of the public listener")
     port: int = Field(8080, ge=0, le=65_535, description="port of the public listener")
-    admin_host: str = Field("127.0.0.1", description="address of the admin listener")
+    admin_host: HostName = Field("127.0.0.1", description="address of the admin listener")
     admin_port: int = Field(8081, ge=0, le=65_535, description="port of the admin listener")
     workers: int = Field(1, ge=1, le=256, description="worker processes")
     fleet_size: int = Field(
@@ -89,7 +98,7 @@ class Settings(BaseSettings):
         le=100_000,
         description="processes there may be, replicas × workers: by so many each divides the budget without Redis",
     )
-    public_url: str = Field(
+    public_url: OptionalOrigin = Field(
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )
     public_hosts: Words = Field(
@@ -105,14 +114,14 @@ class Settings(BaseSettings):
     target_max_bytes: int = Field(4_096, ge=64, description="length of a request target, else 414")
     drain_seconds: float = Field(5.0, ge=0, le=3_600, description="time between SIGTERM and closing")
 
-    pass_methods: Words = Field((), description="methods besides GET and HEAD that are passed on, uncached")
+    pass_methods: Methods = Field((), description="methods besides GET and HEAD that are passed on, uncached")
     request_max_bytes: int = Field(1024 * 1024, ge=0, description="size of a request body, else 413")
 
     # The service
     profile: Literal["statistics", "generic"] = Field(
         "statistics", description="generic: a plain caching proxy of any one origin, without tenants"
     )
-    upstream: str = Field("https://stats.figshare.com", description="base URL of the statistics service")
+    upstream: Origin = Field("https://stats.figshare.com", description="base URL of the statistics service")
     upstream_ca_file: str = Field(
         "",
         description="PEM file of the only authorities that may vouch for the service's certificate; without it "
@@ -124,7 +133,7 @@ class Settings(BaseSettings):
     write_timeout: Seconds = Field(5.0, description="time to write an upstream request")
     pool_timeout: Seconds = Field(5.0, description="time to wait for an upstream connection")
     body_max_bytes: int = Field(8 * 1024 * 1024, ge=1_024, description="size of an upstream answer")
-    budget: str = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
+    budget: Budget = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
     budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
     upstream_directives: Literal["obey", "ignore"] = Field(
         "obey", description="whether the service's own Cache-Control bounds the lifetimes of known questions"
@@ -141,7 +150,7 @@ class Settings(BaseSettings):
     queue_max_per_tenant: int = Field(200, ge=1, description="jobs that may wait for one tenant")
 
     # The cache
-    redis_url: SecretStr = Field(
+    redis_url: RedisUrl = Field(
         SecretStr("memory://"),
         description="memory://, or redis[s]://, redis[s]+sentinel://h1,h2/service, redis[s]+cluster://h1,h2; "
         "passwords are never shown",
@@ -191,18 +200,18 @@ class Settings(BaseSettings):
         le=10 * 365 * 86_400,
         description="how long a stale answer stands in for a failure; 0: not at all",
     )
-    stale_while_revalidate_family: dict[str, Seconds] = Field(
+    stale_while_revalidate_family: SecondsByFamily = Field(
         {},
         description="by family, how long a stale answer serves while it is refreshed; else one more lifetime "
         "(unknown: not at all)",
     )
-    stale_if_error_family: dict[str, Seconds] = Field({}, description="stale_if_error by family")
+    stale_if_error_family: SecondsByFamily = Field({}, description="stale_if_error by family")
     refresh_floor: float = Field(60.0, ge=0, description="youngest age at which a client may ask for fresher data")
 
-    content_codings: Words = Field(("zstd", "gzip"), description="codings offered to clients, best first")
+    content_codings: Codings = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
     # Who may ask
-    registry: SecretStr = Field(
+    registry: RegistryPlace = Field(
         SecretStr("tenants.toml"), description="where the tenants are: a TOML file, or a Redis URL"
     )
     registry_doubt: float = Field(
@@ -225,7 +234,7 @@ class Settings(BaseSettings):
     invalid_keys_per_minute: int = Field(
         30, ge=0, le=60_000, description="invalid keys that one address may send, then 429; 0: no limit"
     )
-    trusted_proxies: Words = Field(
+    trusted_proxies: Networks = Field(
         (), description="addresses or networks whose X-Forwarded-For tells a client's address"
     )
 
@@ -259,7 +268,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
-    otlp_endpoint: str = Field(
+    otlp_endpoint: Endpoint = Field(
         "", description="URL to which spans are sent (OTLP over HTTP, …/v1/traces); needs stats-gateway[otel]"
     )
     trace_sample: float = Field(1.0, ge=0, le=1, description="share of traces begun here that are recorded")
@@ -267,94 +276,13 @@ class Settings(BaseSettings):
 
     @field_validator("*")
     @classmethod
-    def _all_of_it_can_be_seen(cls, value: Any, info: ValidationInfo) -> Any:
-        """Else it would match nothing, and nobody would see why."""
+    def _visible(cls, value: Any, info: ValidationInfo) -> Any:
+        """An invisible character would match nothing, unnoticed."""
         shown = texts(value)
         if info.field_name == "encryption_keys":
             shown = (word for text in shown for word in text.split())
         if not all(text.isprintable() for text in shown):
             raise ValueError("holds a line's end, or another character that cannot be seen")
-        return value
-
-    @field_validator("host", "admin_host")
-    @classmethod
-    def _hosts_can_be_looked_up(cls, value: str) -> str:
-        return host_name(value)
-
-    @field_validator("upstream")
-    @classmethod
-    def _upstream_is_an_origin(cls, value: str) -> str:
-        return origin(value)
-
-    @field_validator("public_url")
-    @classmethod
-    def _public_url_is_an_origin(cls, value: str) -> str:
-        return origin(value) if value else value
-
-    @field_validator("otlp_endpoint")
-    @classmethod
-    def _endpoint_is_a_url(cls, value: str) -> str:
-        return endpoint(value) if value else value
-
-    @field_validator("budget")
-    @classmethod
-    def _budget_reads(cls, value: str) -> str:
-        interval(value)
-        return value
-
-    @field_validator("pass_methods")
-    @classmethod
-    def _methods_can_be_passed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return methods(value)
-
-    @field_validator("content_codings")
-    @classmethod
-    def _codings_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := set(value) - {"zstd", "gzip"}:
-            raise ValueError(f"{sorted(unknown)[0]!r} is not one of zstd, gzip")
-        return value
-
-    @field_validator("stale_while_revalidate_family", "stale_if_error_family")
-    @classmethod
-    def _families_are_known(cls, value: dict[str, float]) -> dict[str, float]:
-        if unknown := set(value) - FAMILIES:
-            raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(FAMILIES))}")
-        return value
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network, strict=False)
-        return value
-
-    @field_validator("registry", mode="before")
-    @classmethod
-    def _registry_may_be_a_path(cls, value: Any) -> Any:
-        return str(value) if isinstance(value, Path) else value
-
-    @field_validator("registry", "redis_url")
-    @classmethod
-    def _redis_urls_are_read_alike_by_all(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if "://" in url and url != "memory://":
-            RedisPlace.parse(one_word(url))
-        return value
-
-    @field_validator("registry")
-    @classmethod
-    def _registry_reads(cls, value: SecretStr) -> SecretStr:
-        place = value.get_secret_value()
-        if not place or place == "memory://":
-            raise ValueError(f"must be a file, or {EXPECTED}")
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_url_reads(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if "://" not in url:
-            raise ValueError(f"must be memory://, {EXPECTED}")
         return value
 
     @model_validator(mode="before")
@@ -413,7 +341,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then file; of the last two only what is ours."""
-        others = {name.lower() for name in environment.made_of_services(os.environ)}
+        others = {name.lower() for name in made_of_services(os.environ)}
         if isinstance(env_settings, EnvSettingsSource):
             found = env_settings.env_vars
             env_settings.env_vars = {name: found[name] for name in found if name.lower() not in others}
@@ -447,24 +375,24 @@ def load_settings(config: Path | None = None, *, strict: bool = False, **flags: 
         os.environ[PREFIX + "CONFIG"] = str(path)
     settings, problems = _settings({name: value for name, value in flags.items() if value is not None}, path)
     if settings is None or not settings.allow_unknown_settings:
-        problems += unknown_in(path)
-        problems += unknown_variables() if strict else []
+        problems += file_warnings(path)
+        problems += variable_warnings() if strict else []
     if settings is None or problems:
         raise UnusableSettings(problems)
     return settings
 
 
-def unknown_variables() -> list[str]:
+def variable_warnings() -> list[str]:
     """What to say of environment variables with our prefix that name no setting."""
     names = Settings.model_fields
-    return [environment.misnomer(each, names) for each in environment.strangers(os.environ, names)]
+    return [describe_unknown(each, names) for each in unknown_variables(os.environ, names)]
 
 
-def unknown_in(path: Path | None) -> list[str]:
+def file_warnings(path: Path | None) -> list[str]:
     """What to say of lines of a settings file, which reads, that name no setting."""
     names = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
     return [
-        f"unknown setting {name!r} in {path}{environment.meant(name, Settings.model_fields)}"
+        f"unknown setting {name!r} in {path}{meant(name, Settings.model_fields)}"
         for name in names
         if name not in Settings.model_fields
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.cli.serve import ignored_settings
 from gateway.errors import UnusableSettings
-from gateway.setting_values import PREFIX, made_of_services, misnomer, strangers
+from gateway.setting_values import PREFIX, describe_unknown, made_of_services, unknown_variables
 from gateway.settings import Settings, load_settings
 
 KUBERNETES = {
@@ -36,7 +36,7 @@ DOCKER = {
 
 
 def unknown(environment: dict[str, str]) -> list[str]:
-    return strangers(environment, Settings.model_fields)
+    return unknown_variables(environment, Settings.model_fields)
 
 
 @pytest.mark.parametrize("made", [KUBERNETES, DOCKER], ids=["kubernetes", "docker"])
@@ -81,13 +81,13 @@ def test_settings_and_what_else_is_ours_are_known_in_either_case() -> None:
     ],
 )
 def test_a_misnomer_is_told_with_the_nearest_name(name: str, nearest: str) -> None:
-    assert misnomer(name, Settings.model_fields) == (
+    assert describe_unknown(name, Settings.model_fields) == (
         f"the environment variable {name} names no setting; did you mean {nearest}?"
     )
 
 
 def test_a_name_that_cannot_be_printed_is_shown_as_what_it_is() -> None:
-    assert "\x1b" not in misnomer("STATS_GATEWAY_\x1b[2J", ())
+    assert "\x1b" not in describe_unknown("STATS_GATEWAY_\x1b[2J", ())
 
 
 def test_a_services_address_is_not_taken_for_a_port(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from benchmarks.contenders.contender import lacking
 from benchmarks.contenders.process import Running, answers, await_ready, spawned
 from benchmarks.contenders.setup import Setup
 from gateway import __version__
-from gateway.settings import PREFIX
+from gateway.setting_values import PREFIX
 from tests.redis_server import free_port, redis_server
 
 

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import PREFIX, load_settings
+from gateway.setting_values import PREFIX
+from gateway.settings import load_settings
 from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.http_rules.client import Answer, Client

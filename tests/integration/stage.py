@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx2 as httpx
 
-from gateway.settings import PREFIX, load_settings
+from gateway.setting_values import PREFIX
+from gateway.settings import load_settings
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.tenant import Pair
 from tests.forked import Forked

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from gateway.settings import PREFIX
+from gateway.setting_values import PREFIX
 from tests.integration.stage import Process, Stage, await_answer, spawned
 from tests.redis_server import free_port
 
