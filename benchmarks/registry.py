@@ -22,11 +22,10 @@ import tomlkit
 from cryptography.fernet import Fernet
 
 from gateway.settings import Settings
-from gateway.tenants import keys
 from gateway.tenants.directory import Directory, identify
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.schema import TenantTables
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, mint_key
 from tests.redis_server import redis_server
 
 KEYS_EACH = 3
@@ -47,7 +46,7 @@ def populated(registry: Registry, count: int) -> tuple[str, TenantTables]:
     first = registry.store.read()["tenant-0"]
     tables = {"tenant-0": first}
     for number in range(1, count):
-        own = {keys.mint().id: each for each in first.keys.values()}
+        own = {mint_key().id: each for each in first.keys.values()}
         tables[f"tenant-{number}"] = msgspec.structs.replace(first, keys=own)
     return key, tables
 

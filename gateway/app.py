@@ -56,10 +56,9 @@ from gateway.server.open_files import import_ahead
 from gateway.server.public import Gateway
 from gateway.server.workers import worker_number
 from gateway.settings import Settings
-from gateway.tenants.limiter import Admission
-from gateway.tenants.networks import Network
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import Registry, open_registry
-from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Sharing, Tenant, TenantLimits
+from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Network, Sharing, Tenant, TenantLimits
 from gateway.upstream.client import Timeouts, UpstreamClient
 from gateway.upstream.credential_breaker import BreakerRules
 from gateway.upstream.headers import GENERIC, STATISTICS, TRACED, HeaderPolicy
@@ -121,7 +120,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     shapes = Shapes(report_shapes(metrics))
     statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
     judge = GenericJudge(_lifetimes(settings)) if generic else statistics
-    admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
+    admission = RateLimiter(redis, settings.redis_prefix, lambda: queue.fleet.share)
     marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
     sharing = Sharing(marks, totals=settings.totals_scope == "public")
 
@@ -266,7 +265,7 @@ def _admin(parts: Parts, entrance: Authenticator, operations: list[Operation], c
     return exactly(Starlette(routes=found), "/docs", web.out_of_place)
 
 
-def _callers(settings: Settings, profile: Profile, admission: Admission, clock: Clock) -> Callers:
+def _callers(settings: Settings, profile: Profile, admission: RateLimiter, clock: Clock) -> Callers:
     minute = settings.invalid_keys_per_minute
     penalty = TenantLimits(requests_per_second=minute / 60, burst=minute) if minute else UNLIMITED
     return Callers(profile, admission, clock, penalty, _trusted(settings))

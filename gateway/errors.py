@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from gateway.redis_url import without_keys
@@ -44,6 +45,15 @@ class GatewayError(Exception):
 
 class ConfigurationError(GatewayError, code="GatewayMisconfigured", proxy_status="proxy_configuration_error"):
     """The settings or the registry cannot be used; ``serve`` prints the message and exits with 2."""
+
+
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Begin the message of a ConfigurationError with the place that it is about."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise type(error)(f"{place}: {error.message}") from None
 
 
 class UnusableSettings(ConfigurationError):
@@ -177,7 +187,8 @@ class BodyTooLarge(Refusal, status=413, code="GatewayBodyTooLarge"):
 
 
 class CredentialRefused(Forbidden):
-    """The service refuses the caller's credential; its scope is withheld until it succeeds again (docs/decisions.md, 7)."""
+    """The service refuses the caller's credential; its scope is withheld until it succeeds again
+    (docs/decisions.md, 7)."""
 
 
 class NotCached(Refusal, status=504, code="GatewayNotCached", proxy_status="http_request_denied"):

@@ -24,7 +24,7 @@ from gateway.redis import MEMORY, Client, Sweeper
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.following import is_many
-from gateway.tenants.limiter import Admission
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import Registry
 from gateway.upstream.client import UpstreamClient
 from gateway.upstream.queue import Queue
@@ -48,7 +48,7 @@ class Parts:
     settings: Settings
     redis: Client
     registry: Registry
-    admission: Admission
+    admission: RateLimiter
     marks: Marks
     usage: DayCounters
     pulse: MinuteCounters

@@ -34,7 +34,7 @@ from gateway.proxy.network import address_of
 from gateway.proxy.profiles import Profile
 from gateway.proxy.request import Exchange
 from gateway.proxy.response import Answer
-from gateway.tenants.networks import Claim
+from gateway.tenants.directory import Claim
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import ANONYMOUS, Access, Sharing, Tenant, authorise, refuses
 from gateway.upstream.queue import Queue

@@ -33,8 +33,8 @@ from gateway.errors import (
 )
 from gateway.observe.logs import AUDIT
 from gateway.redis_url import MASK
-from gateway.tenants.keys import KEY_ID, id_within
 from gateway.tenants.schema import INSTITUTION, TENANT_ID, check_no_key
+from gateway.tenants.tenant import KEY_ID, id_within
 
 log = structlog.get_logger("gateway")
 audit = structlog.get_logger(AUDIT)

@@ -20,9 +20,8 @@ from gateway.errors import AdminForbidden, AdminTokenUnknown, AdminUnauthenticat
 from gateway.proxy.network import came_by_https, client_address, subject_of
 from gateway.redis import MEMORY, Client, redis_errors, shielded
 from gateway.redis_url import RedisPlace
-from gateway.tenants.limiter import Admission
-from gateway.tenants.networks import Network
-from gateway.tenants.tenant import TenantLimits
+from gateway.tenants.limiter import RateLimiter
+from gateway.tenants.tenant import Network, TenantLimits
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -281,7 +280,7 @@ class Guesses:
     A right token is never limited: somebody who shares an address with a guesser still gets in.
     """
 
-    admission: Admission
+    admission: RateLimiter
     visitors: Visitors
     count: Callable[[str], None]
 

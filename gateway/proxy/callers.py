@@ -10,9 +10,8 @@ from gateway.proxy.profiles import Profile
 from gateway.proxy.request import Exchange
 from gateway.redis import Clock
 from gateway.tenants.directory import UNKNOWN_KEY, presented_key
-from gateway.tenants.limiter import Admission
-from gateway.tenants.networks import Network
-from gateway.tenants.tenant import UNLIMITED, Tenant, TenantLimits
+from gateway.tenants.limiter import RateLimiter
+from gateway.tenants.tenant import UNLIMITED, Network, Tenant, TenantLimits
 
 INVALID = "invalid-key"
 
@@ -27,7 +26,7 @@ class Callers:
     def __init__(
         self,
         profile: Profile,
-        admission: Admission,
+        admission: RateLimiter,
         clock: Clock,
         penalty: TenantLimits = UNLIMITED,
         trusted: Sequence[Network] = (),
@@ -82,7 +81,7 @@ class Callers:
 class Impersonation(Callers):
     """Every request is one tenant's, without a key of its own; it is held to that tenant's limit all the same."""
 
-    def __init__(self, tenant: Tenant, profile: Profile, admission: Admission, clock: Clock) -> None:
+    def __init__(self, tenant: Tenant, profile: Profile, admission: RateLimiter, clock: Clock) -> None:
         super().__init__(profile, admission, clock)
         self._tenant = tenant
 

@@ -21,8 +21,8 @@ from gateway.proxy.profiles import Profile
 from gateway.proxy.request import FRAMED, READS, Exchange, fresh_id
 from gateway.proxy.response import Answer
 from gateway.redis import Clock
-from gateway.tenants.limiter import Admission
-from gateway.tenants.ratelimit import NOTHING_TOLD, Told
+from gateway.tenants.limiter import RateLimiter
+from gateway.tenants.ratelimit import NO_FIELDS, RateLimitFields
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Sharing
 
@@ -50,7 +50,7 @@ class Facts:
     profile: Profile
     registry: Registry
     callers: Callers
-    admission: Admission
+    admission: RateLimiter
     marks: Marks
     sharing: Sharing
     near: NearCache
@@ -146,7 +146,9 @@ class Lane:
                 size += HEADER * len(exchange.headers)
             self._keep(key, self._prepare(epoch, exchange, answer, raw=raw), size)
 
-    def _given(self, key: Hashable, prepared: Prepared, peer: str, began: float) -> tuple[bytes, Told] | None:
+    def _given(
+        self, key: Hashable, prepared: Prepared, peer: str, began: float
+    ) -> tuple[bytes, RateLimitFields] | None:
         """The answer's request id, and what it tells of the caller's limits, once it is admitted and counted; None
         where it may not be given, or that takes some thought. One function, since each hit pays for a call."""
         facts = self._facts
@@ -168,7 +170,7 @@ class Lane:
             subject = facts.callers.subject(prepared.tenant, peer)
             if subject is None:
                 return None
-        told = facts.admission.at_once(subject, prepared.tenant.limits, began) if subject else NOTHING_TOLD
+        told = facts.admission.at_once(subject, prepared.tenant.limits, began) if subject else NO_FIELDS
         if told is None:
             return None
         request_id = prepared.request_id or fresh_id()

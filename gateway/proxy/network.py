@@ -16,8 +16,8 @@ from typing import NamedTuple
 from gateway.catalogue.target import canonical_authority
 from gateway.errors import Headers
 from gateway.proxy.response import KEYED, by_name
-from gateway.tenants.networks import Address, Network, Networks
-from gateway.tenants.tenant import Tenant
+from gateway.tenants.directory import Networks
+from gateway.tenants.tenant import Address, Network, Tenant
 
 HOPS = 32
 """Addresses of a chain that are looked at; a longer one is told by nobody honest."""

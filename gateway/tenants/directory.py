@@ -1,27 +1,36 @@
-"""Directory: who may ask, as one immutable snapshot of the registry.
+"""Directory: an immutable snapshot of the registry that identifies callers by key or network.
 
-Step 1 of a request's way: who asks? Pure; no message ever repeats what was presented.
+Pure; no message ever repeats what a client presented.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
 from gateway.errors import AmbiguousKey, Headers, Unauthenticated
-from gateway.tenants import keys
-from gateway.tenants.networks import Networks
-from gateway.tenants.tenant import Key, Tenant
+from gateway.tenants.tenant import Address, Key, Network, Tenant, key_identity, parse_key, same_digest
+
+MAX_BYTES = 512
+"""The longest value of a header that holds a key; a key has 42 or 58 bytes, base64 and a username add some."""
+UNKNOWN_KEY = "The gateway key is unknown or no longer valid"
 
 _serials = count(1)
 
 
+class Caller(NamedTuple):
+    """The tenant that makes a request, and the key it presents, if any."""
+
+    tenant: Tenant
+    key: Key | None = None
+
+
 class Holder(NamedTuple):
-    """A tenant, and the key by which it is known."""
+    """A tenant and one of its keys."""
 
     tenant: Tenant
     key: Key
@@ -35,11 +44,71 @@ class Difference(NamedTuple):
     removed: list[str]
 
 
+class Claim(NamedTuple):
+    """A network and its tenant; none where two tenants claim it or the one who does is disabled."""
+
+    network: str
+    tenant: Tenant | None
+
+
+class Networks:
+    """The networks of all tenants; of those that hold an address the one with the longest prefix decides.
+
+    A network that two tenants claim is neither's; ``disputes`` say so. A disabled tenant keeps its own, so that
+    its callers do not count as those of the tenant with the network around it.
+    """
+
+    __slots__ = ("_claims", "disputes")
+
+    def __init__(self, tenants: Iterable[Tenant] = ()) -> None:
+        claimants: dict[Network, list[Tenant]] = {}
+        for tenant in tenants:
+            for network in tenant.networks:
+                claimants.setdefault(network, []).append(tenant)
+        lengths: dict[tuple[int, int], dict[int, Claim]] = {}
+        for network in sorted(claimants, key=lambda each: -each.prefixlen):
+            found = lengths.setdefault((network.version, network.max_prefixlen - network.prefixlen), {})
+            found[int(network.network_address)] = _claim(network, claimants[network])
+        self._claims = lengths
+        self.disputes = disputes({network: [each.id for each in found] for network, found in claimants.items()})
+
+    def __bool__(self) -> bool:
+        return bool(self._claims)
+
+    def __repr__(self) -> str:
+        return f"Networks({sum(map(len, self._claims.values()))})"
+
+    def claim_on(self, address: Address) -> Claim | None:
+        """The network that holds an address; None where it is in nobody's."""
+        number = int(address)
+        for (version, host_bits), claims in self._claims.items():
+            if version == address.version:
+                claim = claims.get(number >> host_bits << host_bits)
+                if claim is not None:
+                    return claim
+        return None
+
+
+def _claim(network: Network, claimants: list[Tenant]) -> Claim:
+    alone = claimants[0] if len(claimants) == 1 and claimants[0].enabled else None
+    return Claim(str(network), alone)
+
+
+def disputes(claimants: Mapping[Network, Sequence[str]]) -> list[str]:
+    """Describe the networks that more than one tenant claims; tenants by their ids."""
+    return [
+        f"the network {network} is claimed by tenants {' and '.join(map(repr, sorted(ids)))}: "
+        "calls from there are nobody's"
+        for network, ids in claimants.items()
+        if len(ids) > 1
+    ]
+
+
 class Directory:
     """All tenants by id and by the networks they call from, and the enabled ones by the keys they hold.
 
-    Never changes: a registry that changes makes another directory, so that a request sees one state. No two of a
-    process have the same ``serial``.
+    Never changes: a registry that changes makes another directory, so that a request sees one state. Each
+    directory of a process has its own ``serial``.
     """
 
     __slots__ = ("_holders", "networks", "serial", "tenants")
@@ -57,9 +126,9 @@ class Directory:
         self.serial = next(_serials)
 
     def changed(self, tenants: Iterable[Tenant], removed: Collection[str] = ()) -> Directory:
-        """Another directory: with these tenants in place of any of the same id, and without those removed.
+        """A new directory with these tenants in place of any of the same id, and without those removed.
 
-        A tenant that is as it was stays the same object, by which others know that.
+        An unchanged tenant stays the same object, by which other parts recognise it.
         """
         changes = {tenant.id: tenant for tenant in tenants if tenant != self.tenants.get(tenant.id)}
         after, holders, located = dict(self.tenants), dict(self._holders), False
@@ -79,7 +148,7 @@ class Directory:
         return directory
 
     def since(self, before: Directory) -> Difference:
-        """How it differs from another that was in force before."""
+        """The difference from an earlier directory."""
         now, then = self.tenants, before.tenants
         both = now.keys() & then.keys()
         return Difference(
@@ -92,50 +161,37 @@ class Directory:
         return f"Directory(tenants={len(self.tenants)}, keys={len(self._holders)})"
 
     def holder_of(self, key: bytes, now: float) -> Holder | None:
-        """Whose key this is at ``now``, in seconds since the epoch.
+        """The holder of a presented key at ``now``, in seconds since the epoch.
 
-        None for one that is no key, unknown, revoked, expired or a disabled tenant's.
+        None for one that is malformed, unknown, revoked, expired or a disabled tenant's.
         """
-        presented = keys.identity(key)
+        presented = key_identity(key)
         if presented is None:
             return None
         key_id, digest = presented
         held = self._holders.get(key_id)
-        if held is None or not keys.matches(held.key.digest, digest):
+        if held is None or not same_digest(held.key.digest, digest):
             return None
         return held if held.key.live(now) else None
 
     def has(self, tenant: Tenant, key_id: str) -> bool:
-        """Whether this very tenant, in which nothing has changed, holds that key."""
+        """Whether this very tenant, unchanged, holds that key."""
         holder = self._holders.get(key_id)
         return holder is not None and holder.tenant is tenant
 
 
 def _holders(tenant: Tenant) -> dict[str, Holder]:
-    """Whom its keys open to, but for those that never will."""
+    """The keys that may identify a tenant: none of a disabled one, and none that is revoked."""
     if not tenant.enabled:
         return {}
     return {key.id: Holder(tenant, key) for key in tenant.keys.values() if key.revoked is None}
 
 
-MAX_BYTES = 512
-"""The longest value of a header that holds a key; a key has 42 or 58 bytes, base64 and a username add some."""
-
-UNKNOWN_KEY = "The gateway key is unknown or no longer valid"
-
-
-class Caller(NamedTuple):
-    """Whose request it is, and by which key; callers without one have none."""
-
-    tenant: Tenant
-    key: Key | None = None
-
-
 def identify(
     headers: Headers, directory: Directory, anonymous: Tenant | None, now: float, located: Tenant | None = None
 ) -> Caller:
-    """Whose key a request presents at ``now``; without a key whoever is ``located`` where it comes from, else
-    ``anonymous``, where that is allowed.
+    """The caller by the key that a request presents at ``now``; without a key the tenant ``located`` by its
+    network, else ``anonymous``, where that is allowed.
 
     Raises Unauthenticated without a key where one is needed, and, with one and the same message, for a key
     that is unknown, revoked, expired or a disabled tenant's; else as ``presented_key`` does.
@@ -156,7 +212,7 @@ def identify(
 
 
 def presented_key(headers: Headers) -> bytes | None:
-    """What a request presents as its key, from X-API-Key or Authorization (names in lower case), or None.
+    """The key in X-API-Key or Authorization (names in lower case), or None without either.
 
     Raises AmbiguousKey for a repeated, oversized or unreadable key header and for two different keys, and
     Unauthenticated for an empty key, an unknown scheme, or a Basic password that is no gateway key.
@@ -191,8 +247,8 @@ def _filled(key: bytes) -> bytes:
 
 
 def _from_authorization(value: bytes) -> bytes:
-    """The credentials of RFC 9110 §11.4; a scheme's name is case-insensitive. ``token`` is the one of figshare's
-    main API, which its clients send here too."""
+    """The credentials of RFC 9110 §11.4; a scheme's name is case-insensitive. ``token`` is the scheme of
+    figshare's main API, which its clients send here too."""
     scheme, _, rest = value.partition(b" ")
     match scheme.lower():
         case b"bearer" | b"token":
@@ -204,8 +260,8 @@ def _from_authorization(value: bytes) -> bytes:
 
 
 def _password(token: bytes) -> bytes:
-    """The password of a Basic pair (RFC 7617 §2): all after the first colon. Any username will do, in whatever
-    encoding the client writes it."""
+    """The password of a Basic pair (RFC 7617 §2): all after the first colon. Any username in any encoding will
+    do."""
     try:
         pair = base64.b64decode(token, validate=True)
     except binascii.Error:
@@ -213,7 +269,7 @@ def _password(token: bytes) -> bytes:
     _, colon, password = pair.partition(b":")
     if not colon:
         raise AmbiguousKey("The Basic credentials have no colon between username and password")
-    if password and keys.parse(password) is None:
-        # An institution's own password, by the likeliest mistake: the message helps and echoes nothing.
+    if password and parse_key(password) is None:
+        # Probably an institution's own password: the message helps and echoes nothing.
         raise Unauthenticated("The password must be a gateway key, not an institution's password")
     return password

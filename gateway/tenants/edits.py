@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct, structs
 
 from gateway.errors import ConfigurationError, NoSuchRecord
-from gateway.tenants.keys import KEY_ID
 from gateway.tenants.schema import InstitutionTable, KeyTable, TenantTable, TenantTables
+from gateway.tenants.tenant import KEY_ID
 
 S = TypeVar("S", bound=Struct)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from gateway.errors import ConfigurationError, RegistryUnavailable
+from gateway.errors import ConfigurationError, RegistryUnavailable, located
 from gateway.tenants import files
 from gateway.tenants.edits import Change, Edit, Mark
 from gateway.tenants.schema import TenantTable, TenantTables, check_unclaimed, checked, plain, read_tables
@@ -84,15 +84,15 @@ def _sync(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) ->
 
 
 REVISIONS_KEPT = 1_000
-"""More edits than there can be between two looks of a second: each is written durably. Some 80 bytes each."""
+"""More edits than fit between two looks, a second apart: each is written durably. Some 80 bytes each."""
 
 
 class FileStore:
-    """The tables of the file at ``path``; no file is no tables.
+    """A TenantStore in the file at ``path``; no file is no tables.
 
-    Editing keeps people's comments, is atomic, and loses nothing when several processes edit at once. A file that
-    cannot be written raises RegistryReadOnly. Each edit leaves a line in ``<path>.revisions``, beside the file to
-    which a link leads: the file's stamp before and after. A state is a command's where such lines lead to it.
+    An edit keeps people's comments, is atomic, and loses no concurrent edit. A file that cannot be written raises
+    RegistryReadOnly. Each edit adds a line to ``<path>.revisions``, beside the file to which a link leads: the
+    file's stamp before and after. A change is commanded where such lines lead to it.
     """
 
     def __init__(self, path: Path, reader: files.Reader | None = None) -> None:
@@ -104,19 +104,16 @@ class FileStore:
 
     @property
     def name(self) -> str:
-        """As ``TenantStore.name``."""
         return str(self.path)
 
     def read(self) -> TenantTables:
-        """As ``TenantStore.read``."""
         return self._tables(self._files.read(self.path) or "")
 
     def mark(self) -> Mark:
-        """As ``TenantStore.mark``."""
         return self._files.stamp(self.path)
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """As ``TenantStore.change``; always everything."""
+        """Everything, whatever the mark."""
         # The stamp comes first: a change during the read is then seen by the next look.
         mark = self._files.stamp(self.path)
         try:
@@ -131,16 +128,14 @@ class FileStore:
         return Change(tables, mark, commanded=self._commanded(since, mark))
 
     def get(self, tenant_id: str) -> TenantTable | None:
-        """As ``TenantStore.get``."""
         return self.read().get(tenant_id)
 
     def tenant_of_key(self, key_id: str) -> str | None:
-        """As ``TenantStore.tenant_of_key``."""
         holders = (tenant_id for tenant_id, table in self.read().items() if key_id in table.keys)
         return next(holders, None)
 
     def edit(self, edits: Mapping[str, Edit]) -> None:
-        """As ``TenantStore.edit``: all tenants or none."""
+        """Edit all tenants or none."""
         self.mark()  # raises for a mount that hangs
         files.check_writable(self.path)
         with files.locked(self.path):
@@ -152,7 +147,6 @@ class FileStore:
             files.replace(self.path, edited, announce=lambda stamp: self._note(found, stamp))
 
     def notes(self) -> list[str]:
-        """As ``TenantStore.notes``."""
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"
         return [missing] if self._files.stamp(self.path) is None else []
 
@@ -160,13 +154,13 @@ class FileStore:
 
     @property
     def _revisions(self) -> Path:
-        target = self.path.resolve()  # as the lock does: whoever comes by a link and whoever does not share it
+        target = self.path.resolve()  # as for the lock: shared by those who use a link and those who do not
         return target.with_name(target.name + ".revisions")
 
     def _note(self, before: files.Stamp | None, after: files.Stamp) -> None:
-        """Leaves the line of an edit: where that fails, others only wait before they believe it."""
+        """Add the line of an edit; where that fails, followers only wait before they believe it."""
         with suppress(ConfigurationError):
-            line = f"{_written(before)} {_written(after)}"
+            line = f"{_as_text(before)} {_as_text(after)}"
             lines = [*(files.read(self._revisions) or "").splitlines(), line]
             files.replace(self._revisions, "\n".join(lines[-REVISIONS_KEPT:]) + "\n", like=self.path)
 
@@ -175,7 +169,7 @@ class FileStore:
             text = self._files.read(self._revisions) or ""
         except ConfigurationError:
             return False
-        return leads(text, _written(since), _written(now))
+        return leads(text, _as_text(since), _as_text(now))
 
     # Editing
 
@@ -187,7 +181,7 @@ class FileStore:
                 after[tenant_id] = table
             elif tenant_id in after:
                 del after[tenant_id]
-        with self._named():
+        with located(self.name):
             after = checked(after)
         check_unclaimed(before, after)
         return after
@@ -222,22 +216,15 @@ class FileStore:
             return False
 
     def _tables(self, text: str) -> TenantTables:
-        with self._named():
+        with located(self.name):
             try:
                 return read_tables(tomllib.loads(text))
             except (ValueError, RecursionError) as error:
                 raise ConfigurationError(f"not TOML: {error}") from None
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except ConfigurationError as error:
-            raise type(error)(f"{self.path}: {error.message}") from None
-
 
 def leads(revisions: str, since: str, now: str) -> bool:
-    """Whether lines of a stamp before and one after, the newest last, lead from one stamp to another. Pure."""
+    """Whether lines of a stamp before and one after, the newest last, lead from ``since`` to ``now``. Pure."""
     place = now
     for line in reversed(revisions.splitlines()):
         before, _, after = line.partition(" ")
@@ -248,5 +235,5 @@ def leads(revisions: str, since: str, now: str) -> bool:
     return place == since != now
 
 
-def _written(stamp: Mark) -> str:
+def _as_text(stamp: Mark) -> str:
     return "-".join(str(part) for part in stamp) if isinstance(stamp, tuple) else "none"

@@ -1,5 +1,4 @@
-"""Small files that several processes read and write: never half written, never two writers at once, and no reader
-that waits for ever."""
+"""Small files shared by processes: atomic writes, locks, and reads with a time limit."""
 
 from __future__ import annotations
 
@@ -24,9 +23,9 @@ Stamp = tuple[int, int, int]
 
 
 def aside(work: Callable[[], T]) -> Future[T]:
-    """Does work in a thread of its own, which a process that ends does not wait for."""
+    """Run work in a daemon thread, which does not delay the end of the process."""
     future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # whoever stops waiting stops nothing
+    future.set_running_or_notify_cancel()  # so that it cannot be cancelled
 
     def run() -> None:
         try:
@@ -38,29 +37,26 @@ def aside(work: Callable[[], T]) -> Future[T]:
 
     try:
         Thread(target=run, name="registry", daemon=True).start()
-    except RuntimeError as error:  # as many threads as may be
+    except RuntimeError as error:  # no more threads
         future.set_exception(RegistryUnavailable(f"cannot look at the registry: {error}"))
     return future
 
 
 class Reader:
-    """Reads files within ``limit`` seconds each. A mount that hangs keeps one thread, and until that ends nothing
-    else is tried. Raises RegistryUnavailable, after which another try may succeed."""
+    """Reads files within ``limit`` seconds each, by the functions of the same names. A mount that hangs occupies
+    one thread, and until that ends nothing else is tried. Raises RegistryUnavailable."""
 
     def __init__(self, limit: float = LIMIT) -> None:
         self._limit = limit
         self._hanging: Future[Any] | None = None
 
     def read(self, path: Path) -> str | None:
-        """As the function."""
         return self._within(path, lambda: read(path))
 
     def stamp(self, path: Path) -> Stamp | None:
-        """As the function."""
         return self._within(path, lambda: stamp(path))
 
     def open_to_others(self, path: Path) -> bool:
-        """As the function."""
         return self._within(path, lambda: open_to_others(path))
 
     def _within(self, path: Path, work: Callable[[], T]) -> T:
@@ -75,11 +71,11 @@ class Reader:
 
 
 def read(path: Path) -> str | None:
-    """A regular file's text, or None where there is no file. Raises RegistryUnavailable for one that cannot be
-    read, and ConfigurationError for one that is no text."""
+    """The text of a regular file, or None where there is no file. Raises RegistryUnavailable for one that cannot
+    be read, and ConfigurationError for one that is not UTF-8."""
     with _mapped("read", path, RegistryUnavailable):
         try:
-            # Without waiting for whoever may write into a FIFO.
+            # Does not wait for the writer of a FIFO.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
@@ -98,10 +94,9 @@ def stamp(path: Path) -> Stamp | None:
     """A file's stamp, or None where there is no file. Raises RegistryUnavailable."""
     with _mapped("read", path, RegistryUnavailable):
         try:
-            found = path.stat()
+            return _stamp(path.stat())
         except FileNotFoundError:
             return None
-    return _stamp(found)
 
 
 def _stamp(found: os.stat_result) -> Stamp:
@@ -109,7 +104,7 @@ def _stamp(found: os.stat_result) -> Stamp:
 
 
 def open_to_others(path: Path) -> bool:
-    """Whether users other than its owner may do anything with a file."""
+    """Whether users other than its owner may access a file."""
     try:
         return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
     except OSError:
@@ -117,7 +112,7 @@ def open_to_others(path: Path) -> bool:
 
 
 def check_writable(path: Path) -> None:
-    """Raises RegistryReadOnly for a file that is read-only, or lies where nothing can be written."""
+    """Raise RegistryReadOnly for a file that is read-only, or lies in a read-only folder."""
     folder = path.resolve().parent
     marked = path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
     if marked or (folder.is_dir() and not os.access(folder, os.W_OK)):
@@ -129,7 +124,7 @@ def check_writable(path: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds ``<path>.lock`` against all other processes and threads that do the same."""
+    """Hold an exclusive lock on ``<path>.lock``."""
     target = path.resolve()
     with _mapped("lock", path):
         lock = os.open(target.with_name(target.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -144,10 +139,10 @@ def locked(path: Path) -> Iterator[None]:
 def replace(
     path: Path, text: str, like: Path | None = None, announce: Callable[[Stamp], None] = lambda _: None
 ) -> None:
-    """Writes a file whole or not at all, durably; its mode and owner stay, or become those of another that it is
-    to be ``like``. One that is new and like nothing is its owner's alone.
+    """Write a file atomically and durably; its mode and owner stay, or are copied from the file ``like``. A new
+    file without either is its owner's alone.
 
-    ``announce`` is told the stamp that it will have, before anybody can see it.
+    ``announce`` is called with the file's new stamp before anybody can see it.
     """
     target = path.resolve()
     with _mapped("write", path):
@@ -167,7 +162,7 @@ def replace(
 
 
 def _resemble(descriptor: int, path: Path) -> None:
-    """Mode and owner as the file had; root who edits a service's file must not lock the service out."""
+    """Copy mode and owner: root who edits a service's file must not lock the service out."""
     try:
         found = path.stat()
     except FileNotFoundError:

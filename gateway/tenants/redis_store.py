@@ -14,27 +14,27 @@ from redis.cluster import ClusterNode
 from redis.exceptions import NoPermissionError, RedisError, ResponseError
 from redis.retry import Retry
 
-from gateway.errors import ConfigurationError, RegistryUnavailable
+from gateway.errors import ConfigurationError, RegistryUnavailable, located
 from gateway.redis_url import RedisPlace, masked_url
 from gateway.tenants.edits import Change, Edit, Mark
 from gateway.tenants.schema import TenantTable, TenantTables, checked, claimed, read_tables
 
 BEGINNING = b"0-0"
-"""Before any change of a stream."""
+"""The place before any change of a stream."""
 CHANGES_KEPT = 10_000
 PAGE = 1_000
 NETWORK = "network:"
-"""Begins a network among the owners of keys."""
+"""Begins a network's name in the hash of owners."""
 ATTEMPTS = 100
-"""How often an edit is tried again that others' edits of the same tenant came before."""
+"""How often an edit is tried again after concurrent edits of the same tenant."""
 
 
 class RedisStore:
-    """The tables in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys and networks,
-    and a stream that names each tenant that changed. Nothing of it has a TTL.
+    """A TenantStore in the Redis at ``url``: a hash of JSON records by tenant, the owners of all keys and
+    networks, and a stream of the ids of tenants that changed. None of them has a TTL.
 
-    Every process follows the stream, in which edits alone leave anything: whoever still finds its place there
-    knows that commands led to what it finds now. One whose place is gone (trimmed, flushed, or lost at a failover)
+    Every process follows the stream, to which only edits add: a follower that still finds its place there knows
+    that commands led to the present content. One whose place is gone (trimmed, flushed, or lost at a failover)
     reads everything anew. Raises RegistryUnavailable when Redis does not answer within ``timeout`` seconds.
     """
 
@@ -54,7 +54,7 @@ class RedisStore:
         return f"RedisStore({self.name!r})"
 
     def read(self) -> TenantTables:
-        """As ``TenantStore.read``. Raises ConfigurationError for the first record that cannot be used."""
+        """All tables. Raises ConfigurationError for the first record that cannot be used."""
         with self._errors():
             records = self._client.hgetall(self._tenants)
         tables, broken = self._usable(_by_id(records))
@@ -63,13 +63,13 @@ class RedisStore:
         return tables
 
     def mark(self) -> Mark:
-        """As ``TenantStore.mark``: the last change's id."""
+        """The id of the last change."""
         with self._errors():
             last = self._client.xrevrange(self._changes, count=1)
         return last[0][0] if last else None
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """As ``TenantStore.change``: the tenants that the stream names since, where it still has that place."""
+        """The tenants that the stream names since, where it still has that place; else everything."""
         if whole or since is None:
             return self._whole(BEGINNING if since is None else since)
         with self._errors():
@@ -79,23 +79,21 @@ class RedisStore:
         return self._partly(since, news[1:])
 
     def get(self, tenant_id: str) -> TenantTable | None:
-        """As ``TenantStore.get``."""
         raw = self._raw(tenant_id)
         return None if raw is None else self._table(tenant_id, raw)
 
     def tenant_of_key(self, key_id: str) -> str | None:
-        """As ``TenantStore.tenant_of_key``."""
         with self._errors():
             owner = self._client.hget(self._owners, key_id)
         return None if owner is None else owner.decode()
 
     def edit(self, edits: Mapping[str, Edit]) -> None:
-        """As ``TenantStore.edit``: one tenant after another."""
+        """Edit one tenant after another."""
         for tenant_id, edit in edits.items():
             self._edit(tenant_id, edit)
 
     def notes(self) -> list[str]:
-        """As ``TenantStore.notes``. Raises ConfigurationError where Redis may evict what has no TTL."""
+        """Warnings about persistence. Raises ConfigurationError where Redis may evict keys without a TTL."""
         with self._errors():
             try:
                 policy = self._client.info("memory").get("maxmemory_policy", "")
@@ -113,7 +111,7 @@ class RedisStore:
         return [] if kept else [lost]
 
     def _snapshots(self) -> bool:
-        """Whether it saves now and then; a managed server does not say, and is believed."""
+        """Whether Redis saves snapshots; a managed server, which does not say, counts as if it did."""
         try:
             return bool(self._client.config_get("save").get("save", "unknown"))
         except ResponseError:
@@ -152,18 +150,16 @@ class RedisStore:
                 broken[tenant_id] = error
         return tables, broken
 
-    def _raw(self, tenant_id: str) -> bytes | None:
+    def _raw(self, tenant_id: str) -> Any:
         with self._errors():
-            raw: bytes | None = self._client.hget(self._tenants, tenant_id)
-        return raw
+            return self._client.hget(self._tenants, tenant_id)
 
     def _table(self, tenant_id: str, raw: bytes) -> TenantTable:
-        try:
-            return read_tables({"tenants": {tenant_id: msgspec.json.decode(raw)}})[tenant_id]
-        except msgspec.DecodeError:
-            raise ConfigurationError(f"{self.name}: tenant {tenant_id!r}: its record is not JSON") from None
-        except ConfigurationError as error:
-            raise type(error)(f"{self.name}: {error.message}") from None
+        with located(self.name):
+            try:
+                return read_tables({"tenants": {tenant_id: msgspec.json.decode(raw)}})[tenant_id]
+            except msgspec.DecodeError:
+                raise ConfigurationError(f"tenant {tenant_id!r}: its record is not JSON") from None
 
     # Editing
 
@@ -177,10 +173,8 @@ class RedisStore:
         raise RegistryUnavailable(f"{self.name}: tenant {tenant_id!r} is being edited too busily; try again")
 
     def _checked(self, tenant_id: str, table: TenantTable) -> TenantTable:
-        try:
+        with located(self.name):
             return checked({tenant_id: table})[tenant_id]
-        except ConfigurationError as error:
-            raise type(error)(f"{self.name}: {error.message}") from None
 
     def _replaced(
         self, tenant_id: str, raw: bytes | None, before: TenantTable | None, after: TenantTable | None
@@ -197,7 +191,7 @@ class RedisStore:
         return bool(answer)
 
     def _taken(self, tenant_id: str, wanted: set[str], owner: str) -> ConfigurationError:
-        """The error about what is to be a second tenant's."""
+        """The error about a key or network that another tenant has."""
         table = self.get(owner)
         both = wanted & _holdings(table)[1]
         if both:
@@ -209,12 +203,13 @@ class RedisStore:
         try:
             yield
         except (RedisError, OSError, TimeoutError) as error:
-            raise RegistryUnavailable(f"the registry at {self.name} does not answer: {_said(error)}") from None
+            said = str(error) or type(error).__name__
+            raise RegistryUnavailable(f"the registry at {self.name} does not answer: {said}") from None
 
 
 def _changed_hands(before: TenantTable | None, after: TenantTable | None) -> tuple[list[str], list[str]]:
-    """What of its holdings a tenant gives up by an edit, and what it is to have: all its keys; of its networks
-    those alone that come or go, since one that is in dispute must not stand in the way of what else is edited."""
+    """The keys and networks that a tenant gives up by an edit, and those it is to have: all its keys; of its
+    networks those alone that come or go, since one in dispute must not prevent other edits."""
     keys, networks = _holdings(before)
     new_keys, new_networks = _holdings(after)
     return [*keys, *networks - new_networks], [*new_keys, *new_networks - networks]
@@ -228,10 +223,6 @@ def _holdings(table: TenantTable | None) -> tuple[list[str], set[str]]:
 
 def _by_id(records: dict[bytes, bytes]) -> dict[str, bytes]:
     return {tenant_id.decode(errors="replace"): raw for tenant_id, raw in records.items()}
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _client(place: RedisPlace, sentinel_password: str, timeout: float) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
-from gateway.tenants import edits, keys
+from gateway.tenants import edits
 from gateway.tenants.edits import Edit
 from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import Following
@@ -30,7 +30,7 @@ from gateway.tenants.schema import (
     salvaged,
     tenants_of,
 )
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, mint_key
 from gateway.tenants.vault import Keyring
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Registry(Following):
         check_text(label, "label")
         created = _whole_seconds(now)
         _check_end(expires, created)
-        minted = keys.mint()
+        minted = mint_key()
         key = KeyTable(minted.stored, label, created, expires)
         self._edit(tenant_id, lambda table: edits.with_key(table, minted.id, key))
         return minted.text
@@ -128,7 +128,7 @@ class Registry(Following):
         ConfigurationError for a key that is revoked or expired, and for a new one that would be.
         """
         tenant_id = self._holder(key_id)
-        minted, moment = keys.mint(), _whole_seconds(now)
+        minted, moment = mint_key(), _whole_seconds(now)
         _check_end(expires, moment)
         overlapped = _whole_seconds(moment + timedelta(seconds=overlap))
 
@@ -163,7 +163,7 @@ class Registry(Following):
             raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
         check_unclaimed(there, there | tables)
         for batch in (_handed_over(there, tables), tables):
-            self.store.edit({tenant_id: lambda _, table=table: table for tenant_id, table in batch.items()})
+            self.store.edit({tenant_id: _replacing(table) for tenant_id, table in batch.items()})
 
     def reseal(self) -> int:
         """Seals every password with the newest encryption key; answers how many tenants have any."""
@@ -207,7 +207,7 @@ class Registry(Following):
             return
         tenant, fault = salvaged(tenant_id, structs.replace(table, institutions=others), self.keyring.vault(), {})
         if fault is not None and not tenant.credentials:
-            raise type(fault)(f"{self.store.name}: {fault.message}")
+            raise self._named(fault)
 
     def _holder(self, key_id: str) -> str:
         tenant_id = self.store.tenant_of_key(key_id)
@@ -217,6 +217,10 @@ class Registry(Following):
 
     def _edit(self, tenant_id: str, edit: Callable[[TenantTable], TenantTable | None]) -> None:
         self.store.edit({tenant_id: _of_existing(tenant_id, edit)})
+
+
+def _replacing(table: TenantTable) -> Edit:
+    return lambda _: table
 
 
 def _of_existing(tenant_id: str, edit: Callable[[TenantTable], TenantTable | None]) -> Edit:
@@ -229,7 +233,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     check_text(fields.get("name") or "", "name")
     check_note(fields.get("note") or "")
     networks = fields.get("networks")
-    return fields if networks is None else {**fields, "networks": tuple(networks_in(networks))}
+    return fields if networks is None else {**fields, "networks": networks_in(networks)}
 
 
 def _as_long(old: KeyTable, now: datetime) -> datetime | None:

@@ -1,10 +1,8 @@
-"""The registry's tables: what each may hold, and tenants made of them. Pure.
+"""The registry's tables: what each may hold, tenants made of them, and how programs see them. Pure.
 
 ``[tenants.<id>]`` holds ``name``, ``enabled``, ``note``, ``origins``, ``networks``, ``limits`` and ``lifetimes``;
 ``[tenants.<id>.institutions.<institution>]`` a username and a sealed password; ``[tenants.<id>.keys.<key id>]`` a
 key's digest, label and dates. Nothing else is accepted.
-
-Telling: tenants and keys for programs to read, without a secret. Pure.
 """
 
 from __future__ import annotations
@@ -19,10 +17,19 @@ from msgspec.structs import asdict
 
 from gateway.catalogue.endpoints import FAMILY_NAMES
 from gateway.catalogue.target import canonical_authority
-from gateway.errors import ConfigurationError
-from gateway.tenants.keys import DIGEST, KEY_ID, id_within
-from gateway.tenants.networks import network_of
-from gateway.tenants.tenant import ANONYMOUS, Credential, Key, Pair, Tenant, TenantLimits
+from gateway.errors import ConfigurationError, located
+from gateway.tenants.tenant import (
+    ANONYMOUS,
+    DIGEST,
+    KEY_ID,
+    Credential,
+    Key,
+    Pair,
+    Tenant,
+    TenantLimits,
+    id_within,
+    network_of,
+)
 from gateway.tenants.vault import SEALED, Vault
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -99,7 +106,7 @@ Table = TypeVar("Table", InstitutionTable, KeyTable, TenantTable)
 
 
 def read_tables(document: Mapping[str, Any]) -> TenantTables:
-    """A parsed registry file as tables by tenant id.
+    """Check a parsed registry file; its tables by tenant id.
 
     Raises ConfigurationError that names the tenant, the institution or key, and what is wrong; never a value.
     """
@@ -126,7 +133,7 @@ def checked(tables: Mapping[str, TenantTable]) -> TenantTables:
 
 
 def tenants_of(tables: TenantTables, vault: Vault) -> list[Tenant]:
-    """The tenants that tables describe, their credentials opened.
+    """The tenants of tables, their credentials opened.
 
     Raises ConfigurationError that names tenant and institution where a password is in clear or does not open.
     """
@@ -142,10 +149,10 @@ def tenants_of(tables: TenantTables, vault: Vault) -> list[Tenant]:
 def salvaged(
     tenant_id: str, table: TenantTable, vault: Vault, before: Mapping[str, Credential]
 ) -> tuple[Tenant, ConfigurationError | None]:
-    """The tenant as far as its credentials open, and what is wrong with the first that does not.
+    """The tenant as far as its credentials open, and the error of the first that does not.
 
-    In such a one's place stays the one of the same username from ``before``, the last that opened. The keys,
-    limits and state are the table's all the same: a revocation never waits for a password.
+    A credential that does not open is replaced by the one of the same username from ``before``, the last that
+    opened. The keys, limits and state are the table's all the same: a revocation never waits for a password.
     """
     credentials, fault = {}, None
     for institution, stored in table.institutions.items():
@@ -175,8 +182,8 @@ def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credentia
 
 
 def check_no_key(text: str, what: str) -> None:
-    """Raises ConfigurationError, which does not repeat it, for a gateway key where ``what`` belongs: whatever is
-    stored or looked up by these names is shown to others."""
+    """Raise ConfigurationError, which does not repeat it, for a gateway key where ``what`` belongs: names and
+    texts are shown to others."""
     key_id = id_within(text)
     if key_id is not None:
         raise ConfigurationError(
@@ -186,7 +193,7 @@ def check_no_key(text: str, what: str) -> None:
 
 
 def check_texts(tenant_id: str, table: TenantTable) -> None:
-    """Raises ConfigurationError for a tenant in whose names, note or labels a gateway key stands."""
+    """Raise ConfigurationError for a tenant with a gateway key in its names, note or labels."""
     check_no_key(table.name, f"the name of tenant {tenant_id!r}")
     check_no_key(table.note, f"the note of tenant {tenant_id!r}")
     for stored in table.institutions.values():
@@ -196,7 +203,7 @@ def check_texts(tenant_id: str, table: TenantTable) -> None:
 
 
 def check_tenant_id(tenant_id: str) -> None:
-    """Raises ConfigurationError for an id that no tenant may have."""
+    """Raise ConfigurationError for an id that no tenant may have."""
     check_no_key(tenant_id, "a tenant's id")
     if TENANT_ID.fullmatch(tenant_id) is None:
         raise ConfigurationError(
@@ -207,7 +214,7 @@ def check_tenant_id(tenant_id: str) -> None:
 
 
 def check_institution(institution: str) -> None:
-    """Raises ConfigurationError for a name that cannot be an institution's path segment."""
+    """Raise ConfigurationError for a name that cannot be an institution's path segment."""
     check_no_key(institution, "an institution")
     if INSTITUTION.fullmatch(institution) is None:
         raise ConfigurationError(
@@ -218,31 +225,27 @@ def check_institution(institution: str) -> None:
         raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
 
 
-def check_origin(origin: str, where: str = "") -> None:
-    """Raises ConfigurationError for what is neither ``*`` nor an origin as browsers write it (RFC 6454 §6.2)."""
+def check_origin(origin: str) -> None:
+    """Raise ConfigurationError for what is neither ``*`` nor an origin as browsers write it (RFC 6454 §6.2)."""
     check_no_key(origin, "a web origin")
     if origin != "*" and ORIGIN.fullmatch(origin) is None:
-        said = f"{where}: " if where else ""
         raise ConfigurationError(
-            f"{said}{origin!r} is no origin: it must be like https://dashboard.example.org, without a path, or *"
+            f"{origin!r} is no origin: it must be like https://dashboard.example.org, without a path, or *"
         )
 
 
-def networks_in(texts: Iterable[str], where: str = "") -> list[str]:
-    """Networks as they are written everywhere, each once. Raises ConfigurationError as ``network_of``."""
+def networks_in(texts: Iterable[str]) -> tuple[str, ...]:
+    """Networks in canonical form, each once. Raises ConfigurationError as ``network_of``."""
     found: dict[str, None] = {}
     for text in texts:
         check_no_key(text, "a network")
-        try:
-            found[str(network_of(text))] = None
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{where}: {error.message}" if where else error.message) from None
-    return list(found)
+        found[str(network_of(text))] = None
+    return tuple(found)
 
 
 def check_unclaimed(before: TenantTables, after: TenantTables) -> None:
-    """Raises ConfigurationError for a network that an edit gives to a tenant while another has it. What was so
-    before stands in no edit's way: it may be what ends it."""
+    """Raise ConfigurationError for a network that an edit gives to a second tenant. Networks that two had before
+    do not prevent an edit: it may be the one that ends the dispute."""
     owners: dict[str, list[str]] = {}
     for tenant_id, table in after.items():
         for network in table.networks:
@@ -256,7 +259,7 @@ def check_unclaimed(before: TenantTables, after: TenantTables) -> None:
 
 
 def claimed(tenant_id: str, network: str, owner: str) -> ConfigurationError:
-    """The error about a network that is to be a second tenant's."""
+    """The error about a network that already belongs to another tenant."""
     return ConfigurationError(f"tenant {tenant_id!r}: the network {network} belongs to {owner!r} already")
 
 
@@ -267,39 +270,39 @@ def _as_browsers_write(origin: str) -> str:
 
 
 def check_text(text: str, what: str) -> None:
-    """Raises ConfigurationError for a name or label that would not fit on one line, or holds a gateway key."""
+    """Raise ConfigurationError for a name or label that would not fit on one line, or holds a gateway key."""
     check_no_key(text, f"the {what}")
     check_line(text, what)
 
 
 def check_line(text: str, what: str) -> None:
-    """Raises ConfigurationError for text that would not fit on one line."""
+    """Raise ConfigurationError for text that would not fit on one line."""
     if len(text) > 200 or re.search(f"[{CONTROLS}]", text):
         raise ConfigurationError(f"the {what} must be at most 200 characters, without control characters")
 
 
 def check_note(note: str) -> None:
-    """Raises ConfigurationError for a note that is too long, would not be plain text, or holds a gateway key."""
+    """Raise ConfigurationError for a note that is too long, not plain text, or holds a gateway key."""
     check_no_key(note, "the note")
     if len(note) > 2_000 or not re.match(NOTE, note):
         raise ConfigurationError("the note must be at most 2000 characters, without control characters")
 
 
 def check_username(username: str) -> None:
-    """Raises ConfigurationError for a username that Basic auth cannot carry (RFC 7617 §2)."""
+    """Raise ConfigurationError for a username that Basic auth cannot carry (RFC 7617 §2)."""
     if not username or ":" in username:
         raise ConfigurationError("the username must not be empty nor have a colon in it")
     check_line(username, "username")
 
 
 def check_pair(pair: Pair) -> None:
-    """Raises ConfigurationError for an institution, username or password that cannot be used."""
+    """Raise ConfigurationError for an institution, username or password that cannot be used."""
     check_institution(pair.institution)
     check_no_key(pair.username, "the username")
     check_username(pair.username)
     if not pair.password:
         raise ConfigurationError("the password is empty")
-    check_line(pair.password, "password")  # of another gateway it may be a key
+    check_line(pair.password, "password")  # it may be another gateway's key
 
 
 def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:
@@ -312,23 +315,24 @@ def _tenant_table(tenant_id: str, raw: Any) -> TenantTable:
         if KEY_ID.fullmatch(key_id) is None:
             raise ConfigurationError(f"{where}: a key's id is 10 letters and digits")
     table = _convert(fields, TenantTable, where)
-    for origin in table.origins:
-        check_origin(origin, where)
+    with located(where):
+        networks = networks_in(table.networks)
+        for origin in table.origins:
+            check_origin(origin)
     return msgspec.structs.replace(
         table,
-        networks=tuple(networks_in(table.networks, where)),
+        networks=networks,
         institutions={name: _institution_table(table, name, where) for name, table in institutions.items()},
         keys={name: _convert(table, KeyTable, f"{where}, key {name}") for name, table in keys.items()},
     )
 
 
 def _institution_table(raw: Any, institution: str, where: str) -> InstitutionTable:
-    table = _convert(raw, InstitutionTable, f"{where}, institution {institution!r}")
-    try:
+    where = f"{where}, institution {institution!r}"
+    table = _convert(raw, InstitutionTable, where)
+    with located(where):
         check_institution(institution)
         check_username(table.username)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}, institution {institution!r}: {error.message}") from None
     return table
 
 
@@ -340,7 +344,7 @@ def _convert(raw: Any, kind: type[Table], where: str) -> Table:
 
 
 def _said(error: msgspec.ValidationError) -> str:
-    """What is wrong and where, in words in place of a pattern."""
+    """The error's message, with words in place of a pattern."""
     wanted = "like sha256: and 64 hexadecimal digits" if DIGEST in str(error) else "without control characters"
     return re.sub("matching regex '.*'", wanted, str(error))
 
@@ -361,7 +365,7 @@ def _refuse_shared_keys(tables: TenantTables) -> None:
 
 
 def credential_of(tenant_id: str, institution: str, stored: InstitutionTable, vault: Vault) -> Credential:
-    """The credential that a table describes, opened.
+    """The credential of a table, opened.
 
     Raises ConfigurationError that names tenant and institution where its password is in clear or does not open.
     """
@@ -371,25 +375,17 @@ def credential_of(tenant_id: str, institution: str, stored: InstitutionTable, va
             f"{where}: the password is stored in clear; encrypt it with: "
             f"stats-gateway tenant add {tenant_id} --institution {institution} --username {stored.username}"
         )
-    try:
+    with located(where):
         return vault.credential(institution, stored.username, stored.password)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error.message}") from None
 
 
 def _key(key_id: str, stored: KeyTable) -> Key:
-    return Key(
-        id=key_id,
-        digest=bytes.fromhex(stored.digest.removeprefix(DIGEST)),
-        label=stored.label,
-        created=stored.created,
-        expires=stored.expires,
-        revoked=stored.revoked,
-    )
+    digest = bytes.fromhex(stored.digest.removeprefix(DIGEST))
+    return Key(key_id, digest, stored.label, stored.created, stored.expires, stored.revoked)
 
 
-def told_tenant(tenant_id: str, table: TenantTable) -> dict[str, Any]:
-    """A tenant as programs read it: no password, sealed or not, and no digest."""
+def tenant_view(tenant_id: str, table: TenantTable) -> dict[str, Any]:
+    """A tenant for programs to read: no password, sealed or not, and no digest."""
     return {
         "id": tenant_id,
         "name": table.name or tenant_id,
@@ -403,16 +399,10 @@ def told_tenant(tenant_id: str, table: TenantTable) -> dict[str, Any]:
             {"institution": institution, "username": stored.username}
             for institution, stored in table.institutions.items()
         ],
-        "keys": [told_key(key_id, key) for key_id, key in table.keys.items()],
+        "keys": [key_view(key_id, key) for key_id, key in table.keys.items()],
     }
 
 
-def told_key(key_id: str, key: KeyTable) -> dict[str, Any]:
-    """A key as programs read it: what it is called and its dates, nothing it could be used with."""
-    return {
-        "id": key_id,
-        "label": key.label,
-        "created": key.created,
-        "expires": key.expires,
-        "revoked": key.revoked,
-    }
+def key_view(key_id: str, key: KeyTable) -> dict[str, Any]:
+    """A key for programs to read: its id, label and dates, but no digest."""
+    return {"id": key_id, **{name: value for name, value in asdict(key).items() if name != "digest"}}

@@ -1,7 +1,5 @@
-"""Vault: passwords encrypted at rest, and the fingerprints that credentials are known by. Pure.
-
-Keyring: where the encryption keys come from.
-"""
+"""Vault: passwords encrypted at rest, and the fingerprints of credentials. Keyring: the encryption keys'
+source."""
 
 from __future__ import annotations
 
@@ -16,19 +14,19 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, located
 from gateway.tenants import files
 from gateway.tenants.tenant import Credential
 
 SEALED = "enc:"
-"""How a sealed password begins, wherever it is stored."""
+"""Begins a sealed password."""
 
 
 class Vault:
-    """Seals with the newest encryption key and opens with any; keys are Fernet keys, newest first.
+    """Seals passwords with the newest encryption key and opens them with any; Fernet keys, newest first. Pure.
 
-    Fingerprints are made with the newest key too: a new one is a new start for what is cached. A vault
-    without keys can be held but not used. Raises ConfigurationError for a key that is none.
+    Fingerprints are made with the newest key too: a new one is a new start for what is cached. A vault without
+    keys raises when it is used. Raises ConfigurationError for a malformed key.
     """
 
     def __init__(self, encryption_keys: Sequence[str]) -> None:
@@ -43,19 +41,19 @@ class Vault:
 
     @property
     def mark(self) -> str:
-        """What tells whether another has the same newest key, and nothing of the key; empty without keys."""
+        """An identifier of the newest key that reveals nothing of it; empty without keys."""
         return hmac.digest(self._fingerprint_key, b"mark", "sha256").hex()[:16] if self._size else ""
 
     def newest(self) -> Vault:
-        """The vault as it is without its older keys."""
+        """A vault without the older keys."""
         return Vault(self._keys[:1])
 
     def seal(self, password: str) -> str:
-        """A password encrypted; the same one never looks the same twice."""
+        """Encrypt a password; the same one never looks the same twice."""
         return SEALED + self._usable().encrypt(password.encode()).decode()
 
     def open(self, sealed: str) -> str:
-        """A sealed password in clear. Raises ConfigurationError for one that no key here opens."""
+        """Decrypt a sealed password. Raises ConfigurationError for one that no key here opens."""
         if not sealed.startswith(SEALED):
             raise ConfigurationError("the password is stored in clear")
         try:
@@ -69,15 +67,10 @@ class Vault:
         return hmac.digest(self._fingerprint_key, _injective(institution, username, password), "sha256").hex()
 
     def credential(self, institution: str, username: str, sealed: str) -> Credential:
-        """The credential that a sealed password belongs to, ready for the upstream (RFC 7617 §2)."""
+        """The credential with a sealed password, ready for the upstream (RFC 7617 §2)."""
         password = self.open(sealed)
-        pair = base64.b64encode(f"{username}:{password}".encode())
-        return Credential(
-            institution=institution,
-            username=username,
-            fingerprint=self.fingerprint(institution, username, password),
-            authorization=b"Basic " + pair,
-        )
+        authorization = b"Basic " + base64.b64encode(f"{username}:{password}".encode())
+        return Credential(institution, username, self.fingerprint(institution, username, password), authorization)
 
     def _usable(self) -> MultiFernet:
         if self._cipher is None:
@@ -97,7 +90,7 @@ def _cipher(key: str, place: int) -> Fernet:
 
 
 def _derive(key: str) -> bytes:
-    """A key of its own for fingerprints (RFC 5869), so that they tell nothing about the encryption's."""
+    """A key for fingerprints (RFC 5869), so that they reveal nothing of the encryption key."""
     derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"stats-gateway fingerprint 1")
     return derivation.derive(base64.urlsafe_b64decode(key))
 
@@ -123,20 +116,20 @@ class Keyring:
         return f"Keyring({'setting' if self._setting else str(self.path)})"
 
     def stamp(self) -> files.Stamp | None:
-        """What changes when the keys in the file do."""
+        """The key file's stamp; None where the keys come from the setting."""
         return None if self._setting or self.path is None else self._files.stamp(self.path)
 
     def vault(self) -> Vault:
-        """The vault as the keys are now; one without keys where there are none yet.
+        """A vault with the current keys, none perhaps.
 
-        Raises ConfigurationError for a key that is none, or a file that cannot be read.
+        Raises ConfigurationError for a malformed key, or a file that cannot be read.
         """
         if self._setting or self.path is None:
             return _vault(self._setting, "encryption_keys (STATS_GATEWAY_ENCRYPTION_KEYS)")
         return _vault(self._files.read(self.path) or "", str(self.path))
 
     def vault_for_sealing(self) -> Vault:
-        """The vault with at least one key: on first use the file is made, readable by its owner alone."""
+        """A vault with at least one key: on first use the file is created, readable by its owner alone."""
         if not self._setting and self.path is not None and files.stamp(self.path) is None:
             with files.locked(self.path):
                 # Another process may have made it while this one waited for the lock.
@@ -146,10 +139,8 @@ class Keyring:
 
     @contextmanager
     def renewing(self) -> Iterator[Callable[[], None]]:
-        """Puts a new key before those in the key file; what it gives drops those, once nothing needs them.
-
-        Two who renew come one after another. Raises ConfigurationError where the keys are not in a file.
-        """
+        """Put a new key before those in the key file; the function it yields drops the others, once nothing needs
+        them. Holds the file's lock. Raises ConfigurationError where the keys are not in a file."""
         path = self._file()
         with files.locked(path):
             new = Fernet.generate_key().decode()
@@ -164,14 +155,12 @@ class Keyring:
         return self.path
 
     def complaint(self) -> str | None:
-        """What an operator should know: that others may read the key file. None when all is well."""
+        """A warning for operators where other users may read the key file."""
         if self._setting or self.path is None or not self._files.open_to_others(self.path):
             return None
         return f"{self.path} holds the encryption keys and is open to other users; run: chmod 600 {self.path}"
 
 
 def _vault(text: str, origin: str) -> Vault:
-    try:
+    with located(origin):
         return Vault([key for key in re.split(r"[,\s]+", text) if key])
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{origin}: {error.message}") from None

@@ -20,7 +20,7 @@ from gateway.observe.counters import DayCounters
 from gateway.observe.outcome import Outcome
 from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, invoke
 from gateway.settings import Settings
-from gateway.tenants.limiter import Admission
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.tenant import TenantLimits
 from tests.observe.counting import answered
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -251,7 +251,7 @@ async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: 
     answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
     await Marks(client, prefix).purge(EVERYTHING)
-    await Admission(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))
+    await RateLimiter(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))
     before = await client.dbsize()
     assert await Sweeper(client, prefix, 0).sweep() == 0
     assert await client.dbsize() >= before >= 3  # a lease may have been taken meanwhile

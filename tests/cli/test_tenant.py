@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.tenants import keys
+from gateway.tenants.tenant import digest_of, mint_key, parse_key
 from tests.cli.command import Done, run
 
 UNLIMITED = dict.fromkeys(["requests_per_second", "burst", "requests_per_day", "queued"]) | {"share": 1.0}
@@ -72,7 +72,7 @@ def test_a_tenant_without_an_institution_can_be_added_and_renamed(path: Path) ->
 def test_a_new_key_is_alone_on_stdout_and_the_hint_is_not(path: Path) -> None:
     add(path)
     done = run("key", "add", "reports", "--label", "cron", "--registry", str(path))
-    assert keys.parse(done.out.removesuffix("\n")) is not None
+    assert parse_key(done.out.removesuffix("\n")) is not None
     assert "cannot be shown again" in done.err
     assert done.out.strip() not in done.err
 
@@ -213,7 +213,7 @@ def test_a_key_pasted_in_the_wrong_place_is_refused_and_not_repeated(
 
 def test_a_password_may_be_a_key_of_another_gateway(path: Path) -> None:
     pair = ["--institution", "lboro", "--username", "any", "--password-stdin"]
-    given = keys.mint().text + "\n"
+    given = mint_key().text + "\n"
     assert run("tenant", "add", "reports", *pair, "--registry", str(path), given=given).code == 0
 
 
@@ -244,9 +244,9 @@ def test_nothing_that_is_said_or_written_holds_a_password_a_secret_or_a_digest(p
     for words in (["tenant", "list"], ["tenant", "show", "reports"], ["key", "list", "reports"]):
         said += [run(*words, *here), run(*words, "--json", *here)]
     said += [run("key", "revoke", key, *here), run("tenant", "remove", "nobody", *here)]
-    parsed = keys.parse(key)
+    parsed = parse_key(key)
     assert parsed is not None
-    digest = keys.digest_of(parsed[1]).hex()
+    digest = digest_of(parsed[1]).hex()
     for done in said:
         for hidden in (PASSWORD, "enc:", parsed[1], digest):
             assert hidden not in done.said

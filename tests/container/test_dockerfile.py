@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import gateway
-from gateway.setting_values import strangers
+from gateway.setting_values import unknown_variables
 from gateway.settings import Settings
 from tests.container.box import ROOT
 from tests.container.context import Ignored, context
@@ -116,7 +116,7 @@ def test_only_the_public_port_is_told_of(image: Stage) -> None:
 
 
 def test_what_it_sets_are_settings(image: Stage) -> None:
-    assert strangers(image.environment, Settings.model_fields) == []
+    assert unknown_variables(image.environment, Settings.model_fields) == []
 
 
 def test_it_is_stopped_as_it_drains_and_asked_for_its_health(image: Stage) -> None:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import httpx2 as httpx
 import pytest
 
-from gateway.tenants import keys
 from gateway.tenants.edits import existing, with_key
 from gateway.tenants.schema import KeyTable
+from gateway.tenants.tenant import digest_of
 from tests.integration.house import FakeClock, housed
 from tests.integration.stage import Stage, get, staged
 from tests.loopback import LOOPBACK
@@ -89,7 +89,7 @@ def test_no_key_at_all_is_no_guess() -> None:
 
 def test_a_key_of_an_older_version_opens_what_it_opened(stage: Stage) -> None:
     text = "sgw_AbCdEf0043_" + "x9" * 21 + "x"
-    digest = keys.digest_of(text.rpartition("_")[2])
+    digest = digest_of(text.rpartition("_")[2])
     key = KeyTable(f"sha256:{digest.hex()}", "old", datetime.now(UTC))
     stage.registry().store.edit({"reports": lambda table: with_key(existing("reports", table), text[4:14], key)})
     gateway = stage.serve()

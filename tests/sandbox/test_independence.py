@@ -35,8 +35,8 @@ def test_the_sandbox_imports_nothing_from_the_rest_of_the_package(path: Path) ->
 
 @pytest.mark.parametrize(
     "line",
-    ["import gateway", "import gateway.errors", "from gateway import errors", "from gateway.errors import GatewayError",
-     "from .. import errors", "from ..errors import GatewayError"],
+    ["import gateway", "import gateway.errors", "from gateway import errors", "from gateway.errors import X",
+     "from .. import errors", "from ..errors import X"],
 )  # fmt: skip
 def test_every_way_of_importing_the_rest_is_noticed(line: str) -> None:
     assert strangers(line) != []

@@ -9,9 +9,8 @@ import pytest
 from gateway.errors import ConfigurationError
 from gateway.tenants.edits import Change
 from gateway.tenants.following import doubt_of, joined, restricted
-from gateway.tenants.networks import network_of
 from gateway.tenants.schema import KeyTable, TenantTable, TenantTables
-from gateway.tenants.tenant import Key, Tenant
+from gateway.tenants.tenant import Key, Tenant, network_of
 
 DIGEST = "sha256:" + "0" * 64
 EARLY, LATE = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigurationError, RegistryReadOnly
-from gateway.tenants import keys
 from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
+from gateway.tenants.tenant import parse_key
 from gateway.tenants.vault import Keyring
 from tests.tenants.places import LBORO, MONASH, asker, key_file, path_of
 
@@ -42,7 +42,7 @@ def test_comments_and_order_survive_every_edit(registry: Registry) -> None:
     commented = "# ours\n" + text.replace('username = "lboro"', 'username = "lboro"  # by mail, in May')
     path_of(registry).write_text(commented + "\n# end of reports\n\n[tenants.other]  # last\nname = 'Other'\n")
     registry.add("reports", "New", MONASH)
-    parsed = keys.parse(registry.add_key("reports"))
+    parsed = parse_key(registry.add_key("reports"))
     assert parsed is not None
     registry.revoke_key(parsed[0])
     registry.add("third")

@@ -10,15 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import AmbiguousKey, Headers, Unauthenticated, render
-from gateway.tenants import keys
 from gateway.tenants.directory import Caller, Directory, identify, presented_key
-from gateway.tenants.tenant import ANONYMOUS, Key, Tenant
+from gateway.tenants.tenant import ANONYMOUS, Key, Tenant, mint_key
 
-MINTED = keys.mint()
-OTHER = keys.mint()
-REVOKED = keys.mint()
-DISABLED = keys.mint()
-EXPIRED = keys.mint()
+MINTED = mint_key()
+OTHER = mint_key()
+REVOKED = mint_key()
+DISABLED = mint_key()
+EXPIRED = mint_key()
 NOW = 1_800_000_000.0
 KEY = MINTED.text.encode()
 REPORTS = Tenant(

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists, RegistryDisputed
-from gateway.tenants.directory import Directory
-from gateway.tenants.networks import Networks, network_of
+from gateway.tenants.directory import Directory, Networks
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import TenantTable, check_unclaimed, read_tables
-from gateway.tenants.tenant import Tenant
+from gateway.tenants.tenant import Tenant, network_of
 from tests.tenants.places import Reopen
 
 

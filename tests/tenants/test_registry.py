@@ -12,9 +12,8 @@ import msgspec
 import pytest
 
 from gateway.errors import ConfigurationError, RecordExists, Unauthenticated
-from gateway.tenants import keys
 from gateway.tenants.registry import Registry
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, parse_key
 from gateway.tenants.vault import Keyring
 from tests.tenants.places import KEY, LBORO, MONASH, OTHER_KEY, Reopen, asker
 
@@ -45,7 +44,7 @@ def test_a_tenant_with_a_credential_and_a_key_is_found_by_that_key(anywhere: Reg
 def test_a_revoked_key_is_refused_and_keeps_its_first_date(anywhere: Registry) -> None:
     anywhere.add("reports")
     key = anywhere.add_key("reports")
-    parsed = keys.parse(key)
+    parsed = parse_key(key)
     assert parsed is not None
     first = datetime(2026, 1, 2, tzinfo=UTC)
     anywhere.revoke_key(parsed[0], now=first)

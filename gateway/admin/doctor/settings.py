@@ -35,8 +35,8 @@ from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.provenance import Sources
 from gateway.redis import MEMORY
 from gateway.redis_url import RedisPlace, masked_url
-from gateway.setting_values import STATISTICS_ONLY, misnomer
-from gateway.settings import Settings, unknown_in
+from gateway.setting_values import STATISTICS_ONLY, describe_unknown
+from gateway.settings import Settings, file_warnings
 from gateway.tenants.files import LIMIT, aside
 from gateway.tenants.registry import keyring_of, open_registry
 from gateway.tenants.schema import TenantTables
@@ -292,11 +292,11 @@ def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
             yield note(
                 "settings.profile", f"profile generic heeds nothing of: {', '.join(unread)}", "take them out"
             )
-    for variable in sources.strangers:
-        what, tolerated = misnomer(variable, Settings.model_fields), settings.allow_unknown_settings
+    for variable in sources.unknown_variables:
+        what, tolerated = describe_unknown(variable, Settings.model_fields), settings.allow_unknown_settings
         found, more = (warning, "") if tolerated else (problem, "; serve refuses it")
         yield found("settings.variables", what, f"rename it, or take it out{more}")
-    for line in unknown_in(Path(sources.file) if sources.file else None):
+    for line in file_warnings(Path(sources.file) if sources.file else None):
         yield warning("settings.file", line, "rename it, or take it out")
 
 

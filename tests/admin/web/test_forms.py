@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.admin.web.pages import FORM_TYPE, own_path, read_form
 from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.errors import InvalidInput
-from gateway.tenants.schema import LimitsTable, TenantTable, told_tenant
+from gateway.tenants.schema import LimitsTable, TenantTable, tenant_view
 
 NOW = 1_900_000_000.0
 
@@ -39,7 +39,7 @@ def test_after_signing_in_nobody_leaves_the_console(text: str) -> None:
     assert path[1:2] not in ("/", "\\")
 
 
-TENANT = told_tenant(
+TENANT = tenant_view(
     "reports",
     TenantTable(name="Reports", note="a\nb", limits=LimitsTable(burst=40, requests_per_second=0.5, share=2.0)),
 )
@@ -49,7 +49,7 @@ def test_a_form_that_is_sent_back_as_it_was_changes_nothing() -> None:
     fields = fields_of(TENANT)
     assert fields["requests_per_second"] == "0.5"
     assert changes_of(fields, fields) == {}
-    plain = fields_of(told_tenant("x", TenantTable()))
+    plain = fields_of(tenant_view("x", TenantTable()))
     assert (plain["name"], plain["share"]) == ("", "")
     assert changes_of(plain, plain) == {}
 
@@ -84,7 +84,7 @@ def test_a_number_is_one_above_0_or_refused(form: dict[str, str]) -> None:
 
 def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
     versions = {
-        version_of(told_tenant("x", table))
+        version_of(tenant_view("x", table))
         for table in (
             TenantTable(),
             TenantTable(name="y"),

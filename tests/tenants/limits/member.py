@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from gateway.errors import RateLimited
 from gateway.redis import connect
 from gateway.settings import Settings
-from gateway.tenants.limiter import Admission
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.tenant import TenantLimits
 
 CLIENTS = 8
@@ -36,7 +36,7 @@ class Tally:
     errors: dict[str, int] = field(default_factory=Counter)
 
 
-async def client(admission: Admission, limits: TenantLimits, end: float, tally: Tally) -> None:
+async def client(admission: RateLimiter, limits: TenantLimits, end: float, tally: Tally) -> None:
     while (begun := time.monotonic()) < end:
         try:
             await admission.admit("reports", limits)
@@ -51,7 +51,7 @@ async def client(admission: Admission, limits: TenantLimits, end: float, tally: 
 
 async def main(url: str, prefix: str, limits: TenantLimits, fleet: int, seconds: float) -> None:
     redis = connect(Settings.model_validate({"redis_url": url}))
-    admission, tally = Admission(redis, prefix, lambda: fleet), Tally()
+    admission, tally = RateLimiter(redis, prefix, lambda: fleet), Tally()
     tidy = asyncio.create_task(admission.run())
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)

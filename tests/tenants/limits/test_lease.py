@@ -10,8 +10,8 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.tenants.lease import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease, LocalLimits
-from gateway.tenants.ratelimit import Grant, Rules
+from gateway.tenants.limiter import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease
+from gateway.tenants.ratelimit import Grant, LocalLimits, Rules
 from gateway.tenants.tenant import UNLIMITED
 from tests.tenants.limits.account import Account
 
@@ -72,7 +72,7 @@ def test_to_spend_is_to_take_and_be_told_where_no_renewal_is_due(
         lease = lease_of(rules)
         lease.tokens, lease.used, lease.refused_until, lease.alone_until = tokens, used, refused_until, alone_until
         if before:
-            lease.told(-1.0)
+            lease.fields(-1.0)
         lease.local.whole_at = whole_at if rules.interval else -1.0
         for _ in range(owed):
             lease.local.charge(0.0)
@@ -86,7 +86,7 @@ def test_to_spend_is_to_take_and_be_told_where_no_renewal_is_due(
         return
     assert taken.take(0.0)
     assert not taken.low(0.0)
-    assert taken.told(0.0) == told
+    assert taken.fields(0.0) == told
     assert (spent.tokens, spent.used, spent.last) == (taken.tokens, taken.used, taken.last)
     assert spent.local.owed == taken.local.owed
 
@@ -109,7 +109,7 @@ def test_a_lease_of_a_day_is_half_a_processs_part_of_what_is_left() -> None:
     demand = lease.demand(0.0, 2)
     assert demand.wanted == 250
     lease.receive(demand, account.apply(demand, 0.0), 0.0)
-    assert b'"day";r=1000;' in lease.told(0.0).lines
+    assert b'"day";r=1000;' in lease.fields(0.0).lines
     lease.tokens, lease.used = 0, 10_000
     assert lease.demand(1.0, 2).wanted == 187
 
@@ -129,7 +129,7 @@ def test_who_was_refused_for_long_asks_again_now_and_then_but_has_no_credit() ->
     lease.used = 10_000
     demand = lease.demand(RECHECK, 2)
     lease.receive(demand, account.apply(demand, RECHECK), RECHECK)
-    assert b'"day";r=4;' in lease.told(RECHECK).lines
+    assert b'"day";r=4;' in lease.fields(RECHECK).lines
     assert lease.take(RECHECK)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gateway.tenants.lease import LocalLimits, Report
-from gateway.tenants.ratelimit import UNSEEN, Grant, Rules, Seen
+from gateway.tenants.ratelimit import UNSEEN, Grant, LocalLimits, Report, Rules, Seen
 from gateway.tenants.tenant import TenantLimits
 
 UNIT = 1_024
@@ -69,7 +68,7 @@ def test_debts_of_a_long_outage_are_made_good_by_time() -> None:
     granted = sum(taken(local, second, 50) for second in range(3_600))
     assert granted == 10 + 3_599 * 5
     report = local.report(3_599.0)
-    assert (report.untold, report.owed) == (granted, 10)
+    assert (report.unreported, report.owed) == (granted, 10)
     assert local.report(3_600.0).owed == 5
     assert local.report(3_610.0).owed == 0
 
@@ -101,7 +100,7 @@ class SharedLimits(RuleBasedStateMachine):
     def begin(self, interval: int, burst: int, most: int, fleet: int, midnight: int) -> None:
         self.now, self.interval, self.burst, self.most, self.fleet = 0, interval, burst, most, fleet
         self.midnight = midnight
-        self.heard = self.own = self.count = self.spent = self.untold = self.others = 0
+        self.heard = self.own = self.count = self.spent = self.unreported = self.others = 0
         self.local = LocalLimits(Rules(interval / UNIT, burst, most), midnight / UNIT, fleet)
         self.report: tuple[Report, int] | None = None
 
@@ -138,14 +137,14 @@ class SharedLimits(RuleBasedStateMachine):
     def _granted(self, count: int) -> None:
         self.own += count * self.price
         self.spent += count
-        self.untold += count
+        self.unreported += count
 
     @precondition(lambda self: self.report is None)
     @rule()
     def redis_is_asked(self) -> None:
         report = self.local.report(self.now / UNIT)
-        owed = min(self.untold, -(-self.own // self.price)) if self.interval else self.untold
-        assert (report.untold, report.owed, report.spent) == (self.untold, owed, self.spent)
+        owed = min(self.unreported, -(-self.own // self.price)) if self.interval else self.unreported
+        assert (report.unreported, report.owed, report.spent) == (self.unreported, owed, self.spent)
         self.report = report, self.now
 
     @precondition(lambda self: self.report is not None)
@@ -155,15 +154,15 @@ class SharedLimits(RuleBasedStateMachine):
         (report, asked), self.report = self.report, None
         midnight = DAY_UNITS // 2
         grant = Grant(granted, level / UNIT, midnight / UNIT, Seen(count=count))
-        since = self.untold - report.untold
+        since = self.unreported - report.unreported
         paid = min(since, granted)
         assert self.local.hear(report, grant, self.now / UNIT, first=first) == granted - paid
-        self.untold = self.spent = since - paid
+        self.unreported = self.spent = since - paid
         self.count, self.midnight = count, self.now + midnight
         level = level - (self.now - asked) if self.interval else 0
         before = self.heard + self.own
         self.heard = max(0, level)
-        self.own = max(0, self.untold * self.price + min(0, level)) if self.interval else 0
+        self.own = max(0, self.unreported * self.price + min(0, level)) if self.interval else 0
         self.others = (self.fleet - 1) * report.spent if first else 0
         if first:
             self.own = max(self.own, before - self.heard)
@@ -182,12 +181,12 @@ class SharedLimits(RuleBasedStateMachine):
         assert 0 <= waits[0] <= max(0, self.heard + self.own) / UNIT
         assert waits[1] in (0.0, self.midnight / UNIT - now)
         left, (day_left, midnight) = self.local.left(now), self.local.day_left(now)
-        assert self.local.owed == self.untold
+        assert self.local.owed == self.unreported
         assert midnight == (self.midnight - self.now) / UNIT
         if self.most:
             assert day_left == self.most - self.count - self.spent
         if self.interval:
-            owed = min(self.untold, -(-self.own // self.price))
+            owed = min(self.unreported, -(-self.own // self.price))
             assert left == self.burst - -(-self.heard // self.interval) - owed
 
 

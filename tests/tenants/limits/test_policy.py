@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.tenants.ratelimit import Rules, policy, refusal
-from gateway.tenants.ratelimit import standing as standing_of
+from gateway.tenants.ratelimit import fields_left as standing_of
 from gateway.tenants.tenant import TenantLimits
 
 ITEM = re.compile(rb'"(?P<name>rate|day)"(?P<parameters>(;[a-z]+=[0-9]{1,15})+)')

@@ -12,9 +12,8 @@ import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.tenants.lease import Demand, Report
-from gateway.tenants.limiter import Admission
-from gateway.tenants.ratelimit import UNSEEN, Grant, Rules
+from gateway.tenants.limiter import Demand, RateLimiter
+from gateway.tenants.ratelimit import UNSEEN, Grant, Report, Rules
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
 from tests.tenants.limits.account import Account
@@ -56,7 +55,7 @@ async def test_a_redis_that_forgot_adds_what_each_process_tells(shared_redis: Re
     """The oldest of what they heard is told first, and nothing that is told later makes up for it."""
     rules = Rules(HOUR, 1_000, 1_000)
     async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
-        admission = Admission(client, prefix, lambda: 3)
+        admission = RateLimiter(client, prefix, lambda: 3)
         ask = partial(admission._ask, "reports", rules)
         heard = [(await ask(Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(3)]
         await client.delete(*[name async for name in client.scan_iter(f"{prefix}:*")])
@@ -73,7 +72,7 @@ async def test_what_was_told_is_counted_by_the_present_rate_and_known_as_long_as
     """Else it would be counted again: where the rate was changed meanwhile, and where all of it was given back."""
     slow, slower = Rules(HOUR, 1_000, 0), Rules(2 * HOUR, 1_000, 0)
     async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
-        admission = Admission(client, prefix, lambda: 2)
+        admission = RateLimiter(client, prefix, lambda: 2)
         ask = partial(admission._ask, "reports")
         first, last = [(await ask(slow, Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(2)]
         (key,) = [name async for name in client.scan_iter(f"{prefix}:*")]
@@ -93,7 +92,7 @@ async def test_what_was_told_is_counted_by_the_present_rate_and_known_as_long_as
 async def the_same(url: str, rules: Rules, asked: list[Step]) -> None:
     key = secrets.token_hex(6)
     async with redis.asyncio.Redis.from_url(url, protocol=2) as client:
-        admission, account = Admission(client, key, lambda: 1), Account(rules)
+        admission, account = RateLimiter(client, key, lambda: 1), Account(rules)
         real: list[Grant] = []
         model: list[Grant] = []
         for step in asked:
@@ -125,7 +124,7 @@ async def test_when_redis_clock_steps_a_caller_waits_no_longer_and_has_no_second
 ) -> None:
     rules = Rules(1.0, 5, 20)
     async with redis.asyncio.Redis.from_url(stepped_redis.url, protocol=2) as client:
-        admission = Admission(client, prefix, lambda: 1)
+        admission = RateLimiter(client, prefix, lambda: 1)
         ask = partial(admission._ask, "reports", rules)
         full = await ask(Demand(5, 0, Report(0.0, 0, 0, 0, UNSEEN)))
         clock.step(step)

@@ -12,9 +12,8 @@ import redis.asyncio
 from gateway.errors import RateLimited
 from gateway.redis import client_at
 from gateway.redis_url import RedisPlace
-from gateway.tenants.lease import PATIENCE, SETTLE, Lease
-from gateway.tenants.limiter import Admission
-from gateway.tenants.ratelimit import Told
+from gateway.tenants.limiter import PATIENCE, SETTLE, Lease, RateLimiter
+from gateway.tenants.ratelimit import RateLimitFields
 from gateway.tenants.tenant import TenantLimits
 from tests.chaos_redis import chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -23,8 +22,8 @@ from tests.tenants.limits.test_policy import parsed
 SLOW = TenantLimits(requests_per_second=0.01, burst=5)
 
 
-def admission_of(client: redis.asyncio.Redis, prefix: str, fleet: int = 1) -> Admission:
-    return Admission(client, prefix, lambda: fleet)
+def admission_of(client: redis.asyncio.Redis, prefix: str, fleet: int = 1) -> RateLimiter:
+    return RateLimiter(client, prefix, lambda: fleet)
 
 
 async def settled(lease: Lease) -> None:
@@ -34,7 +33,7 @@ async def settled(lease: Lease) -> None:
             await asyncio.wait({lease.task})
 
 
-async def admitted(admission: Admission, limits: TenantLimits, times: int, subject: str = "reports") -> int:
+async def admitted(admission: RateLimiter, limits: TenantLimits, times: int, subject: str = "reports") -> int:
     """How many of ``times`` requests, one after another, were admitted."""
     count = 0
     for _ in range(times):
@@ -196,8 +195,8 @@ async def test_nobody_is_left_waiting_where_redis_never_answers(shared_redis: Re
             for _ in range(2):
                 asked = [admission.admit("reports", limits) for _ in range(30)]
                 replies = await asyncio.gather(*asked, return_exceptions=True)
-                assert all(isinstance(reply, Told | RateLimited) for reply in replies)
-                admitted += sum(isinstance(reply, Told) for reply in replies)
+                assert all(isinstance(reply, RateLimitFields | RateLimited) for reply in replies)
+                admitted += sum(isinstance(reply, RateLimitFields) for reply in replies)
         assert admitted in (5, 6)
         lease = admission._leases["reports"]
         assert not lease.waiting
@@ -278,7 +277,7 @@ async def test_a_redis_that_forgot_is_told_what_was_heard_last(
     assert await admitted(admission, limits, 20) == 20
     await redis_client.delete(*[key async for key in redis_client.scan_iter(f"{prefix}:*")])
     assert await admitted(admission, limits, 30) in (10, 11)
-    told = admission._leases["reports"].told(time.monotonic())
+    told = admission._leases["reports"].fields(time.monotonic())
     assert b'r=0;t=100, "day";r=70;' in told.lines
 
 
