@@ -1,11 +1,4 @@
-"""The connection to Redis: what all parts that share something share.
-
-Lua scripts: loaded from their own files, sent by digest, at most one round trip for several.
-
-Clock: the fleet's time: Redis's for the calendar, and one that runs on evenly for what came before what.
-
-Memory: keeps memory:// within its bounds, since the embedded Redis evicts nothing.
-"""
+"""Redis: the client, Lua scripts, the fleet's clock, and the sweeper of ``memory://``."""
 
 from __future__ import annotations
 
@@ -44,13 +37,12 @@ log = structlog.get_logger("gateway")
 def connect(settings: Settings) -> Client:
     """A client for ``settings.redis_url``; opens no connection yet.
 
-    Its pool blocks instead of failing when all its connections are in use, every command has a deadline, and
-    none is repeated by the library: the parts know which of theirs may be. While Redis is silent, commands
-    fail at once (circuit.py).
+    Its pool blocks instead of failing when all its connections are in use, every command has a deadline, and none
+    is repeated by the library: callers know which of theirs may be. While Redis is silent, commands fail at once.
     """
     url = settings.redis_url.get_secret_value()
     if url == MEMORY:
-        import fakeredis  # here, since whoever has a Redis starts sooner without it
+        import fakeredis  # late: with a Redis the start is faster without it
 
         return fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
     password = settings.redis_sentinel_password.get_secret_value()
@@ -58,7 +50,7 @@ def connect(settings: Settings) -> Client:
 
 
 def client_at(place: RedisPlace, limit: float, connections: int, sentinel_password: str) -> Client:
-    """A client of a Redis anywhere; each command takes at most ``limit`` seconds."""
+    """A client for a place; each command takes at most ``limit`` seconds."""
     match place.kind:
         case "cluster":
             return ClusterClient(place, limit, connections)
@@ -71,7 +63,7 @@ def client_at(place: RedisPlace, limit: float, connections: int, sentinel_passwo
 
 
 async def servers_of(client: Client) -> list[Client]:
-    """The servers that hold its keys: one, or every master of a cluster. Raises redis-py's errors."""
+    """Clients of the servers that hold the keys: one, or every master of a cluster. Raises redis-py's errors."""
     if not isinstance(client, ClusterClient):
         return [client]
     await client.nodes.look()
@@ -81,8 +73,8 @@ async def servers_of(client: Client) -> list[Client]:
 async def shielded(command: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
     """The result of a command that runs to its end even when its caller is cancelled.
 
-    Cut off midway, a command leaves its reply to the next one on its connection (redis-py#2624), or swallows
-    the cancellation.
+    A command cancelled midway leaves its reply to the next one on its connection (redis-py#2624), or swallows the
+    cancellation.
     """
     task = asyncio.ensure_future(command)
     task.add_done_callback(_retrieve)
@@ -90,17 +82,17 @@ async def shielded(command: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
 
 
 def _retrieve(task: asyncio.Future[Any]) -> None:
-    """Takes what a command raised: where its caller has gone, asyncio would log it as never retrieved."""
+    """Retrieve the exception, which asyncio would log where the caller was cancelled."""
     if not task.cancelled():
         task.exception()
 
 
 @contextmanager
 def redis_errors(client: Client | None = None) -> Iterator[None]:
-    """Maps whatever goes wrong with Redis to CacheUnavailable; the message names no host.
+    """Map every failure of Redis to CacheUnavailable; the message names no host.
 
-    That includes what its parser stumbles over, and, where a reply is also read in here, a reply of the
-    wrong shape; with the ``client`` given, its connections are then not used again.
+    That includes errors of its parser and, where a reply is also read in here, a reply of the wrong shape; with
+    the ``client`` given, its connections are then not used again.
     """
     try:
         yield
@@ -128,37 +120,32 @@ class Script:
 
     @classmethod
     def load(cls, package: str, *names: str) -> Script:
-        """The named files of a package, one after another, as one script."""
+        """Read the named files of a package, joined, as one script."""
         source = "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-def _unheard(reply: object) -> None:
-    """What nobody waits to hear."""
-
-
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of a script: its single key and its arguments. ``heard`` is told each reply to it."""
+    """One call of a script: its single key and its arguments. ``heard`` is called with each reply."""
 
     script: Script
     key: str
     args: tuple[Argument, ...]
-    heard: Callable[[Any], object] = field(default=_unheard, compare=False, repr=False)
+    heard: Callable[[Any], object] = field(default=lambda _: None, compare=False, repr=False)
 
 
 async def invoke(client: Client, invocation: Invocation) -> Any:
-    """Runs one script. Raises CacheUnavailable."""
+    """Run one script. Raises CacheUnavailable."""
     return (await invoke_all(client, [invocation]))[0]
 
 
 async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[Any]:
-    """Runs scripts in order, in one round trip; in a Cluster in one each, since their keys are on several nodes.
-
-    Raises CacheUnavailable when any of them fails.
+    """Run scripts in order, in one round trip; in a Cluster in one each, since their keys are on several nodes.
 
     A script that Redis has not seen (a new server, a failover) is sent whole; since a later one may have run
     before it then, callers put last what announces the others' work, and each script tolerates a repetition.
+    Raises CacheUnavailable when any of them fails.
     """
     with redis_errors(client):
         if len(invocations) == 1 or isinstance(client, ClusterClient):
@@ -202,15 +189,15 @@ def _unknown(reply: object) -> bool:
 
 
 LEAP = 1.5
-"""Seconds by which a time may be ahead of ours and still be believed; as in prelude.lua."""
+"""Seconds by which a time may be ahead of ours and still be believed, as in prelude.lua."""
 INSTANT = 1e-6
 
 
 class Clock:
-    """This machine's clock, corrected to Redis's by each sign of life, so that replicas agree on ages.
+    """This machine's clock, corrected to Redis's by each heartbeat, so that replicas agree on ages.
 
-    Redis's clock may step. ``skew`` seconds are between it and the fleet's own time, which never does
-    (``lua/prelude.lua``): ``order`` is by that one, and changes of ``skew`` tell what was noted before a step.
+    Redis's clock may step. It is ``skew`` seconds behind the fleet's own time, which never does
+    (``lua/prelude.lua``): ``order`` is by that one, and changes of ``skew`` reveal a step.
     """
 
     def __init__(self) -> None:
@@ -223,20 +210,20 @@ class Clock:
         return time.time() + self._offset
 
     def order(self) -> float:
-        """Seconds of the fleet's own time: what is noted later has the larger one, whatever Redis's clock did."""
+        """Seconds of the fleet's own time, which never goes back."""
         return self.now() + self.skew
 
     def sync(self, fleet: float, skew: float) -> bool:
-        """``fleet`` is what Redis's clock shows now. Answers whether it stepped since the last time."""
+        """Adopt the time ``fleet`` of Redis's clock; whether it stepped since the last time."""
         stepped, self.skew = skew != self.skew, skew
         self._offset = fleet - time.time()
         self.reached(self._reached)
         return stepped
 
     def reached(self, order: float) -> None:
-        """The fleet's own time has been this: it is later now.
+        """Move on to a time that the fleet's own clock has reached.
 
-        A sign of life's reply takes its time, and ours is behind by that: what is dispatched after a purge would
+        A heartbeat's reply takes time, and our clock is behind by that: a call dispatched after a purge would
         count as dispatched before it, and what a purge made stale would be fresh for a moment more.
         """
         behind = order - self.order()
@@ -253,8 +240,8 @@ KEEP = 0.9
 
 
 class Sweeper:
-    """Now and then walks over all keys: touching one drops it when it has expired, and above ``max_bytes`` the
-    entries with the least time to live go until a tenth is free."""
+    """Keeps ``memory://`` within ``max_bytes``, since the embedded Redis evicts nothing: a walk over all keys
+    drops the expired ones, and above the bound the entries with the least time to live until a tenth is free."""
 
     def __init__(self, client: Client, prefix: str, max_bytes: int) -> None:
         self._client = client
@@ -263,13 +250,12 @@ class Sweeper:
         self._max_bytes = max_bytes
 
     async def run(self) -> None:
-        """Sweeps until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             await self.sweep()
 
     async def sweep(self) -> int:
-        """One walk; answers the bytes that remain. Raises CacheUnavailable."""
+        """Walk once; the bytes that remain. Raises CacheUnavailable."""
         with redis_errors():
             sizes = await self._sizes()
             total = sum(size for size, _ in sizes.values())
@@ -283,7 +269,7 @@ class Sweeper:
             return total
 
     async def _sizes(self) -> dict[bytes, tuple[int, int]]:
-        """Every entry's size in bytes and time to live in milliseconds."""
+        """The size in bytes and time to live in milliseconds of every entry."""
         sizes: dict[bytes, tuple[int, int]] = {}
         cursor = 0
         while True:

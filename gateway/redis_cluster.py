@@ -1,9 +1,8 @@
-"""Cluster: a client that sends each command to the node that has its key, on the connections of redis_pool.py.
+"""Redis Cluster and Sentinel: clients that find the right node, on the connections of redis_pool.py.
 
-redis-py's own cluster client makes no bounded wait for a connection, closes everything at a moved slot, and sends
-ASKING on whichever connection is free, so that the command after it may go without.
-
-Sentinel: connections to whichever Redis the sentinels call the master of a service.
+redis-py's own cluster client costs twice the time of each command, makes no bounded wait for a connection, closes
+connections in use when slots move, and sends ASKING on whichever connection is free, so that the command after it
+may go without.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.redis_pool import Circuit, Pool, PooledClient, PooledPipeline, now
+from gateway.redis_pool import Pool, PooledClient, PooledPipeline, RedisBreaker, now
 from gateway.redis_url import Address, RedisPlace
 
 REDIRECTS = 8
-"""How often a command may be sent elsewhere: a slot that moves does so twice, a stale topology once more."""
+"""How often a command may be redirected: a moving slot needs two, a stale topology one more."""
 PAUSE_SECONDS = 0.02
 FRESH_SECONDS = 1.0
-"""The least time between two looks at the topology; MOVED tells of single slots meanwhile."""
+"""The least time between two reads of the topology; MOVED corrects single slots meanwhile."""
 KEY_AT = {"EVALSHA": 3, "EVAL": 3}
 KEYLESS = frozenset({"PING", "INFO", "DBSIZE", "SCAN", "TIME", "CONFIG", "SCRIPT"})
 
 
 class Nodes:
-    """The nodes seen so far, each with its connections and its circuit; which of them has which slot."""
+    """The known nodes, each with its connections and breaker, and the owner of each slot."""
 
     def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
         self._place = place
@@ -50,22 +49,21 @@ class Nodes:
         return f"<Nodes {len(self._clients)} known, {len(set(self._owners) - {None})} with slots>"
 
     @property
-    def circuit(self) -> Circuit:
-        """What all circuits counted together; open where all are."""
-        found = Circuit()
-        circuits = [pool.circuit for pool in self.pools]
-        found.errors = sum(each.errors for each in circuits)
-        found.opened = sum(each.opened for each in circuits)
-        found.is_open = bool(circuits) and all(each.is_open for each in circuits)
+    def breaker(self) -> RedisBreaker:
+        """The sums of all breakers; open where all are."""
+        found = RedisBreaker()
+        breakers = [pool.breaker for pool in self.pools]
+        found.errors = sum(each.errors for each in breakers)
+        found.opened = sum(each.opened for each in breakers)
+        found.is_open = bool(breakers) and all(each.is_open for each in breakers)
         return found
 
     @property
     def pools(self) -> list[Pool]:
-        """The connections of every node."""
         return list(self._pools.values())
 
     def at(self, address: Address) -> Redis:
-        """The node at an address, whether it was known or not."""
+        """The client of the node at an address, known or new."""
         client = self._clients.get(address)
         if client is None:
             pool = self._pools[address] = Pool(self._place, address, self._limit, self._max_connections)
@@ -73,7 +71,7 @@ class Nodes:
         return client
 
     async def of(self, slot: int) -> tuple[Address, Redis]:
-        """The node that has a slot. Raises redis-py's ConnectionError where that is not known."""
+        """The owner of a slot. Raises redis-py's ConnectionError where it is not known."""
         owner = self._owners[slot]
         if owner is None or self._silent(owner):
             await self.look()
@@ -83,7 +81,7 @@ class Nodes:
         return owner, self.at(owner)
 
     def any(self) -> Redis:
-        """A node that answers, as far as is known."""
+        """A node whose breaker is closed, if any."""
         owners = dict.fromkeys(owner for owner in self._owners if owner is not None)
         known = [*owners, *self._place.hosts]
         return self.at(next((each for each in known if not self._silent(each)), known[0]))
@@ -93,13 +91,13 @@ class Nodes:
         return [self.at(owner) for owner in dict.fromkeys(self._owners) if owner is not None]
 
     def moved(self, slot: int, owner: Address) -> None:
-        """A slot has another owner; there may be more to it."""
+        """Note a slot's new owner, and read the topology anew, since more slots may have moved."""
         self._owners[slot] = owner
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look_quietly())
 
     async def look(self) -> None:
-        """Asks for the topology, at most once a second, and only one asks. Raises redis-py's errors."""
+        """Read the topology, at most once a second and once at a time. Raises redis-py's errors."""
         if self._looking is None or self._looking.done():
             if now() - self._looked < FRESH_SECONDS:
                 return
@@ -107,12 +105,11 @@ class Nodes:
         await asyncio.shield(self._looking)
 
     def distrust(self) -> None:
-        """A reply was none to its command; whose connection that was is not known."""
+        """Use no connection of any node again: the one with the unfit reply is not known."""
         for pool in self.pools:
             pool.distrust()
 
     async def aclose(self) -> None:
-        """Closes every connection."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
@@ -121,7 +118,7 @@ class Nodes:
 
     def _silent(self, address: Address) -> bool:
         pool = self._pools.get(address)
-        return pool is not None and pool.circuit.is_open
+        return pool is not None and pool.breaker.is_open
 
     async def _look_quietly(self) -> None:
         try:
@@ -146,14 +143,14 @@ class Nodes:
         raise failure
 
     async def _forget(self, owners: set[Address | None]) -> None:
-        """Nodes that left the cluster, or have no slots any more, are not connected to."""
+        """Drop the nodes that left the cluster or have no slots any more."""
         for address in [each for each in self._clients if each not in owners and each not in self._place.hosts]:
             del self._pools[address]
             await self._clients.pop(address).aclose()
 
 
 class ClusterClient(PooledClient):
-    """As a client of one Redis, for commands with one key, or several with one hash tag."""
+    """A client for commands with one key, or several with one hash tag."""
 
     def __init__(self, place: RedisPlace, limit: float, max_connections: int) -> None:
         self.nodes = Nodes(place, limit, max_connections)
@@ -164,7 +161,7 @@ class ClusterClient(PooledClient):
         return f"<ClusterClient {self.nodes!r}>"
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Sends a command where its key is, and again where it is told to go. Raises redis-py's errors."""
+        """Send a command to its key's node, and follow redirections. Raises redis-py's errors."""
         slot = slot_of(args)
         if slot is None:
             return await self.nodes.any().execute_command(*args, **options)  # type: ignore[no-untyped-call]
@@ -183,19 +180,17 @@ class ClusterClient(PooledClient):
         return self.nodes.any().pubsub(**options)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Closes every connection."""
         await self.nodes.aclose()
 
 
 class SlotPipeline(PooledPipeline):
-    """Goes to the node of its first command's slot. A slot that moves fails it; whoever sent it sends it again."""
+    """A pipeline to the node of its first command's slot. A moving slot fails it; its caller may send it again."""
 
     def __init__(self, nodes: Nodes, callbacks: Any) -> None:
         super().__init__(nodes.any().connection_pool, callbacks, transaction=False, shard_hint=None)
         self._nodes = nodes
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """The replies, in order."""
         slot = slot_of(self.command_stack[0][0]) if self.command_stack else None
         if slot is None:
             return []
@@ -213,7 +208,7 @@ class SlotPipeline(PooledPipeline):
 
 
 async def routed(nodes: Nodes, slot: int, send: Callable[[Redis], Awaitable[Any]], args: tuple[Any, ...]) -> Any:
-    """What the node that has a slot replies, wherever that is by now."""
+    """The reply of a slot's owner, after redirections. Raises redis-py's errors."""
     address, node = await nodes.of(slot)
     for _ in range(REDIRECTS):
         try:
@@ -236,7 +231,7 @@ async def routed(nodes: Nodes, slot: int, send: Callable[[Redis], Awaitable[Any]
 
 
 async def _asked(node: Redis, args: tuple[Any, ...]) -> Any:
-    """ASKING counts for the next command on its connection only."""
+    """The reply to a command after ASKING, which counts for the next command on its connection only."""
     pipe = node.pipeline(transaction=False)
     pipe.execute_command("ASKING")
     pipe.execute_command(*args)
@@ -256,10 +251,8 @@ def slot_of(args: tuple[Any, ...]) -> int | None:
 
 
 def owners_of(found: Any, asked: str) -> list[Address | None]:
-    """The owner of each slot, from a reply to CLUSTER SLOTS; a node without a name is the host that was ``asked``.
-
-    Raises RedisConnectionError for a reply that is none.
-    """
+    """The owner of each slot by a reply to CLUSTER SLOTS; a node without a name is the host that was ``asked``.
+    Raises RedisConnectionError for a malformed reply."""
     owners: list[Address | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
     try:
         for first, last, master, *_ in found:
@@ -274,16 +267,16 @@ def owners_of(found: Any, asked: str) -> list[Address | None]:
 
 
 KNOWN_SECONDS = 0.5
-"""For how long an answer of the sentinels serves: connections are made many at a time."""
+"""How long the sentinels' reply is reused: connections are made many at a time."""
 SHARE = 0.5
-"""The part of a command's time that asking the sentinels may take, all of them together."""
+"""The part of a command's time that all sentinels together may take."""
 
 
 class SentinelPool(Pool):
-    """Asks the sentinels for the master whenever a connection is made. What makes connections new (a failure, a
-    master that was demoted) therefore finds the next master.
+    """Connections to a service's master, for which the sentinels are asked whenever a connection is made: after a
+    failure or a demotion, which renew connections, the next master is found.
 
-    ``password`` is the sentinels' own, where they have one; TLS they have where Redis has.
+    ``password`` is the sentinels' own, if any; they use TLS where Redis does.
     """
 
     def __init__(self, place: RedisPlace, limit: float, max_connections: int, password: str = "") -> None:
@@ -300,17 +293,16 @@ class SentinelPool(Pool):
         self._known_epoch = -1
 
     async def locate(self) -> Address:
-        """The master, as the sentinels say. Raises redis-py's ConnectionError where none of them knows."""
+        """The master's address. Raises redis-py's ConnectionError where no sentinel knows it."""
         async with self._asking:
-            if now() >= self._known_until or self._known_epoch != self.circuit.epoch:
-                epoch = self.circuit.epoch
+            if now() >= self._known_until or self._known_epoch != self.breaker.epoch:
+                epoch = self.breaker.epoch
                 host, port = await self._sentinel.discover_master(self._service)
                 self.address = (host, int(port))
                 self._known_until, self._known_epoch = now() + KNOWN_SECONDS, epoch
             return self.address
 
     async def aclose(self) -> None:
-        """Closes every connection, the sentinels' too."""
         await super().aclose()
         for each in self._sentinel.sentinels:
             await each.aclose()

@@ -1,11 +1,8 @@
-"""Pool: Redis connections on which no command waits longer than it may, and none at all while Redis is silent.
-
-Commands: a client of one Redis that sends them on the connections of redis_pool.py.
+"""Redis connections with a deadline for every command, and a breaker that fails commands at once while Redis is
+silent.
 
 redis-py's own way of a command leads through retries and telemetry, which are not wanted here and cost each
 look-up.
-
-Circuit: whether Redis is asked at all.
 """
 
 from __future__ import annotations
@@ -32,12 +29,12 @@ from gateway.redis_url import Address, RedisPlace
 RENEWAL_SECONDS = 1.0
 
 
-class Circuit:
-    """Closed while Redis answers. Open from the first silence until a trial has succeeded: nobody waits, nobody
-    connects but the trial.
+class RedisBreaker:
+    """Closed while Redis answers. Open from the first failure until a trial has succeeded: no command waits, and
+    only the trial connects.
 
-    ``epoch`` counts what made the connections that were there doubtful; a connection of an earlier one is
-    not used again, and what it still does counts for nothing. ``errors`` counts failures, error replies included.
+    ``epoch`` counts the events that made all connections doubtful; a connection of an earlier epoch is not used
+    again, and its failures do not count. ``errors`` counts failures, error replies included.
     """
 
     def __init__(self) -> None:
@@ -49,10 +46,10 @@ class Circuit:
         self._closed = float("-inf")
 
     def __repr__(self) -> str:
-        return f"<Circuit {'open' if self.is_open else 'closed'}, epoch {self.epoch}>"
+        return f"<RedisBreaker {'open' if self.is_open else 'closed'}, epoch {self.epoch}>"
 
     def lost(self, epoch: int) -> bool:
-        """A connection of this epoch failed; whether that opened the circuit."""
+        """Note that a connection of this epoch failed; whether that opened the breaker."""
         self.errors += 1
         if self.is_open or epoch != self.epoch:
             return False
@@ -62,17 +59,17 @@ class Circuit:
         return True
 
     def answered(self, now: float) -> None:
-        """A trial succeeded: all may ask again."""
+        """Close the breaker after a trial succeeded."""
         self.is_open = False
         self._closed = now
 
     def flapping(self, now: float) -> bool:
-        """Whether the last trial's success was so short ago that the next trial had better wait."""
+        """Whether the last trial succeeded so short a time ago that the next trial had better wait."""
         return now - self._closed < RENEWAL_SECONDS
 
     def demoted(self, now: float) -> None:
-        """A server refused to write. After a failover its name may lead to another, so connections are made
-        anew, at most once a second."""
+        """Renew all connections, at most once a second, after a server refused to write: its name may lead to
+        another since a failover."""
         if now - self._renewed >= RENEWAL_SECONDS:
             self._renewed = now
             self.epoch += 1
@@ -81,19 +78,17 @@ class Circuit:
 TRIAL_SECONDS = 0.3
 REPLY_MAX_BYTES = 64 * 1024 * 1024
 POOL_SHARE = 0.5
-"""The part of a command's time that it may wait for a connection: what is left is a fair chance for Redis."""
-
-
+"""The part of a command's time that it may wait for a connection; the rest is for Redis."""
 EXPECTED = (NoScriptError, AskError, TryAgainError)
-"""Error replies that belong to the way things go: a script not seen yet, a slot that moved or moves."""
+"""Error replies that are no failures: a script not seen yet, a slot that moved or moves."""
 
 
 class CircuitOpen(RedisConnectionError):
-    """Redis has been silent, and is not asked until a trial has succeeded."""
+    """The breaker is open. Messages name this class."""
 
 
 class BoundedParser(_AsyncHiredisParser):
-    """Gives up on a reply longer than any of ours can be, and on what RESP 2 does not know."""
+    """Rejects a reply longer than any of ours can be, and push messages, which RESP 2 does not have."""
 
     async def handle_push_response(self, response: Any) -> Any:  # type: ignore[override]
         raise InvalidResponse("a push message that nobody asked for")
@@ -105,11 +100,11 @@ class BoundedParser(_AsyncHiredisParser):
         return True
 
 
-class Watched(AbstractConnection):
-    """A connection that tells its pool when Redis is silent, gone or talks nonsense.
+class PooledConnection(AbstractConnection):
+    """A connection that reports to its pool when Redis is silent, gone or sends nonsense.
 
-    Each such failure ends the connection, so that nobody reads what was meant for somebody else. Error
-    replies (OOM, READONLY, …) are answers.
+    Each such failure closes the connection, so that no command reads another's reply. Error replies (OOM,
+    READONLY, …) are answers.
     """
 
     __slots__ = ()
@@ -120,25 +115,24 @@ class Watched(AbstractConnection):
     port: int
 
     async def is_clean(self) -> bool:
-        """Whether it is connected, and holds nothing that nobody asked for."""
+        """Whether it is connected, and no unread bytes wait."""
         try:
             return self.is_connected and not await self.can_read()
         except (RedisConnectionError, OSError):
             return False
 
     async def connect(self) -> None:
-        """Bounded also where the library connects again on its own, as it does for a subscription."""
+        """Connect within the limit, also where the library reconnects on its own, as for a subscription."""
         self.deadline = now() + self.pool.limit
         async with asyncio.timeout_at(self.deadline):
             self.host, self.port = await self.pool.locate()
             await super().connect()  # type: ignore[no-untyped-call]
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """A command as its bytes. Its name may be several words."""
+        """A command's bytes; its name may be several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        """Writes a command."""
         try:
             async with asyncio.timeout(self.pool.limit):
                 await super().send_packed_command(command, check_health)
@@ -158,7 +152,7 @@ class Watched(AbstractConnection):
             raise
 
     async def ask(self, *command: Any) -> Any:
-        """The reply to a command, by its deadline. Raises redis-py's errors, TimeoutError."""
+        """Send a command and return its reply, by its deadline. Raises redis-py's errors, TimeoutError."""
         packed = self.pack_command(*command)
         try:
             async with asyncio.timeout_at(self.deadline):
@@ -169,8 +163,8 @@ class Watched(AbstractConnection):
             raise
 
     async def ask_all(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
-        """The replies to commands that are sent together, error replies among them, by their deadline. Where it
-        raises, redis-py's errors or TimeoutError, the connection is closed."""
+        """Send commands together and return their replies, error replies among them, by their deadline. Closes the
+        connection where it raises redis-py's errors or TimeoutError."""
         packed = [self.pack_command(*command)[0] for command in commands]
         try:
             async with asyncio.timeout_at(self.deadline):
@@ -193,25 +187,21 @@ class Watched(AbstractConnection):
         if not isinstance(error, ResponseError):
             self.pool.lost(self.epoch)
             return
-        self.pool.circuit.errors += not isinstance(error, EXPECTED)
+        self.pool.breaker.errors += not isinstance(error, EXPECTED)
         if "READONLY" in f"{type(error).__name__} {error}".upper():
-            self.pool.circuit.demoted(now())
+            self.pool.breaker.demoted(now())
 
 
-class PlainConnection(Watched, Connection):
-    """``redis://``"""
-
+class PlainConnection(PooledConnection, Connection):
     __slots__ = ()
 
 
-class SecureConnection(Watched, SSLConnection):
-    """``rediss://``"""
-
+class SecureConnection(PooledConnection, SSLConnection):
     __slots__ = ()
 
 
 class Pool(ConnectionPool):
-    """Connections to one Redis at an ``address``, and the circuit that decides whether it is asked.
+    """Connections to one Redis at an ``address``, with its breaker.
 
     A command takes at most ``limit`` seconds from asking for a connection to its reply, connecting included.
     """
@@ -227,24 +217,23 @@ class Pool(ConnectionPool):
         self.address = address
         self.limit = limit
         self.timeout = limit * POOL_SHARE
-        self.circuit = Circuit()
+        self.breaker = RedisBreaker()
         self._free = asyncio.Semaphore(max_connections)
         self._trials: asyncio.Task[None] | None = None
 
     def make_connection(self) -> AbstractConnection:
-        """A connection that knows its pool."""
         connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]
-        assert isinstance(connection, Watched)
+        assert isinstance(connection, PooledConnection)
         connection.pool, connection.epoch, connection.deadline = self, -1, 0.0
         return connection
 
-    async def get_connection(self, *_: Any, **__: Any) -> Watched:
-        """A connection that is ready. Raises CircuitOpen at once while Redis is silent."""
+    async def get_connection(self, *_: Any, **__: Any) -> PooledConnection:
+        """A ready connection. Raises CircuitOpen at once while the breaker is open."""
         self._admit()
         return await self._connection()
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Takes a connection back, for whoever has waited longest."""
+        """Take a connection back; the command that has waited longest gets it."""
         self._in_use_connections.remove(connection)
         try:
             if connection.should_reconnect():  # type: ignore[no-untyped-call]
@@ -254,38 +243,37 @@ class Pool(ConnectionPool):
             self._free.release()
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Left to ``get_connection``, which knows how much of the time waiting for the pool has taken."""
+        """Nothing: ``get_connection`` does it, within what waiting has left of the time."""
 
     async def locate(self) -> Address:
-        """Where the next connection goes."""
+        """The address for the next connection."""
         return self.address
 
     def lost(self, epoch: int) -> None:
-        """Redis failed on a connection of this epoch: nobody asks any more until a trial succeeds."""
-        if self.circuit.lost(epoch):
+        """Open the breaker after a failure on a connection of this epoch, and start trials."""
+        if self.breaker.lost(epoch):
             self._trials = asyncio.create_task(self._try_until_back())
 
     def distrust(self) -> None:
-        """A reply was none to its command: replies may be out of step, so no connection is used again."""
-        self.lost(self.circuit.epoch)
+        """Use no connection again: a reply did not fit its command, so replies may be out of step."""
+        self.lost(self.breaker.epoch)
 
     async def aclose(self) -> None:
-        """Closes every connection, and tries no more."""
         if self._trials is not None:
             self._trials.cancel()
             await asyncio.wait({self._trials})
         await super().aclose()
 
     def _admit(self) -> None:
-        if self.circuit.is_open:
+        if self.breaker.is_open:
             raise CircuitOpen("the shared cache has not answered lately")
 
-    async def _connection(self, *, trial: bool = False) -> Watched:
+    async def _connection(self, *, trial: bool = False) -> PooledConnection:
         deadline = now() + self.limit
         connection = await self._taken()
         try:
             if not trial:
-                self._admit()  # it may have been lost while we waited for others to return theirs
+                self._admit()  # the breaker may have opened while we waited
             await self._made_ready(connection, deadline)
         except BaseException:
             await connection.disconnect(nowait=True)
@@ -293,7 +281,7 @@ class Pool(ConnectionPool):
             raise
         return connection
 
-    async def _taken(self) -> Watched:
+    async def _taken(self) -> PooledConnection:
         if self._free.locked():
             try:
                 async with asyncio.timeout(self.timeout):
@@ -307,18 +295,18 @@ class Pool(ConnectionPool):
         except BaseException:
             self._free.release()
             raise
-        assert isinstance(connection, Watched)
+        assert isinstance(connection, PooledConnection)
         return connection
 
-    async def _made_ready(self, connection: Watched, deadline: float) -> None:
-        if connection.epoch != self.circuit.epoch:
+    async def _made_ready(self, connection: PooledConnection, deadline: float) -> None:
+        if connection.epoch != self.breaker.epoch:
             await connection.disconnect(nowait=True)
-            connection.epoch = self.circuit.epoch
+            connection.epoch = self.breaker.epoch
         if not await connection.is_clean():
             await self._made_clean(connection, deadline)
         connection.deadline = deadline
 
-    async def _made_clean(self, connection: Watched, deadline: float) -> None:
+    async def _made_clean(self, connection: PooledConnection, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
                 await super().ensure_connection(connection)
@@ -327,15 +315,15 @@ class Pool(ConnectionPool):
             raise
 
     async def _try_until_back(self) -> None:
-        """One trial at a time; the first at once, since it may have been but one connection that broke."""
-        back = not self.circuit.flapping(now()) and await self._trial()
+        """Run one trial at a time; the first at once, since perhaps only one connection broke."""
+        back = not self.breaker.flapping(now()) and await self._trial()
         while not back:
             await asyncio.sleep(TRIAL_SECONDS * random.uniform(0.7, 1.3))  # noqa: S311 (jitter)
             back = await self._trial()
-        self.circuit.answered(now())
+        self.breaker.answered(now())
 
     async def _trial(self) -> bool:
-        """Whether Redis answers, and answers this: garbage never echoes."""
+        """Whether Redis echoes a random token, which garbage never does."""
         token = secrets.token_hex(8)
         try:
             connection = await self._connection(trial=True)
@@ -352,12 +340,11 @@ class Pool(ConnectionPool):
 
 
 def now() -> float:
-    """The event loop's clock, in seconds."""
     return asyncio.get_running_loop().time()
 
 
 KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
-"""Seconds, seconds, times: a subscription, which only listens, learns that its server vanished."""
+"""Seconds, seconds, times: so that a subscription, which only listens, notices that its server vanished."""
 
 OPTIONS: dict[str, Any] = {
     "socket_timeout": None,  # each read and write has its command's deadline instead
@@ -372,13 +359,13 @@ OPTIONS: dict[str, Any] = {
 
 
 class PooledClient(Redis):
-    """``connection_pool`` is a ``Pool``, whose deadlines and circuit hold for every command; a subscription, or a
-    transaction, goes redis-py's way."""
+    """A client on a ``Pool``, whose deadlines and breaker hold for every command; subscriptions and transactions
+    use redis-py's code."""
 
     connection_pool: Pool
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """The reply, in redis-py's form. Raises redis-py's errors, TimeoutError."""
+        """Send a command and return its reply in redis-py's form. Raises redis-py's errors, TimeoutError."""
         connection = await self.connection_pool.get_connection()
         try:
             reply = await connection.ask(*args)
@@ -387,16 +374,15 @@ class PooledClient(Redis):
         return _formed(self.response_callbacks, reply, args, options)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
-        """Commands that go together."""
         kind = Pipeline if transaction else PooledPipeline
         return kind(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
 class PooledPipeline(Pipeline):
-    """Commands of one round trip, no transaction, on the connections of a ``Pool``."""
+    """Commands of one round trip without a transaction, on the connections of a ``Pool``."""
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """The replies, in order; error replies are among them, unless the first is to be raised."""
+        """The replies, in order; error replies are among them unless ``raise_on_error``."""
         commands, self.command_stack = self.command_stack, []
         if not commands:
             return []
@@ -413,7 +399,6 @@ class PooledPipeline(Pipeline):
 
 
 def _formed(callbacks: Any, reply: Any, args: Any, options: Any) -> Any:
-    """A reply in redis-py's form."""
     callback = None if isinstance(reply, Exception) else callbacks.get(args[0])
     options.pop("keys", None)  # meant for redis-py's own cache
     return reply if callback is None else callback(reply, **options)

@@ -1,7 +1,4 @@
-"""RedisPlace: where a Redis is and how it is reached, as its URL says. Pure.
-
-Masking: what may be shown of a URL that can hold a password, or of a text that can hold a gateway key. Pure.
-"""
+"""Where a Redis is, by its URL; and the masking of passwords in URLs and gateway keys in texts. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class RedisPlace:
 
     @classmethod
     def parse(cls, url: str) -> RedisPlace:
-        """Raises ValueError, which never repeats the URL, for one that is none or has two readings."""
+        """Parse a URL. Raises ValueError, which never repeats it, for one that is malformed or ambiguous."""
         scheme, mark, rest = url.partition("://")
         base, plus, suffix = scheme.lower().partition("+")
         kind = KINDS.get(suffix)
@@ -85,7 +82,7 @@ def _service(path: str) -> tuple[str, str]:
 
 
 def _options(scheme: str, who: str, database: str, query: str) -> dict[str, Any]:
-    # Here, so that commands that need no Redis need not wait for its client to load.
+    # Late, so that commands without a Redis do not wait for its client to load.
     from redis.asyncio.connection import parse_url
 
     try:
@@ -108,16 +105,16 @@ PLACE = re.compile(rf"({HOST}(,{HOST})*)?(/[A-Za-z0-9_.-]*)*")
 
 
 def without_keys(text: str) -> str:
-    """The text with a mask in the place of whatever looks like a gateway key, or like a part of one."""
+    """Mask everything that looks like a gateway key, or like a part of one."""
     return KEY.sub(f"sgw_{MASK}", text)
 
 
 def masked_url(url: str) -> str:
-    """A URL fit to be shown: the password becomes ``***``, however oddly the URL is written.
+    """Mask a URL's password as ``***``, however oddly the URL is written.
 
-    Shown is only what is certain to be none: a known scheme; a plain user in front of a ``:``; hosts, ports and
+    Only what cannot be a password is shown: a known scheme; a plain user in front of a ``:``; hosts, ports and
     path after the last ``@``. A password may hold ``/``, ``?``, ``#`` and ``@`` raw, and a query may hold one too
-    (redis-py takes ``?password=``), so that no query is shown, nor what follows an ``@`` behind a ``?``.
+    (redis-py takes ``?password=``), so no query is shown, nor what follows an ``@`` behind a ``?``.
     """
     scheme, mark, rest = url.partition("://")
     if not mark or not SCHEME.fullmatch(scheme):

@@ -191,7 +191,7 @@ class Metrics:
         self.closings.reached(queue.gate.closings)
         for kind, lines in dropped_lines().items():
             self.dropped[kind].reached(lines)
-        circuit = getattr(redis.connection_pool, "circuit", None)
+        circuit = getattr(redis.connection_pool, "breaker", None)
         if circuit is not None:
             self.redis_errors.reached(circuit.errors)
 

@@ -225,7 +225,7 @@ async def _until_it_answers(clients: list[redis.asyncio.Redis]) -> None:
         for client in clients:
             pool = client.connection_pool
             assert isinstance(pool, Pool)
-            while pool.circuit.is_open:
+            while pool.breaker.is_open:
                 await asyncio.sleep(0.02)
 
 

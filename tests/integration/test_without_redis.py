@@ -82,7 +82,7 @@ async def test_what_landed_here_while_redis_kept_a_look_up_waiting_is_not_asked_
                 await asyncio.sleep(0.5)  # so that this look-up outlives the time at which Redis counts as lost
                 late = asyncio.create_task(house.get(target, stage.keys["reports"]))
                 async with asyncio.timeout(20):
-                    while not pool.circuit.is_open:
+                    while not pool.breaker.is_open:
                         await asyncio.sleep(0.01)
             finally:
                 await asyncio.to_thread(stage.open_gate)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from gateway.cache.purges import Marks
 from gateway.errors import CacheUnavailable
 from gateway.redis import Client, Invocation, Script, connect, invoke, invoke_all, redis_errors, shielded
-from gateway.redis_pool import REPLY_MAX_BYTES, Pool, Watched
+from gateway.redis_pool import REPLY_MAX_BYTES, Pool, PooledConnection
 from gateway.settings import Settings
 from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server
@@ -86,7 +86,7 @@ async def test_every_wait_is_bounded(server: RedisServer) -> None:
         assert pool.timeout == LIMIT / 2
         connection = await pool.get_connection()
         assert connection.socket_connect_timeout == LIMIT
-        assert isinstance(connection, Watched)
+        assert isinstance(connection, PooledConnection)
         assert connection.deadline - asyncio.get_running_loop().time() <= LIMIT
         await pool.release(connection)
 
@@ -98,11 +98,11 @@ async def test_a_paused_redis_costs_the_crowd_one_wait_and_then_nothing(server: 
         begun = asyncio.get_running_loop().time()
         await asyncio.gather(*(took(client) for _ in range(200)))
         assert asyncio.get_running_loop().time() - begun < LIMIT * 4
-        assert pool.circuit.is_open
+        assert pool.breaker.is_open
         assert max([await took(client) for _ in range(100)]) < LIMIT / 2
         server.resume()
         await comes_back(client)
-        assert pool.circuit.opened == 1
+        assert pool.breaker.opened == 1
 
 
 async def test_while_redis_is_gone_only_the_trial_connects(server: RedisServer, proxy: ChaosProxy) -> None:
@@ -133,7 +133,7 @@ async def test_one_broken_connection_is_mended_at_once(server: RedisServer) -> N
         await ask(client)
         server.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         await comes_back(client)
-        assert pool.circuit.opened <= 1
+        assert pool.breaker.opened <= 1
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
@@ -149,7 +149,7 @@ async def test_nonsense_is_an_error_of_ours_and_its_connection_is_never_used_aga
         proxy.behave()
         await comes_back(client)
         await asyncio.gather(*(ask(client, i) for i in range(5) for _ in range(4)))
-        assert pool.circuit.opened >= 1
+        assert pool.breaker.opened >= 1
 
 
 @pytest.mark.parametrize("kind", sorted(set(NONSENSE) - set(SILENT)))
@@ -186,7 +186,7 @@ async def test_a_slow_redis_is_used_all_the_same(proxy: ChaosProxy) -> None:
     proxy.delay = 0.05
     async with connected(proxy.url) as (client, pool):
         assert await asyncio.gather(*(is_up(client) for _ in range(20))) == [True] * 20
-        assert not pool.circuit.is_open
+        assert not pool.breaker.is_open
 
 
 async def test_too_many_at_once_is_no_reason_to_give_redis_up(proxy: ChaosProxy) -> None:
@@ -194,7 +194,7 @@ async def test_too_many_at_once_is_no_reason_to_give_redis_up(proxy: ChaosProxy)
     async with connected(proxy.url, redis_connections=4) as (client, pool):
         up = await asyncio.gather(*(is_up(client) for _ in range(100)))
         assert any(up)
-        assert pool.circuit.opened == 0
+        assert pool.breaker.opened == 0
 
 
 async def test_a_full_redis_still_answers_what_it_can(server: RedisServer) -> None:
@@ -203,7 +203,7 @@ async def test_a_full_redis_still_answers_what_it_can(server: RedisServer) -> No
         with pytest.raises(CacheUnavailable):
             await command(client, "SET", "a", "b")
         await ask(client)
-        assert pool.circuit.opened == 0
+        assert pool.breaker.opened == 0
 
 
 async def test_a_demoted_redis_is_read_and_its_name_looked_up_anew(server: RedisServer, proxy: ChaosProxy) -> None:
@@ -214,7 +214,7 @@ async def test_a_demoted_redis_is_read_and_its_name_looked_up_anew(server: Redis
             with pytest.raises(CacheUnavailable):
                 await command(client, "SET", "a", "b")
             await ask(client)
-        assert pool.circuit.opened == 0
+        assert pool.breaker.opened == 0
         assert proxy.connections == 2
 
 
@@ -293,7 +293,7 @@ async def test_a_command_on_a_connection_that_was_closed_meanwhile_makes_it_anew
         assert not await connection.is_clean()
         await pool.release(connection)
         await ask(client)
-        assert (proxy.connections, pool.circuit.opened) == (2, 0)
+        assert (proxy.connections, pool.breaker.opened) == (2, 0)
 
 
 async def test_replies_come_in_the_form_that_the_library_gives_them(server: RedisServer) -> None:
