@@ -1,7 +1,4 @@
-"""Following: the registry's last good state, kept up with the place where it lies.
-
-Doubt: whether a registry may have lost this much at once, and what of it is believed at any rate. Pure.
-"""
+"""Following: the registry's last good state, kept up to date with its store, and which changes are doubted."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from gateway.errors import ConfigurationError, RegistryDisputed, RegistryDoubtful, RegistryUnavailable
+from gateway.errors import ConfigurationError, RegistryDisputed, RegistryDoubtful, RegistryUnavailable, located
 from gateway.tenants import files
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.edits import Change, Mark, TenantStore
@@ -20,14 +17,15 @@ from gateway.tenants.tenant import Key, Tenant
 from gateway.tenants.vault import Keyring, Vault
 
 MANY = 3
-"""As many tenants as do not vanish by one person's slip."""
+"""So many tenants do not vanish by one person's slip."""
 
 
 def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
-    """Why a change is more likely an accident than somebody's will; None where it is not.
+    """Why a change is probably an accident, such as an emptied or truncated file, or another registry's; None
+    where it is not. Pure.
 
-    Emptied files, files that were cut, and other registries' files look like that: nobody is left, or most of many
-    tenants are gone. What a command wrote is believed, and so is the removal of one tenant beside others.
+    An accident leaves no usable tenant, or loses most of many. What a command wrote is believed, and so is the
+    removal of one tenant beside others.
     """
     if change.commanded or not change.whole:
         return None
@@ -46,26 +44,26 @@ def doubt_of(tenants: Mapping[str, Tenant], change: Change) -> str | None:
 
 
 def is_many(lost: int, before: int, *, left: bool) -> bool:
-    """Whether so many lost of those before are too many; ``left`` says whether anybody is left who may
-    ask; where nobody could before, whether anybody is left."""
+    """Whether the loss of ``lost`` of ``before`` tenants is too much; ``left``: a usable tenant is left, or, where
+    none was usable before, any tenant."""
     return lost > 0 and (not left or (lost >= MANY and 2 * lost > before))
 
 
 def is_lost(tenant: Tenant, table: TenantTable | None) -> bool:
-    """Whether a tenant is gone, or no key of it is listed any more, nor a network where it had no key. A cut
-    leaves no keys, and never other ones; those that are revoked are listed."""
+    """Whether a tenant is gone, or lists no key any more, nor a network where it had no key. A truncated table
+    lists no keys, and never other ones; revoked keys are listed."""
     if table is None or (bool(tenant.keys) and not table.keys):
         return True
     return bool(tenant.networks) and not table.networks and not table.keys
 
 
 def _opens(holder: Tenant | TenantTable) -> bool:
-    """Whether anybody may ask as it: it holds a key that is not revoked, or calls from networks of its own."""
+    """Whether a tenant is usable: it holds a key that is not revoked, or has networks."""
     return bool(holder.networks) or any(key.revoked is None for key in holder.keys.values())
 
 
 def followed(change: Change, step: Change) -> Change:
-    """What a look found, as a step that was commanded after it left it."""
+    """A change after a further, commanded step."""
     if step.whole:
         return replace(step, commanded=False)
     news = step.tables.keys() | step.removed | step.broken.keys()
@@ -75,8 +73,7 @@ def followed(change: Change, step: Change) -> Change:
 
 
 def without(tenant: Tenant, before: TenantTable, after: TenantTable | None) -> Tenant | None:
-    """The tenant without the keys and networks that a commanded step took from its table; None where that removed
-    it."""
+    """The tenant without the keys and networks that a commanded step removed; None where it removed the tenant."""
     if after is None:
         return None
     gone, left = before.keys.keys() - after.keys.keys(), set(before.networks) - set(after.networks)
@@ -88,15 +85,15 @@ def without(tenant: Tenant, before: TenantTable, after: TenantTable | None) -> T
 
 
 def joined(tenant: Tenant | None, found: Tenant, held: Collection[str]) -> Tenant:
-    """The tenant with the keys that a doubtful state adds, or a new one; those ``held`` stay whose they are. So do
-    networks: a new one's wait, since they may be part of another's."""
+    """The tenant with the keys that a doubtful change adds, or a new tenant; keys ``held`` by a tenant stay with
+    it. A new tenant's networks wait, since they may be part of another's."""
     new = {key_id: key for key_id, key in found.keys.items() if key_id not in held}
     return replace(found, keys=new, networks=()) if tenant is None else replace(tenant, keys=tenant.keys | new)
 
 
 def restricted(tenant: Tenant, table: TenantTable) -> Tenant:
-    """The tenant as it was, without what a doubtful table takes from it by name: keys that it revokes or lets
-    expire earlier, and everything where it disables the tenant."""
+    """The tenant as it was, but for what a doubtful table revokes by name: keys that it revokes or lets expire
+    earlier, and everything where it disables the tenant."""
     keys = {key_id: _restricted(key, table.keys.get(key_id)) for key_id, key in tenant.keys.items()}
     return replace(tenant, enabled=tenant.enabled and table.enabled, keys=keys)
 
@@ -110,17 +107,17 @@ def _restricted(key: Key, table: KeyTable | None) -> Key:
 
 DOUBT_SECONDS = 10.0
 SILENT_SECONDS = 15.0
-"""After so long without a look that ended, the looking itself is taken to hang."""
+"""Seconds without a look that ended, after which looking counts as hanging."""
 
 KEYS = ""
-"""In a tenant's place where the encryption keys are at fault: no tenant has that id."""
+"""In place of a tenant's id where the encryption keys are at fault."""
 
 Reason = Literal["unread", "doubtful", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a registry stands: what is wrong with it, if anything, and the seconds since all was well."""
+    """A registry's trouble, if any, and the seconds since all was well."""
 
     reason: Reason | None
     age: float
@@ -128,7 +125,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A change that is not believed yet, with the encryption keys of its time, and since when it is there."""
+    """A change that is doubted, with the encryption keys of its time, and since when."""
 
     change: Change
     keys: files.Stamp | None
@@ -137,13 +134,12 @@ class Suspect:
 
 
 class Following:
-    """The tenants of a ``store``; ``directory`` is the state in force, empty until ``load``.
+    """Follows a ``store``; ``directory`` is the state in force, empty until ``load``.
 
-    What was found counts as seen once it is in force, and what could not be read is tried again at the next look.
-    What a state has lost at once that lost too much is gone after it stayed so for ``doubt`` seconds, see
-    ``doubt_of``; all else, and whatever commands do meanwhile, is in force at once.
-    ``mark`` is that of the newest encryption key. ``trouble`` says why the state in force may not be the
-    registry's; None where it is. ``clock`` is monotonic.
+    A version counts as seen once it is in force; one that could not be read is tried again at the next look.
+    Losses of a doubtful change (see ``doubt_of``) take effect after they stayed for ``doubt`` seconds; all else,
+    and what commands do meanwhile, takes effect at once. ``mark`` is that of the newest encryption key.
+    ``trouble`` says why the state in force may not be the registry's, if so. ``clock`` is monotonic.
     """
 
     def __init__(
@@ -175,8 +171,8 @@ class Following:
         return f"{type(self).__name__}({self.store!r}, {self.directory!r})"
 
     def load(self) -> Directory:
-        """Reads all, credentials too, and makes it the current state. Raises ConfigurationError, with the place
-        and the reason, for what cannot be used."""
+        """Read everything, credentials too, and put it in force. Raises ConfigurationError, with the place and the
+        reason, for what cannot be used."""
         self._keys = self.keyring.stamp()
         change = self.store.change()
         for error in (change.fault, *change.broken.values()):
@@ -194,7 +190,7 @@ class Following:
 
     @property
     def standing(self) -> Standing:
-        """How the registry stands; a look that does not end shows too."""
+        """The registry's trouble; a hanging look counts as one."""
         age = self._clock() - self._well_at
         match self.trouble:
             case None:
@@ -214,11 +210,11 @@ class Following:
         interval: float = 1.0,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Follows the store until cancelled, looking every ``interval`` seconds; calls back once per change, with
-        the state that is now in force and how it differs from the one before; once per trouble; and when all is
-        well again.
+        """Follow the store until cancelled, looking every ``interval`` seconds. Calls ``changed`` with the new
+        state and its difference from the one before, ``troubled`` once per trouble, and ``well`` when it is over.
 
-        What is broken or gone leaves the last good state in force. A look that hangs keeps nobody from ending.
+        Broken or missing content leaves the last good state in force. A hanging look does not delay the process's
+        end.
         """
         while True:
             await pause(interval)
@@ -236,10 +232,8 @@ class Following:
                 well()
 
     def refresh(self) -> bool:
-        """Takes over what changed in the store, or all if the key file did; whether anything did.
-
-        Raises ConfigurationError once per trouble, after the rest took effect.
-        """
+        """Put in force what changed in the store, or everything if the key file did; whether anything did. Raises
+        ConfigurationError once per trouble, after the rest took effect."""
         before, known = self.directory, self.trouble
         self.trouble = self._look()
         if self.trouble is None:
@@ -249,12 +243,12 @@ class Following:
         return self.directory is not before
 
     def _look(self) -> ConfigurationError | None:
-        """Looks once; what is wrong, the most urgent first."""
+        """Look once; the most urgent trouble."""
         keys, unread = self._keys, None
         try:
             keys = self.keyring.stamp()
         except RegistryUnavailable as error:
-            unread = error  # of the keys: who may ask is followed all the same
+            unread = error  # the keys alone: the tenants are followed all the same
         try:
             if (self.store.mark(), keys) != self._looked_at:
                 self._take(keys)
@@ -262,14 +256,14 @@ class Following:
         except RegistryUnavailable as error:
             self._looked_at = self._suspect = None
             unread = error
-        except Exception as error:  # whatever it is, the next look may find better
+        except Exception as error:  # the next look may succeed
             self._looked_at = self._suspect = None
             unread = RegistryUnavailable(f"{self.store.name}: reading it failed ({type(error).__name__})")
         fault = self._faults.get(KEYS) or next(iter(self._faults.values()), None)
         return unread or self._broken or self._doubted() or fault or self._disputed()
 
     def _take(self, keys: files.Stamp | None) -> None:
-        """Reads what is new, and puts it in force but for the losses that are doubtful."""
+        """Read what is new, and put it in force but for doubtful losses."""
         before, self._suspect = self._suspect, None
         change = self._commanded_since(before)
         commanded = change is not None
@@ -290,7 +284,8 @@ class Following:
         self._put_in_force(change)
 
     def _commanded_since(self, suspect: Suspect | None) -> Change | None:
-        """What is there where commands alone led to it from a suspect, once what they removed is gone."""
+        """The store's content where commands alone led to it from a suspect, after what they removed is put out of
+        force."""
         step = None if suspect is None else self.store.change(suspect.change.mark)
         if suspect is None or step is None or not step.commanded:
             return None
@@ -306,7 +301,7 @@ class Following:
         return change
 
     def _settle(self) -> None:
-        """Believes what has stayed for long enough."""
+        """Apply a suspect that stayed for long enough."""
         suspect = self._suspect
         if suspect is not None and self._clock() - suspect.since >= self._doubt_seconds:
             self._suspect = None
@@ -325,7 +320,7 @@ class Following:
         return RegistryDisputed(f"{self.store.name}: {found[0]}") if found else None
 
     def _put_in_force(self, change: Change) -> None:
-        """Of a doubtful state what it revokes, for good, and what it adds, for as long as it is there."""
+        """Put in force what a doubtful change revokes, for good, and what it adds, for as long as it stays."""
         self._strayed = True
         good = self._good.tenants
         self._good = self._good.changed(
@@ -333,7 +328,7 @@ class Following:
         )
         good = self._good.tenants
         held = {key_id for tenant in good.values() for key_id in tenant.keys}
-        vault, _ = self._vault()  # told when it settles, and a doubt is told already
+        vault, _ = self._vault()  # its error is reported when the change is applied
         more: list[Tenant] = []
         for tenant_id, table in change.tables.items():
             if tenant_id not in good or not table.keys.keys() <= held:
@@ -344,11 +339,9 @@ class Following:
             self.directory = directory
 
     def _apply(self, change: Change, keys: files.Stamp | None) -> None:
-        """Tenant by tenant, and each as far as it can be used: what is wrong with one credential must not keep a
-        revocation from taking effect, its own tenant's or another's.
-
-        Raises RegistryUnavailable, after that, where the encryption keys could not be read.
-        """
+        """Put a change in force, each tenant as far as it is usable: a faulty credential must not keep a
+        revocation from taking effect, its own tenant's or another's. Raises RegistryUnavailable, after that, where
+        the encryption keys could not be read."""
         vault, fault = self._vault()
         usable: list[Tenant] = []
         faults: dict[str, ConfigurationError] = dict(change.broken)
@@ -374,7 +367,7 @@ class Following:
         return type(error)(f"{self.store.name}: {error.message}")
 
     def _vault(self) -> tuple[Vault, ConfigurationError | None]:
-        """The vault; without a usable key one that opens nothing, and why."""
+        """The vault; without a usable key an empty one, and the error."""
         try:
             return self.keyring.vault(), None
         except ConfigurationError as error:
@@ -386,13 +379,11 @@ class Following:
         return [each for each in self._good.tenants if each not in change.tables and each not in change.broken]
 
     def _opened(self, tables: TenantTables, vault: Vault) -> list[Tenant]:
-        try:
+        with located(self.store.name):
             return tenants_of(tables, vault)
-        except ConfigurationError as error:
-            raise self._named(error) from None
 
 
 def _same(trouble: ConfigurationError, known: ConfigurationError | None) -> bool:
-    """Whether a trouble has been told: what is tried again fails anew, in the same words."""
+    """Whether a trouble is known already: what is tried again fails anew, in the same words."""
     anew = isinstance(trouble, (RegistryUnavailable, RegistryDoubtful, RegistryDisputed))
     return trouble is known or (anew and type(trouble) is type(known) and trouble.args == known.args)

@@ -1,7 +1,4 @@
-"""Registry: who may ask, wherever it is kept; followed, and edited.
-
-The registry that the settings name.
-"""
+"""Registry: the tenants of a file or of Redis, followed and edited."""
 
 from __future__ import annotations
 
@@ -38,13 +35,11 @@ if TYPE_CHECKING:
 
 
 class Registry(Following):
-    """The tenants of a ``store``, which are followed, and edited by who may.
-
-    Everything here raises ConfigurationError, with the place and the reason, for what cannot be used.
-    """
+    """The tenants of a ``store``, followed and edited. Every method raises ConfigurationError, with the place and
+    the reason, for what cannot be used."""
 
     def notes(self) -> list[str]:
-        """What an operator should know although it is no error. Raises where the gateway must not run on it."""
+        """Warnings for operators. Raises ConfigurationError where the gateway must not run on the registry."""
         notes, complaint = self.store.notes(), self.keyring.complaint()
         notes = [*notes, *self.directory.networks.disputes]
         if self.loaded and not self.directory.tenants and not any("no tenants" in note for note in notes):
@@ -106,10 +101,8 @@ class Registry(Following):
         expires: datetime | None = None,
         now: datetime | None = None,
     ) -> str:
-        """Gives a tenant a new key and returns its text, which nothing can show again.
-
-        Raises ConfigurationError for one that would have expired already.
-        """
+        """Give a tenant a new key and return its text, which nothing can show again. Raises ConfigurationError for
+        a key that would have expired already."""
         check_text(label, "label")
         created = _whole_seconds(now)
         _check_end(expires, created)
@@ -121,11 +114,11 @@ class Registry(Following):
     def rotate_key(
         self, key_id: str, overlap: float, *, expires: datetime | None = None, now: datetime | None = None
     ) -> str:
-        """Gives a key's holder a new one of the same label and returns its text; the old one works for another
+        """Give a key's holder a new key of the same label and return its text; the old one works for another
         ``overlap`` seconds, unless it ends earlier.
 
-        Where the old one ends, so does the new, after as long a life, unless ``expires`` says when. Raises
-        ConfigurationError for a key that is revoked or expired, and for a new one that would be.
+        Where the old key expires, so does the new one, after as long a life, unless ``expires`` says when. Raises
+        ConfigurationError for an old key that is revoked or expired, and for a new one that would be.
         """
         tenant_id = self._holder(key_id)
         minted, moment = mint_key(), _whole_seconds(now)
@@ -141,17 +134,17 @@ class Registry(Following):
         return minted.text
 
     def revoke_key(self, key_id: str, *, now: datetime | None = None) -> None:
-        """Revokes a key for ever."""
+        """Revoke a key for ever."""
         moment = _whole_seconds(now)
         self._edit(self._holder(key_id), lambda table: edits.revoke_key(table, key_id, moment))
 
     # Moving
 
     def import_tables(self, tables: TenantTables, *, replace: bool = False) -> None:
-        """Takes in tables as another registry exported them; those who are there already only with ``replace``.
+        """Add the tables that another registry exported, with ``replace`` also those of existing tenants.
 
         Their passwords stay sealed as they are. Raises ConfigurationError, before anything is written, where one
-        does not open with the encryption keys here or the place may lose tenants, and RecordExists.
+        does not open with the encryption keys here or the store may lose tenants, and RecordExists.
         """
         self.store.notes()
         for tenant_id, table in tables.items():
@@ -166,9 +159,9 @@ class Registry(Following):
             self.store.edit({tenant_id: _replacing(table) for tenant_id, table in batch.items()})
 
     def reseal(self) -> int:
-        """Seals every password with the newest encryption key; answers how many tenants have any."""
+        """Seal every password with the newest encryption key; the number of tenants with any."""
         vault, tables = self.keyring.vault_for_sealing(), self.store.read()
-        self._opened(tables, vault)  # all, before one is written, and with the name of a tenant whose does not
+        self._opened(tables, vault)  # before anything is written; the error names the tenant
 
         def reseal(table: TenantTable) -> TenantTable:
             return edits.resealed(table, lambda sealed: vault.seal(vault.open(sealed)))
@@ -178,10 +171,8 @@ class Registry(Following):
         return len(work)
 
     def renew_keys(self) -> int:
-        """Makes a new encryption key in the key file, reseals, and drops the older keys once all opens without.
-
-        Answers how many tenants have passwords. Raises ConfigurationError where the keys are not in a file.
-        """
+        """Add a new encryption key to the key file, reseal, and drop the older keys once everything opens without
+        them; the number of tenants with passwords. Raises ConfigurationError where the keys are not in a file."""
         with self.keyring.renewing() as drop_old:
             count = self.reseal()
             tenants_of(self.store.read(), self.keyring.vault().newest())
@@ -189,7 +180,7 @@ class Registry(Following):
         return count
 
     def _sealed(self, table: TenantTable, pair: Pair) -> TenantTable:
-        """Called by the store under its lock: the password is sealed by the keys of that moment."""
+        """Seal within the edit, under the store's lock, with the keys of that moment."""
         sealed = self.keyring.vault_for_sealing().seal(pair.password)
         return edits.with_credential(table, pair.institution, pair.username, sealed)
 
@@ -198,8 +189,8 @@ class Registry(Following):
         self._check_keys(tenant_id, pair.institution)
 
     def _check_keys(self, tenant_id: str, institution: str) -> None:
-        """Raises ConfigurationError where the encryption keys here open nothing else that the tenant holds: what
-        they seal, the gateways could not open."""
+        """Raise ConfigurationError where the encryption keys here open nothing else that the tenant holds: the
+        gateways could not open what these keys seal."""
         table = self.store.get(tenant_id)
         others = {} if table is None else {**table.institutions}
         others.pop(institution, None)
@@ -237,7 +228,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_long(old: KeyTable, now: datetime) -> datetime | None:
-    """When a key ends that lives as long as another was to."""
+    """The end of a key made ``now`` with as long a life as another's."""
     if old.expires is None:
         return None
     return old.expires if old.created is None else now + (old.expires - old.created)
@@ -253,8 +244,8 @@ def _whole_seconds(moment: datetime | None) -> datetime:
 
 
 def _handed_over(there: TenantTables, tables: TenantTables) -> TenantTables:
-    """Those who lose networks to others by ``tables``, without these: a place that takes one tenant after another
-    gives no network away before it is free."""
+    """The present tables of tenants that lose networks by ``tables``, without those networks: a store that edits
+    one tenant after another must free a network before it gives it away."""
     wanted = {network for table in tables.values() for network in table.networks}
     lost = {
         tenant_id: wanted & set(old.networks) - set(tables[tenant_id].networks)
@@ -271,7 +262,7 @@ def _handed_over(there: TenantTables, tables: TenantTables) -> TenantTables:
 
 
 def keyring_of(settings: Settings) -> Keyring:
-    """The encryption keys: the setting's, or those of the file beside a registry that is a file."""
+    """The encryption keys of the setting, or of the file beside a registry file."""
     return Keyring(settings.encryption_keys.get_secret_value(), settings.registry_file)
 
 
@@ -280,7 +271,7 @@ def open_registry(settings: Settings) -> Registry:
     path = settings.registry_file
     if path is not None:
         return Registry(FileStore(path), keyring_of(settings), settings.registry_doubt)
-    # Here, so that commands on a file need not wait for the Redis client to load.
+    # Late, so that commands on a file do not wait for the Redis client to load.
     from gateway.tenants.redis_store import RedisStore
 
     url = settings.registry.get_secret_value()

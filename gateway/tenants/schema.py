@@ -22,6 +22,7 @@ from gateway.tenants.tenant import (
     ANONYMOUS,
     DIGEST,
     KEY_ID,
+    UNLIMITED,
     Credential,
     Key,
     Pair,
@@ -47,9 +48,6 @@ NOTE = rf"^(?:[^{CONTROLS}]|[\t\n]|\r\n)*\Z"
 Text = Annotated[str, msgspec.Meta(max_length=200, pattern=rf"^[^{CONTROLS}]*\Z")]
 Digest = Annotated[str, msgspec.Meta(pattern=rf"^{DIGEST}[0-9a-f]{{64}}\Z")]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
-Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
-Share = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
 Life = Annotated[float, msgspec.Meta(gt=0, le=10 * 365 * 86_400)]
 Note = Annotated[str, msgspec.Meta(max_length=2_000, pattern=NOTE)]
 
@@ -77,16 +75,6 @@ class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return f"KeyTable(label={self.label!r}, created={self.created}, revoked={self.revoked})"
 
 
-class LimitsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A tenant's limits as they are stored; what is absent is no limit of its own."""
-
-    requests_per_second: Rate | None = None
-    burst: Count | None = None
-    requests_per_day: Count | None = None
-    queued: Count | None = None
-    share: Share = 1.0
-
-
 class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A tenant as it is stored; ``lifetimes`` are seconds by the settings' names without ``lifetime_``."""
 
@@ -95,7 +83,7 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     note: Note = ""
     origins: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
-    limits: LimitsTable = LimitsTable()
+    limits: TenantLimits = UNLIMITED
     lifetimes: dict[Literal["closed", "open", "totals", "empty", "error", "forbidden"], Life] = {}
     institutions: dict[str, InstitutionTable] = {}
     keys: dict[str, KeyTable] = {}
@@ -171,7 +159,7 @@ def _tenant(tenant_id: str, table: TenantTable, credentials: dict[str, Credentia
         id=tenant_id,
         name=table.name or tenant_id,
         enabled=table.enabled,
-        limits=TenantLimits(**msgspec.structs.asdict(table.limits)),
+        limits=table.limits,
         lifetimes={str(rule): life for rule, life in table.lifetimes.items()},
         origins=tuple(map(_as_browsers_write, table.origins)),
         networks=tuple(map(network_of, table.networks)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
@@ -67,19 +67,23 @@ class Key:
         return self.revoked is None and (self.expires is None or self.expires.timestamp() > now)
 
 
-@dataclass(frozen=True, slots=True)
-class TenantLimits:
-    """A tenant's own limits; None is no limit.
+Rate = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+Share = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
+
+
+class TenantLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A tenant's own limits, also as they are stored; None is no limit.
 
     ``requests_per_second`` with a ``burst`` (None: the requests of one second, at least one), ``requests_per_day``
     by the day in UTC, jobs ``queued`` at once, and the ``share`` (weight) of the upstream budget beside others' 1.
     """
 
-    requests_per_second: float | None = None
-    burst: int | None = None
-    requests_per_day: int | None = None
-    queued: int | None = None
-    share: float = 1.0
+    requests_per_second: Rate | None = None
+    burst: Count | None = None
+    requests_per_day: Count | None = None
+    queued: Count | None = None
+    share: Share = 1.0
 
 
 UNLIMITED = TenantLimits()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gateway.admin.web.pages import FORM_TYPE, own_path, read_form
 from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.errors import InvalidInput
-from gateway.tenants.schema import LimitsTable, TenantTable, tenant_view
+from gateway.tenants.schema import TenantTable, tenant_view
+from gateway.tenants.tenant import TenantLimits
 
 NOW = 1_900_000_000.0
 
@@ -41,7 +42,7 @@ def test_after_signing_in_nobody_leaves_the_console(text: str) -> None:
 
 TENANT = tenant_view(
     "reports",
-    TenantTable(name="Reports", note="a\nb", limits=LimitsTable(burst=40, requests_per_second=0.5, share=2.0)),
+    TenantTable(name="Reports", note="a\nb", limits=TenantLimits(burst=40, requests_per_second=0.5, share=2.0)),
 )
 
 
@@ -92,7 +93,7 @@ def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
             TenantTable(enabled=False),
             TenantTable(origins=("https://a.example",)),
             TenantTable(networks=("10.1.0.0/16",)),
-            TenantTable(limits=LimitsTable(burst=2)),
+            TenantTable(limits=TenantLimits(burst=2)),
             TenantTable(lifetimes={"open": 3.0}),
         )
     }

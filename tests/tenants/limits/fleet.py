@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec.structs import asdict
 
 from gateway.tenants.tenant import TenantLimits
 from tests.tenants.limits.member import Tally
