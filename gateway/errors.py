@@ -109,7 +109,7 @@ class Refusal(GatewayError, status=400, proxy_status="http_request_error"):
 
 
 class BadRequest(Refusal, code="GatewayBadRequest"):
-    """Not HTTP as it should be: its head, its Host, a body where none belongs."""
+    """Malformed HTTP: the head, the Host, or an unexpected body."""
 
 
 class BadTarget(Refusal, code="GatewayBadTarget"):
@@ -121,13 +121,13 @@ class TargetTooLong(BadTarget, status=414, code="GatewayTargetTooLong"):
 
 
 class MethodUnknown(Refusal, status=501, code="GatewayMethodUnknown", proxy_status="http_request_denied"):
-    """A method that nothing here knows of (RFC 9110 §15.6.2)."""
+    """An unknown method (RFC 9110 §15.6.2)."""
 
 
 class VersionUnsupported(
     Refusal, status=505, code="GatewayVersionUnsupported", proxy_status="http_protocol_error"
 ):
-    """A version of HTTP that is not spoken here (RFC 9110 §15.6.6)."""
+    """An unsupported version of HTTP (RFC 9110 §15.6.6)."""
 
 
 class AmbiguousKey(Refusal, code="GatewayAmbiguousKey"):
@@ -147,7 +147,7 @@ class AdminUnauthenticated(
 
 
 class AdminTokenUnknown(AdminUnauthenticated):
-    """An admin token that is none of ours: perhaps a guess."""
+    """An unknown admin token, perhaps a guess."""
 
 
 class AdminForbidden(Refusal, status=403, code="GatewayAdminForbidden", proxy_status="http_request_denied"):
@@ -159,11 +159,11 @@ class InvalidInput(Refusal, code="GatewayInvalidInput"):
 
 
 class NotFound(Refusal, status=404, code="GatewayNotFound"):
-    """Nothing of the admin API's is there."""
+    """No such resource in the admin API."""
 
 
 class RateLimited(Refusal, status=429, code="GatewayRateLimited", proxy_status="http_request_denied"):
-    """More requests than the caller's limit allows; ``headers`` tell of the limit, ``retry_after`` of the next."""
+    """More requests than the caller's limit allows; ``headers`` are its RateLimit fields."""
 
     def __init__(self, message: str, *, retry_after: float, headers: Headers | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -192,7 +192,7 @@ class CredentialRefused(Forbidden):
 
 
 class NotCached(Refusal, status=504, code="GatewayNotCached", proxy_status="http_request_denied"):
-    """Nothing stored answers a request that is only for what is (RFC 9111 §5.2.1.7)."""
+    """An ``only-if-cached`` request without a stored answer (RFC 9111 §5.2.1.7)."""
 
 
 class Misdirected(Refusal, status=421, code="GatewayMisdirected"):
@@ -212,11 +212,11 @@ class Overload(GatewayError, status=503, code="GatewayOverloaded", proxy_status=
 
 
 class QueueFull(Overload, code="GatewayQueueFull"):
-    """As many jobs wait as may wait, in all or for this tenant."""
+    """The queue is full, in all or for this tenant."""
 
 
 class DeadlineExceeded(Overload, code="GatewayDeadlineExceeded"):
-    """The caller waited as long as a caller may; the job keeps its place and runs."""
+    """The caller's time is over; the job keeps its place and runs."""
 
 
 class TooManyConnections(Overload, code="GatewayTooManyConnections"):
@@ -228,7 +228,7 @@ class GateClosed(Overload, code="GatewayGateClosed", proxy_status="destination_u
 
 
 class QueryPaused(Overload):
-    """A query that is not asked for now; ``retry_after`` says when it may be."""
+    """A query that may not go upstream now; ``retry_after`` says when."""
 
 
 class TargetRefused(QueryPaused, code="GatewayTargetRefused", proxy_status="destination_unavailable"):
@@ -268,7 +268,7 @@ class UpstreamUnreachable(UpstreamFailure, code="GatewayUpstreamUnreachable"):
 class UpstreamDisconnected(
     UpstreamFailure, code="GatewayUpstreamDisconnected", proxy_status="connection_terminated"
 ):
-    """The connection ended before the answer did. ``kept`` says that it had brought answers before."""
+    """The connection ended before the answer did. ``kept``: it had carried answers before."""
 
     kept = False
 
@@ -278,11 +278,11 @@ class UpstreamProtocolError(UpstreamFailure, code="GatewayUpstreamInvalid", prox
 
 
 class ValidatorMismatch(UpstreamProtocolError):
-    """A 304 that is about nothing we have: the answer has to be asked for whole (RFC 9111 §4.3.3)."""
+    """A 304 for no stored answer: a full one has to be fetched (RFC 9111 §4.3.3)."""
 
 
 class UpstreamRedirected(UpstreamFailure, code="GatewayUpstreamRedirected"):
-    """A redirect to elsewhere, where no client may carry its gateway key; ``place`` is for operators alone."""
+    """A redirect elsewhere, to which no client may send its gateway key; ``place`` is for operators alone."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, place: str = "") -> None:
         super().__init__(message, retry_after=retry_after)

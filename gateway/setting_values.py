@@ -42,8 +42,8 @@ STATISTICS_ONLY = frozenset(
         *("anonymous_queued", "anonymous_share", "invalid_keys_per_minute"),
     }
 )
-"""Settings that change nothing with ``profile = "generic"``: it has neither tenants nor families, and judges
-neither blocks nor credentials."""
+"""Settings without effect with ``profile = "generic"``, which has neither tenants nor families, gate nor
+breaker."""
 
 
 def _words(value: Any) -> Any:
@@ -114,7 +114,7 @@ def _endpoint(value: str) -> str:
 
 def _http(value: str, otherwise: str) -> SplitResult:
     parts = urlsplit(_one_word(value))
-    _ = parts.port  # raises ValueError for what is none
+    _ = parts.port  # raises ValueError for a malformed one
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(otherwise)
     return parts
@@ -130,7 +130,7 @@ def _budget(value: str) -> str:
 
 
 def interval(budget: str) -> float | None:
-    """Seconds between two calls, None where they are unlimited. Raises ValueError for what is no budget."""
+    """Seconds between two calls, None where they are unlimited. Raises ValueError for a malformed budget."""
     if budget == "unlimited":
         return None
     found = BUDGET.match(budget)
@@ -196,8 +196,8 @@ RegistryPlace = Annotated[SecretStr, BeforeValidator(_path_text), AfterValidator
 
 PREFIX = "STATS_GATEWAY_"
 OTHERS = frozenset({"CONFIG", "ADMIN_URL", "KEY"})
-"""Of the program's, and no settings: the settings file, the admin API that commands ask, and a gateway key for the
-programs that ask the gateway."""
+"""Variables of the program that are no settings: the settings file, the admin API's URL for commands, and a
+gateway key for client programs."""
 
 URL, ADDRESS, NUMBER = r"(tcp|udp|sctp)://\S+", r"[0-9A-Fa-f.:]+", r"\d{1,5}"
 SERVICES = [
@@ -213,15 +213,13 @@ SERVICES = [
         ("NAME", r"/[^/\s]+/[^/\s]+"),
     )
 ]
-"""Names and values of the variables that Kubernetes makes of each Service, and Docker of each link: those of one
-called ``stats-gateway``, or ``stats-gateway-…``, begin like ours."""
+"""Names and values of the variables that Kubernetes makes of each Service, and Docker of each link: for one called
+``stats-gateway``, or ``stats-gateway-…``, they begin like ours."""
 
 
 def made_of_services(environment: Mapping[str, str]) -> set[str]:
     """The variables that Kubernetes or Docker made of a service's name, also where they have a setting's name.
-
-    Docker copies the environment of what is behind a link, too, beside the link's own name.
-    """
+    Docker also copies the environment of a link's target, below the link's name."""
     ours = {name: name.upper().removeprefix(PREFIX) for name in environment if name.upper().startswith(PREFIX)}
     found = {name for name, rest in ours.items() if _is_of_service(rest, environment[name].strip())}
     links = {ours[name].removesuffix("NAME") for name in found if ours[name].endswith("NAME")}
@@ -230,21 +228,21 @@ def made_of_services(environment: Mapping[str, str]) -> set[str]:
 
 
 def unknown_variables(environment: Mapping[str, str], settings: Collection[str]) -> list[str]:
-    """The variables with our prefix that name no setting, and are nothing else that belongs there."""
+    """The variables with our prefix that name no setting, and have no other known meaning."""
     known = {name.upper() for name in settings} | OTHERS
     ours = {name for name in environment if name.upper().startswith(PREFIX)} - made_of_services(environment)
     return sorted(name for name in ours if name.upper().removeprefix(PREFIX) not in known)
 
 
 def describe_unknown(variable: str, settings: Iterable[str]) -> str:
-    """What to say of such a variable, with the one that it was perhaps meant to be."""
+    """Describe an unknown variable, with the name that was perhaps meant."""
     names = [PREFIX + name.upper() for name in (*settings, *OTHERS)]
     shown = variable if variable.isprintable() else ascii(variable)
     return f"the environment variable {shown} names no setting{meant(variable.upper(), names)}"
 
 
 def meant(name: str, names: Iterable[str]) -> str:
-    """The end of a sentence about a name that nothing has: the nearest that something has."""
+    """The end of a sentence about an unknown name: the nearest known one."""
     near = get_close_matches(name, list(names), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

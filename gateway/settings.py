@@ -1,8 +1,8 @@
-"""Every knob, typed, documented, in one place.
+"""The settings, typed and documented.
 
-A value comes from, in this order: a flag of ``serve``; an environment variable ``STATS_GATEWAY_<NAME>``;
-the TOML file given with ``--config`` or ``STATS_GATEWAY_CONFIG``; the default here. White space around it counts
-nowhere: a mounted secret ends with a line.
+A value comes from, in this order: a flag of ``serve``; an environment variable ``STATS_GATEWAY_<NAME>``; the TOML
+file given with ``--config`` or ``STATS_GATEWAY_CONFIG``; the default here. White space around it is ignored, since
+a mounted secret ends with a newline.
 """
 
 from __future__ import annotations
@@ -288,8 +288,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _stripped_and_by_profile(cls, values: Any) -> Any:
-        """Without white space around any value. In front of any origin nothing is paced, invented or kept from
-        clients, unless asked for by name."""
+        """Strip white space around values, and apply the defaults of the generic profile, which paces, invents and
+        withholds nothing unless asked to."""
         values = stripped(values)
         if isinstance(values, dict) and values.get("profile") == "generic":
             return GENERIC | values
@@ -303,7 +303,7 @@ class Settings(BaseSettings):
 
     @property
     def public_base(self) -> str:
-        """Where clients reach the public listener, without a slash at its end, as far as the settings tell."""
+        """The public listener's base URL for clients, without a slash at its end, as far as the settings say."""
         if self.public_url:
             return self.public_url
         host = "localhost" if self.host in ("", "0.0.0.0", "::") else self.host  # noqa: S104 (not bound here)
@@ -321,7 +321,8 @@ class Settings(BaseSettings):
         return None if "://" in place else Path(place)
 
     def masked(self) -> dict[str, Any]:
-        """The effective settings for people to read: of URLs the password masked, of secrets only whether set."""
+        """The effective settings for people to read: passwords in URLs masked, of secrets only whether they are
+        set."""
         shown = self.model_dump(mode="json")
         for name in ("redis_url", "registry"):
             value: str = getattr(self, name).get_secret_value()
@@ -340,7 +341,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment, then file; of the last two only what is ours."""
+        """Flags, then environment, then file; of the last two only settings."""
         others = {name.lower() for name in made_of_services(os.environ)}
         if isinstance(env_settings, EnvSettingsSource):
             found = env_settings.env_vars
@@ -349,24 +350,23 @@ class Settings(BaseSettings):
 
 
 class KnownInFile(TomlConfigSettingsSource):
-    """The settings file, without what names no setting; ``load_settings`` tells of that."""
+    """The settings file without unknown names, which ``load_settings`` reports."""
 
     def __call__(self) -> dict[str, Any]:
-        """As the base class's."""
         return {name: value for name, value in super().__call__().items() if name in Settings.model_fields}
 
 
 def settings_file() -> Path | None:
-    """The file that the environment names, if any."""
+    """The settings file that the environment names, if any."""
     named = os.environ.get(PREFIX + "CONFIG", "").strip()
     return Path(named) if named else None
 
 
 def load_settings(config: Path | None = None, *, strict: bool = False, **flags: Any) -> Settings:
     """The effective settings; ``flags`` that are None count as not given. Where it is ``strict``, environment
-    variables with our prefix have to name settings, unless ``allow_unknown_settings``.
+    variables with our prefix must name settings, unless ``allow_unknown_settings``.
 
-    Raises UnusableSettings, which names all that is wrong, and where, and never a secret's value.
+    Raises UnusableSettings with every problem and its place, never with a secret's value.
     """
     path = config or settings_file()
     if path is not None:
@@ -383,13 +383,13 @@ def load_settings(config: Path | None = None, *, strict: bool = False, **flags: 
 
 
 def variable_warnings() -> list[str]:
-    """What to say of environment variables with our prefix that name no setting."""
+    """Describe the environment variables with our prefix that name no setting."""
     names = Settings.model_fields
     return [describe_unknown(each, names) for each in unknown_variables(os.environ, names)]
 
 
 def file_warnings(path: Path | None) -> list[str]:
-    """What to say of lines of a settings file, which reads, that name no setting."""
+    """Describe the lines of a valid settings file that name no setting."""
     names = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
     return [
         f"unknown setting {name!r} in {path}{meant(name, Settings.model_fields)}"
@@ -399,7 +399,7 @@ def file_warnings(path: Path | None) -> list[str]:
 
 
 def _settings(flags: dict[str, Any], path: Path | None) -> tuple[Settings | None, list[str]]:
-    """The settings, or what is wrong with each. Raises UnusableSettings for a file that cannot be read."""
+    """The settings, or a problem for each. Raises UnusableSettings for a file that cannot be read."""
     try:
         return Settings(**flags), []
     except ValidationError as error:

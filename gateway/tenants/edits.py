@@ -141,7 +141,7 @@ class TenantStore(Protocol):
         ...
 
     def change(self, since: Mark = None, *, whole: bool = False) -> Change:
-        """What changed since a version, or everything where that cannot be told or is asked for; None stands for
+        """What changed since a version, or everything where that is unknown or asked for; None stands for
         the version before everything. Unusable content does not raise but is reported in the Change. Raises
         RegistryUnavailable where the content is gone."""
         ...
