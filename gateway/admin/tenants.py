@@ -18,17 +18,14 @@ from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import (
-    Count,
     Life,
-    Rate,
-    Share,
     TenantTable,
     check_origin,
     check_tenant_id,
     told_key,
     told_tenant,
 )
-from gateway.tenants.tenant import Pair, Tenant
+from gateway.tenants.tenant import Count, Pair, Rate, Share, Tenant
 
 PAGE, PAGE_MOST = 100, 1_000
 Words = Annotated[str, msgspec.Meta(max_length=200)]
