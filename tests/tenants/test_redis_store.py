@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.tenants import redis_store as redis_tables
+from gateway.tenants import redis_store
 from gateway.tenants.redis_store import RedisStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.vault import Keyring
@@ -82,7 +82,7 @@ def test_who_lost_its_place_reads_everything_anew(server: RedisServer, client: r
 def test_more_changes_than_one_look_takes_are_all_seen(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_tables, "PAGE", 3)
+    monkeypatch.setattr(redis_store, "PAGE", 3)
     registry, follower = opened(server), opened(server)
     registry.add("reports")
     follower.load()
