@@ -9,24 +9,11 @@ from typing import TYPE_CHECKING, Any
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, RecordExists
-from gateway.tenants import edits
+from gateway.tenants import edits, schema
 from gateway.tenants.edits import Edit
 from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import Following
-from gateway.tenants.schema import (
-    KeyTable,
-    TenantTable,
-    TenantTables,
-    check_note,
-    check_pair,
-    check_tenant_id,
-    check_text,
-    check_texts,
-    check_unclaimed,
-    networks_in,
-    salvaged,
-    tenants_of,
-)
+from gateway.tenants.schema import KeyTable, TenantTable, TenantTables
 from gateway.tenants.tenant import Pair, mint_key
 from gateway.tenants.vault import Keyring
 
@@ -48,7 +35,7 @@ class Registry(Following):
 
     def create(self, tenant_id: str, **fields: Any) -> None:
         """Add a tenant with the fields that ``change`` takes. Raises RecordExists where there is one."""
-        check_tenant_id(tenant_id)
+        schema.check_tenant_id(tenant_id)
         fields = _checked(fields)
 
         def create(table: TenantTable | None) -> TenantTable:
@@ -60,8 +47,8 @@ class Registry(Following):
 
     def add(self, tenant_id: str, name: str | None = None, pair: Pair | None = None) -> None:
         """Add a tenant, or name the one there is, and seal a pair into it in place of any before."""
-        check_tenant_id(tenant_id)
-        check_text(name or "", "name")
+        schema.check_tenant_id(tenant_id)
+        schema.check_text(name or "", "name")
         if pair is not None:
             self._check(tenant_id, pair)
 
@@ -103,7 +90,7 @@ class Registry(Following):
     ) -> str:
         """Give a tenant a new key and return its text, which nothing can show again. Raises ConfigurationError for
         a key that would have expired already."""
-        check_text(label, "label")
+        schema.check_text(label, "label")
         created = _whole_seconds(now)
         _check_end(expires, created)
         minted = mint_key()
@@ -148,13 +135,13 @@ class Registry(Following):
         """
         self.store.notes()
         for tenant_id, table in tables.items():
-            check_texts(tenant_id, table)
-        tenants_of(tables, self.keyring.vault())
+            schema.check_texts(tenant_id, table)
+        schema.tenants_of(tables, self.keyring.vault())
         there = self.store.read()
         if not replace and (both := sorted(set(tables) & set(there))):
             others = f" and {len(both) - 1} more" if len(both) > 1 else ""
             raise RecordExists(f"there already is a tenant {both[0]!r}{others}; to replace them, use --replace")
-        check_unclaimed(there, there | tables)
+        schema.check_unclaimed(there, there | tables)
         for batch in (_handed_over(there, tables), tables):
             self.store.edit({tenant_id: _replacing(table) for tenant_id, table in batch.items()})
 
@@ -175,7 +162,7 @@ class Registry(Following):
         them; the number of tenants with passwords. Raises ConfigurationError where the keys are not in a file."""
         with self.keyring.renewing() as drop_old:
             count = self.reseal()
-            tenants_of(self.store.read(), self.keyring.vault().newest())
+            schema.tenants_of(self.store.read(), self.keyring.vault().newest())
             drop_old()
         return count
 
@@ -185,7 +172,7 @@ class Registry(Following):
         return edits.with_credential(table, pair.institution, pair.username, sealed)
 
     def _check(self, tenant_id: str, pair: Pair) -> None:
-        check_pair(pair)
+        schema.check_pair(pair)
         self._check_keys(tenant_id, pair.institution)
 
     def _check_keys(self, tenant_id: str, institution: str) -> None:
@@ -196,7 +183,9 @@ class Registry(Following):
         others.pop(institution, None)
         if table is None or not others:
             return
-        tenant, fault = salvaged(tenant_id, structs.replace(table, institutions=others), self.keyring.vault(), {})
+        tenant, fault = schema.salvaged(
+            tenant_id, structs.replace(table, institutions=others), self.keyring.vault(), {}
+        )
         if fault is not None and not tenant.credentials:
             raise self._named(fault)
 
@@ -221,10 +210,10 @@ def _of_existing(tenant_id: str, edit: Callable[[TenantTable], TenantTable | Non
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     """A tenant's own fields, networks as they are written everywhere. Raises ConfigurationError."""
-    check_text(fields.get("name") or "", "name")
-    check_note(fields.get("note") or "")
+    schema.check_text(fields.get("name") or "", "name")
+    schema.check_note(fields.get("note") or "")
     networks = fields.get("networks")
-    return fields if networks is None else {**fields, "networks": networks_in(networks)}
+    return fields if networks is None else {**fields, "networks": schema.networks_in(networks)}
 
 
 def _as_long(old: KeyTable, now: datetime) -> datetime | None:
