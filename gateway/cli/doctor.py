@@ -6,7 +6,6 @@ The command is in ``operate``, which imports this only when it runs.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections import Counter
@@ -57,7 +56,7 @@ def examine(options: SettingOptions, *, upstream: bool | None, yes: bool) -> lis
         wrong = error.problems if isinstance(error, UnusableSettings) else [error.message]
         advice = "stats-gateway config --describe tells what each may be"
         return [problem("settings.reading", each, advice) for each in wrong]
-    around = asyncio.run(look_around(settings, Sources.of(options.given(), os.environ)))
+    around = asyncio.run(look_around(settings, Sources.of(options.given())))
     return [*around.findings, *consult(settings, around, wanted=upstream, yes=yes)]
 
 

@@ -26,7 +26,7 @@ from gateway.cli.options import (
     tenant_ids,
     tenant_in,
 )
-from gateway.tenants.schema import KeyTable, check_tenant_id, told_key
+from gateway.tenants.schema import KeyTable, check_tenant_id, key_view
 
 app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")
 secrets = Commands(name="secrets", help="Manage the keys that encrypt the institutions' passwords.")
@@ -84,7 +84,7 @@ def list_keys(
         return
     held = tenant_in(open_registry(registry), tenant_id).keys
     if as_json:
-        print_json([told_key(key_id, key) for key_id, key in held.items()])
+        print_json([key_view(key_id, key) for key_id, key in held.items()])
     elif held:
         print(key_lines(held))
     else:

@@ -22,9 +22,10 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from gateway.errors import AdminRefused, AdminUnreachable, ConfigurationError, NoSuchRecord
 from gateway.redis_url import masked_url
-from gateway.settings import PREFIX, Settings, load_settings
+from gateway.setting_values import PREFIX
+from gateway.settings import Settings, load_settings
 from gateway.tenants import registry as registries
-from gateway.tenants.file_store import FileTables
+from gateway.tenants.file_store import FileStore
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import TenantTable, check_no_key
 from gateway.upstream.network import context_for
@@ -187,7 +188,7 @@ def _tables(ctx: typer.Context) -> list[tuple[str, TenantTable]]:
     try:
         path = load_settings(registry=ctx.params.get("registry")).registry_file
         small = path is not None and path.is_file() and path.stat().st_size <= COMPLETED_BYTES
-        return list(FileTables(path).read().items()) if path is not None and small else []
+        return list(FileStore(path).read().items()) if path is not None and small else []
     except Exception:
         return []
 

@@ -28,8 +28,8 @@ from gateway.cli.options import (
 from gateway.errors import ConfigurationError
 from gateway.provenance import Provenance, Sources
 from gateway.redis_url import masked_url
-from gateway.setting_values import made_of_services
-from gateway.settings import PREFIX, Settings, load_settings, settings_file, unknown_in, unknown_variables
+from gateway.setting_values import PREFIX, made_of_services
+from gateway.settings import Settings, file_warnings, load_settings, settings_file, variable_warnings
 from gateway.tenants.registry import open_registry
 from gateway.upstream.network import context_for
 
@@ -82,7 +82,7 @@ def serve(options: SettingOptions) -> None:
 def ignored_settings() -> list[str]:
     """Warnings of everything that looks like a setting and is not taken for one."""
     unknown = [
-        f"WARNING: {line}; it has no effect" for line in (*unknown_variables(), *unknown_in(settings_file()))
+        f"WARNING: {line}; it has no effect" for line in (*variable_warnings(), *file_warnings(settings_file()))
     ]
     named = {PREFIX + name.upper() for name in Settings.model_fields}
     others = sorted(name for name in made_of_services(os.environ) if name.upper() in named)
@@ -122,8 +122,8 @@ def config(
     already runs was started with is told by: stats-gateway settings.
     """
     effective = options.settings()
-    provenance = Sources.of(options.given(), os.environ).provenance(effective.profile)
-    for line in (*unknown_variables(), *unknown_in(settings_file())):
+    provenance = Sources.of(options.given()).provenance(effective.profile)
+    for line in (*variable_warnings(), *file_warnings(settings_file())):
         note(f"warning: {line}")
     rows = dict(_settings_shown(effective, provenance, changed=changed))
     if as_json:

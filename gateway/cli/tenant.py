@@ -33,7 +33,7 @@ from gateway.cli.options import (
     tenant_in,
 )
 from gateway.errors import ConfigurationError
-from gateway.tenants.schema import Tables, TenantTable, read_tables, told_tenant
+from gateway.tenants.schema import TenantTable, TenantTables, read_tables, tenant_view
 from gateway.tenants.tenant import Pair, TenantLimits
 
 app = Commands(name="tenant", help="Manage tenants: who may ask, and with whose credentials.")
@@ -87,7 +87,7 @@ def list_tenants(as_json: AsJson = False, registry: RegistryPlace = None) -> Non
     """List all tenants."""
     tables = open_registry(registry).store.read()
     if as_json:
-        print_json([told_tenant(tenant_id, table) for tenant_id, table in tables.items()])
+        print_json([tenant_view(tenant_id, table) for tenant_id, table in tables.items()])
     elif tables:
         rows = [_row(tenant_id, table) for tenant_id, table in tables.items()]
         print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], rows))
@@ -100,7 +100,7 @@ def show(tenant_id: TenantId, as_json: AsJson = False, registry: RegistryPlace =
     """Show one tenant: its institutions and its keys, never a secret."""
     table = tenant_in(open_registry(registry), tenant_id)
     if as_json:
-        print_json(told_tenant(tenant_id, table))
+        print_json(tenant_view(tenant_id, table))
         return
     print(aligned(["ID", "NAME", "STATUS", "INSTITUTIONS", "KEYS"], [_row(tenant_id, table)]))
     for field, value in _own_rows(table):
@@ -256,7 +256,7 @@ def import_tenants(
     note(f"Imported {counted(len(tables), 'tenant')}.")
 
 
-def _tables_from(file: str) -> Tables:
+def _tables_from(file: str) -> TenantTables:
     """Raises ConfigurationError for what is no export."""
     try:
         if file == "-":
