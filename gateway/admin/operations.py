@@ -29,7 +29,6 @@ from gateway.errors import (
     NotFound,
     RateLimited,
     render,
-    row_of,
 )
 from gateway.observe.logs import AUDIT
 from gateway.redis_url import MASK
@@ -118,7 +117,7 @@ def audited(operation: Operation, path: Mapping[str, Any], address: str = "") ->
         yield record
         status = operation.status
     except GatewayError as error:
-        status = row_of(error).status
+        status = error.status
         if is_guess(error):
             wanted = True
             record.facts["address"] = address
@@ -304,9 +303,7 @@ def scraped(auth: Authenticator, render: Callable[[bool], bytes], kind: str, *, 
             named = public or not auth.tokens.enabled or await auth.knows(request)
         except GatewayError as error:
             if is_guess(error):
-                write_audit(
-                    NOBODY, "GET /metrics", {"address": auth.visitors.address(request)}, row_of(error).status
-                )
+                write_audit(NOBODY, "GET /metrics", {"address": auth.visitors.address(request)}, error.status)
             return error_response(error)
         return Response(render(named), headers={"content-type": kind})
 

@@ -22,8 +22,8 @@ from gateway.tenants.schema import (
     TenantTable,
     check_origin,
     check_tenant_id,
-    told_key,
-    told_tenant,
+    key_view,
+    tenant_view,
 )
 from gateway.tenants.tenant import Count, Pair, Rate, Share, Tenant
 
@@ -166,7 +166,7 @@ class TenantsApi:
             used = await self._usage.last_used(table.keys)
         except CacheUnavailable:
             used = {}  # no reason not to show the rest
-        return {"keys": [told_key(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]}
+        return {"keys": [key_view(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]}
 
     async def mint(self, call: Call) -> Any:
         text = await _blocking(
@@ -185,7 +185,7 @@ class TenantsApi:
         return _made(call, text)
 
     async def _view(self, tenant_id: str) -> Any:
-        return told_tenant(tenant_id, await self._table(tenant_id))
+        return tenant_view(tenant_id, await self._table(tenant_id))
 
     async def _table(self, tenant_id: str) -> TenantTable:
         table: TenantTable | None = await _blocking(lambda: self._registry.store.get(tenant_id))

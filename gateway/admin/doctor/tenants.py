@@ -16,9 +16,9 @@ from gateway.errors import ConfigurationError
 from gateway.proxy.methods import HOST
 from gateway.proxy.response import ANY
 from gateway.settings import Settings
-from gateway.tenants.networks import Network, disputes, network_of
-from gateway.tenants.schema import KeyTable, Tables, TenantTable, check_texts, credential_of
-from gateway.tenants.tenant import Credential
+from gateway.tenants.directory import disputes
+from gateway.tenants.schema import KeyTable, TenantTable, TenantTables, check_texts, credential_of
+from gateway.tenants.tenant import Credential, Network, network_of
 from gateway.tenants.vault import Vault
 
 SOON = timedelta(days=30)
@@ -58,7 +58,7 @@ REASONS = {
 }
 
 
-def tenant_findings(tables: Tables, now: datetime, *, allow_anonymous: bool) -> Iterator[Finding]:
+def tenant_findings(tables: TenantTables, now: datetime, *, allow_anonymous: bool) -> Iterator[Finding]:
     """Findings on the registry's tenants and their keys."""
     if not tables:
         answered = "only public queries are" if allow_anonymous else "nobody is"
@@ -76,13 +76,13 @@ def tenant_findings(tables: Tables, now: datetime, *, allow_anonymous: bool) -> 
         yield from _ending(tenant_id, table, now)
 
 
-def _counts(tables: Tables) -> str:
+def _counts(tables: TenantTables) -> str:
     keys = sum(len(table.keys) for table in tables.values())
     credentials = sum(len(table.institutions) for table in tables.values())
     return f"{counted(len(tables), 'tenant')}, {counted(keys, 'key')}, {counted(credentials, 'credential')}"
 
 
-def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
+def _idle(tables: TenantTables, enabled: TenantTables, now: datetime) -> Iterator[Finding]:
     if disabled := [tenant_id for tenant_id in tables if tenant_id not in enabled]:
         yield note(
             "tenants.disabled",
@@ -99,7 +99,7 @@ def _idle(tables: Tables, enabled: Tables, now: datetime) -> Iterator[Finding]:
         )
 
 
-def _pasted(tables: Tables) -> Iterator[Finding]:
+def _pasted(tables: TenantTables) -> Iterator[Finding]:
     """Gateway keys in texts that everybody sees, let in by an older version or an editor."""
     for tenant_id, table in tables.items():
         try:
@@ -156,7 +156,7 @@ class Opened:
     old: int = 0
 
 
-def opened(tables: Tables, vault: Vault) -> Opened:
+def opened(tables: TenantTables, vault: Vault) -> Opened:
     result, newest = Opened(), vault.newest()
     for tenant_id, table in tables.items():
         for institution, stored in table.institutions.items():
@@ -200,7 +200,7 @@ class Held(NamedTuple):
         return f"{self.network} ({self.tenant})"
 
 
-def network_findings(tables: Tables, settings: Settings) -> Iterator[Finding]:
+def network_findings(tables: TenantTables, settings: Settings) -> Iterator[Finding]:
     """Findings on the networks from which tenants call without a key."""
     held = [Held(tenant_id, network_of(text)) for tenant_id, table in tables.items() for text in table.networks]
     yield from _hosts(held, settings)
@@ -272,7 +272,7 @@ def _risky(held: list[Held]) -> Iterator[Finding]:
             yield found(NETWORKS, what.format(named(networks)), advice)
 
 
-def _any_page(tables: Tables) -> Iterator[Finding]:
+def _any_page(tables: TenantTables) -> Iterator[Finding]:
     if found := [each for each, table in tables.items() if table.networks and ANY in table.origins]:
         yield note(
             NETWORKS,

@@ -35,7 +35,7 @@ from gateway.admin.operations import (
 )
 from gateway.admin.sessions import Authenticator, Session, is_csrf
 from gateway.admin.web.format import FILTERS, bar, ratio
-from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render, row_of
+from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render
 
 Form = Mapping[str, str]
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -156,7 +156,7 @@ class Web:
                 **values,
             )
         )
-        response = HTMLResponse(html, status if error is None else row_of(error).status, HEADERS)
+        response = HTMLResponse(html, status if error is None else error.status, HEADERS)
         if error is not None:
             response.raw_headers += [each for each in render(error)[1] if each[0] in PASSED_ON]
         if flash is not None:
@@ -223,7 +223,7 @@ class Web:
             _refuse_keys(http.path_params, http.query_params, form)
         except GatewayError as error:
             if changes and request.posted:
-                write_audit(request.admin, f"POST {http.scope['route'].path}", {}, row_of(error).status)
+                write_audit(request.admin, f"POST {http.scope['route'].path}", {}, error.status)
             raise
         return replace(request, form=form)
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from gateway.admin.auth import NOBODY, Admin
 from gateway.admin.operations import is_guess, read_body, write_audit
 from gateway.admin.web.pages import HEADERS, SIGN_IN, Form, PageRequest, Web, own_path, read_form
-from gateway.errors import AdminTokenUnknown, GatewayError, RateLimited, row_of
+from gateway.errors import AdminTokenUnknown, GatewayError, RateLimited
 
 ENDED = "Your session has ended. What you sent last was not carried out."
 
@@ -60,7 +60,7 @@ class SignIn:
             admin, secret = await self._entered(request, form.get("token", ""))
             status = 303
         except GatewayError as error:
-            status = row_of(error).status
+            status = error.status
             if is_guess(error):
                 return self._form(own_path(form.get("next", "/")), error=error)
             return self.web.trouble(error)
