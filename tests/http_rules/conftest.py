@@ -54,9 +54,10 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 
 @pytest.fixture
-def origin(rig: Rig) -> Origin:
+def origin(rig: Rig) -> Iterator[Origin]:
     """Says to each target what a check tells it to."""
-    return rig.origin
+    yield rig.origin
+    rig.origin.let_go()
 
 
 @pytest.fixture
