@@ -23,10 +23,14 @@ settings.register_profile("ci", parent=settings.get_profile("gateway"), derandom
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fewer examples of what is generated where not all is asked for; no process in a quick run."""
+    """Fewer examples of what is generated where not all is asked for."""
     everything = str(config.option.markexpr).startswith("(exhaustive")
     settings.load_profile("exhaustive" if everything else "ci" if os.environ.get("CI") else "gateway")
-    if is_quick(config) and not config.getoption("numprocesses", None):
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """No test of a quick run starts a process; who only hands them out may."""
+    if is_quick(session.config) and not session.config.getoption("numprocesses", None):
         forbid_processes()
 
 
