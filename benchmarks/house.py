@@ -107,7 +107,7 @@ def imports(modules: Mapping[str, Path], *, for_types: bool = True) -> dict[str,
 
 def _imported(node: ast.AST, modules: Collection[str], for_types: bool) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ImportFrom) and child.module in modules:
+        if isinstance(child, ast.ImportFrom) and child.module is not None and child.module in modules:
             for name in child.names:
                 whole = f"{child.module}.{name.name}"
                 yield whole if whole in modules else child.module

@@ -48,7 +48,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def complete(*words: str, **environment: str) -> list[str]:
     """What the script's function asks for, without a bash each time."""
     line = {"COMP_WORDS": " ".join(["stats-gateway", *words]), "COMP_CWORD": str(len(words))}
-    done = command(_STATS_GATEWAY_COMPLETE="complete_bash", **line, **environment)
+    done = command(given=b"", _STATS_GATEWAY_COMPLETE="complete_bash", **line, **environment)
     assert (done.code, done.err) == (0, "")
     return done.out.split()
 

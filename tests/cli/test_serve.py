@@ -17,7 +17,7 @@ from tests.cli.command import Done, command
 def serve(*words: str, **settings: str) -> Done:
     """Runs the command, which is expected to end by itself."""
     given = {f"STATS_GATEWAY_{name.upper()}": value for name, value in settings.items()}
-    return command("serve", *words, COLUMNS="200", **given)
+    return command("serve", *words, given=b"", COLUMNS="200", **given)
 
 
 @pytest.mark.parametrize(
