@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+CORES := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
 # Tests wait as much as they work.
-JOBS ?= $(shell n=$$((2 * $$(nproc 2>/dev/null || echo 2))); [ $$n -gt 8 ] && n=8; echo $$n)
+JOBS ?= $(shell n=$$((2 * $(CORES))); [ $$n -gt 8 ] && n=8; echo $$n)
 PYTEST = $(BIN)/pytest --dist loadgroup
 ALONE = -n 2 -p no:randomly
 USUAL := not drill and not exhaustive
@@ -34,7 +35,7 @@ test: check  ## lint, types, and the tests (ARGS="-k queue": some of them)
 	$(PYTEST) $(ALONE) -m "$(USUAL) and serial" $(ARGS) $(OR_NONE)
 
 quick: .venv/dev  ## the tests that need no service and start no process
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "quick and not processes" $(ARGS)
+	$(BIN)/pytest -n $(CORES) --dist worksteal -m "quick and not processes" $(ARGS)
 
 exhaustive: .venv/dev  ## what make test leaves out of its matrices, and more generated examples
 	$(PYTEST) -n $(JOBS) -m "$(ALL) and not serial" $(ARGS) $(OR_NONE)

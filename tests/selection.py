@@ -12,6 +12,7 @@ import inspect
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 import pytest
@@ -32,8 +33,10 @@ STARTERS = {
     *("tests.cli.terminal", "tests.cli.command.command"),
 }
 """Modules, and functions, by which tests start processes."""
-STARTED = {"clock", "redis_client", "shared_redis", "stepped_redis"}
-"""Fixtures that start some."""
+STARTED = {"clock", "fleet", "house", "redis_client", "shared_redis", "stepped_redis"}
+"""Fixtures that start some, or whose tests wait for what goes on beside them."""
+REAL = {"real", "redis"}
+"""Parameters by which a fixture that has several kinds of Redis starts one."""
 NO_PROCESS = "quick and not processes"
 """What ``make quick`` selects."""
 
@@ -89,7 +92,17 @@ def is_quick(item: pytest.Item) -> bool:
     """Whether a test starts no process, as far as can be seen."""
     if folder(item) in NEVER_QUICK or STARTED & {*getattr(item, "fixturenames", ())}:
         return False
-    return not STARTERS & {*origins(getattr(item, "module", None))}
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        values = item.callspec.params.values()
+        if any(isinstance(value, str) and value in REAL for value in values):
+            return False
+    return not starts(getattr(item, "module", None))
+
+
+@cache
+def starts(module: object) -> bool:
+    """Whether a module knows anything that starts processes."""
+    return not STARTERS.isdisjoint(origins(module))
 
 
 def origins(module: object) -> Iterator[str]:
