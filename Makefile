@@ -3,15 +3,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
+CORES := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $$n)
+# Tests wait as much as they work.
+JOBS ?= $(shell n=$$((2 * $(CORES))); [ $$n -gt 8 ] && n=8; echo $$n)
+PYTEST = $(BIN)/pytest --dist loadgroup
+ALONE = -n 2 -p no:randomly
+USUAL := not drill and not exhaustive
+ALL := (exhaustive or hypothesis) and not drill
+# Where ARGS select nothing of one part, pytest ends with 5.
+OR_NONE := || [ $$? -eq 5 ]
 SOURCES := gateway tests benchmarks docs
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' gateway/__init__.py)
 ENGINE ?= docker
+# The tests start hundreds of processes, each of which would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 IMAGE ?= stats-gateway:$(VERSION)
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help demo test check audit format bench bench-hotpath bench-registry performance reference scale shielding simulate drill soak
-.PHONY: screenshots image chart container failover
+.PHONY: help demo test quick exhaustive coverage check audit format bench bench-check bench-hotpath bench-registry
+.PHONY: performance reference scale shielding simulate drill soak walk house screenshots image chart container failover
 .PHONY: lock clean
 
 help:  ## what can be made
@@ -20,9 +30,19 @@ help:  ## what can be made
 demo: .venv/runtime  ## the sandbox service and the gateway in front of it, with a guided tour (ARGS=--once: run it and exit)
 	@$(BIN)/stats-gateway demo $(ARGS)
 
-test: check  ## lint, types, and the whole test-suite
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not serial and not drill" --cov --cov-report=term:skip-covered $(ARGS)
-	$(BIN)/pytest -n 2 --dist loadfile -m "serial and not drill" -p no:randomly $(ARGS)
+test: check  ## lint, types, and the tests (ARGS="-k queue": some of them)
+	$(PYTEST) -n $(JOBS) -m "$(USUAL) and not serial" $(ARGS) $(OR_NONE)
+	$(PYTEST) $(ALONE) -m "$(USUAL) and serial" $(ARGS) $(OR_NONE)
+
+quick: .venv/dev  ## the tests that need no service and start no process
+	$(BIN)/pytest -n $(CORES) --dist worksteal -m "quick and not processes" $(ARGS)
+
+exhaustive: .venv/dev  ## what make test leaves out of its matrices, and more generated examples
+	$(PYTEST) -n $(JOBS) -m "$(ALL) and not serial" $(ARGS) $(OR_NONE)
+	$(PYTEST) $(ALONE) -m "$(ALL) and serial" $(ARGS) $(OR_NONE)
+
+coverage: .venv/dev  ## make test's first part, with the lines that it does not reach
+	$(PYTEST) -n $(JOBS) -m "$(USUAL) and not serial" --cov --cov-report=term:skip-covered $(ARGS)
 
 check: .venv/dev  ## lint and types
 	$(BIN)/ruff check $(SOURCES)
@@ -60,6 +80,15 @@ simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and
 
 bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about twenty minutes; ARGS=--help, ARGS=--smoke)
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+bench-check: .venv/dev  ## whether the benchmarks still work: the short form of each
+	$(PYTEST) -n 2 tests/benchmarks $(ARGS)
+
+walk: .venv/dev  ## the way of a request through the files, traced
+	@$(BIN)/python -m benchmarks.walk $(ARGS)
+
+house: .venv/dev  ## the size and shape of the code in figures (ARGS="../other ."; a column for each checkout)
+	@$(BIN)/python -m benchmarks.house $(ARGS)
 
 bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python -m benchmarks.hotpath $(ARGS)

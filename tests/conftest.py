@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -14,10 +15,41 @@ from hypothesis import HealthCheck, settings
 
 from tests.clock_shim import ClockShim, clock_shim
 from tests.redis_server import BINARY, HINT, RedisServer, redis_server
+from tests.selection import NEVER_QUICK, NO_PROCESS, forbid_processes, mark, within
 
-settings.register_profile("gateway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("gateway", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("exhaustive", parent=settings.get_profile("gateway"), max_examples=300)
 settings.register_profile("ci", parent=settings.get_profile("gateway"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "gateway")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples of what is generated where not all is asked for."""
+    everything = str(config.option.markexpr).startswith("(exhaustive")
+    settings.load_profile("exhaustive" if everything else "ci" if os.environ.get("CI") else "gateway")
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """No test of a quick run starts a process; who only hands them out may."""
+    if is_quick(session.config) and not session.config.getoption("numprocesses", None):
+        forbid_processes()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A quick run need not read what it would leave out."""
+    path = collection_path.relative_to(config.rootpath).as_posix() if is_quick(config) else ""
+    return within(f"{path}/test") in NEVER_QUICK or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks come before what selects by them."""
+    mark(items)
+
+
+def is_quick(config: pytest.Config) -> bool:
+    """Whether only quick tests were asked for."""
+    return str(config.option.markexpr) == NO_PROCESS
+
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a test run in the background; all that it starts would ignore Ctrl-C too.

@@ -47,8 +47,17 @@ PLACES = {
     "admin API": "/docs",
 }
 
+USUAL = {"overview", "tenant", "tenant to edit", "key to add", "explore a timeline", "cache, looked up", "nothing"}
+"""One page of each kind; all are for the exhaustive run."""
 
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(path, id=name, marks=() if name in USUAL else pytest.mark.exhaustive)
+        for name, path in PLACES.items()
+    ],
+)
 async def test_everybody_can_use(enter: Enter, console_stage: Stage, place: str) -> None:
     somebody = await enter()
     somebody.witness.expects(r"status of 40[03]", r"status of 404")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.catalogue.endpoints import recognise
@@ -15,7 +15,6 @@ def plain(request: Request, data: st.DataObject) -> Query:
     return recognise(path, query, max_bytes=ROOM)
 
 
-@settings(max_examples=150)
 @given(st.data(), requests())
 def test_permuted_and_percent_encoded_spellings_of_a_request_share_a_canonical_form(
     data: st.DataObject, request: Request
@@ -25,7 +24,6 @@ def test_permuted_and_percent_encoded_spellings_of_a_request_share_a_canonical_f
     assert one.canonical == other.canonical
 
 
-@settings(max_examples=100)
 @given(st.data(), requests())
 def test_requests_that_differ_in_ignored_parameters_share_a_canonical_form(
     data: st.DataObject, request: Request
@@ -34,7 +32,6 @@ def test_requests_that_differ_in_ignored_parameters_share_a_canonical_form(
     assert recognise(path, query, max_bytes=ROOM).canonical == plain(request, data).canonical
 
 
-@settings(max_examples=100)
 @given(st.data(), neighbours() | st.tuples(requests(), requests()))
 def test_requests_that_the_service_may_answer_differently_never_share_a_canonical_form(
     data: st.DataObject, pair: tuple[Request, Request]
@@ -44,7 +41,6 @@ def test_requests_that_the_service_may_answer_differently_never_share_a_canonica
     assert plain(one, data).canonical != plain(other, data).canonical
 
 
-@settings(max_examples=100)
 @given(st.data(), requests())
 def test_a_query_says_in_decoded_values_what_the_request_asks(data: st.DataObject, request: Request) -> None:
     query = plain(request, data)
@@ -58,7 +54,6 @@ fields = st.lists(
 )
 
 
-@settings(max_examples=150)
 @given(fields)
 def test_the_encoding_can_be_read_back_so_no_two_sequences_share_it(sequence: list[str | None]) -> None:
     assert read_back(encoded(sequence).decode()) == sequence

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
+
 from tests.cli.terminal import on_a_terminal
 from tests.integration.stage import get
 from tests.redis_server import free_port
 
 
+@pytest.mark.exhaustive
 def test_what_it_shows_can_be_pasted_and_its_console_opened() -> None:
     with on_a_terminal("demo", "--port", str(free_port())) as terminal:
         said = terminal.read_until(b"Ctrl-C ends the demo.").decode()

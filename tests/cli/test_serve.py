@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,16 +11,13 @@ import typer
 from gateway.cli import app
 from gateway.cli.options import SettingOptions
 from gateway.errors import ConfigurationError
+from tests.cli.command import Done, command
 
 
-def serve(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def serve(*words: str, **settings: str) -> Done:
     """Runs the command, which is expected to end by itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("STATS_GATEWAY_")}
     given = {f"STATS_GATEWAY_{name.upper()}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "gateway", "serve", *words]
-    return subprocess.run(
-        command, env=kept | given | {"COLUMNS": "200"}, capture_output=True, text=True, check=False, timeout=30
-    )
+    return command("serve", *words, given=b"", COLUMNS="200", **given)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +42,10 @@ def test_the_redis_url_is_no_option() -> None:
 
 def test_a_wrong_setting_is_one_line_and_never_shows_a_secret() -> None:
     done = serve(redis_url="mongodb://user:hush@127.0.0.1")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "must be redis[s]://" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert "hush" not in done.stderr
+    assert (done.code, done.out) == (2, "")
+    assert "must be redis[s]://" in done.err
+    assert done.err.count("\n") == 1
+    assert "hush" not in done.err
 
 
 def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path) -> None:
@@ -59,7 +53,7 @@ def test_a_wrong_line_in_the_settings_file_is_named(tmp_path: Path) -> None:
     file.write_text("ports = 1\n")
     done = serve("--config", str(file))
     told = f"stats-gateway: unknown setting 'ports' in {file}; did you mean port?\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    assert (done.code, done.err) == (2, told)
 
 
 def test_every_problem_has_a_line_of_its_own_and_no_secret_is_shown(tmp_path: Path) -> None:
@@ -69,9 +63,9 @@ def test_every_problem_has_a_line_of_its_own_and_no_secret_is_shown(tmp_path: Pa
         "--config", str(file), upstream_url="http://127.0.0.1:1", redis_url="mongodb://:hush@127.0.0.1",
         admin_token="hush\x0bhush", budget="often", admin_tokens="{hush",
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "hush" not in done.stderr
-    assert done.stderr.splitlines() == [
+    assert (done.code, done.out) == (2, "")
+    assert "hush" not in done.err
+    assert done.err.splitlines() == [
         "stats-gateway: admin_tokens (STATS_GATEWAY_ADMIN_TOKENS): must be JSON",
         f"stats-gateway: unknown setting 'lifetime_opne' in {file}; did you mean lifetime_open?",
         "stats-gateway: the environment variable STATS_GATEWAY_UPSTREAM_URL names no setting; "
@@ -80,8 +74,8 @@ def test_every_problem_has_a_line_of_its_own_and_no_secret_is_shown(tmp_path: Pa
     done = serve(
         redis_url="mongodb://:hush@127.0.0.1", admin_token="hush\x0bhush", budget="often", upstream_url="x"
     )
-    assert [line.split()[1] for line in done.stderr.splitlines()] == ["budget", "redis_url", "admin_token", "the"]
-    assert "hush" not in done.stderr
+    assert [line.split()[1] for line in done.err.splitlines()] == ["budget", "redis_url", "admin_token", "the"]
+    assert "hush" not in done.err
 
 
 @pytest.mark.parametrize(
@@ -89,8 +83,8 @@ def test_every_problem_has_a_line_of_its_own_and_no_secret_is_shown(tmp_path: Pa
 )
 def test_a_variable_that_names_no_setting_stops_the_start(name: str) -> None:
     done = serve(**{name: "http://127.0.0.1:1"})
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert f"STATS_GATEWAY_{name.upper()} names no setting" in done.stderr
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"STATS_GATEWAY_{name.upper()} names no setting" in done.err
 
 
 def test_secrets_have_no_option() -> None:

@@ -89,6 +89,7 @@ class Origin:
         self.url = ""
         self._says: dict[str, list[Say]] = {}
         self._asked: dict[str, list[Asked]] = {}
+        self._held: list[Reply] = []
         self._lock = threading.Lock()
 
     def on(self, target: str, *says: Say) -> None:
@@ -114,7 +115,15 @@ class Origin:
             say = says.pop(0) if len(says) > 1 else says[0]
         if callable(say):
             say = say(asked)
-        return Reply(say) if isinstance(say, bytes) else say
+        reply = Reply(say) if isinstance(say, bytes) else say
+        if reply.held:
+            self._held.append(reply)
+        return reply
+
+    def let_go(self) -> None:
+        """Has all said that is held, so that a check that fails holds up no gateway for those after it."""
+        while self._held:
+            self._held.pop().let_go()
 
 
 class _Server(socketserver.ThreadingTCPServer):

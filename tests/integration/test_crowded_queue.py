@@ -140,6 +140,7 @@ async def test_what_is_kept_goes_behind_those_who_wait(stage: Stage) -> None:
     assert before <= 4 + 3, service.asked
 
 
+@pytest.mark.exhaustive
 async def test_a_fan_out_with_a_client_timeout_converges(stage: Stage) -> None:
     """Beside another tenant's, and each time through another gateway."""
     async with gateways(stage, 2, budget="40/s") as (service, ports):

@@ -158,6 +158,7 @@ async def stored(scene: Scene, at_least: int) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.exhaustive
 @scales
 async def test_decision_10_stopped(scene: Scene, seconds: float) -> None:
     await drill("stopped", scene, seconds, scene.server.stop, scene.server.start)
@@ -173,12 +174,14 @@ async def test_decision_10_paused(scene: Scene, seconds: float) -> None:
     await drill("paused", scene, seconds, scene.server.pause, scene.server.resume)
 
 
+@pytest.mark.exhaustive
 @scales
 async def test_decision_10_full(scene: Scene, seconds: float) -> None:
     limit = partial(scene.server.call, "CONFIG", "SET", "maxmemory")
     await drill("full", scene, seconds, partial(limit, 1_000), partial(limit, 0))
 
 
+@pytest.mark.exhaustive
 @scales
 async def test_decision_10_read_only_after_failover(scene: Scene, seconds: float) -> None:
     follow = partial(scene.server.call, "REPLICAOF")
@@ -187,6 +190,7 @@ async def test_decision_10_read_only_after_failover(scene: Scene, seconds: float
     )
 
 
+@pytest.mark.exhaustive
 @scales
 async def test_decision_10_slow(scene: Scene, seconds: float) -> None:
     def slow_down() -> None:

@@ -158,6 +158,8 @@ TROUBLES: dict[str, Callable[[Street], Awaitable[None]]] = {
     "callers who leave": callers_who_leave,
     "a full queue": full_queue,
 }
+USUAL = {"403-html", "callers who leave", "a full queue"}
+"""A neighbour of each kind; all are for the exhaustive run."""
 
 
 async def quiet(street: Street, length: Length) -> list[Answer]:
@@ -172,7 +174,10 @@ async def quiet(street: Street, length: Length) -> list[Answer]:
 
 
 @lengths
-@pytest.mark.parametrize("trouble", TROUBLES)
+@pytest.mark.parametrize(
+    "trouble",
+    [pytest.param(name, marks=() if name in USUAL else pytest.mark.exhaustive) for name in TROUBLES],
+)
 async def test_a_quiet_tenant_is_answered_whatever_its_neighbour_does(
     trouble: str, length: Length, shared_redis: RedisServer, prefix: str
 ) -> None:

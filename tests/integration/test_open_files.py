@@ -134,6 +134,7 @@ def test_without_a_file_left_stored_answers_go_on_and_the_rest_is_refused_clearl
         assert "Traceback" not in gateway.output
 
 
+@pytest.mark.exhaustive
 def test_a_shortage_that_ends_soon_is_counted_and_told(gateway: Process) -> None:
     told, began = lines(gateway, "open_files_exhausted"), time.monotonic()
     for number in range(1, SHORTAGES + 1):

@@ -25,6 +25,7 @@ from tests.integration.outcome_tables import Case
 from tests.integration.scripted_origin import MOODS, NEW, OLD, OLD_TAG, REPLIES, RETRY_AFTER, Script
 from tests.integration.stage import Stage, staged
 from tests.redis_server import RedisServer
+from tests.selection import needed
 from tests.upstream.origin import serving
 
 WINDOW = "start_date=2026-03-01&end_date=2026-12-31"
@@ -55,6 +56,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """A budget starts empty: the first call under ``queued`` waits for its slot, under ``full`` for ever."""
 
 CASES = tables.cases()
+USUAL = needed({case: (case.entry, case.mood, case.condition, case.source, case.cache_status) for case in CASES})
+"""The others are for the exhaustive run."""
+PARAMETERS = [
+    pytest.param(case, id=case.name, marks=() if case in USUAL else pytest.mark.exhaustive) for case in CASES
+]
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +197,7 @@ def test_the_page_has_every_case_once() -> None:
     assert sorted(case.name for case in CASES) == sorted(expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.parametrize("case", PARAMETERS)
 async def test_decision_7_outcome(case: Case, registry: Stage, shared_redis: RedisServer, prefix: str) -> None:
     async with tried(case, registry, shared_redis, prefix) as trial:
         answer, calls = await trial.told(TARGET)

@@ -158,6 +158,7 @@ async def test_a_master_that_dies_gives_way_to_the_one_that_sentinels_name(fleet
     assert watched.master.call("EXISTS", f"{fleet.prefix}:{{queue}}:live") == 1
 
 
+@pytest.mark.exhaustive
 async def test_slots_that_move_take_nobodys_answer_away(fleet: Fleet, cluster: ClusterOfServers) -> None:
     """Nearly all slots of the node that has the queue: one without slots would become another's replica."""
     source = cluster.owner(f"{fleet.prefix}:{{queue}}")
@@ -171,6 +172,7 @@ async def test_slots_that_move_take_nobodys_answer_away(fleet: Fleet, cluster: C
     assert cluster.owner(f"{fleet.prefix}:{{queue}}") in (source, target)
 
 
+@pytest.mark.exhaustive
 async def test_a_node_of_a_cluster_that_dies_is_followed_by_its_replica(
     fleet: Fleet, cluster: ClusterOfServers
 ) -> None:
@@ -189,6 +191,7 @@ async def test_a_node_of_a_cluster_that_dies_is_followed_by_its_replica(
         await asyncio.to_thread(cluster.agree)
 
 
+@pytest.mark.exhaustive
 async def test_the_budget_holds_through_a_failover(fleet: Fleet, watched: Watched) -> None:
     """Decision 10: without Redis each process has its share, so that all of them have the rate, with a burst of 1
     each; a master that lost the budget's record starts empty."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
@@ -33,6 +35,8 @@ def stage(shared_redis: RedisServer, prefix: str) -> Iterator[Stage]:
     with staged(log_level="warning", **settings) as stage:
         stage.tenant("reports", "lboro")
         yield stage
+        for gateway in stage.gateways:  # which would wait for the calls that they still owe
+            os.killpg(gateway.running.pid, signal.SIGKILL)
 
 
 async def arrivals(stage: Stage, seconds: float, *only: Process) -> list[float]:
@@ -65,6 +69,7 @@ async def test_those_who_start_without_redis_keep_the_rate_together(stage: Stage
     assert len(found) <= RATE * WATCHED + PROCESSES
 
 
+@pytest.mark.exhaustive
 async def test_workers_that_start_without_redis_have_turns_of_their_own(stage: Stage) -> None:
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     await asyncio.to_thread(stage.serve, redis_url=nowhere, workers=PROCESSES)

@@ -19,6 +19,7 @@ import pytest
 from gateway.sandbox.faults import Fault
 from gateway.sandbox.server import bind
 from gateway.server.listener import bind as gateway_bind
+from tests.cli.command import command as run_as_process
 from tests.loopback import LOOPBACK
 from tests.sandbox.asking import PATIENCE, pair_of, seed_of
 
@@ -134,10 +135,10 @@ def test_a_signal_ends_it_cleanly_even_while_calls_are_held(kind: signal.Signals
 
 def refusal_of(*words: str) -> str:
     """The one line that the command ends with, and with exit code 2."""
-    done = subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=PATIENCE * 3)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
+    done = run_as_process("sandbox", *words)
+    assert done.code == 2
+    assert done.out == ""
+    [line] = done.err.splitlines()
     return line
 
 
@@ -164,9 +165,9 @@ def test_a_bad_value_is_one_clear_line_that_names_its_option(option: str, value:
 
 
 def test_the_help_tells_of_every_option() -> None:
-    done = subprocess.run(command("--help"), capture_output=True, text=True, check=True, timeout=PATIENCE * 3)
+    done = run_as_process("sandbox", "--help")
     for option in ("--host", "--port", "--seed", "--latency", "--rate", "--fail", "--no-examples"):
-        assert option in done.stdout
+        assert option in done.out
 
 
 def _address(sandbox: Running) -> tuple[str, int]:

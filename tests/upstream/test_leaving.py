@@ -118,8 +118,8 @@ async def test_what_nobody_waits_for_goes_last_or_not_at_all(
         stays = [ask(queue, origin, f"stays{i}", payer=Payer("other")) for i in range(3)]
         await asyncio.gather(*stays)
         await until(lambda: queue.flights == 0)
-    # On a busy machine the first one's slot may come before its caller leaves.
-    early = origin.calls[0].startswith("left")
+    # On a busy machine the slots of some may come before their callers leave.
+    early = len([*itertools.takewhile(lambda name: name.startswith("left"), origin.calls)])
     assert set(origin.calls[early : 3 + early]) == {"stays0", "stays1", "stays2"}
     assert len(origin.calls) == 3 + (called or early)
 

@@ -92,6 +92,7 @@ def test_a_rate_holds_across_processes_within_a_tenth(house: House, prefix: str,
     drill("well", house, prefix, seconds)
 
 
+@pytest.mark.exhaustive
 @short
 @pytest.mark.parametrize("delay", [0.2, 0.8])
 def test_it_holds_where_redis_is_slow(house: House, prefix: str, delay: float, seconds: float) -> None:
@@ -111,6 +112,7 @@ def test_it_holds_where_redis_is_killed_and_started_again(house: House, prefix: 
     drill("killed, then started empty, burst of 5 s", house, prefix, seconds, events, burst=200, late=1.0)
 
 
+@pytest.mark.exhaustive
 @short
 def test_it_holds_where_redis_is_paused(house: House, prefix: str, seconds: float) -> None:
     events: list[Event] = [(0.3 * seconds, house.server.pause), (0.6 * seconds, house.server.resume)]
