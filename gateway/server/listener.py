@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
-from gateway.cache.dates import Dated
+from gateway.cache.dates import DateMiddleware
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.logs import set_level, settle
@@ -122,7 +122,9 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
     )
     http = protocol_class(limits, lifecycle)
     graceful = math.ceil(SLACK_SECONDS)
-    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS)
+    return _config(
+        DateMiddleware(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS
+    )
 
 
 def is_tried(version: str = uvicorn.__version__) -> bool:

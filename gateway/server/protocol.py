@@ -26,7 +26,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.proxy.fast_path import HEAD, Lane
 from gateway.proxy.methods import ASTERISK, TARGET
 from gateway.proxy.request import ARRIVED
-from gateway.proxy.response import WHOLE, head_of
+from gateway.proxy.response import ONE_WRITE, head_of
 from gateway.server.head import (
     Limits,
     Nothing,
@@ -38,7 +38,7 @@ from gateway.server.head import (
     oversized,
 )
 from gateway.upstream.framing import AT_ONCE, Content
-from gateway.upstream.tasks import ENDING, Ending
+from gateway.upstream.tasks import END_OF_INPUT, EndOfInput
 
 END_OF_HEAD = b"\r\n\r\n"
 CLOSE = (b"connection", b"close")
@@ -90,7 +90,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._target = b""
         self._content: Content | None = None  # until the current request's body has ended
         self._turn: asyncio.Handle | None = None  # in which the body that is held is read on
-        self._ending = Ending()
+        self._ending = EndOfInput()
         self._keeps = True  # whether the connection outlives the current request, should its body come
         self._refusal: GatewayError | None = None
         self._refused = False
@@ -129,7 +129,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more, which does not say that it has gone: what it asked is answered, and then the
         connection is closed. Whoever has gone resets it, or what is written to him comes back as a reset."""
-        self._ending.comes()
+        self._ending.reach()
         if not self._is_spare:
             self.ended[self] = None
         if self._turn is None:
@@ -180,7 +180,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._held and self._turn is None:
             held, self._held = self._held, b""
             self._parse(held)
-        if self._ending.come and self._turn is None:
+        if self._ending.reached and self._turn is None:
             self._finish()
 
     def pause_writing(self) -> None:
@@ -229,10 +229,10 @@ class GatewayProtocol(HttpToolsProtocol):
     def _begin(self) -> None:
         """Has the request answered."""
         super().on_headers_complete()
-        self.scope[WHOLE] = self._take_whole  # type: ignore[literal-required]
+        self.scope[ONE_WRITE] = self._write_at_once  # type: ignore[literal-required]
         self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]
         self.scope[TARGET] = self._target  # type: ignore[literal-required]
-        self.scope[ENDING] = self._ending  # type: ignore[literal-required]
+        self.scope[END_OF_INPUT] = self._ending  # type: ignore[literal-required]
         if self.lifecycle.draining or self._is_spare:
             self.cycle.keep_alive = False
 
@@ -258,7 +258,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self._rest()
 
-    async def _take_whole(self, status: int, headers: Headers, body: bytes) -> bool:
+    async def _write_at_once(self, status: int, headers: Headers, body: bytes) -> bool:
         """Writes a whole answer to the current request as the cycle would, but at once; False: it had better."""
         cycle = self.cycle  # there is no other before this one's answer is complete
         if self.flow.write_paused and not cycle.disconnected:
@@ -333,7 +333,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._parse(held)
         if self._turn is not None:
             return
-        if self._ending.come:
+        if self._ending.reached:
             self._finish()
         elif not self._held and not self.flow.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
@@ -444,7 +444,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_patience()
         self._unset_keepalive_if_required()
-        if self._ending.come:
+        if self._ending.reached:
             self._close()
             return
         self.transport.write_eof()

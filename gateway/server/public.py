@@ -7,13 +7,13 @@ from urllib.parse import unquote
 
 from starlette.applications import Starlette
 
-from gateway.cache.dates import Dated, dates_itself, undated
+from gateway.cache.dates import DateMiddleware, adds_date, without_date
 from gateway.errors import GatewayError
 from gateway.lifecycle import Life, Lifecycle, Phase
 from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import TARGET, target_of
 from gateway.proxy.proxy import Proxy
-from gateway.proxy.response import WHOLE, give, refusal_of
+from gateway.proxy.response import ONE_WRITE, refusal_of, send_at_once
 from gateway.server.head import checked_target
 
 MANAGEMENT = b"/-/"
@@ -35,20 +35,20 @@ class Gateway(Starlette):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        elsewhere = WHOLE not in scope
+        elsewhere = ONE_WRITE not in scope
         if elsewhere:
             send = self._taken(scope, send)
         ready = self.lane.ready(scope)
         if ready is not None and not elsewhere:
-            await give(scope, send, *ready)
+            await send_at_once(scope, send, *ready)
         elif ready is not None:
-            status, headers, body = ready  # as ``give`` would: each hit is spared that call
+            status, headers, body = ready  # as ``send_at_once`` would: each hit is spared that call
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         elif elsewhere and not await self._admits(scope, send):
             return
         elif scope[TARGET].startswith(MANAGEMENT):
-            await Dated(super().__call__)(scope, receive, send)
+            await DateMiddleware(super().__call__)(scope, receive, send)
         else:
             await self.proxy(scope, receive, send)
 
@@ -58,8 +58,8 @@ class Gateway(Starlette):
             scope["headers"] = list(scope["headers"])  # any iterable may come, and is read more than once
         scope[TARGET] = target_of(scope)
         if self.dates_itself is None:
-            self.dates_itself = dates_itself(send)
-        return undated(send) if self.dates_itself else send
+            self.dates_itself = adds_date(send)
+        return without_date(send) if self.dates_itself else send
 
     async def _admits(self, scope: Any, send: Any) -> bool:
         """Whether what another server has read can be answered; refuses it where not."""

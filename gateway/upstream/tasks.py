@@ -1,6 +1,6 @@
 """Waiting: what the loops of the queue share.
 
-Ending: the end of what a client sends on its connection, and who is told of it.
+EndOfInput: the end of what a client sends on its connection, and who is told of it.
 
 It does not say that the client has gone: whoever sends no more may read on (RFC 9112 §9.6). But most who go say no
 more than that, so that nobody else should have to wait for them.
@@ -64,30 +64,30 @@ class Background:
         task.add_done_callback(self.tasks.discard)
 
 
-ENDING = "gateway.ending"
-"""Where a protocol leaves in its ASGI scope the Ending of the request's connection."""
+END_OF_INPUT = "gateway.end_of_input"
+"""The key of the ASGI scope under which the protocol leaves the connection's EndOfInput."""
 
 
-class Ending:
-    """The end of what one client sends; ``come`` says whether it has."""
+class EndOfInput:
+    """The end of what a client sends on its connection; ``reached`` once it has half-closed it."""
 
     def __init__(self) -> None:
-        self.come = False
-        self._told: set[Callable[[], None]] = set()
+        self.reached = False
+        self._callbacks: set[Callable[[], None]] = set()
 
-    def comes(self) -> None:
-        """The client sends no more."""
-        self.come = True
-        for tell in tuple(self._told):
-            tell()
+    def reach(self) -> None:
+        """Record the half-close, and run the callbacks."""
+        self.reached = True
+        for callback in tuple(self._callbacks):
+            callback()
 
     @contextmanager
-    def told(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Calls ``tell`` when it comes meanwhile; at once where it has come."""
-        if self.come:
-            tell()
-        self._told.add(tell)
+    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Run ``callback`` if the end is reached within this block; at once if it has been already."""
+        if self.reached:
+            callback()
+        self._callbacks.add(callback)
         try:
             yield
         finally:
-            self._told.discard(tell)
+            self._callbacks.discard(callback)
