@@ -13,7 +13,7 @@ from gateway.app import create_application
 from gateway.setting_values import GENERIC, STATISTICS_ONLY
 from gateway.settings import Settings
 
-AROUND = ("limits", "listener", "parts", "server", "service", "supervisor", "worker", "cli/serve")
+AROUND = ("lifespan", "server/head", "server/listener", "server/process", "server/serve", "cli/serve")
 """What runs whatever app there is: modules that take their own from the settings."""
 ELSEWHERE = {"allow_unknown_settings", "trace_sample", "trace_upstream"}
 """Read before there are settings, and where the extra for tracing is there."""

@@ -291,7 +291,7 @@ class Flight:
 
         self.waiters += 1
         try:
-            with ending.calling(give_way):
+            with ending.notifying(give_way):
                 yield
         finally:
             if ending.reached:

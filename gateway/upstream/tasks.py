@@ -1,10 +1,4 @@
-"""Waiting: what the loops of the queue share.
-
-EndOfInput: the end of what a client sends on its connection, and who is told of it.
-
-It does not say that the client has gone: whoever sends no more may read on (RFC 9112 §9.6). But most who go say no
-more than that, so that nobody else should have to wait for them.
-"""
+"""Background tasks, waits with a timeout, and the end of what a client sends on its connection."""
 
 from __future__ import annotations
 
@@ -65,25 +59,28 @@ class Background:
 
 
 END_OF_INPUT = "gateway.end_of_input"
-"""The key of the ASGI scope under which the protocol leaves the connection's EndOfInput."""
+"""The key in an ASGI scope under which a protocol leaves the ``EndOfInput`` of the request's connection."""
 
 
 class EndOfInput:
-    """The end of what a client sends on its connection; ``reached`` once it has half-closed it."""
+    """The end of what one client sends; ``reached`` says whether it has come.
+
+    It does not prove that the client has gone: one that sends no more may read on (RFC 9112 §9.6). But most
+    disconnects show as no more than that, so other requests should not have to wait for such a client.
+    """
 
     def __init__(self) -> None:
         self.reached = False
         self._callbacks: set[Callable[[], None]] = set()
 
     def reach(self) -> None:
-        """Record the half-close, and run the callbacks."""
         self.reached = True
         for callback in tuple(self._callbacks):
             callback()
 
     @contextmanager
-    def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Run ``callback`` if the end is reached within this block; at once if it has been already."""
+    def notifying(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call ``callback`` when the end comes while the context is open; at once if it has come already."""
         if self.reached:
             callback()
         self._callbacks.add(callback)
