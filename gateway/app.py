@@ -1,18 +1,17 @@
-"""The composition root: builds the parts from the settings and hands them to each other."""
+"""The composition root: builds the parts of a process from its settings."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway import __version__
@@ -28,7 +27,7 @@ from gateway.admin.web.cache import CachePage
 from gateway.admin.web.pages import Web, docs_routes, static_routes
 from gateway.admin.web.sign_in import SignIn
 from gateway.admin.web.tenants import KeysPages, TenantsPages
-from gateway.cache.lifetimes import Lifetimes
+from gateway.cache.lifetimes import lifetimes_of
 from gateway.cache.purges import Marks
 from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
@@ -36,7 +35,7 @@ from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
-from gateway.lifespan import Parts
+from gateway.lifespan import Background, Lifespan, MetricsRefresh, RegistryWatch
 from gateway.observe.aggregate import Aggregate, Aggregates
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
@@ -50,19 +49,18 @@ from gateway.proxy.network import ByNetwork
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy.proxy import Proxy, ProxyRules
 from gateway.proxy.store import GenericJudge, StatisticsJudge
-from gateway.redis import MEMORY, Client, Clock, connect
+from gateway.redis import MEMORY, Client, Clock, Sweeper, connect
 from gateway.server.head import Limits
-from gateway.server.open_files import import_ahead
-from gateway.server.public import Gateway
-from gateway.server.workers import worker_number
+from gateway.server.listener import import_ahead
+from gateway.server.process import Application, worker_number
+from gateway.server.public import Gateway, health_routes
 from gateway.settings import Settings
 from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Network, Sharing, Tenant, TenantLimits
-from gateway.upstream.client import Timeouts, UpstreamClient
+from gateway.upstream.client import client_of
 from gateway.upstream.credential_breaker import BreakerRules
-from gateway.upstream.headers import GENERIC, STATISTICS, TRACED, HeaderPolicy
-from gateway.upstream.network import TrustStore
+from gateway.upstream.headers import policy_of
 from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
@@ -78,191 +76,230 @@ CODED_SHARE = 4
 """The near cache may have this many times the memory of the coded bodies kept beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """The two apps of one process, its phase of life, the lane past the public app, and how it is made to look at
-    the registry at once."""
-
-    public: Gateway
-    admin: Starlette
-    lifecycle: Lifecycle
-    lane: Lane
-    look_again: Callable[[], None]
-
-
 def create_app(settings: Settings) -> Gateway:
     """The public app alone, complete under any ASGI server."""
     return create_application(settings).public
 
 
-def create_application(settings: Settings, clock: Clock | None = None) -> Application:
-    """Builds both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
+def create_application(settings: Settings, clock: Clock | None = None) -> Application[Gateway]:
+    """Build both apps; I/O begins in the public one's lifespan. Raises ConfigurationError."""
     import_ahead()
-    clock = clock or Clock()
-    lifecycle = Lifecycle()
-    metrics = Metrics()
-    redis = connect(settings)
-    store = Store(redis, NearCache(settings.near_max_bytes), settings.redis_prefix, clock)
-    registry = open_registry(settings)
-    registry.load()
-    notes = registry.notes()
-    generic = settings.profile == "generic"
-    if generic and registry.directory.tenants:
-        raise ConfigurationError("profile generic serves everyone alike; it goes with no tenants in the registry")
+    return Composition(settings, clock or Clock()).application()
 
-    def told_the_time(now: float, skew: float) -> None:
-        if clock.sync(now, skew):
-            store.near.clear()  # its times are by the clock as it was; what is in Redis is mended as it is read
 
-    queue = queue_of(settings, redis, lambda: registry.mark, told_the_time, metrics.dispatched)
-    client = client_of(settings)
-    no_store_counts = settings.refresh_floor == 0
-    shapes = Shapes(report_shapes(metrics))
-    statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
-    judge = GenericJudge(_lifetimes(settings)) if generic else statistics
-    admission = RateLimiter(redis, settings.redis_prefix, lambda: queue.fleet.share)
-    marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
-    sharing = Sharing(marks, totals=settings.totals_scope == "public")
+class Composition:
+    """The parts of one process, room by room, and the two apps that are made of them."""
 
-    def tell(tally: Aggregate) -> None:
-        metrics.answered(tally)
-        usage.answered(tally)
-        pulse.answered(tally)
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.clock, self.prefix = settings, clock, settings.redis_prefix
+        self.generic = settings.profile == "generic"
+        self.embedded = settings.redis_url.get_secret_value() == MEMORY
+        self.lifecycle, self.metrics = Lifecycle(), Metrics()
+        self.redis = connect(settings)
+        # tenants
+        self.registry = open_registry(settings)
+        self.registry.load()
+        self.watch = RegistryWatch(self.registry, self.registry.notes())
+        if self.generic and self.registry.directory.tenants:
+            why = "profile generic serves everyone alike; it goes with no tenants in the registry"
+            raise ConfigurationError(why)
+        self.admission = RateLimiter(self.redis, self.prefix, lambda: self.queue.fleet.share)
+        # cache
+        self.store = Store(self.redis, NearCache(settings.near_max_bytes), self.prefix, clock)
+        self.marks = Marks(self.redis, self.prefix, clock, on_recall=self.store.near.drop)
+        self.sharing = Sharing(self.marks, totals=settings.totals_scope == "public")
+        # upstream
+        on_dispatch = self.metrics.dispatched
+        self.queue = queue_of(settings, self.redis, lambda: self.registry.mark, self.sync_clock, on_dispatch)
+        self.client = client_of(settings)
+        # observe
+        self.tracing = _tracing(settings)
+        self.tallies = Aggregates(self.count)
+        self.usage = DayCounters(self.redis, self.prefix, settings.usage_days, self.tallies.gather)
+        self.pulse = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
+        # proxy
+        self.profile = _profile(settings, self.registry)
+        self.callers = _callers(settings, self.profile, self.admission, clock)
+        self.teller = Teller(self.metrics, self.tallies, self.tracing, hit_sample=settings.log_hits)
+        self.lane = self.build_lane()
+        self.proxy = self.build_proxy()
+        # admin
+        self.guard = _guard(settings)
+        self.sessions = Sessions(self.redis, self.prefix, self.guard, clock.order, settings.session_idle)
 
-    tallies = Aggregates(tell)
-    usage = DayCounters(redis, settings.redis_prefix, settings.usage_days, tallies.gather)
-    guard = _guard(settings)
-    sessions = Sessions(redis, settings.redis_prefix, guard, clock.order, settings.session_idle)
-    pulse = MinuteCounters(redis, settings.redis_prefix, clock.now, tallies.gather)
-    tracing = _tracing(settings)
+    def sync_clock(self, now: float, skew: float) -> None:
+        """Set the clock by the fleet's."""
+        if self.clock.sync(now, skew):
+            self.store.near.clear()  # its times are by the old clock; what is in Redis is mended as it is read
 
-    def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
-        return UpstreamCall(metrics, usage, pulse, tracing, asker, flight)
+    def count(self, tally: Aggregate) -> None:
+        """Add answers to all counters."""
+        self.metrics.answered(tally)
+        self.usage.answered(tally)
+        self.pulse.answered(tally)
 
-    profile = _profile(settings, registry)
-    callers = _callers(settings, profile, admission, clock)
-    teller = Teller(metrics, tallies, tracing, hit_sample=settings.log_hits)
-    facts = Facts(
-        profile, registry, callers, admission, marks, sharing, store.near, queue.breaker, clock, teller, lifecycle
-    )
-    lane = Lane(facts, settings.prepared_max_bytes)
-    errands = Errands(client, store, judge, clock, call, watched=not generic)
-    parts = Parts(
-        settings,
-        redis,
-        registry,
-        admission,
-        marks,
-        usage,
-        pulse,
-        queue,
-        client,
-        store,
-        metrics,
-        tallies,
-        lane,
-        tracing,
-        lifecycle,
-        sessions,
-        notes,
-    )
-    life = Life(parts.running)
-    public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=life.lifespan), "/-/docs")
-    public.life, public.lifecycle, public.lane = life, lifecycle, lane
-    public.hosts = Limits.of(settings).hosts
-    public.proxy = Proxy(
-        _rules(settings),
-        profile,
-        callers,
-        store,
-        marks,
-        sharing,
-        queue,
-        errands,
-        _coder(settings),
-        clock,
-        teller,
-        lifecycle,
-        lane,
-    )
+    def show(self) -> None:
+        """Bring counters and gauges up to date."""
+        self.tallies.gather()
+        self.metrics.show(self.queue, self.store, self.redis)
+        self.metrics.show_registry(self.registry.standing)
+        self.metrics.prepared.reached(self.lane.given)
+        self.metrics.connections_refused.reached(self.lifecycle.refused)
+        self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 
-    def ask_as(tenant: Tenant | None) -> Answering:
-        """The public proxy's way, for one tenant: the same parts, and nobody to identify."""
-        proxy = copy(public.proxy)
+    def render(self, named: bool) -> bytes:
+        """The metrics, with the tenants ``named`` or not."""
+        self.show()
+        return self.metrics.render(named=named)
+
+    def build_lane(self) -> Lane:
+        """The fast path."""
+        facts = Facts(
+            self.profile,
+            self.registry,
+            self.callers,
+            self.admission,
+            self.marks,
+            self.sharing,
+            self.store.near,
+            self.queue.breaker,
+            self.clock,
+            self.teller,
+            self.lifecycle,
+        )
+        return Lane(facts, self.settings.prepared_max_bytes)
+
+    def build_errands(self) -> Errands:
+        """What asks the service, and judges and stores its answers."""
+
+        def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
+            return UpstreamCall(self.metrics, self.usage, self.pulse, self.tracing, asker, flight)
+
+        lifetimes, no_store_counts = lifetimes_of(self.settings), self.settings.refresh_floor == 0
+        shapes = Shapes(report_shapes(self.metrics))
+        statistics = StatisticsJudge(lifetimes, no_store_counts=no_store_counts, shapes=shapes)
+        judge = GenericJudge(lifetimes) if self.generic else statistics
+        return Errands(self.client, self.store, judge, self.clock, call, watched=not self.generic)
+
+    def build_proxy(self) -> Proxy:
+        """The proxy."""
+        return Proxy(
+            _rules(self.settings),
+            self.profile,
+            self.callers,
+            self.store,
+            self.marks,
+            self.sharing,
+            self.queue,
+            self.build_errands(),
+            _coder(self.settings),
+            self.clock,
+            self.teller,
+            self.lifecycle,
+            self.lane,
+        )
+
+    # The two apps
+
+    def application(self) -> Application[Gateway]:
+        """Both apps of this process."""
+        return Application(self.public(), self.admin(), self.lifecycle, self.watch.look, self.lane)
+
+    def public(self) -> Gateway:
+        """The public app, whose lifespan runs everything."""
+        lifespan = Lifespan(self.queue, [*self.backgrounds()], self.lifecycle, self.settings.upstream_timeout)
+        life = Life(lifespan.running)
+        routes = [
+            *health_routes(self.queue, self.registry, self.lifecycle),
+            *docs_routes(catalogue.openapi(__version__), "/-"),
+        ]
+        app = exactly(Gateway(routes=routes, lifespan=life.lifespan), "/-/docs")
+        app.life, app.lifecycle, app.lane, app.proxy = life, self.lifecycle, self.lane, self.proxy
+        app.hosts = Limits.of(self.settings).hosts
+        return app
+
+    def backgrounds(self) -> Iterator[Background]:
+        """What runs beside the requests, in the order in which it stops."""
+        refresh = MetricsRefresh(self.metrics, self.queue, self.show)
+        yield Background(self.watch.run)
+        yield Background(refresh.run, refresh.stop)
+        yield Background(self.admission.run, self.admission.stop)
+        yield Background(self.marks.follow)
+        yield Background(partial(self.store.tell, self.marks))
+        yield Background(self.usage.run)
+        yield Background(self.sessions.run)
+        yield Background(self.pulse.run)
+        if self.generic or self.settings.pass_methods:
+            yield Background(self.store.follow)
+        if self.embedded:
+            yield Background(Sweeper(self.redis, self.prefix, self.settings.memory_max_bytes).run)
+        yield Background(stop=self.client.aclose)
+        yield Background(stop=self.redis.aclose)
+        if self.tracing is not None:
+            yield Background(stop=partial(asyncio.to_thread, self.tracing.close))
+
+    def admin(self) -> Starlette:
+        """The admin API, the console, and the metrics."""
+        settings, entrance, now = self.settings, self.build_entrance(), self.clock.now
+        operations = [*self.operations()]
+        web = Web(entrance, operations, __version__, settings.public_url, settings.port)
+        scrape = scraped(entrance, self.render, CONTENT_TYPE.decode(), public=settings.metrics_public)
+        pages = [
+            *routes(entrance, operations),
+            *docs_routes(openapi(__version__, operations), tokens=entrance.tokens),
+            Route("/metrics", scrape),
+            *SignIn(web).routes,
+            *overview_page.routes(web),
+            *TenantsPages(web, now).routes,
+            *KeysPages(web, now).routes,
+            *CachePage(web).routes,
+            *explore_page.routes(web),
+            *static_routes(entrance.tokens),
+        ]
+        return exactly(Starlette(routes=pages), "/docs", web.out_of_place)
+
+    def build_entrance(self) -> Authenticator:
+        """Who may use the admin listener."""
+        visitors = Visitors(_trusted(self.settings), self.settings.session_secure)
+        guesses = Guesses(self.admission, visitors, self.metrics.wrong_token)
+        return Authenticator(self.guard, self.sessions, visitors, guesses, instance_of(self.settings))
+
+    def operations(self) -> Iterator[Operation]:
+        """The admin API's operations."""
+        now, registry, settings = self.clock.now, self.registry, self.settings
+        yield from OverviewApi(
+            self.pulse, self.usage, self.queue, registry, now, embedded=self.embedded
+        ).operations
+        yield from TenantsApi(registry, self.usage).operations
+        yield from FleetApi(
+            settings, self.redis, self.usage, self.marks, self.queue, self.profile.recognise
+        ).operations
+        yield from ExplainApi(
+            self.prefix,
+            registry,
+            self.profile,
+            self.store,
+            self.marks,
+            self.sharing,
+            self.queue,
+            lifetimes_of(settings),
+            Rules(settings.refresh_floor),
+            now,
+            allow_anonymous=settings.allow_anonymous,
+        ).operations
+        yield from ExploreApi(registry, self.ask_as, settings.public_base).operations
+
+    def ask_as(self, tenant: Tenant | None) -> Answering:
+        """The public proxy for one tenant, with nobody to identify."""
+        proxy = copy(self.proxy)
         if tenant is not None:
-            proxy.callers = Impersonation(tenant, profile, admission, clock)
+            proxy.callers = Impersonation(tenant, self.profile, self.admission, self.clock)
         return proxy.answered
-
-    explore = ExploreApi(registry, ask_as, settings.public_base)
-    operations = [*_operations(parts, profile, marks, sharing, clock), *explore.operations]
-    admin = _admin(parts, _entrance(parts, guard), operations, clock)
-    return Application(public, admin, lifecycle, lane, parts.look_again)
 
 
 def _guard(settings: Settings) -> AdminTokens:
-    token = settings.admin_token.get_secret_value()
-    return AdminTokens(token, settings.admin_tokens, (*settings.admin_hosts, settings.admin_host))
-
-
-def _entrance(parts: Parts, guard: AdminTokens) -> Authenticator:
-    settings = parts.settings
-    visitors = Visitors(_trusted(settings), settings.session_secure)
-    guesses = Guesses(parts.admission, visitors, parts.metrics.wrong_token)
-    return Authenticator(guard, parts.sessions, visitors, guesses, instance_of(settings))
-
-
-def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, clock: Clock) -> list[Operation]:
-    settings, prefix = parts.settings, parts.settings.redis_prefix
-    tenants = TenantsApi(parts.registry, parts.usage)
-    fleet = FleetApi(settings, parts.redis, parts.usage, marks, parts.queue, profile.recognise)
-    rules = Rules(settings.refresh_floor)
-    explain = ExplainApi(
-        prefix,
-        parts.registry,
-        profile,
-        parts.store,
-        marks,
-        sharing,
-        parts.queue,
-        _lifetimes(settings),
-        rules,
-        clock.now,
-        allow_anonymous=settings.allow_anonymous,
-    )
-    overview = OverviewApi(
-        parts.pulse,
-        parts.usage,
-        parts.queue,
-        parts.registry,
-        clock.now,
-        embedded=settings.redis_url.get_secret_value() == MEMORY,
-    )
-    return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
-
-
-def _admin(parts: Parts, entrance: Authenticator, operations: list[Operation], clock: Clock) -> Starlette:
-    """The admin API, the console, and the metrics."""
-    settings = parts.settings
-    web = Web(entrance, operations, __version__, settings.public_url, settings.port)
-    kind, public = CONTENT_TYPE.decode(), settings.metrics_public
-
-    def render(named: bool) -> bytes:
-        parts.show()
-        return parts.metrics.render(named=named)
-
-    found = [
-        *routes(entrance, operations),
-        *docs_routes(openapi(__version__, operations), tokens=entrance.tokens),
-        Route("/metrics", scraped(entrance, render, kind, public=public)),
-        *SignIn(web).routes,
-        *overview_page.routes(web),
-        *TenantsPages(web, clock.now).routes,
-        *KeysPages(web, clock.now).routes,
-        *CachePage(web).routes,
-        *explore_page.routes(web),
-        *static_routes(entrance.tokens),
-    ]
-    return exactly(Starlette(routes=found), "/docs", web.out_of_place)
+    token, hosts = settings.admin_token.get_secret_value(), (*settings.admin_hosts, settings.admin_host)
+    return AdminTokens(token, settings.admin_tokens, hosts)
 
 
 def _callers(settings: Settings, profile: Profile, admission: RateLimiter, clock: Clock) -> Callers:
@@ -291,7 +328,7 @@ def _anonymous(settings: Settings) -> Tenant | None:
 
 def _profile(settings: Settings, registry: Registry) -> Profile:
     if settings.profile == "generic":
-        return GenericProfile(max_bytes=settings.target_max_bytes, policy=_policy(settings))
+        return GenericProfile(max_bytes=settings.target_max_bytes, policy=policy_of(settings))
     return StatisticsProfile(
         registry,
         ByNetwork(settings.public_hosts, _trusted(settings)),
@@ -348,56 +385,6 @@ def queue_of(
     )
 
 
-def client_of(settings: Settings) -> UpstreamClient:
-    """The client that asks the service. Raises ConfigurationError where upstream_ca_file cannot be used."""
-    timeouts = Timeouts(
-        connect=settings.connect_timeout,
-        read=settings.read_timeout,
-        write=settings.write_timeout,
-        pool=settings.pool_timeout,
-        total=settings.upstream_timeout,
-    )
-    trusted = None
-    if settings.upstream.startswith("https://"):
-        trusted = TrustStore.of(settings.upstream_ca_file).context()
-    return UpstreamClient(
-        settings.upstream,
-        timeouts,
-        settings.body_max_bytes,
-        policy=_policy(settings),
-        ssl_context=trusted,
-    )
-
-
-def _policy(settings: Settings) -> HeaderPolicy:
-    if settings.profile != "generic":
-        return STATISTICS
-    return replace(GENERIC, replaced=TRACED) if settings.otlp_endpoint and settings.trace_upstream else GENERIC
-
-
-def _lifetimes(settings: Settings) -> Lifetimes:
-    if settings.profile == "generic":
-        return Lifetimes(
-            stale_if_error=settings.stale_if_error,
-            stale_while_revalidate_family=settings.stale_while_revalidate_family,
-            stale_if_error_family=settings.stale_if_error_family,
-        )
-    return Lifetimes(
-        closed=settings.lifetime_closed,
-        open=settings.lifetime_open,
-        totals=settings.lifetime_totals,
-        empty=settings.lifetime_empty,
-        error=settings.lifetime_error,
-        forbidden=settings.lifetime_forbidden,
-        unknown=settings.lifetime_unknown,
-        jitter=settings.lifetime_jitter,
-        stale_if_error=settings.stale_if_error,
-        obey=settings.upstream_directives == "obey",
-        stale_while_revalidate_family=settings.stale_while_revalidate_family,
-        stale_if_error_family=settings.stale_if_error_family,
-    )
-
-
 def _rules(settings: Settings) -> ProxyRules:
     return ProxyRules(
         prefix=settings.redis_prefix,
@@ -408,25 +395,3 @@ def _rules(settings: Settings) -> ProxyRules:
         request_max_bytes=settings.request_max_bytes,
         authorities=frozenset({urlsplit(settings.upstream).netloc.lower().encode()}),
     )
-
-
-def _public_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> list[Route]:
-    async def live(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(_: Request) -> Response:
-        if not lifecycle.ready:
-            return JSONResponse({"status": lifecycle.phase.value}, status_code=503)
-        known = registry.standing
-        state: dict[str, Any] = {"status": "degraded" if queue.degraded or known.reason else "ok"}
-        if known.reason:
-            state["registry"] = {"reason": known.reason, "age": round(known.age)}
-        if queue.gate_closed_for > 0:
-            state["gate"] = {"closed_for": math.ceil(queue.gate_closed_for)}
-        return JSONResponse(state)
-
-    return [
-        Route("/-/health/live", live),
-        Route("/-/health/ready", ready),
-        *docs_routes(catalogue.openapi(__version__), "/-"),
-    ]

@@ -1,4 +1,4 @@
-"""ASGI: the public app alone, for whoever runs a server of their own.
+"""The public app alone, for any ASGI server.
 
 uvicorn --factory gateway.asgi:app
 granian --interface asgi --factory gateway.asgi:app
@@ -18,8 +18,8 @@ from gateway.settings import load_settings
 
 
 def app() -> Gateway:
-    """The app, by the settings of the environment and the settings file. Raises ConfigurationError, also for what
-    looks like a setting and is none, unless STATS_GATEWAY_ALLOW_UNKNOWN_SETTINGS says otherwise."""
+    """The app, by the settings of the environment and the settings file. Raises ConfigurationError, also for an
+    unknown setting, unless STATS_GATEWAY_ALLOW_UNKNOWN_SETTINGS allows it."""
     settings = load_settings(strict=True)
     divert_standard_streams()
     configure_logs(settings.log_level, settings.log_format)
@@ -28,7 +28,7 @@ def app() -> Gateway:
 
 @cache
 def __getattr__(name: str) -> Any:
-    """``application``: the same app, made when it is first asked for, for servers that take no factory."""
+    """``application``, the app for servers that take no factory, made at its first use."""
     if name == "application":
         return app()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Lifecycle: the phase of life that this process is in, and how its parts' life begins and ends."""
+"""The phase of this process, and the start and end of what runs beside its requests."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ import structlog
 from gateway.errors import NotStarted
 
 START_SECONDS = 5.0
-"""How long a request waits for the start."""
+"""Longest time that a request waits for the start."""
 
 log = structlog.get_logger("gateway")
 
 
 class Phase(Enum):
-    """Starting, running, or draining before the end."""
-
     STARTING = "starting"
     RUNNING = "running"
     DRAINING = "draining"
 
 
 class Lifecycle:
-    """Read by the readiness route and by the proxy; moved on by the app's lifespan and by signals.
+    """The phase, set by the app's lifespan and by signals, read by the readiness route and the proxy.
 
-    ``draining`` says whether answers should ask for the connection to be closed. ``refused`` counts connections
-    beyond the listeners' limits, ``exhausted`` the looks, a sample, at which no file could be opened.
+    While ``draining``, answers close their connections. ``refused`` counts connections beyond the listeners'
+    limits, ``exhausted`` the checks, a sample, at which no file could be opened.
     """
 
     def __init__(self) -> None:
         self.phase = Phase.STARTING
-        self.draining = False  # the phase once more, since each request looks at it
+        self.draining = False  # the phase again, for each request to read
         self.refused = 0
         self.exhausted = 0
 
@@ -49,21 +47,21 @@ class Lifecycle:
         return self.phase is Phase.RUNNING
 
     def started(self) -> None:
-        """All parts run."""
+        """Enter the running phase."""
         if self.phase is Phase.STARTING:
             self.phase = Phase.RUNNING
 
     def drain(self) -> None:
-        """The end has been asked for."""
+        """Enter the draining phase."""
         self.phase, self.draining = Phase.DRAINING, True
 
 
 class Life:
-    """The life of the parts: ``running`` is entered and left once a process, in a task of its own.
+    """Enters and leaves ``running`` once in a process, in a task of its own.
 
-    A server that knows of lifespans begins and ends it (``lifespan``). Under one that does not, the first request
-    begins it (``begun``), and it ends with the event loop: with the loop's tasks where those are cancelled, else
-    when the process exits.
+    A server with ASGI's lifespan protocol does so by ``lifespan``. Under any other the first request begins it by
+    ``begun``, and it ends with the event loop: with the loop's tasks where those are cancelled, else when the
+    process exits.
     """
 
     def __init__(
@@ -74,11 +72,11 @@ class Life:
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._over = asyncio.Event()
-        self._told = False
+        self._logged = False
 
     @asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncIterator[None]:
-        """ASGI's lifespan. Raises what the start raises."""
+        """ASGI's lifespan protocol. Raises what the start raises."""
         await self._start()
         try:
             yield
@@ -86,7 +84,7 @@ class Life:
             await self._end()
 
     async def begun(self) -> None:
-        """Waits until it has begun, and begins it where nobody did. Raises NotStarted."""
+        """Wait for the start, and begin it where nobody has. Raises NotStarted."""
         if self._task is None:
             log.warning("started_by_request", reason="this server runs no lifespan")
             atexit.register(self._end_at_exit, asyncio.get_running_loop())
@@ -96,8 +94,8 @@ class Life:
         except TimeoutError:
             raise NotStarted("The gateway is starting.", retry_after=1) from None
         except Exception as error:
-            if not self._told:
-                self._told = True
+            if not self._logged:
+                self._logged = True
                 log.error("start_failed", exc_info=error)
             reason = f"The gateway could not be started by a request: {type(error).__name__}. Its log says more."
             raise NotStarted(reason, retry_after=30) from error

@@ -15,7 +15,7 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lifecycle import Lifecycle
 from gateway.proxy.methods import TARGET
-from gateway.proxy.response import WHOLE, give
+from gateway.proxy.response import ONE_WRITE, send_at_once
 from gateway.server.head import Limits
 from gateway.server.listener import Listener, bind
 from gateway.server.protocol import protocol_class
@@ -65,8 +65,8 @@ class Echo:
         if b"spoil" in do:
             headers.append((b"x-echo", b"a\r\nx-smuggled: b"))
         if b"apart" in do or b"begin" in do:
-            scope.pop(WHOLE)
-        await give(scope, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
+            scope.pop(ONE_WRITE)
+        await send_at_once(scope, send, 200, headers, b"" if scope["method"] == "HEAD" else body)
 
 
 async def read(receive: Any) -> bytes | None:

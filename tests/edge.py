@@ -8,9 +8,8 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -22,20 +21,12 @@ from starlette.routing import Route
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.logs import AUDIT, dropped_lines
+from gateway.server.process import Application
 from gateway.server.serve import serve
 from gateway.settings import Settings, load_settings
 
 
-@dataclass(frozen=True)
-class SmallApplication:
-    public: Starlette
-    admin: Starlette
-    lifecycle: Lifecycle
-    look_again: Callable[[], None]
-    lane: None = None
-
-
-def small_application(settings: Settings) -> SmallApplication:
+def small_application(settings: Settings) -> Application[Starlette]:
     """``/pid``, ``/slow?seconds``, ``/say?times`` and a readiness route; its end and each reload leave a mark."""
     lifecycle = Lifecycle()
 
@@ -70,9 +61,7 @@ def small_application(settings: Settings) -> SmallApplication:
         raise ConfigurationError("these settings cannot be used")
     routes = [Route("/pid", pid), Route("/slow", slow), Route("/say", say), Route("/-/health/ready", ready)]
     admin = Starlette(routes=[Route("/pid", pid), Route("/metrics-folder", metrics_folder)])
-    return SmallApplication(
-        Starlette(routes=routes, lifespan=lifespan), admin, lifecycle, lambda: mark("looked again")
-    )
+    return Application(Starlette(routes=routes, lifespan=lifespan), admin, lifecycle, lambda: mark("looked again"))
 
 
 def say_all() -> None:

@@ -13,7 +13,7 @@ from gateway.app import create_application
 from gateway.setting_values import GENERIC, STATISTICS_ONLY
 from gateway.settings import Settings
 
-AROUND = ("server/*.py", "lifespan.py", "cli/serve.py")
+AROUND = ("lifespan", "server/head", "server/listener", "server/process", "server/serve", "cli/serve")
 """What runs whatever app there is: modules that take their own from the settings."""
 ELSEWHERE = {"allow_unknown_settings", "trace_sample", "trace_upstream"}
 """Read before there are settings, and where the extra for tracing is there."""
@@ -52,8 +52,7 @@ def read_by_the_app(profile: str, folder: Path) -> set[str]:
 def read_around_it() -> set[str]:
     """What is read beside that, whatever the profile."""
     house = Path(gateway.__file__).parent
-    files = [file for pattern in AROUND for file in house.glob(pattern)]
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    nodes = [node for name in AROUND for node in ast.walk(ast.parse((house / f"{name}.py").read_text()))]
     return {node.attr for node in nodes if isinstance(node, ast.Attribute)} & set(Settings.model_fields)
 
 

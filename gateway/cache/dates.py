@@ -94,12 +94,12 @@ def _http_date(second: int) -> bytes:
     return format_date(second)
 
 
-def dated(headers: Headers) -> Headers:
+def with_date(headers: Headers) -> Headers:
     """An answer's headers, with a Date added where there is none. Header names are lower case."""
     return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date_now()), *headers]
 
 
-def dates_itself(send: Any) -> bool:
+def adds_date(send: Any) -> bool:
     """Whether the server adds a Date to answers that have one already, as uvicorn and hypercorn do by default.
 
     No server says so in the scope; the connection object behind ``send`` shows it.
@@ -109,30 +109,30 @@ def dates_itself(send: Any) -> bool:
     return b"date" in added or bool(getattr(getattr(connection, "config", None), "include_date_header", False))
 
 
-def undated(send: Any) -> Any:
+def without_date(send: Any) -> Any:
     """A ``send`` that removes the Date from answers."""
 
-    async def send_undated(message: MutableMapping[str, Any]) -> None:
+    async def send_without_date(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"date"]
             message = {**message, "headers": headers}
         await send(message)
 
-    return send_undated
+    return send_without_date
 
 
-class Dated:
+class DateMiddleware:
     """ASGI middleware that adds a Date to answers without one; a stored answer keeps its origin's."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def send_dated(message: MutableMapping[str, Any]) -> None:
+        async def send_with_date(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 if b"date" not in [name.lower() for name, _ in headers]:
                     message = {**message, "headers": [(b"date", http_date_now()), *headers]}
             await send(message)
 
-        await self.app(scope, receive, send_dated)
+        await self.app(scope, receive, send_with_date)

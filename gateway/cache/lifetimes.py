@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
 from gateway.cache.control import CacheControl, age_of, response_control
 from gateway.catalogue.answers import Reading
 from gateway.catalogue.query import ALL_TIME, Family, Query
+from gateway.settings import Settings
 
 DAY = 86_400.0
 SETTLING = 48 * 3600.0
@@ -169,3 +170,26 @@ def _has_settled(last_day: date, now: float) -> bool:
 
 def _next_midnight(now: float) -> float:
     return (now // DAY + 1) * DAY
+
+
+def lifetimes_of(settings: Settings) -> Lifetimes:
+    """The lifetimes that the settings name."""
+    stale = Lifetimes(
+        stale_if_error=settings.stale_if_error,
+        stale_while_revalidate_family=settings.stale_while_revalidate_family,
+        stale_if_error_family=settings.stale_if_error_family,
+    )
+    if settings.profile == "generic":
+        return stale
+    return replace(
+        stale,
+        closed=settings.lifetime_closed,
+        open=settings.lifetime_open,
+        totals=settings.lifetime_totals,
+        empty=settings.lifetime_empty,
+        error=settings.lifetime_error,
+        forbidden=settings.lifetime_forbidden,
+        unknown=settings.lifetime_unknown,
+        jitter=settings.lifetime_jitter,
+        obey=settings.upstream_directives == "obey",
+    )

@@ -120,8 +120,9 @@ def _ask(settings: Settings, asked: Sequence[Asked]) -> Iterator[Finding]:
 
 async def _calls(settings: Settings, asked: Sequence[Asked]) -> list[Call]:
     # Here, so that the small commands need not wait for the whole gateway to load.
-    from gateway.app import client_of, queue_of
+    from gateway.app import queue_of
     from gateway.redis import connect
+    from gateway.upstream.client import client_of
 
     redis, client = connect(settings), client_of(settings)
     queue = queue_of(settings, redis)

@@ -21,7 +21,7 @@ from gateway.observe.upstream_calls import OnBehalfOf
 from gateway.proxy.methods import KNOWN, target_of
 from gateway.proxy.methods import allowed as allow_value
 from gateway.tenants.tenant import ANONYMOUS, Tenant
-from gateway.upstream.tasks import ENDING, Ending
+from gateway.upstream.tasks import END_OF_INPUT, EndOfInput
 
 if TYPE_CHECKING:
     from gateway.proxy.network import Located
@@ -83,7 +83,7 @@ class Exchange(msgspec.Struct, eq=False):
     arrived: float = msgspec.field(default_factory=monotonic)
     deadline: float = math.inf
     marked: bool = False
-    ending: Ending | None = None
+    ending: EndOfInput | None = None
     framed: bool = True
 
     @classmethod
@@ -96,7 +96,7 @@ class Exchange(msgspec.Struct, eq=False):
         peer = (scope.get("client") or ("",))[0]
         exchange = cls(scope["method"], path, query_string, headers, request_id, receive, peer)
         exchange.marked = marked
-        exchange.ending = scope.get(ENDING)
+        exchange.ending = scope.get(END_OF_INPUT)
         exchange.framed = scope.get("http_version", "1.1") in FRAMED
         exchange.told.append((b"x-request-id", request_id))
         if ARRIVED in scope:

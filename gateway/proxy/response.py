@@ -3,8 +3,6 @@
 CORS: which web pages may read answers (Fetch standard, §3.2). Pure.
 
 Keys travel in headers, never in cookies: credentials mode is never allowed, and so ``*`` is safe.
-
-Whole: an answer in one piece, for a connection that takes it so, past ASGI's two messages.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import msgspec
 from msgspec import structs
 from starlette.types import Scope, Send
 
-from gateway.cache.dates import dated
+from gateway.cache.dates import with_date
 from gateway.cache.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render
 from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
@@ -76,10 +74,10 @@ def depends_on_origin(origins: Collection[str]) -> bool:
     return bool(origins) and ANY not in origins
 
 
-WHOLE = "gateway.whole"
-"""Where a protocol leaves in its ASGI scope how to give it a whole answer."""
-Take = Callable[[int, Headers, bytes], Awaitable[bool]]
-"""Status, headers (with Content-Length where there is content) and body: whether they were taken."""
+ONE_WRITE = "gateway.one_write"
+"""The key of the ASGI scope under which the protocol leaves its OneWrite."""
+OneWrite = Callable[[int, Headers, bytes], Awaitable[bool]]
+"""Writes status, headers (with Content-Length where there is content) and body at once; False if it did not."""
 
 CRLF = b"\r\n"
 TOKEN = bytes(code for code in range(33, 127) if chr(code) not in '"(),/:;<=>?@[\\]{}')
@@ -88,10 +86,10 @@ TEXT = bytes(code for code in range(256) if code in b"\t" or 32 <= code != 127)
 """What a field's value is made of (RFC 9110 §5.5)."""
 
 
-async def give(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Answers a request: in one piece where that is taken, else in two ASGI messages."""
-    take: Take | None = scope.get(WHOLE)
-    if take is None or not await take(status, headers, body):
+async def send_at_once(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Answer a request in one write where the protocol offers that, else in two ASGI messages."""
+    write: OneWrite | None = scope.get(ONE_WRITE)
+    if write is None or not await write(status, headers, body):
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -130,10 +128,10 @@ class Answer(msgspec.Struct, frozen=True):
 
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
         """Sends it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
-        headers = dated([*self.headers, *extra])
+        headers = with_date([*self.headers, *extra])
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
-        await give(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)
+        await send_at_once(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)
 
 
 def varying(headers: Headers, field: bytes = b"") -> Headers:

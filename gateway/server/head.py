@@ -1,9 +1,4 @@
-"""Heads: what a request's head must be before anything else looks at it, whichever server has read it. Pure.
-
-Content: which body a request's head announces (RFC 9112 §6). Pure.
-
-Limits: what one listener allows its clients.
-"""
+"""Checks of a request's head, the body that it announces (RFC 9112 §6), and a listener's limits. No I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ from gateway.errors import (
     VersionUnsupported,
 )
 from gateway.proxy.methods import ASTERISK, HOST, KNOWN, NEVER, POST, READING, allowed, target_of
-from gateway.upstream.framing import Chunked, Content, Sized
+from gateway.upstream.message import Chunked, Content, Sized
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -38,17 +33,17 @@ TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 REQUEST_LINE = re.compile(rb"(?:\r\n)*+(" + TOKEN + rb"++) [^ \t\r\n]++ HTTP/([0-9]\.[0-9])\r\n")
 """RFC 9112 §3, after empty lines (§2.2)."""
 BEGUN = re.compile(rb"(?:\r\n)*+(?:\r|(" + TOKEN + rb"++)( (?:[^ \t\r\n]++(?: [!-~]*+\r?)?)?)?)?\Z")
-"""What may still become one: so much of its method, and of all that follows."""
+"""The beginning of a request line: its method so far, and the rest so far."""
 VERSIONS = {b"1.0", b"1.1"}
 
 VISIBLE = re.compile(rb"[!-~]*")
-"""All that a target is made of (RFC 3986 §2); which of it belongs where is for the profile to say."""
+"""The characters of a target (RFC 3986 §2); their order is the profile's business."""
 
 
 def check_request_line(head: bytes) -> bool:
-    """Whether a head's first line is whole, as far as the head was received.
+    """Whether the received part of a head has a complete request line.
 
-    Raises BadRequest for what is none, or will be none, MethodUnknown, and VersionUnsupported.
+    Raises BadRequest for what cannot become one, MethodUnknown and VersionUnsupported.
     """
     found = REQUEST_LINE.match(head)
     if found is None:
@@ -64,7 +59,7 @@ def check_request_line(head: bytes) -> bool:
 
 
 def oversized(head: bytes, most: int) -> GatewayError:
-    """What is wrong with a head of more than ``most`` bytes: what of it there was no end to."""
+    """The error for a head of more than ``most`` bytes, by the part that does not end."""
     begun = BEGUN.match(head[:most])
     if begun is None or not begun[1]:
         return HeadTooLarge(f"A request head may have {most} bytes.")
@@ -74,7 +69,7 @@ def oversized(head: bytes, most: int) -> GatewayError:
 
 
 def check_head(version: str, headers: Headers) -> None:
-    """Refuses a head that does not name one host. Header names are lower case. Raises BadRequest."""
+    """Raise BadRequest unless the head names one host. Header names are lower case."""
     hosts = [value for name, value in headers if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise BadRequest("A request needs exactly one Host header.")  # RFC 9112 §3.2
@@ -85,8 +80,8 @@ def check_head(version: str, headers: Headers) -> None:
 def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
     """The target's path and query as the client wrote them, or ``*`` (RFC 9112 §3.2).
 
-    ``ours`` are the authorities, in lower case, that an absolute-form target may name. Raises BadTarget
-    and Misdirected.
+    ``ours`` are the authorities, in lower case, that an absolute-form target may name. Raises BadTarget and
+    Misdirected.
     """
     if b"#" in target:
         raise BadTarget("A request target has no fragment; write # as %23.")
@@ -108,15 +103,17 @@ def origin_form(method: bytes, target: bytes, ours: Set[bytes]) -> bytes:
 
 
 def checked_target(scope: Mapping[str, Any], hosts: Set[bytes]) -> bytes:
-    """The target in origin form of a request that another server has read: what our own protocol checks of a head,
-    as far as it shows here. ``hosts`` are authorities besides where the request arrived. Raises as those do."""
+    """The target, in origin form, of a request read by another server; raises what our own protocol would.
+
+    ``hosts`` are authorities besides the address where the request arrived.
+    """
     check_head(scope["http_version"], scope["headers"])
     target = target_of(scope)
     return origin_form(scope["method"].encode(), target, authorities(scope.get("server"), hosts))
 
 
 def authorities(server: tuple[str, int | None] | None, hosts: Set[bytes]) -> Set[bytes]:
-    """What an absolute-form target may name: ``hosts``, and where its connection arrived."""
+    """The authorities of an absolute-form target: ``hosts``, and the address where the connection arrived."""
     host, port = server or ("localhost", None)
     own = {f"[{host}]" if ":" in host else host, "localhost"}
     return hosts | {f"{name}:{port}".encode() for name in own}
@@ -130,11 +127,11 @@ def _is_ours(scheme: bytes, authority: bytes, ours: Set[bytes]) -> bool:
 
 
 BARE = READING | {b"OPTIONS"}
-"""Methods that are answered even where they may not have a body: an empty one is none, however it is framed."""
+"""Methods that may have an empty body in chunks, though no other body."""
 
 
-class Nothing:
-    """A body in chunks that has none (RFC 9112 §7.1); ``refusal`` is raised where it has one after all."""
+class EmptyBody:
+    """A chunked body without content (RFC 9112 §7.1); raises ``refusal`` where content comes."""
 
     def __init__(self, refusal: GatewayError) -> None:
         self._chunks = Chunked(0)
@@ -157,8 +154,8 @@ def content_of(
     """The body that a head announces, or None. Header names are lower case; ``methods`` None means any.
 
     Raises BadRequest where the framing is not beyond doubt (RFC 9112 §6.1, §6.3) and for a body on GET or HEAD,
-    MethodNotAllowed for a body on a method that is not among ``methods`` and for CONNECT and TRACE with or without
-    one, BodyTooLarge over ``cap`` bytes. Chunks that may turn out to be none are ``Nothing``.
+    MethodNotAllowed for CONNECT and TRACE and for a body on a method not among ``methods``, BodyTooLarge over
+    ``cap`` bytes. Chunks on a method in BARE are an ``EmptyBody``.
     """
     if method in NEVER:
         raise MethodNotAllowed("This method is never served.", allow=allowed(methods))
@@ -169,7 +166,7 @@ def content_of(
         return None
     refusal = _refusal(method, methods)
     if refusal is not None and codings and method in BARE:
-        return Nothing(refusal)
+        return EmptyBody(refusal)
     if refusal is not None:
         raise refusal
     if lengths and int(lengths[0]) > cap:
@@ -178,7 +175,7 @@ def content_of(
 
 
 def _refusal(method: bytes, methods: Set[bytes] | None) -> GatewayError | None:
-    """What refuses a body on this method, if anything does."""
+    """The error for a body on this method, if it may have none."""
     if method in READING:
         return BadRequest("A GET or HEAD request must not have a body.")
     if methods is not None and method not in methods:
@@ -209,22 +206,21 @@ class Limits:
     head_seconds: float
     hosts: frozenset[bytes] = frozenset()
     spare: int = 0
-    """Connections beyond the limit, each for one health check that comes at once; the newest take the place of
-    the oldest. All else is refused there."""
+    """Connections beyond the limit, each for one health check; the newest replaces the oldest."""
     write_seconds: float = 30.0
-    """How long a client may leave its answer unread."""
+    """Longest time a client may leave its answer unread."""
     linger_seconds: float = 2.0
-    """How long a refused client may go on sending, so that it gets to read the refusal (RFC 9112 §9.6)."""
+    """Longest time a refused client may go on sending, so that it reads the refusal (RFC 9112 §9.6)."""
     methods: frozenset[bytes] | None = READING
-    """Those that may have a body, and GET and HEAD, which may not; None: all but CONNECT and TRACE."""
+    """Methods served with a body, besides GET and HEAD, which have none; None: all but CONNECT and TRACE."""
     body_bytes: int = 0
     body_seconds: float = 30.0
-    """How long a body may take, from the end of its head."""
+    """Longest time for a body, from the end of its head."""
     posted: frozenset[bytes] = frozenset()
-    """Paths where questions are asked by POST, whatever ``methods`` says."""
+    """Paths where POST asks a question, whatever ``methods`` says."""
 
     def bodies(self, method: bytes, target: bytes) -> tuple[Set[bytes] | None, int]:
-        """The methods that may have a body there, as ``methods``; and the most bytes of this one's."""
+        """The methods that may have a body at ``target``, as ``methods``, and the most bytes of ``method``'s."""
         if self.methods is None or not self.posted or path_of(target) not in self.posted:
             return self.methods, self.body_bytes
         most = min(self.body_bytes, posted.MOST_BYTES) if method == POST else self.body_bytes
@@ -232,7 +228,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """The public listener's limits that the settings ask for."""
+        """The public listener's limits by the settings."""
         passed = frozenset(method.upper().encode() for method in settings.pass_methods)
         return cls(
             connections=settings.max_connections,

@@ -1,49 +1,64 @@
-"""Listeners: a bound socket, and the uvicorn server that answers on it.
+"""The listeners: bound sockets, the uvicorn servers on them, and how many connections the system has room for.
 
-Service: one process's public and admin listener, from its start to its drained end.
+A connection is an open file. Clients may have only as many as leave a reserve: without one, they would take away
+all else that needs an open file: Redis, the service, the registry, the metrics, a health check.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import errno
 import math
 import os
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any
 
 import structlog
 import uvicorn
-from uvicorn.loops.auto import auto_loop_factory
 
-from gateway.cache.dates import Dated
+from gateway.cache.dates import DateMiddleware
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
-from gateway.observe.logs import set_level, settle
 from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import READING
-from gateway.server import open_files
+from gateway.redis_url import RedisPlace
 from gateway.server.head import Limits
-from gateway.server.open_files import exhausted, limit
 from gateway.server.protocol import protocol_class
-from gateway.server.signals import Reload, Reloading, Wish, hurries, listen
 from gateway.settings import Settings
-from gateway.upstream.tasks import Background
+from gateway.upstream.transport import CONNECTIONS as UPSTREAM_CONNECTIONS
 
 BACKLOG = 2_048
 TRIED = ((0, 50), (0, 55))
-"""The versions of uvicorn, from and below, whose protocol the fast lane was tried with."""
+"""The versions of uvicorn, from and below, that the fast path was tried with."""
 KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
 CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 ADMIN_BODY_BYTES = 64 * 1024
 ADMIN_HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
-"""Of every answer of the admin listener, its protocol's refusals too: nothing there is for another site's page."""
+"""Headers of every admin answer, refusals too: no other site's page may use them."""
 SLACK_SECONDS = 5.0
-"""What a request that waits for an upstream call may take on top of that call."""
+"""Seconds that a request may take besides its upstream call."""
+
+ADMIN_CONNECTIONS = 64
+"""Most connections of the admin listener."""
+HEALTH_CONNECTIONS = 32
+"""Most connections of the public listener beyond ``max_connections``, for health checks."""
+OWN_FILES = 64
+"""Listening sockets, event loop, metrics shared by workers, standard streams, registry, name look-ups."""
+LEAST_SHARE = 4
+"""Clients have at least this part of all open files (a quarter), however few there are."""
+LATE_IMPORTS = (
+    *("anyio.lowlevel", "anyio.streams.memory", "anyio.streams.stapled", "anyio._backends._asyncio"),
+    *("anyio._core._sockets", "anyio._core._streams", "anyio._core._testing"),
+    *("encodings.idna", "encodings.unicode_escape"),
+)
+"""Modules that libraries import at their first use: an import opens a file."""
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 log = structlog.get_logger("gateway")
 
@@ -53,7 +68,7 @@ class StartupFailed(GatewayError):
 
 
 class Listener(uvicorn.Server):
-    """A uvicorn server that leaves the signals alone and tells when it accepts."""
+    """A uvicorn server that leaves signals alone and calls ``on_start`` once it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, on_start: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
@@ -61,11 +76,10 @@ class Listener(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Captures none."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Raises StartupFailed where uvicorn would end the process."""
+        """Start to accept. Raises StartupFailed where uvicorn would end the process."""
         try:
             await super().startup(sockets)
         except SystemExit:
@@ -73,7 +87,7 @@ class Listener(uvicorn.Server):
         self.on_start()
 
     def stop(self) -> None:
-        """Accepts no more and ends once what is in flight is answered."""
+        """Accept no more, and end once all requests in flight are answered."""
         self.should_exit = True
 
 
@@ -97,13 +111,13 @@ def bind(host: str, port: int, name: str) -> socket.socket:
 
 
 def url_of(bound: socket.socket) -> str:
-    """Where a bound socket is reached, with the port it really has."""
+    """The URL of a bound socket, with its real port."""
     host, port = bound.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane | None = None) -> uvicorn.Config:
-    """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
+    """The public listener, which runs the app's lifespan; its end waits for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
     open_lane = lane if settings.fast_lane and lane is not None and lane.max_bytes and is_tried() else None
     http = protocol_class(_within_open_files(settings), lifecycle, open_lane)
@@ -111,10 +125,10 @@ def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane
 
 
 def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.Config:
-    """The admin listener: no life of its own; its API's methods, small bodies, whatever the public one takes."""
+    """The admin listener, without a lifespan: its API's methods, small bodies, few connections."""
     limits = replace(
         Limits.of(settings),
-        connections=min(settings.max_connections, open_files.ADMIN_CONNECTIONS),
+        connections=min(settings.max_connections, ADMIN_CONNECTIONS),
         methods=READING | CHANGING,
         hosts=frozenset(),
         body_bytes=ADMIN_BODY_BYTES,
@@ -122,11 +136,13 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
     )
     http = protocol_class(limits, lifecycle)
     graceful = math.ceil(SLACK_SECONDS)
-    return _config(Dated(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS)
+    return _config(
+        DateMiddleware(app), http, lifespan="off", timeout_graceful_shutdown=graceful, headers=ADMIN_HEADERS
+    )
 
 
 def is_tried(version: str = uvicorn.__version__) -> bool:
-    """Whether the fast lane was tried with this uvicorn; where not, the log says so once."""
+    """Whether the fast path was tried with this uvicorn; logs where not."""
     release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if TRIED[0] <= release < TRIED[1]:
         return True
@@ -135,13 +151,13 @@ def is_tried(version: str = uvicorn.__version__) -> bool:
 
 
 def _within_open_files(settings: Settings) -> Limits:
-    """The public listener's limits, with no more connections than the system allows beside all else."""
-    limits, files = Limits.of(settings), open_files.limit()
-    connections = open_files.room(files, open_files.reserve(settings), limits.connections)
+    """The public listener's limits, with no more connections than the open files allow."""
+    limits, files = Limits.of(settings), open_files_limit()
+    connections = client_connections(files, reserved_files(settings), limits.connections)
     if connections < limits.connections:
         wanted = limits.connections
         log.warning("max_connections_capped", max_connections=wanted, capped_at=connections, open_files=files)
-    return replace(limits, connections=connections, spare=open_files.HEALTH_CONNECTIONS)
+    return replace(limits, connections=connections, spare=HEALTH_CONNECTIONS)
 
 
 def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Config:
@@ -152,7 +168,7 @@ def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Conf
         interface="asgi3",
         workers=1,
         log_config=None,
-        log_level="warning",  # its own account of starting and ending; serve gives another
+        log_level="warning",  # serve logs its start and end
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -163,136 +179,51 @@ def _config(app: Any, http: type[asyncio.Protocol], **more: Any) -> uvicorn.Conf
     )
 
 
-UNCOLLECTED = 10_000
-"""Objects that may have been made, and not gone by themselves, before the collector looks at the youngest."""
-WATCH_SECONDS = 0.05
-"""Between two looks for a file to open: connections that a shorter shortage ends are not seen."""
-TELL_SECONDS = 10.0
-"""Between two lines of the log about what was refused, at least."""
+def raise_open_files() -> None:
+    """Raise the soft limit of open files to the hard one, for this process and its children."""
+    with suppress(ImportError, OSError, ValueError):  # not on every system
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Application(Protocol):
-    """What a service serves. ``public`` has a lifespan, which starts and stops the parts."""
-
-    @property
-    def public(self) -> Any: ...
-
-    @property
-    def admin(self) -> Any: ...
-
-    @property
-    def lifecycle(self) -> Lifecycle: ...
-
-    @property
-    def lane(self) -> Lane | None: ...
-
-    def look_again(self) -> None:
-        """Looks at once for what changed in the registry."""
+def import_ahead() -> None:
+    """Import now what would be imported under load."""
+    for name in LATE_IMPORTS:
+        with suppress(ImportError):  # where a library's other version has no such part
+            import_module(name)
 
 
-Factory = Callable[[Settings], Application]
-Sockets = tuple[socket.socket, socket.socket]
-"""The public and the admin listener's."""
+def open_files_limit() -> int | None:
+    """This process's limit of open files, or None where there is none."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
-class Service:
-    """Both listeners of one process, on sockets that already listen."""
-
-    def __init__(
-        self, application: Application, settings: Settings, sockets: Sockets, on_ready: Callable[[], None]
-    ) -> None:
-        lifecycle = application.lifecycle
-        self._application = application
-        self._lifecycle = lifecycle
-        self._drain_seconds = settings.drain_seconds
-        self._sockets = sockets
-        self._public = Listener(public_config(application.public, settings, lifecycle, application.lane), on_ready)
-        self._admin = Listener(admin_config(application.admin, settings, lifecycle))
-        self.stopping = False
-
-    async def run(self) -> None:
-        """Serves until stopped. Raises StartupFailed."""
-        # What a request makes goes with it: the collector would mostly walk what was there from the start.
-        gc.freeze()
-        gc.set_threshold(UNCOLLECTED)
-        public, admin = self._sockets
-        scraped = asyncio.create_task(self._admin.serve([admin]))
-        watched = asyncio.create_task(self._watch(admin.fileno()))
-        try:
-            await self._public.serve([public])
-        finally:
-            watched.cancel()
-            self._admin.stop()  # last, so that the end can be watched
-            await scraped
-
-    async def _watch(self, descriptor: int) -> None:
-        """Tells, now and then, of connections that were refused, and of open files that ran out: the event loop
-        then closes what it accepts without a word."""
-        told, told_at, lifecycle = (0, 0), -TELL_SECONDS, self._lifecycle
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            lifecycle.exhausted += exhausted(descriptor)
-            seen = lifecycle.refused, lifecycle.exhausted
-            now = asyncio.get_running_loop().time()
-            if seen == told or now - told_at < TELL_SECONDS:
-                continue
-            refused, looks = seen[0] - told[0], seen[1] - told[1]
-            told, told_at = seen, now
-            if looks:
-                log.error("open_files_exhausted", open_files=limit(), consequence="new connections are reset")
-            if refused:
-                log.warning("connections_refused", connections=refused, reason="too many are open")
-
-    def stop(self, *, drain: bool) -> None:
-        """Begins the end; only the first call counts.
-
-        Readiness turns 503 and answers close their connections. With ``drain`` this goes on for
-        ``drain_seconds``, so that load balancers and clients move elsewhere, before the listeners stop.
-        """
-        if self.stopping:
-            return
-        self.stopping = True
-        pause = self._drain_seconds if drain and self._lifecycle.ready else 0.0
-        self._lifecycle.drain()
-        asyncio.get_running_loop().call_later(pause, self._public.stop)
-
-    def take_up(self, reload: Reload) -> None:
-        """What changed takes effect."""
-        set_level(reload.log_level)
-        self._application.look_again()
+def reserved_files(settings: Settings) -> int:
+    """Open files reserved for all but the public listener's clients."""
+    url = settings.redis_url.get_secret_value()
+    nodes = 0 if url == "memory://" else len(RedisPlace.parse(url).hosts)
+    redis = settings.redis_connections * nodes
+    return ADMIN_CONNECTIONS + HEALTH_CONNECTIONS + UPSTREAM_CONNECTIONS + redis + OWN_FILES
 
 
-def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end on uvloop where there is one."""
-    with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
-        runner.run(main)
+def client_connections(files: int | None, reserved: int, wanted: int) -> int:
+    """How many of the ``wanted`` connections fit within a limit of open files, ``reserved`` ones apart."""
+    if files is None:
+        return wanted
+    return min(wanted, max(files - reserved, files // LEAST_SHARE, 1))
 
 
-def run_alone(
-    settings: Settings, factory: Factory, sockets: Sockets, on_ready: Callable[[], None], reloading: Reloading
-) -> None:
-    """Serves in this process until a signal asks for its end; a second one ends it at once.
-
-    Raises ConfigurationError from the factory, and StartupFailed.
-    """
-
-    async def main() -> None:
-        service = Service(factory(settings), settings, sockets, on_ready)
-        background = Background()
-
-        async def reload() -> None:
-            service.take_up(await reloading.again())
-
-        def heard(wish: Wish, number: int) -> None:
-            if not service.stopping and wish == "reload":
-                background.spawn(reload())
-            elif not service.stopping:
-                service.stop(drain=wish == "drain")
-            elif hurries(number):
-                settle()
-                os._exit(128 + number)
-
-        listen(heard)
-        await service.run()
-
-    run_loop(main())
+def are_files_exhausted(descriptor: int) -> bool:
+    """Whether no file can be opened now, tried by copying an open one."""
+    try:
+        os.close(os.dup(descriptor))
+    except OSError as error:
+        return error.errno in EXHAUSTED
+    return False

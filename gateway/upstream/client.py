@@ -1,33 +1,30 @@
-"""UpstreamClient: asks the service.
-
-Body: an answer's content, put together and decoded within a cap.
-"""
+"""The service's client: requests by the header policy on an ``httpx2.AsyncClient``, and answers decoded within a
+cap."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
+from typing import Any
 
 import httpx2 as httpx
 
-from gateway.errors import (
-    BadTarget,
-    Headers,
-    UpstreamDisconnected,
-    UpstreamProtocolError,
-    UpstreamRedirected,
-    UpstreamTimeout,
-    UpstreamTooLarge,
-)
-from gateway.upstream.connection import Connection, Pool, Recall
-from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves, relative
-from gateway.upstream.message import Message, repaired
-from gateway.upstream.network import Network, Sockets, TrustStore
+from gateway.errors import BadTarget, Headers, UpstreamProtocolError, UpstreamRedirected, UpstreamTooLarge
+from gateway.settings import Settings
+from gateway.upstream.connection import Recall
+from gateway.upstream.headers import STATISTICS, HeaderPolicy, leaves, policy_of, relative
+from gateway.upstream.message import repaired
+from gateway.upstream.network import Sockets, TrustStore
+from gateway.upstream.transport import CONNECTIONS, BeforeWrite, Exchange, Timeouts, Transport
 
+ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
+WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
+"""Methods that announce even an empty content (RFC 9110 §8.6)."""
 GZIP = 16 + zlib.MAX_WBITS
 """zlib's name for the gzip format (RFC 1952)."""
 MEMBER = b"\x1f\x8b\x08"
@@ -38,14 +35,14 @@ CODINGS = frozenset(
         *(b"x-compress", b"x-gzip", b"zstd"),
     }
 )
-"""The registered content codings (RFC 9110 §16.6.1); what else a header may name was not done to the content."""
+"""The registered content codings (RFC 9110 §16.6.1); other names in the header are ignored."""
 
 
 class Body:
-    """Takes content as it arrives; neither its raw nor its decoded size passes ``cap`` bytes.
+    """An answer's content as it arrives, decoded; neither its raw nor its decoded size may pass ``cap`` bytes.
 
-    Only gzip is asked for; deflate is understood as well. An empty content is empty under any coding, and
-    padding after a complete one is dropped. ``received`` counts its bytes before they are decoded.
+    Only gzip is asked for; deflate is understood as well. An empty content is empty under any coding, and padding
+    after a complete one is dropped. ``received`` counts the bytes before decoding.
     """
 
     def __init__(self, headers: Headers, cap: int) -> None:
@@ -58,7 +55,7 @@ class Body:
         self._member: zlib._Decompress | None = None
 
     def add(self, data: bytes) -> None:
-        """The next piece. Raises UpstreamTooLarge, or UpstreamProtocolError where the coding is broken."""
+        """Add the next piece. Raises UpstreamTooLarge, or UpstreamProtocolError where the coding is broken."""
         self.received += len(data)
         if self.received > self._cap:
             raise UpstreamTooLarge("The service's answer is too large.")
@@ -72,14 +69,14 @@ class Body:
             raise UpstreamProtocolError("The service's answer has an unknown content coding.")
 
     def finish(self) -> bytes:
-        """The whole content. Raises UpstreamProtocolError where the coding is cut short."""
+        """The complete content. Raises UpstreamProtocolError where the coding is cut short."""
         cut = bool(self._ahead) if self._member is None else not self._member.eof
         if cut:
             raise UpstreamProtocolError("The service's answer has a broken content coding.")
         return bytes(self._decoded)
 
     def _begun(self) -> bool:
-        """Whether a member takes what is ahead; not where that is padding, or too short to tell."""
+        """Whether a gzip member takes the next bytes; not where they are padding, or too short to tell."""
         if self._member is None:
             wbits = _wbits(self._codings[0], self._ahead)
             if wbits is None:
@@ -96,7 +93,7 @@ class Body:
 
     def _inflate(self) -> None:
         assert self._member is not None
-        # One byte more than may be: an answer that inflates without end stops right there.
+        # One byte over the cap, where an answer that inflates without end stops.
         room = self._cap - len(self._decoded) + 1
         try:
             self._decoded += self._member.decompress(self._ahead, room)
@@ -121,47 +118,19 @@ def _wbits(coding: bytes, start: bytes) -> int | None:
 
 
 def _codings(headers: Headers) -> list[bytes]:
-    """The content codings in the order applied (RFC 9110 §8.4), without what is none; ``x-gzip`` is gzip."""
+    """The registered content codings in the order applied (RFC 9110 §8.4); ``x-gzip`` is gzip."""
     listed = b",".join(value for name, value in headers if name.lower() == b"content-encoding")
     words = [word.partition(b";")[0].strip().lower() for word in listed.split(b",")]
     return [b"gzip" if word == b"x-gzip" else word for word in words if word in CODINGS]
 
 
-BeforeWrite = Callable[[], Awaitable[None]]
-
-CONNECTIONS = 100
-"""Most connections to the service."""
-KEPT_SECONDS = 15.0
-"""How long a connection rests at most before it is closed."""
-KEPT_MARGIN = 1.0
-"""Seconds by which it is closed earlier than the service says it would."""
-ORIGIN_FORM = re.compile(rb"/[\x21-\x7e]*")
-WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
-"""Methods that announce even an empty content (RFC 9110 §8.6)."""
-REPEATABLE = frozenset({b"GET", b"HEAD"})
-OWNERS = frozenset({b"authorization", b"cookie"})
-"""Request headers that say on whose behalf a connection is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds: to connect (and as long again for TLS), of silence while reading, to write, to wait for a
-    connection, and from the request's first byte to the answer's last."""
-
-    connect: float
-    read: float
-    write: float
-    pool: float
-    total: float
-
-
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """What is asked. ``target`` is in origin form as the client wrote it, and goes out so, byte for byte.
+    """A request to the service. ``target`` is in origin form, and is sent byte for byte.
 
-    ``authorization`` is the credential's ready header value. ``headers`` are what the header policy let out, names
-    in lower case, and conditions of the gateway's own. ``content`` is sent with its length, ``trace`` as it is.
-    ``reads`` says that it changes nothing, whatever its method.
+    ``authorization`` is the credential's header value. ``headers`` have passed the header policy, names in lower
+    case, or are the gateway's own conditions. ``content`` is sent with its length, ``trace`` as it is. ``reads``
+    says that the request changes nothing, whatever its method.
     """
 
     target: bytes
@@ -175,12 +144,11 @@ class UpstreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """What came back: header names in lower case, those that the policy lets through, and the body.
+    """The service's response, with the headers that the policy lets through, names in lower case.
 
-    The body is decoded unless the policy is transparent. ``sound`` is False where more bytes came than belong to
-    the answer: it is complete by its own account, but something is wrong and it must not be stored. ``ambiguous``
-    says that others may read another answer out of the same bytes. ``recall`` tells, perhaps much later, that it
-    may have been the answer to something else.
+    The body is decoded unless the policy is transparent. ``sound`` is False where bytes came after the response,
+    which then must not be stored. ``ambiguous`` says that another reader may see another response in the same
+    bytes. ``recall`` says, perhaps much later, that it may have been the response to another request.
     """
 
     status: int
@@ -192,11 +160,18 @@ class UpstreamResponse:
     sets_cookie: bool = False
 
 
+class NoCookies(CookieJar):
+    """A cookie jar that stays empty."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Keep none."""
+
+
 class UpstreamClient:
     """Calls the service over kept connections: HTTP/1.1, no redirects, no cookies, no proxy from the environment.
 
     ``body_max_bytes`` caps an answer before and after decoding. ``policy`` says which headers cross.
-    ``ssl_context`` and ``network`` stand in for the trust store of the environment and the system's sockets.
+    ``ssl_context`` replaces the system's trust store, and ``network`` its sockets.
     """
 
     def __init__(
@@ -208,111 +183,81 @@ class UpstreamClient:
         policy: HeaderPolicy = STATISTICS,
         max_connections: int = CONNECTIONS,
         ssl_context: ssl.SSLContext | None = None,
-        network: Network | None = None,
+        network: Sockets | None = None,
     ) -> None:
         self._base = httpx.URL(base_url)
         self._prefix = self._base.raw_path.rstrip(b"/")
         self._body_max_bytes = body_max_bytes
         self._policy = policy
-        self._timeouts = timeouts
         encrypted = self._base.scheme == "https"
         if ssl_context is None and encrypted:  # to read all authorities takes a while
             ssl_context = TrustStore.of().context()
-        self._tls = ssl_context if encrypted else None
-        if self._tls is not None:
-            self._tls.set_alpn_protocols(["http/1.1"])
-        self._network = network or Sockets()
-        self._pool = Pool(self._connect, max_connections)
+        tls = ssl_context if encrypted else None
+        if tls is not None:
+            tls.set_alpn_protocols(["http/1.1"])
+        self._transport = Transport(
+            self._base, timeouts, body_max_bytes, most=max_connections, tls=tls, network=network
+        )
+        self._http = httpx.AsyncClient(
+            transport=self._transport,
+            auth=httpx.Auth(),  # none, not even a base URL's
+            cookies=NoCookies(),
+            follow_redirects=False,
+            timeout=None,  # the transport has the timeouts
+            trust_env=False,
+        )
 
     async def fetch(self, request: UpstreamRequest, before_write: BeforeWrite | None = None) -> UpstreamResponse:
-        """One call. It is repeated once, on a new connection and within the same time, where its connection turns
-        out to have ended: before anything was written, or, on a kept connection and for what only reads, before
-        the first byte of the answer (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
+        """One call, repeated where the transport may. ``before_write`` is awaited before a request is written.
 
-        ``before_write`` is awaited each time that the connection is there and the request about to be written; the
-        total timeout starts after the first, and what it raises ends the call and is raised as it is.
-
-        Raises UpstreamUnreachable, UpstreamDisconnected, UpstreamProtocolError, UpstreamTooLarge,
-        UpstreamTimeout; unless the policy is transparent, UpstreamRedirected; BadTarget where the target is not in
-        origin form, BadRequest where method or headers cannot be sent.
+        Raises what the transport raises; unless the policy is transparent, UpstreamRedirected; BadTarget where the
+        target is not in origin form.
         """
         if request.method == b"CONNECT" or not ORIGIN_FORM.fullmatch(request.target):
             raise BadTarget("The request target cannot be sent to the service.")
-        call = _Call(request, self._headers(request), before_write, self._timeouts)
+        sent = httpx.Request(
+            request.method.decode("latin-1"),
+            self._base,
+            headers=self._headers(request),
+            stream=httpx.ByteStream(request.content),
+            extensions={
+                "target": self._prefix + request.target,
+                "before_write": before_write,
+                "reads": request.reads,
+            },
+        )
+        response = await self._http.send(sent, stream=True)
         try:
-            return await self._ask(call)
-        except UpstreamDisconnected:
-            if not call.repeatable:
-                raise
-        return await self._ask(call, fresh=True)
+            return await self._read(sent, response)
+        finally:
+            await response.aclose()
 
     def relative(self, location: bytes) -> bytes:
-        """A Location at the service as clients here would write it; any other as it came."""
+        """A Location at the service without origin and prefix; any other as it came."""
         return relative(location, self._base)
 
     async def aclose(self) -> None:
-        """Closes every connection: those that are used now when their call ends."""
-        self._pool.close()
+        """Close every connection; those in use when their call ends."""
+        await self._http.aclose()
 
     def __repr__(self) -> str:
-        return f"<UpstreamClient {self._base} {self._pool!r}>"
+        return f"<UpstreamClient {self._base} {self._transport.pool!r}>"
 
-    async def _ask(self, call: _Call, *, fresh: bool = False) -> UpstreamResponse:
-        request = call.request
-        message = Message(request.method, self._prefix + request.target, call.headers, self._body_max_bytes)
-        connection = await self._connection(call, fresh)
-        try:
-            if call.before_write is not None:
-                await call.before_write()
-            return await self._exchange(connection, message, call)
-        except UpstreamDisconnected as error:
-            call.lost(connection, message)
-            error.kept = connection.answers > 0
-            raise
-        finally:
-            self._pool.give(connection, call.owner, rest_after(message))
-
-    async def _connection(self, call: _Call, fresh: bool) -> Connection:
-        try:
-            async with asyncio.timeout_at(call.deadline):
-                return await self._pool.take(call.owner, self._timeouts.pool, fresh=fresh)
-        except TimeoutError as error:
-            raise UpstreamTimeout("The service did not answer in time.") from error
-
-    async def _connect(self) -> Connection:
-        base = self._base
-        port = base.port or (80 if self._tls is None else 443)
-        return await self._network.connect(base.raw_host.decode(), port, self._tls, self._timeouts.connect)
-
-    async def _exchange(self, connection: Connection, message: Message, call: _Call) -> UpstreamResponse:
-        connection.begin()
-        call.begin()
-        await connection.write(message.request, call.patience(self._timeouts.write))
-        await connection.write(call.request.content, call.patience(self._timeouts.write))
-        piece = b""
-        while not message.begun:
-            piece = message.receive(await self._read(connection, call))
-        head, fields = message.head, message.head.headers.raw_items()
-        headers = self._policy.incoming(fields, self._base, head.http_version)
-        away = None if self._policy.transparent else leaves(head.status_code, headers)
+    async def _read(self, sent: httpx.Request, response: httpx.Response) -> UpstreamResponse:
+        fields, status = response.headers.raw, response.status_code
+        exchange: Exchange = response.extensions["exchange"]
+        version = response.extensions["http_version"].removeprefix(b"HTTP/")
+        headers = self._policy.incoming(fields, self._base, version)
+        away = None if self._policy.transparent else leaves(status, headers)
         if away is not None:
             raise UpstreamRedirected("The service redirects to another place.", place=away.decode("latin-1"))
         body = Body([] if self._policy.transparent else fields, self._body_max_bytes)
-        body.add(piece)
-        while not message.complete:
-            body.add(message.receive(await self._read(connection, call)))
-        first = not connection.answers
-        sound = await connection.finish() and not message.surplus
-        if not sound:
-            connection.spoil()
-        # What a new connection brings first is its request's answer, whatever follows.
-        recall = Recall() if first and not sound else connection.recall
-        answer = repaired(call.headers, head.status_code, headers, body.finish(), body.received, reads=call.reads)
-        sets_cookie = any(name.lower() == b"set-cookie" for name, _ in fields)
-        return UpstreamResponse(*answer, sound, recall, message.ambiguous, sets_cookie)
-
-    async def _read(self, connection: Connection, call: _Call) -> bytes:
-        return await connection.read(call.patience(self._timeouts.read))
+        async with aclosing(aiter(exchange)) as pieces:
+            async for piece in pieces:
+                body.add(piece)
+        answer = repaired(sent.headers.raw, status, headers, body.finish(), body.received, reads=exchange.reads)
+        sets_cookie = "set-cookie" in response.headers
+        return UpstreamResponse(*answer, exchange.sound, exchange.recall, exchange.message.ambiguous, sets_cookie)
 
     def _headers(self, request: UpstreamRequest) -> Headers:
         headers = [(b"Host", self._base.netloc), *self._policy.complete(request.headers)]
@@ -324,48 +269,17 @@ class UpstreamClient:
         return headers
 
 
-class _Call:
-    """One call, on one connection or two. Its time runs from the first byte that is written."""
-
-    def __init__(
-        self, request: UpstreamRequest, headers: Headers, before_write: BeforeWrite | None, timeouts: Timeouts
-    ) -> None:
-        self.request = request
-        self.headers = headers
-        self.before_write = before_write
-        self.owner = tuple(pair for pair in headers if pair[0].lower() in OWNERS)
-        self.deadline: float | None = None
-        self.repeatable = False
-        """Whether it may be asked once more after the connection was lost."""
-        self._total = timeouts.total
-
-    @property
-    def reads(self) -> bool:
-        """Whether it only reads. A POST may: what counts is what it does (RFC 9110 §9.2.2)."""
-        return self.request.reads or self.request.method in REPEATABLE
-
-    def begin(self) -> None:
-        """It is about to be written."""
-        if self.deadline is None:
-            self.deadline = asyncio.get_running_loop().time() + self._total
-
-    def patience(self, most: float) -> float:
-        """Seconds to wait for what comes next. Raises UpstreamTimeout where none are left, though bytes flow."""
-        assert self.deadline is not None
-        left = self.deadline - asyncio.get_running_loop().time()
-        if left <= 0:
-            raise UpstreamTimeout("The service did not answer in time.")
-        return min(most, left)
-
-    def lost(self, connection: Connection, message: Message) -> None:
-        """The connection ended before the answer did."""
-        unanswered = connection.answers > 0 and not message.received and self.reads
-        self.repeatable = unanswered or not connection.written
-
-
-def rest_after(message: Message) -> float:
-    """How long the connection may rest now, in seconds; 0 where it may not be used again."""
-    if not message.persists:
-        return 0.0
-    kept = message.kept_for
-    return KEPT_SECONDS if kept is None else min(KEPT_SECONDS, kept - KEPT_MARGIN)
+def client_of(settings: Settings) -> UpstreamClient:
+    """The client that the settings name. Raises ConfigurationError where upstream_ca_file cannot be used."""
+    timeouts = Timeouts(
+        connect=settings.connect_timeout,
+        read=settings.read_timeout,
+        write=settings.write_timeout,
+        pool=settings.pool_timeout,
+        total=settings.upstream_timeout,
+    )
+    trusted = None
+    if settings.upstream.startswith("https://"):
+        trusted = TrustStore.of(settings.upstream_ca_file).context()
+    policy = policy_of(settings)
+    return UpstreamClient(settings.upstream, timeouts, settings.body_max_bytes, policy=policy, ssl_context=trusted)

@@ -1,30 +1,27 @@
-"""Connection: one connection to the service, watched whether it is used or rests.
-
-Pool: the connections to the service, each kept for those whose credential it was opened for.
-"""
+"""One connection to the service, watched while it is used and while it rests."""
 
 from __future__ import annotations
 
 import asyncio
 import select
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout
-from gateway.upstream.framing import AT_ONCE
+from gateway.upstream.message import AT_ONCE
 
 MOST_AHEAD = 4 * 1024 * 1024
 """Bytes that may have arrived and are not read yet."""
 RECALLED = 1_000
-"""Of how many of its answers, at most, a connection remembers what becomes of them."""
+"""Most answers of one connection that can be recalled."""
 
 
 class Recall:
-    """Takes back what a connection brought, should it turn out that its answers belong to other requests.
+    """Takes back the answers of a connection that may belong to other requests.
 
-    A surplus answer that arrives after the next request was written is taken for that request's answer, and nobody
-    can tell; but then one answer too many arrives later, and everything before it is in doubt.
+    A surplus answer that arrives after the next request was written is taken for that request's answer, unnoticed;
+    but one answer too many arrives later, which puts all before it in doubt.
     """
 
     def __init__(self) -> None:
@@ -32,24 +29,23 @@ class Recall:
         self._takers: deque[Callable[[], None]] = deque(maxlen=RECALLED)
 
     def add(self, taker: Callable[[], None]) -> None:
-        """Has ``taker`` called when the recall is made; at once where it was."""
+        """Call ``taker`` when the recall is made; at once where it was made already."""
         if self._made:
             taker()
         else:
             self._takers.append(taker)
 
     def make(self) -> None:
-        """Recalls all that was brought."""
+        """Recall all answers."""
         self._made = True
         while self._takers:
             self._takers.popleft()()
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request at a time. Between two it rests, and ends as soon as anything happens to it.
+    """Carries one request at a time, and rests between two, when any event ends it.
 
-    Whatever arrives is taken at once. What nobody asked for is nobody's answer: it ends the connection, and
-    recalls what that brought.
+    Bytes that arrive without a request end the connection and recall its answers.
     """
 
     _transport: asyncio.Transport
@@ -57,9 +53,9 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self.recall = Recall()
         self.answers = 0
-        """Whole answers that it has brought."""
+        """Complete answers so far."""
         self.written = False
-        """Whether anything of the current request was."""
+        """Whether any byte of the current request was written."""
         self._asked = False
         self._arrived = bytearray()
         self._paused = False
@@ -78,16 +74,16 @@ class Connection(asyncio.Protocol):
     # One exchange
 
     def begin(self) -> None:
-        """Begins a request. Raises UpstreamDisconnected where the connection cannot take one any more."""
+        """Begin a request. Raises UpstreamDisconnected where the connection is no longer usable."""
         if not self.usable:
             raise UpstreamDisconnected("The connection ended before anything was asked.")
         self._asked = True
 
     async def write(self, data: bytes, seconds: float) -> None:
-        """Sends the next piece of a request.
+        """Send the next piece of a request, and wait up to ``seconds`` for room. Raises UpstreamTimeout.
 
-        Where the connection ends meanwhile there may be an answer all the same: a service may answer a request
-        before it took all of it (RFC 9112 §9.5). Raises UpstreamTimeout.
+        A connection that has ended is no error here: a service may answer before it has read all of a request
+        (RFC 9112 §9.5).
         """
         if self._ended or not data:
             return
@@ -102,10 +98,9 @@ class Connection(asyncio.Protocol):
             raise UpstreamTimeout("The service did not take the request in time.") from error
 
     async def read(self, seconds: float) -> bytes:
-        """The next bytes, few at a time, ``b""`` where the connection ended.
+        """The next bytes, few at a time, ``b""`` where the connection ended. Other tasks run before it returns.
 
-        Others have their turn before it returns. Raises UpstreamTimeout after that many seconds of silence,
-        UpstreamDisconnected where the connection broke.
+        Raises UpstreamTimeout after ``seconds`` of silence, UpstreamDisconnected where the connection broke.
         """
         if self._arrived:
             await asyncio.sleep(0)
@@ -118,8 +113,8 @@ class Connection(asyncio.Protocol):
         return data
 
     async def finish(self) -> bool:
-        """Ends the exchange after a whole answer; whether nothing came after it."""
-        await asyncio.sleep(0)  # what else has come by now, comes in
+        """End the exchange after a complete answer; whether no bytes came after it."""
+        await asyncio.sleep(0)  # lets bytes that have arrived come in
         self._asked = self.written = False
         self.answers += 1
         return not self._arrived
@@ -143,23 +138,23 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it can carry another request, so far as is known."""
+        """Whether it can carry another request, as far as is known."""
         return not (self._ended or self._asked or self._arrived or self._paused)
 
     def rest(self, seconds: float, on_end: Callable[[], object]) -> None:
-        """Waits to be used again, for so long at most; ``on_end`` is called where it ends before."""
+        """Rest for ``seconds`` at most; calls ``on_end`` where the connection ends meanwhile."""
         self._on_end = on_end
         self._bedtime = asyncio.get_running_loop().call_later(seconds, self.close)
 
     def wake(self) -> bool:
-        """Takes it from its rest; False where it is about to end, which is left to the event loop."""
+        """End the rest; False where the connection is about to end, which is left to the event loop."""
         if not self.usable or self._readable():
             return False
         self._rise()
         return True
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close at once."""
         self._ended = True
         self._transport.abort()
         on_end = self._on_end
@@ -174,7 +169,7 @@ class Connection(asyncio.Protocol):
             self._bedtime = None
 
     def _readable(self) -> bool:
-        """Whether the socket has something that the event loop has not seen yet."""
+        """Whether the socket has an event that the event loop has not seen yet."""
         descriptor = self._transport.get_extra_info("socket").fileno()
         if descriptor < 0:
             return True
@@ -182,14 +177,14 @@ class Connection(asyncio.Protocol):
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
 
-    # What the event loop tells
+    # The event loop's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It is there."""
+        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, and no subclass
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have arrived; those that nobody asked for end the connection."""
+        """Keep bytes of an answer; bytes without a request end the connection."""
         if not self._asked:
             self.spoil()
             return
@@ -200,26 +195,26 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def spoil(self) -> None:
-        """Ends the connection: it holds what nobody asked for, so that its earlier answers are in doubt."""
+        """End the connection and recall its answers, which surplus bytes put in doubt."""
         self.close()
         self.recall.make()
 
     def eof_received(self) -> None:
-        """The service sends no more, and the connection is closed."""
+        """End with the service's side."""
         self._over()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """It has ended, or broke."""
+        """End; ``error`` says that the connection broke."""
         self._broken = self._broken or error is not None
         self._writable.set()
         self._over()
 
     def pause_writing(self) -> None:
-        """What was written is not taken yet."""
+        """Make ``write`` wait."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """It is."""
+        """Let ``write`` go on."""
         self._writable.set()
 
     def _over(self) -> None:
@@ -232,77 +227,3 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-Connect = Callable[[], Awaitable[Connection]]
-
-
-class Pool:
-    """At most ``most`` connections in all. ``owner`` says on whose behalf one is used: a connection that was
-    opened for one owner is never used for another, so that whatever goes wrong on it stays with that one.
-
-    One that rests costs nothing but its socket, ends by itself, and makes room where another owner needs it.
-    """
-
-    def __init__(self, connect: Connect, most: int) -> None:
-        self._connect = connect
-        self._most = most
-        self._turns = asyncio.Semaphore(most)
-        self._used = 0
-        self._closed = False
-        self._resting: dict[Connection, Any] = {}  # and their owners, the longest rested first
-
-    def __repr__(self) -> str:
-        return f"<Pool {self._used} used, {len(self._resting)} resting, {self._most} at most>"
-
-    async def take(self, owner: Any, seconds: float, *, fresh: bool = False) -> Connection:
-        """A connection, a new one where ``fresh`` or where none rests. Give it back.
-
-        Raises UpstreamTimeout where so many are used for so long, and what connecting raises.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise UpstreamTimeout("No connection to the service became free in time.") from error
-        self._used += 1
-        try:
-            rested = None if fresh else self._rested(owner)
-            if rested is not None:
-                return rested
-            self._make_room()
-            return await self._connect()
-        except BaseException:
-            self._leave()
-            raise
-
-    def give(self, connection: Connection, owner: Any, seconds: float) -> None:
-        """Gives a connection back, to rest for up to so many seconds where it is still usable."""
-        self._leave()
-        if seconds <= 0 or self._closed or not connection.usable:
-            connection.close()
-            return
-        self._resting[connection] = owner
-        connection.rest(seconds, lambda: self._resting.pop(connection, None))
-
-    def close(self) -> None:
-        """Closes every connection that rests, and each other one when it is given back."""
-        self._closed = True
-        for connection in list(self._resting):
-            connection.close()
-
-    def _rested(self, owner: Any) -> Connection | None:
-        """The one that rested last, since that lives longest."""
-        for connection in reversed([each for each, whose in self._resting.items() if whose == owner]):
-            if connection.wake():
-                del self._resting[connection]
-                return connection
-        return None
-
-    def _make_room(self) -> None:
-        if self._used + len(self._resting) > self._most:
-            next(iter(self._resting)).close()
-
-    def _leave(self) -> None:
-        self._used -= 1
-        self._turns.release()

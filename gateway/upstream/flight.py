@@ -24,7 +24,7 @@ from gateway.errors import GatewayError
 from gateway.redis import Invocation
 from gateway.tenants.tenant import Credential, Tenant
 from gateway.upstream.credential_breaker import NOTHING, Sign, Verdict
-from gateway.upstream.tasks import Ending
+from gateway.upstream.tasks import EndOfInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +281,7 @@ class Flight:
         self.signal.set()
 
     @contextmanager
-    def awaiting(self, ending: Ending) -> Iterator[None]:
+    def awaiting(self, ending: EndOfInput) -> Iterator[None]:
         """A caller waits for it meanwhile: patiently, once the end of what it sends has come."""
 
         def give_way() -> None:
@@ -291,10 +291,10 @@ class Flight:
 
         self.waiters += 1
         try:
-            with ending.told(give_way):
+            with ending.notifying(give_way):
                 yield
         finally:
-            if ending.come:
+            if ending.reached:
                 self.patient -= 1
             else:
                 self.waiters -= 1

@@ -1,15 +1,10 @@
-"""Headers that cross the gateway: what is sent to the service, and what of its answer is passed on.
-
-Names are lower case throughout.
-
-Location: where a redirect of the service's leads, as a client here would follow it. Pure.
-"""
+"""Headers that cross the gateway, to the service and back, and redirects. Names are lower case. No I/O."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 
@@ -19,6 +14,7 @@ from gateway import __version__
 from gateway.cache.conditional import with_originals
 from gateway.cache.control import words
 from gateway.errors import Headers, UpstreamProtocolError
+from gateway.settings import Settings
 
 AUTHORITY = re.compile(rb"(?i:(https?):)?//([^/?#\\]*)(.*)", re.DOTALL)
 STAYING = re.compile(rb"(?![/\\]{2})[^:/?#\\\s]*(?:[/?#]\S*)?")
@@ -27,10 +23,8 @@ browser takes for one, such as backslashes and white space."""
 
 
 def relative(location: bytes, base: httpx.URL) -> bytes:
-    """A Location at the service as its clients here would write it: without origin, and without the prefix.
-
-    Everything else is returned as it came, also what would read as another host once its origin is gone.
-    """
+    """A Location at the service, without the origin and prefix of ``base``; any other as it came, also one that
+    would name another host without its origin."""
     found = AUTHORITY.fullmatch(location)
     if found is not None and not _is_authority_of(base, found[1], found[2]):
         return location
@@ -46,9 +40,9 @@ def relative(location: bytes, base: httpx.URL) -> bytes:
 
 
 def leaves(status: int, headers: Headers) -> bytes | None:
-    """Where a redirect with these headers, Location relative where it can be, leads away from the origin.
+    """The Location of a redirect (RFC 9110 §15.4) that leads away from the origin; None for any other answer.
 
-    None where it stays, and for what is no redirect (RFC 9110 §15.4).
+    ``headers`` have passed ``relative``.
     """
     if not 300 <= status < 400 or status == 304:
         return None
@@ -64,13 +58,13 @@ def _is_authority_of(base: httpx.URL, scheme: bytes | None, authority: bytes) ->
 NEGOTIATED = frozenset({b"accept", b"accept-language"})
 """The allow-list: of a read's headers, only these are sent to the service."""
 DESCRIBING = frozenset({b"content-type", b"content-encoding", b"content-language"})
-"""Those of a content, without which nobody could read it."""
+"""Headers needed to read a content."""
 TAGGED = frozenset({b"if-match", b"if-none-match"})
 CONDITIONS = TAGGED | {b"if-modified-since", b"if-unmodified-since"}
 FORWARDED = NEGOTIATED | DESCRIBING | CONDITIONS
-"""The allow-list of a request that is passed on: a write without its conditions would be another one."""
+"""The allow-list of a request that is passed on: without its conditions, a write means something else."""
 EVALUATED = CONDITIONS | {b"if-range", b"range"}
-"""What the gateway evaluates itself on a read, by the whole answer (RFC 9110 §13.2.2, §14.2)."""
+"""Headers of a read that the gateway evaluates itself, on the complete answer (RFC 9110 §13.2.2, §14.2)."""
 
 ANYTHING = b"*/*"
 USER_AGENT = (b"User-Agent", f"stats-gateway/{__version__}".encode())
@@ -84,7 +78,7 @@ HOP_BY_HOP = frozenset(
         *(b"proxy-authentication-info",),
     }
 )
-"""RFC 9110 §7.6.1, and what concerns one hop alone."""
+"""RFC 9110 §7.6.1, and others that concern one hop alone."""
 
 FOR_ALL = frozenset(
     {
@@ -94,13 +88,13 @@ FOR_ALL = frozenset(
         *EVALUATED,
     }
 )
-"""What is meant for every recipient, ``Content-…`` besides: no Connection line takes it away (RFC 9110 §7.6.1)."""
+"""Headers that no Connection line removes, as ``Content-…`` (RFC 9110 §7.6.1): every recipient needs them."""
 
 CODING = {b"content-encoding", b"content-length"}
-"""No longer true of a decoded body."""
+"""False of a decoded body."""
 
 CREDENTIALS = {b"set-cookie", b"set-cookie2", b"cookie", b"cookie2", b"www-authenticate", b"authentication-info"}
-"""Cookies are nobody's but the gateway's; a challenge would make a browser ask for the institution's password."""
+"""Cookies are the gateway's own; a challenge would make a browser ask for the institution's password."""
 
 INFRASTRUCTURE = {
     *(b"server", b"via", b"alt-svc", b"strict-transport-security", b"x-powered-by", b"x-served-by", b"x-timer"),
@@ -111,15 +105,15 @@ INFRASTRUCTURE_PREFIXES = (b"x-cache", b"x-amz-", b"x-amzn-", b"cf-", b"x-fastly
 
 STANDING = {b"ratelimit", b"ratelimit-policy"}
 STANDING_PREFIXES = (b"x-ratelimit-", b"x-rate-limit-")
-"""They tell how the gateway, not its client, stands with the service; the gateway's own tell of the client."""
+"""The service's limits for the gateway; clients get the gateway's own."""
 
 DROPPED = HOP_BY_HOP | CODING | CREDENTIALS | INFRASTRUCTURE | STANDING
 DROPPED_PREFIXES = INFRASTRUCTURE_PREFIXES + STANDING_PREFIXES
 TRANSPARENT = HOP_BY_HOP | {b"content-length"}
-"""Of an answer that is passed on with all its headers: those that are the gateway's own business."""
+"""Headers dropped from an answer under a transparent policy."""
 
 REWRITTEN = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
-"""The same of a request."""
+"""Headers dropped from a request under a transparent policy."""
 READ = REWRITTEN | EVALUATED
 
 CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -138,11 +132,10 @@ class HeaderPolicy:
     replaced: frozenset[bytes] = frozenset()
 
     def outgoing(self, headers: Headers, *, read: bool) -> Headers:
-        """What a client's headers come to on their way to the service.
+        """A client's headers as they go to the service; cache keys and variants are made of them (RFC 9111 §4.1).
 
-        The only account of it: keys, variants and the wire are made of this (RFC 9111 §4.1). What is added later
-        is the same with every request, or of the call alone. ``read`` says that the gateway answers the request
-        from a whole answer, so that conditions and ranges are not for the service.
+        What is added later is the same with every request, or belongs to the call alone. ``read``: the gateway
+        answers from a complete answer, so that conditions and ranges are not for the service.
         """
         named = nominated(headers)
         if self.transparent:
@@ -155,12 +148,12 @@ class HeaderPolicy:
             sent = [(name, value.strip(b" \t")) for name, value in headers if name in allowed]
             sent.sort(key=itemgetter(0))
             if [value for name, value in sent if name == b"accept"] == [ANYTHING]:
-                sent.remove((b"accept", ANYTHING))  # who does not say asks for the same
+                sent.remove((b"accept", ANYTHING))  # the same as none
         return sent if read else [_as_the_service_knows(*pair) for pair in sent]
 
     def complete(self, sent: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """All but Host, the credential, and what tells of the content: ``sent``, as ``outgoing`` made it, and what
-        is the gateway's own."""
+        """``sent``, as ``outgoing`` made it, with the gateway's own headers; without Host, the credential and the
+        content's length."""
         names = {name for name, _ in sent}
         if self.transparent:
             return _via([*sent] if b"user-agent" in names else [*sent, USER_AGENT], b"1.1")
@@ -170,12 +163,12 @@ class HeaderPolicy:
     def incoming(
         self, headers: Iterable[tuple[bytes, bytes]], base: httpx.URL, version: bytes = b"1.1"
     ) -> Headers:
-        """The answer's headers that are for clients, in their order, repeated ones repeated. What says how it may
-        be stored is among them, whatever ``Connection`` names.
+        """The answer's headers for clients, in their order, repeated ones repeated, with those about storing,
+        whatever ``Connection`` names.
 
-        ``base`` is the service's URL: unless transparent, a Location there is made relative. ``version`` is that
-        of the answer's HTTP, for Via (RFC 9110 §7.6.3). Raises UpstreamProtocolError where a value holds a control
-        character (§5.5).
+        Unless transparent, a Location at ``base``, the service's URL, is made relative. ``version`` is the
+        answer's HTTP version, for Via (RFC 9110 §7.6.3). Raises UpstreamProtocolError for a control character in
+        a value (§5.5).
         """
         received = [(name.lower(), value) for name, value in headers]
         if any(CONTROL.search(value) for _, value in received):
@@ -193,17 +186,24 @@ class HeaderPolicy:
 
 
 STATISTICS = HeaderPolicy(transparent=False)
-"""For the statistics service: the least that a question needs, and of its answer what concerns a client."""
+"""For the statistics service: the least a question needs, and of its answer what concerns a client."""
 
 GENERIC = HeaderPolicy(transparent=True)
 """For any one HTTP origin (RFC 9110 §7.6)."""
 
 TRACED = frozenset({b"traceparent", b"tracestate"})
-"""What each call has anew where the service is told of traces."""
+"""Headers that each call has anew where traces go to the service."""
+
+
+def policy_of(settings: Settings) -> HeaderPolicy:
+    """The policy of the settings' profile."""
+    if settings.profile != "generic":
+        return STATISTICS
+    return replace(GENERIC, replaced=TRACED) if settings.otlp_endpoint and settings.trace_upstream else GENERIC
 
 
 def nominated(headers: Headers) -> Set[bytes]:
-    """The fields that ``Connection`` says are for this hop alone, in however many lines (RFC 9110 §7.6.1)."""
+    """The fields that ``Connection`` names, in any number of lines (RFC 9110 §7.6.1)."""
     lines = [value for name, value in headers if name == b"connection"]
     return _nominated(b",".join(lines)) if lines else frozenset()
 
@@ -215,12 +215,12 @@ def _nominated(listed: bytes) -> Set[bytes]:
 
 
 def _as_the_service_knows(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """A tag may be that of the gateway's coded variant."""
+    """The header with the tags of the gateway's coded variants replaced by the service's own."""
     return (name, with_originals(value)) if name in TAGGED else (name, value)
 
 
 def _via(headers: Headers, version: bytes) -> Headers:
-    """The same with this hop at the end of Via (RFC 9110 §7.6.3)."""
+    """The headers with this hop at the end of Via (RFC 9110 §7.6.3)."""
     hop = version + b" " + PSEUDONYM
     at = max((at for at, (name, _) in enumerate(headers) if name.lower() == b"via"), default=None)
     if at is None:

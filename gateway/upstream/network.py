@@ -1,7 +1,4 @@
-"""Network: how connections to the service are opened.
-
-Trust: which authorities may vouch for a server's certificate.
-"""
+"""Connecting to the service, and the authorities that certify it."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 import anyio._backends._asyncio  # else it is loaded when the first connection is opened, and holds that up
@@ -22,21 +18,14 @@ from gateway.errors import ConfigurationError, UpstreamTimeout, UpstreamUnreacha
 from gateway.upstream.connection import Connection
 
 
-class Network(Protocol):
-    """How connections are opened."""
+class Sockets:
+    """Opens connections."""
 
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Connection:
-        """Connects within ``seconds``, name look-up included, and as many again for TLS.
+        """Connect within ``seconds``, name look-up included, and as many again for TLS.
 
         Raises UpstreamUnreachable, UpstreamTimeout.
         """
-
-
-class Sockets:
-    """The real ones."""
-
-    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Connection:
-        """See Network."""
         with _connecting():
             async with asyncio.timeout(seconds):
                 # anyio tries a host's addresses side by side (RFC 8305), which uvloop does not.
@@ -69,7 +58,7 @@ async def _encrypt(
 
 
 def _check(transport: asyncio.BaseTransport) -> None:
-    """Refuses a connection that has ended already: what a transport does then differs by event loop."""
+    """Raise where the connection has ended already: what a transport does then differs by event loop."""
     if transport.is_closing():
         raise UpstreamUnreachable("The service cannot be reached.")
 
@@ -85,16 +74,16 @@ def _connecting() -> Iterator[None]:
 
 
 FILE, FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
-"""OpenSSL's variables: each takes the place of one half of the system's trust store."""
+"""OpenSSL's variables, each for one half of the system's trust store."""
 SETTING = "upstream_ca_file"
 
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """Authorities in a ``file`` of certificates (PEM), and in ``folders`` whose files OpenSSL has named by hash.
+    """Authorities in a PEM ``file``, and in ``folders`` whose files are named by hash as OpenSSL does.
 
-    ``source`` says what named them; without one they are the system's, wherever it keeps them. A file that the
-    setting names is ``required``; what a variable names and is not there counts for nothing, as with OpenSSL.
+    ``source`` is the setting or variables that name them; without one they are the system's. The setting's file is
+    ``required``; what a variable names may be missing, as with OpenSSL.
     """
 
     file: str = ""
@@ -104,7 +93,7 @@ class TrustStore:
 
     @classmethod
     def of(cls, ca_file: str = "", environment: Mapping[str, str] = os.environ) -> TrustStore:
-        """The file of the setting alone, else what the environment names, else the system's."""
+        """The setting's file alone, else what the environment names, else the system's store."""
         if ca_file:
             return cls(ca_file, source=SETTING, required=True)
         named = [name for name in (FILE, FOLDER) if environment.get(name)]
@@ -116,7 +105,7 @@ class TrustStore:
         return cls(file, tuple(filter(None, folders.split(os.pathsep))), " and ".join(named))
 
     def context(self) -> ssl.SSLContext:
-        """A client's context that trusts these authorities. Takes a while: there may be hundreds.
+        """A client's context that trusts these authorities. Slow: there may be hundreds.
 
         Raises ConfigurationError where a file cannot be read, or holds no certificate.
         """
@@ -138,12 +127,12 @@ class TrustStore:
 
     @property
     def places(self) -> list[str]:
-        """Where they are looked for; nothing where that is the system's affair."""
+        """The named file and folders."""
         return [place for place in (self.file, *self.folders) if place]
 
     @property
     def missing(self) -> list[str]:
-        """What was named and is not there."""
+        """The named places that do not exist."""
         return [place for place in self.places if not Path(place).exists()]
 
     def __str__(self) -> str:
@@ -158,7 +147,7 @@ def _if_there(place: str) -> str:
 
 
 def context_for(url: str) -> ssl.SSLContext:
-    """A context for a client of this URL: by plain HTTP one that trusts nobody, which is made in no time.
+    """A context for a client of ``url``; for plain HTTP one that trusts nobody, which costs nothing.
 
     Raises ConfigurationError.
     """

@@ -19,7 +19,7 @@ from gateway.upstream.pacing import Budget, Fleet, FleetRules
 from gateway.upstream.queue_state import MICRO, Board, Leading, Pulse, Queued, QueueRules, Running
 from gateway.upstream.runner import Dispatcher, OnDispatch, Pilot
 from gateway.upstream.snapshot import Census, Standing, census_alone, gate_alone
-from gateway.upstream.tasks import Background, Ending, jittered, kept_alive, log_closing
+from gateway.upstream.tasks import Background, EndOfInput, jittered, kept_alive, log_closing
 from gateway.upstream.upstream_breaker import Gate, GateRules
 
 STUBBORN = 5
@@ -173,7 +173,7 @@ class Queue:
         *,
         reuse: Callable[[], Reuse] = lambda: Reuse.LATER,
         question: str = "",
-        ending: Ending | None = None,
+        ending: EndOfInput | None = None,
     ) -> tuple[Landing, bool]:
         """Joins the flight of this id, or starts it, and waits for its landing.
 
@@ -185,10 +185,10 @@ class Queue:
         """
         flight, started = self._join(id, exact, payer, band, work, recheck, reuse, question)
         flight.refused = max(0, flight.refused - 1)  # whoever was sent away has come back
-        ending = ending or Ending()
+        ending = ending or EndOfInput()
         with flight.awaiting(ending):
             done, _ = await asyncio.wait({flight.task}, timeout=timeout)
-            if not done and not ending.come and flight.reuse() is not Reuse.NOBODY:
+            if not done and not ending.reached and flight.reuse() is not Reuse.NOBODY:
                 flight.refused += 1
         if flight.task.cancelled():
             raise Overload("The gateway is ending.", retry_after=1)

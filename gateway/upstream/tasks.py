@@ -1,10 +1,4 @@
-"""Waiting: what the loops of the queue share.
-
-Ending: the end of what a client sends on its connection, and who is told of it.
-
-It does not say that the client has gone: whoever sends no more may read on (RFC 9112 §9.6). But most who go say no
-more than that, so that nobody else should have to wait for them.
-"""
+"""Background tasks, waits with a timeout, and the end of what a client sends on its connection."""
 
 from __future__ import annotations
 
@@ -64,30 +58,33 @@ class Background:
         task.add_done_callback(self.tasks.discard)
 
 
-ENDING = "gateway.ending"
-"""Where a protocol leaves in its ASGI scope the Ending of the request's connection."""
+END_OF_INPUT = "gateway.end_of_input"
+"""The key in an ASGI scope under which a protocol leaves the ``EndOfInput`` of the request's connection."""
 
 
-class Ending:
-    """The end of what one client sends; ``come`` says whether it has."""
+class EndOfInput:
+    """The end of what one client sends; ``reached`` says whether it has come.
+
+    It does not prove that the client has gone: one that sends no more may read on (RFC 9112 §9.6). But most
+    disconnects show as no more than that, so other requests should not have to wait for such a client.
+    """
 
     def __init__(self) -> None:
-        self.come = False
-        self._told: set[Callable[[], None]] = set()
+        self.reached = False
+        self._callbacks: set[Callable[[], None]] = set()
 
-    def comes(self) -> None:
-        """The client sends no more."""
-        self.come = True
-        for tell in tuple(self._told):
-            tell()
+    def reach(self) -> None:
+        self.reached = True
+        for callback in tuple(self._callbacks):
+            callback()
 
     @contextmanager
-    def told(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Calls ``tell`` when it comes meanwhile; at once where it has come."""
-        if self.come:
-            tell()
-        self._told.add(tell)
+    def notifying(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call ``callback`` when the end comes while the context is open; at once if it has come already."""
+        if self.reached:
+            callback()
+        self._callbacks.add(callback)
         try:
             yield
         finally:
-            self._told.discard(tell)
+            self._callbacks.discard(callback)

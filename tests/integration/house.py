@@ -10,8 +10,10 @@ from typing import Any
 import httpx2 as httpx
 from pydantic import SecretStr
 
-from gateway.app import Application, create_application
+from gateway.app import create_application
 from gateway.redis import Clock
+from gateway.server.process import Application
+from gateway.server.public import Gateway
 from gateway.settings import Settings
 from tests.integration.stage import Stage
 
@@ -37,7 +39,7 @@ class FakeClock(Clock):
 class House:
     """The app, and clients that call both its listeners' apps without a network."""
 
-    app: Application
+    app: Application[Gateway]
     client: httpx.AsyncClient
     admin: httpx.AsyncClient
 

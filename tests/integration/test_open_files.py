@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from gateway.server.listener import TELL_SECONDS
+from gateway.server.process import TELL_SECONDS
 from tests.integration.stage import Process, Stage, staged, until
 from tests.redis_server import RedisServer, redis_server
 from tests.server.test_serve import children, serving

@@ -48,7 +48,7 @@ async def house(stage: Stage, key: str, clock: FakeClock) -> AsyncIterator[House
 
 
 def lane(house: House) -> Lane:
-    return house.app.lane
+    return house.app.public.lane
 
 
 async def prepared(house: House, key: str, target: str = TARGET, **headers: str) -> httpx.Response:

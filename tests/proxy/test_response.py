@@ -12,9 +12,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.cache.dates import dated
+from gateway.cache.dates import with_date
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.response import WHOLE, give, head_of
+from gateway.proxy.response import ONE_WRITE, head_of, send_at_once
 from gateway.server.protocol import protocol_class
 from tests.echo import BIG, LIMITS, Echo, Edge, edge
 from tests.wire import Wire, get
@@ -135,8 +135,8 @@ async def test_where_nobody_takes_it_whole_it_goes_in_two_messages() -> None:
     async def refuse(*given: Any) -> bool:
         return False
 
-    for scope in ({}, {WHOLE: refuse}):
-        await give(scope, send, 200, [DATE], b"body")
+    for scope in ({}, {ONE_WRITE: refuse}):
+        await send_at_once(scope, send, 200, [DATE], b"body")
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"] * 2
     assert sent[:2] == sent[2:] == [
         {"type": "http.response.start", "status": 200, "headers": [DATE]},
@@ -150,8 +150,8 @@ def test_a_head_is_its_lines_and_an_empty_one() -> None:
 
 
 def test_an_answer_has_one_date() -> None:
-    assert dated([(b"a", b"b"), DATE]) == [(b"a", b"b"), DATE]
-    (name, value), other = dated([(b"a", b"b")])
+    assert with_date([(b"a", b"b"), DATE]) == [(b"a", b"b"), DATE]
+    (name, value), other = with_date([(b"a", b"b")])
     assert (name, value[-4:], other) == (b"date", b" GMT", (b"a", b"b"))
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, BodyTooLarge, GatewayError, Headers, MethodNotAllowed
 from gateway.proxy.methods import allowed
-from gateway.server.head import Nothing, content_of
-from gateway.upstream.framing import EXTRAS_BYTES, Chunked, Content, Sized
+from gateway.server.head import EmptyBody, content_of
+from gateway.upstream.message import EXTRAS_BYTES, Chunked, Content, Sized
 
 POST = frozenset({b"GET", b"HEAD", b"POST"})
 NEXT = b"GET /next HTTP/1.1\r\n"
@@ -58,7 +58,7 @@ EMPTY = [b"0\r\n\r\n", b"000;a=b\r\n\r\n", b"0\r\nX: a\r\n\r\n"]
 @pytest.mark.parametrize("data", EMPTY)
 def test_rfc9112_7_1_chunks_that_are_none_are_no_body(method: bytes, data: bytes) -> None:
     content = of((b"transfer-encoding", b"chunked"), method=method)
-    assert isinstance(content, Nothing)
+    assert isinstance(content, EmptyBody)
     assert read_over(content, data + NEXT) == NEXT
 
 

@@ -15,9 +15,16 @@ from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lifecycle import Lifecycle
 from gateway.proxy.methods import READING
-from gateway.server import open_files
 from gateway.server.head import Limits
-from gateway.server.listener import Listener, admin_config, bind, is_tried, public_config
+from gateway.server.listener import (
+    Listener,
+    admin_config,
+    bind,
+    client_connections,
+    is_tried,
+    public_config,
+    reserved_files,
+)
 from gateway.settings import Settings
 from tests.loopback import running
 from tests.wire import Address, Wire, ask, get
@@ -107,12 +114,12 @@ def test_the_admin_listener_takes_its_apis_methods_and_small_bodies_only() -> No
 )
 def test_clients_may_have_the_open_files_that_a_reserve_leaves(files: int | None, connections: int) -> None:
     settings = Settings.model_validate({"redis_url": SecretStr("redis://127.0.0.1")})
-    assert open_files.room(files, open_files.reserve(settings), settings.max_connections) == connections
+    assert client_connections(files, reserved_files(settings), settings.max_connections) == connections
 
 
 def test_redis_has_a_reserve_on_each_of_its_nodes() -> None:
     def reserved(url: str) -> int:
-        return open_files.reserve(Settings.model_validate({"redis_url": SecretStr(url), "redis_connections": 10}))
+        return reserved_files(Settings.model_validate({"redis_url": SecretStr(url), "redis_connections": 10}))
 
     without = reserved("memory://")
     assert reserved("redis://one") == without + 10

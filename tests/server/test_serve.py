@@ -19,8 +19,7 @@ from typing import TypeVar
 import pytest
 from pydantic import SecretStr
 
-from gateway.server.serve import opening
-from gateway.server.workers import Restarts
+from gateway.server.serve import opening, restart_pause
 from gateway.settings import Settings
 from tests.edge import COMMAND, ROOT
 from tests.wire import Address, Wire, ask, get
@@ -300,5 +299,5 @@ def test_the_opening_is_loud_about_memory() -> None:
 
 
 def test_pauses_between_restarts_grow_up_to_a_limit() -> None:
-    pauses = [Restarts().pause(deaths) for deaths in (1, 2, 3, 4, 50, 5_000)]
+    pauses = [restart_pause(deaths) for deaths in (1, 2, 3, 4, 50, 5_000)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 10.0, 10.0]

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.upstream.client import BeforeWrite, Timeouts, UpstreamClient, UpstreamRequest, UpstreamResponse
+from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
+from gateway.upstream.transport import BeforeWrite, Timeouts
 
 Behaviour = Callable[["Peer"], Awaitable[None]]
 LIMIT = 20.0

@@ -16,9 +16,10 @@ import pytest
 import uvloop
 
 from gateway.errors import UpstreamDisconnected, UpstreamUnreachable
-from gateway.upstream.client import BeforeWrite, UpstreamClient, UpstreamResponse
+from gateway.upstream.client import UpstreamClient, UpstreamResponse
 from gateway.upstream.connection import Connection
 from gateway.upstream.network import Sockets
+from gateway.upstream.transport import BeforeWrite
 from tests.upstream.origin import OK, PATIENT, Peer, answering, ask, calling, certificate, serving
 
 STOLEN = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nstolen"

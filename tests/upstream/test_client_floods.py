@@ -9,8 +9,7 @@ import pytest
 import uvloop
 
 from gateway.errors import UpstreamFailure, UpstreamProtocolError, UpstreamTimeout, UpstreamTooLarge
-from gateway.upstream.framing import OVERHEAD_BYTES
-from gateway.upstream.message import MAX_FIELDS, MAX_HEAD
+from gateway.upstream.message import MAX_FIELDS, MAX_HEAD, OVERHEAD_BYTES
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, serving
 from tests.upstream.troubles import CHUNKED, FLOODS, TO_THE_END, dripped, dripping, flooding, watched_turns
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout
-from gateway.upstream.client import KEPT_SECONDS, rest_after
 from gateway.upstream.credential_breaker import NOTHING, RESET, sign_of_error
 from gateway.upstream.message import Message
+from gateway.upstream.transport import KEPT_SECONDS, rest_after
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, serving
 from tests.upstream.troubles import ending_on_reuse
 

@@ -18,7 +18,7 @@ from gateway.upstream.flight import Band, Payer, Reuse
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import Board, Left, Queued, QueueRules
-from gateway.upstream.tasks import Ending
+from gateway.upstream.tasks import EndOfInput
 from tests.redis_server import free_port
 from tests.upstream.test_queue import LONG, QUICK, Origin, fleet, nothing, until
 
@@ -42,7 +42,7 @@ def ask(
     *,
     payer: Payer = T,
     timeout: float = LONG,
-    ending: Ending | None = None,
+    ending: EndOfInput | None = None,
 ) -> asyncio.Task[Any]:
     async def landed() -> Any:
         work: Any = origin.work(name)
@@ -290,10 +290,10 @@ def queued(queue: Queue, name: str) -> bool:
     return flight is not None and (bool(flight.gen) or flight.alone)
 
 
-def ended(*, come: bool) -> Ending:
-    ending = Ending()
+def ended(*, come: bool) -> EndOfInput:
+    ending = EndOfInput()
     if come:
-        ending.comes()
+        ending.reach()
     return ending
 
 
@@ -318,8 +318,8 @@ async def test_whoever_sends_no_more_gives_way_where_that_costs_nothing_and_is_a
         patient = [ask(queue, origin, f"ended{i}", reuse, ending=each) for i, each in enumerate(endings)]
         await until(lambda: all(task.done() or queued(queue, f"ended{i}") for i, task in enumerate(patient)))
         for each in endings:
-            if not each.come:
-                each.comes()
+            if not each.reached:
+                each.reach()
         stays = [ask(queue, origin, f"stays{i}", payer=Payer("other")) for i in range(3)]
         landings = await asyncio.gather(*stays, *patient)
     assert all(landing.error is None for landing in landings)
@@ -335,14 +335,14 @@ async def test_whoever_sends_no_more_gives_way_where_that_costs_nothing_and_is_a
 async def test_whoever_sends_no_more_gets_what_another_process_waits_for(
     redis_client: redis.asyncio.Redis, prefix: str, left: bool
 ) -> None:
-    origin, ending = Origin(), Ending()
+    origin, ending = Origin(), EndOfInput()
     origin.gate.set()
     async with fleet(redis_client, prefix, 2, SPENT) as (here, there):
         patient = ask(here, origin, "a", ending=ending)
         await until(lambda: queued(here, "a"))
         other = ask(there, origin, "a")
         await until(lambda: queued(there, "a"))
-        ending.comes()
+        ending.reach()
         await until(lambda: here._flights["a"].band is Band.LEFT and not here._flights["a"].restated)
         if left:
             await gone([other])

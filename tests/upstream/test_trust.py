@@ -15,9 +15,9 @@ import pytest
 
 from gateway.admin.doctor.finding import Finding, State
 from gateway.admin.doctor.service import look, reach_findings, trust_findings
-from gateway.app import client_of
 from gateway.errors import ConfigurationError, UpstreamUnreachable
 from gateway.settings import Settings
+from gateway.upstream.client import client_of
 from gateway.upstream.network import FILE, FOLDER, TrustStore, context_for
 from tests.integration.stage import Stage, staged
 from tests.loopback import LOOPBACK
