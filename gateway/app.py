@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.admin.auth import AdminTokens
-from gateway.admin.explain import Answering, ExplainApi, ExploreApi
+from gateway.admin.explain import ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
 from gateway.admin.operations import Operation, exactly, openapi, routes, scraped
 from gateway.admin.sessions import Authenticator, Guesses, Sessions, Visitors, instance_of
@@ -34,6 +34,7 @@ from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
+from gateway.catalogue.endpoints import recognise
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Parts
@@ -41,16 +42,16 @@ from gateway.observe.aggregate import Aggregate, Aggregates
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall, report_shapes
-from gateway.proxy.access_log import Teller
-from gateway.proxy.callers import Callers, Impersonation
+from gateway.proxy.access_log import AccessLog
+from gateway.proxy.callers import ByNetwork, Callers
 from gateway.proxy.delivery import Coder
-from gateway.proxy.fast_path import Facts, Lane
-from gateway.proxy.fetch import Errands
-from gateway.proxy.network import ByNetwork
+from gateway.proxy.fetch import Fetcher
+from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
-from gateway.proxy.proxy import Proxy, ProxyRules
-from gateway.proxy.store import GenericJudge, StatisticsJudge
+from gateway.proxy.proxy import Proxy
+from gateway.proxy.resolve import Resolver
 from gateway.redis import MEMORY, Client, Clock, connect
+from gateway.server.fast_path import FastPath
 from gateway.server.head import Limits
 from gateway.server.open_files import import_ahead
 from gateway.server.public import Gateway
@@ -81,13 +82,13 @@ CODED_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """The two apps of one process, its phase of life, the lane past the public app, and how it is made to look at
-    the registry at once."""
+    """The two apps of one process, its phase of life, the fast path around the proxy, and how to make it look
+    at the registry at once."""
 
     public: Gateway
     admin: Starlette
     lifecycle: Lifecycle
-    lane: Lane
+    fast_path: FastPath
     look_again: Callable[[], None]
 
 
@@ -117,10 +118,6 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
 
     queue = queue_of(settings, redis, lambda: registry.mark, told_the_time, metrics.dispatched)
     client = client_of(settings)
-    no_store_counts = settings.refresh_floor == 0
-    shapes = Shapes(report_shapes(metrics))
-    statistics = StatisticsJudge(_lifetimes(settings), no_store_counts=no_store_counts, shapes=shapes)
-    judge = GenericJudge(_lifetimes(settings)) if generic else statistics
     admission = Admission(redis, settings.redis_prefix, lambda: queue.fleet.share)
     marks = Marks(redis, settings.redis_prefix, clock, on_recall=store.near.drop)
     sharing = Sharing(marks, totals=settings.totals_scope == "public")
@@ -140,14 +137,21 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
         return UpstreamCall(metrics, usage, pulse, tracing, asker, flight)
 
-    profile = _profile(settings, registry)
-    callers = _callers(settings, profile, admission, clock)
-    teller = Teller(metrics, tallies, tracing, hit_sample=settings.log_hits)
-    facts = Facts(
-        profile, registry, callers, admission, marks, sharing, store.near, queue.breaker, clock, teller, lifecycle
+    profile = _profile(settings, registry, metrics)
+    fetcher = Fetcher(client, store, profile, call)
+    rules, longest = Rules(settings.refresh_floor), ROUNDS * settings.redis_timeout
+    resolver = Resolver(fetcher, marks, sharing, queue, rules, settings.redis_prefix, longest)
+    access_log = AccessLog(metrics, tallies, tracing, hit_sample=settings.log_hits)
+    proxy = Proxy(
+        _callers(settings, profile, admission, clock),
+        resolver,
+        _passthrough(settings, resolver),
+        _coder(settings),
+        access_log,
+        lifecycle,
+        settings.caller_timeout,
     )
-    lane = Lane(facts, settings.prepared_max_bytes)
-    errands = Errands(client, store, judge, clock, call, watched=not generic)
+    fast_path = FastPath(proxy, registry, settings.prepared_max_bytes)
     parts = Parts(
         settings,
         redis,
@@ -161,7 +165,7 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
         store,
         metrics,
         tallies,
-        lane,
+        fast_path,
         tracing,
         lifecycle,
         sessions,
@@ -169,35 +173,13 @@ def create_application(settings: Settings, clock: Clock | None = None) -> Applic
     )
     life = Life(parts.running)
     public = exactly(Gateway(routes=_public_routes(queue, registry, lifecycle), lifespan=life.lifespan), "/-/docs")
-    public.life, public.lifecycle, public.lane = life, lifecycle, lane
+    public.life, public.lifecycle, public.fast_path = life, lifecycle, fast_path
     public.hosts = Limits.of(settings).hosts
-    public.proxy = Proxy(
-        _rules(settings),
-        profile,
-        callers,
-        store,
-        marks,
-        sharing,
-        queue,
-        errands,
-        _coder(settings),
-        clock,
-        teller,
-        lifecycle,
-        lane,
-    )
-
-    def ask_as(tenant: Tenant | None) -> Answering:
-        """The public proxy's way, for one tenant: the same parts, and nobody to identify."""
-        proxy = copy(public.proxy)
-        if tenant is not None:
-            proxy.callers = Impersonation(tenant, profile, admission, clock)
-        return proxy.answered
-
-    explore = ExploreApi(registry, ask_as, settings.public_base)
-    operations = [*_operations(parts, profile, marks, sharing, clock), *explore.operations]
+    explain = ExplainApi(resolver, registry, _lifetimes(settings), allow_anonymous=settings.allow_anonymous)
+    explore = ExploreApi(registry, proxy.explore, settings.public_base)
+    operations = [*_operations(parts, profile, marks, clock), *explain.operations, *explore.operations]
     admin = _admin(parts, _entrance(parts, guard), operations, clock)
-    return Application(public, admin, lifecycle, lane, parts.look_again)
+    return Application(public, admin, lifecycle, fast_path, parts.look_again)
 
 
 def _guard(settings: Settings) -> AdminTokens:
@@ -212,24 +194,10 @@ def _entrance(parts: Parts, guard: AdminTokens) -> Authenticator:
     return Authenticator(guard, parts.sessions, visitors, guesses, instance_of(settings))
 
 
-def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, clock: Clock) -> list[Operation]:
-    settings, prefix = parts.settings, parts.settings.redis_prefix
+def _operations(parts: Parts, profile: Profile, marks: Marks, clock: Clock) -> list[Operation]:
+    settings = parts.settings
     tenants = TenantsApi(parts.registry, parts.usage)
     fleet = FleetApi(settings, parts.redis, parts.usage, marks, parts.queue, profile.recognise)
-    rules = Rules(settings.refresh_floor)
-    explain = ExplainApi(
-        prefix,
-        parts.registry,
-        profile,
-        parts.store,
-        marks,
-        sharing,
-        parts.queue,
-        _lifetimes(settings),
-        rules,
-        clock.now,
-        allow_anonymous=settings.allow_anonymous,
-    )
     overview = OverviewApi(
         parts.pulse,
         parts.usage,
@@ -238,7 +206,7 @@ def _operations(parts: Parts, profile: Profile, marks: Marks, sharing: Sharing, 
         clock.now,
         embedded=settings.redis_url.get_secret_value() == MEMORY,
     )
-    return [*overview.operations, *tenants.operations, *fleet.operations, *explain.operations]
+    return [*overview.operations, *tenants.operations, *fleet.operations]
 
 
 def _admin(parts: Parts, entrance: Authenticator, operations: list[Operation], clock: Clock) -> Starlette:
@@ -290,15 +258,18 @@ def _anonymous(settings: Settings) -> Tenant | None:
     return replace(ANONYMOUS, limits=limits)
 
 
-def _profile(settings: Settings, registry: Registry) -> Profile:
+def _profile(settings: Settings, registry: Registry, metrics: Metrics) -> Profile:
+    lifetimes, max_bytes = _lifetimes(settings), settings.target_max_bytes
     if settings.profile == "generic":
-        return GenericProfile(max_bytes=settings.target_max_bytes, policy=_policy(settings))
+        return GenericProfile(lifetimes, max_bytes=max_bytes, policy=_policy(settings))
     return StatisticsProfile(
         registry,
         ByNetwork(settings.public_hosts, _trusted(settings)),
-        anonymous=_anonymous(settings),
-        ignored=frozenset(settings.ignored_parameters),
-        max_bytes=settings.target_max_bytes,
+        _anonymous(settings),
+        partial(recognise, ignored=frozenset(settings.ignored_parameters), max_bytes=max_bytes),
+        lifetimes,
+        Shapes(report_shapes(metrics)),
+        no_store_counts=settings.refresh_floor == 0,
     )
 
 
@@ -399,16 +370,10 @@ def _lifetimes(settings: Settings) -> Lifetimes:
     )
 
 
-def _rules(settings: Settings) -> ProxyRules:
-    return ProxyRules(
-        prefix=settings.redis_prefix,
-        caller_timeout=settings.caller_timeout,
-        look_up_timeout=ROUNDS * settings.redis_timeout,
-        rules=Rules(settings.refresh_floor),
-        passed=None if settings.profile == "generic" else frozenset(settings.pass_methods),
-        request_max_bytes=settings.request_max_bytes,
-        authorities=frozenset({urlsplit(settings.upstream).netloc.lower().encode()}),
-    )
+def _passthrough(settings: Settings, resolver: Resolver) -> Passthrough:
+    methods = None if settings.profile == "generic" else frozenset(settings.pass_methods)
+    authorities = frozenset({urlsplit(settings.upstream).netloc.lower().encode()})
+    return Passthrough(resolver, methods, settings.request_max_bytes, authorities)
 
 
 def _public_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> list[Route]:

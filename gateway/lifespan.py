@@ -19,8 +19,8 @@ from gateway.lifecycle import Lifecycle
 from gateway.observe.aggregate import Aggregates
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import Metrics
-from gateway.proxy.fast_path import Lane
 from gateway.redis import MEMORY, Client, Sweeper
+from gateway.server.fast_path import FastPath
 from gateway.settings import Settings
 from gateway.tenants.directory import Difference, Directory
 from gateway.tenants.following import is_many
@@ -57,7 +57,7 @@ class Parts:
     store: Store
     metrics: Metrics
     tallies: Aggregates
-    lane: Lane
+    fast_path: FastPath
     tracing: Tracing | None
     lifecycle: Lifecycle
     sessions: Sessions
@@ -97,7 +97,7 @@ class Parts:
         self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
         self.metrics.show_registry(self.registry.standing)
-        self.metrics.prepared.reached(self.lane.given)
+        self.metrics.prepared.reached(self.fast_path.served)
         self.metrics.connections_refused.reached(self.lifecycle.refused)
         self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 

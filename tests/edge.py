@@ -32,7 +32,7 @@ class SmallApplication:
     admin: Starlette
     lifecycle: Lifecycle
     look_again: Callable[[], None]
-    lane: None = None
+    fast_path: None = None
 
 
 def small_application(settings: Settings) -> SmallApplication:

@@ -28,7 +28,7 @@ from gateway.cache.conditional import (
     unmodified,
 )
 from gateway.errors import Headers
-from gateway.proxy.response import Answer, varying
+from gateway.proxy.response import Response, varying
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -230,8 +230,8 @@ ACCEPT_RANGES = (b"accept-ranges", b"bytes")
 
 
 async def deliver(
-    answer: Answer, method: str, asked: Headers, coder: Coder | None, key: Hashable | None
-) -> Answer:
+    answer: Response, method: str, asked: Headers, coder: Coder | None, key: Hashable | None
+) -> Response:
     """What a client gets who sent the headers ``asked``: for a 200 to a GET or HEAD a 412, a 304, a part (206,
     416), its coded form or the whole, tried in this order (RFC 9110 §13.2.2); for another 2xx a 412 at most;
     anything else as it is.
@@ -267,7 +267,7 @@ async def deliver(
     return await _coded(answer, asked, coder, key)
 
 
-def _fails(answer: Answer, asked: Headers, coder: Coder | None) -> bool:
+def _fails(answer: Response, asked: Headers, coder: Coder | None) -> bool:
     """Whether the client asks for another answer than this one, or those that the ``coder`` makes of it."""
     etag, last_modified, _ = _validators(answer.headers)
     return precondition_failed(asked, etag, last_modified, _codings(asked, coder))
@@ -277,7 +277,9 @@ def _codings(asked: Headers, coder: Coder | None) -> tuple[bytes, ...]:
     return () if coder is None else acceptable(asked, coder.offered)
 
 
-async def _unchanged(answer: Answer, asked: Headers, coder: Coder | None, key: Hashable | None) -> Answer | None:
+async def _unchanged(
+    answer: Response, asked: Headers, coder: Coder | None, key: Hashable | None
+) -> Response | None:
     """The 304, with the ETag of the client's copy, else that of what a 200 would have been (RFC 9110 §15.4.5)."""
     etag, last_modified, date = _validators(answer.headers)
     codings = _codings(asked, coder)
@@ -290,7 +292,7 @@ async def _unchanged(answer: Answer, asked: Headers, coder: Coder | None, key: H
     return replace(answer, status=304, headers=unmodified(answer.headers, copy), body=b"")
 
 
-async def _coded(answer: Answer, asked: Headers, coder: Coder | None, key: Hashable | None) -> Answer:
+async def _coded(answer: Response, asked: Headers, coder: Coder | None, key: Hashable | None) -> Response:
     """The answer in the coding that the client likes best, if any; else the whole."""
     coding = None if coder is None else negotiate(asked, coder.offered)
     if coder is None or coding is None:
@@ -301,7 +303,7 @@ async def _coded(answer: Answer, asked: Headers, coder: Coder | None, key: Hasha
     return replace(answer, headers=coded_headers(answer.headers, coding), body=body)
 
 
-def _whole(answer: Answer) -> Answer:
+def _whole(answer: Response) -> Response:
     """All of it, of which ranges may be asked (RFC 9110 §14.3)."""
     if ACCEPT_RANGES in answer.headers:
         return answer
@@ -310,7 +312,7 @@ def _whole(answer: Answer) -> Answer:
     return replace(answer, headers=headers)
 
 
-def _partial(answer: Answer, part: Part, asked: Headers) -> Answer:
+def _partial(answer: Response, part: Part, asked: Headers) -> Response:
     """A 206. Who sent ``If-Range`` has the description already (RFC 9110 §15.3.7)."""
     if any(name == b"if-range" for name, _ in asked):
         headers = unmodified(answer.headers, _validators(answer.headers)[0])
@@ -320,17 +322,17 @@ def _partial(answer: Answer, part: Part, asked: Headers) -> Answer:
     return replace(answer, status=206, headers=headers, body=answer.body[part.start : part.end])
 
 
-def _unsatisfiable(answer: Answer, nothing: Unsatisfiable) -> Answer:
+def _unsatisfiable(answer: Response, nothing: Unsatisfiable) -> Response:
     """A 416, which says how much there is (RFC 9110 §15.5.17)."""
     return _in_place_of(answer, 416, (b"content-range", nothing.content_range(len(answer.body))))
 
 
-def _failed(answer: Answer) -> Answer:
+def _failed(answer: Response) -> Response:
     """A 412 (RFC 9110 §15.5.13)."""
     return _in_place_of(answer, 412)
 
 
-def _in_place_of(answer: Answer, status: int, *more: tuple[bytes, bytes]) -> Answer:
+def _in_place_of(answer: Response, status: int, *more: tuple[bytes, bytes]) -> Response:
     """A refusal without content, which nobody may keep in the answer's place."""
     headers = [line for line in answer.headers if line[0] not in GOVERNING]
     return replace(answer, status=status, headers=[*headers, (b"cache-control", b"no-store"), *more], body=b"")

@@ -22,6 +22,7 @@ HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
 
 READING = frozenset({b"GET", b"HEAD"})
+READS = frozenset({"GET", "HEAD"})
 POST = b"POST"
 NEVER = frozenset({b"CONNECT", b"TRACE"})
 """No tunnels, and no showing of what a request carried (RFC 9110 §9.3.6, §9.3.8)."""

@@ -1,4 +1,4 @@
-"""Answer: what goes back to the client. Status, body and content type are never touched.
+"""Response: what goes back to the client. Status, body and content type are never touched.
 
 CORS: which web pages may read answers (Fetch standard, §3.2). Pure.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
@@ -20,7 +21,10 @@ from starlette.types import Scope, Send
 from gateway.cache.dates import dated
 from gateway.cache.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render, row_of
-from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
+from gateway.observe.outcome import SPARED, Outcome, cache_status, hit_for, with_status
+
+if TYPE_CHECKING:
+    from gateway.proxy.resolve import Resolution
 
 METHODS = b"GET, HEAD"
 POSTED = METHODS + b", POST"
@@ -118,8 +122,8 @@ BODILESS = frozenset({204, 304})
 """Statuses whose answers have no content, and no length of one (RFC 9110 §8.6)."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer, and how it came about. ``key`` names the stored entry that it was made of, if any."""
+class Response(msgspec.Struct, frozen=True):
+    """A complete response, and how it came about. ``key`` names the stored entry that it was made of, if any."""
 
     status: int
     headers: Headers
@@ -145,21 +149,13 @@ def varying(headers: Headers, field: bytes = b"") -> Headers:
     return headers if lines == wanted else [*[line for line in headers if line[0] != b"vary"], *wanted]
 
 
-def statistics_answer(
-    entry: Entry,
-    outcome: Outcome,
-    *,
-    now: float,
-    public: bool,
-    forwarded: Forwarded | None = None,
-    detail: str = "",
-) -> Answer:
-    """An entry as an answer to one of our tenants, whose own caches may keep it as long as we do.
+def statistics_response(resolution: Resolution, now: float, public: bool) -> Response:
+    """The response to one of our tenants, whose own caches may keep it as long as we do.
 
-    ``public`` says that the caller came without a key, so that any cache may keep it; ``forwarded`` that the
-    service was asked. With ``Age`` beside it,
-    ``max-age`` counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
+    ``public``: the caller came without a key, so that any cache may keep it. With ``Age`` beside it, ``max-age``
+    counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
     """
+    entry = resolution.entry
     ttl = entry.fresh_until - now
     headers = [pair for pair in entry.headers if pair[0] not in REPLACED]
     if entry.fresh_until > 0:
@@ -170,10 +166,10 @@ def statistics_answer(
         headers.append((b"cache-control", b"no-store" + _transform(entry)))
     if entry.etag:
         headers.append((b"etag", entry.etag))
-    headers.append(_cache_status(outcome, ttl, forwarded, detail))
+    headers.append(_cache_status(resolution, ttl))
     headers.append(_vary(entry))
     headers.append(VIA)
-    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
+    return Response(entry.status, headers, entry.body, resolution.outcome, resolution.detail, _key_of(entry))
 
 
 def statistics_times(entry: Entry, public: bool) -> Times:
@@ -197,34 +193,27 @@ def generic_times(entry: Entry, public: bool) -> Times:
     return at
 
 
-def generic_answer(
-    entry: Entry,
-    outcome: Outcome,
-    *,
-    now: float,
-    public: bool,
-    forwarded: Forwarded | None = None,
-    detail: str = "",
-) -> Answer:
-    """An entry as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
+def generic_response(resolution: Resolution, now: float, public: bool) -> Response:
+    """The response as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
+    entry, outcome = resolution.entry, resolution.outcome
     headers = varying(entry.headers)
-    if forwarded is None or outcome in (Outcome.STALE, Outcome.REVALIDATED):
+    if resolution.forwarded is None or outcome in (Outcome.STALE, Outcome.REVALIDATED):
         headers = [pair for pair in headers if pair[0] != b"age"]
         headers.append((b"age", b"%d" % _age(entry, now)))
-    headers = [*headers, _cache_status(outcome, entry.fresh_until - now, forwarded, detail)]
-    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
+    headers = [*headers, _cache_status(resolution, entry.fresh_until - now)]
+    return Response(entry.status, headers, entry.body, outcome, resolution.detail, _key_of(entry))
 
 
-def refusal_of(error: GatewayError) -> Answer:
+def refusal_of(error: GatewayError) -> Response:
     """One of the gateway's own errors as an answer."""
     status, headers, body = render(error)
     outcome = Outcome.FAILED if isinstance(error, UpstreamFailure | Overload) else Outcome.REFUSED
     code = row_of(error).code
     headers += [(b"cache-status", cache_status(detail=code)), VARY]
-    return Answer(status, headers, body, outcome, code)
+    return Response(status, headers, body, outcome, code)
 
 
-def retold(answer: Answer, status: int) -> Answer:
+def with_upstream_status(answer: Response, status: int) -> Response:
     """The answer with what the service's ``status`` was, where it was asked for it (RFC 9211 §2.3)."""
     if answer.outcome is Outcome.HIT or answer.status == status:
         return answer
@@ -236,12 +225,13 @@ def retold(answer: Answer, status: int) -> Answer:
     return structs.replace(answer, headers=headers)
 
 
-def _cache_status(outcome: Outcome, ttl: float, forwarded: Forwarded | None, detail: str) -> tuple[bytes, bytes]:
-    """What is left of the lifetime is told of what comes from the cache."""
-    told = ttl if forwarded is None or outcome in SPARED else None
+def _cache_status(resolution: Resolution, ttl: float) -> tuple[bytes, bytes]:
+    """``Cache-Status`` (RFC 9211), with what is left of the lifetime where it comes from the cache."""
+    forwarded, detail = resolution.forwarded, resolution.detail
+    left = ttl if forwarded is None or resolution.outcome in SPARED else None
     if forwarded is not None and detail == forwarded.why:
         detail = ""
-    return (b"cache-status", cache_status(forwarded, ttl=told, detail=detail))
+    return (b"cache-status", cache_status(forwarded, ttl=left, detail=detail))
 
 
 @lru_cache(256)

@@ -23,9 +23,9 @@ from gateway.cache.dates import Dated
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.logs import set_level, settle
-from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import READING
 from gateway.server import open_files
+from gateway.server.fast_path import FastPath
 from gateway.server.head import Limits
 from gateway.server.open_files import exhausted, limit
 from gateway.server.protocol import protocol_class
@@ -102,7 +102,9 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane | None = None) -> uvicorn.Config:
+def public_config(
+    app: Any, settings: Settings, lifecycle: Lifecycle, lane: FastPath | None = None
+) -> uvicorn.Config:
     """The public listener: runs the app's lifespan; requests in flight may wait for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
     open_lane = lane if settings.fast_lane and lane is not None and lane.max_bytes and is_tried() else None
@@ -184,7 +186,7 @@ class Application(Protocol):
     def lifecycle(self) -> Lifecycle: ...
 
     @property
-    def lane(self) -> Lane | None: ...
+    def fast_path(self) -> FastPath | None: ...
 
     def look_again(self) -> None:
         """Looks at once for what changed in the registry."""
@@ -206,7 +208,9 @@ class Service:
         self._lifecycle = lifecycle
         self._drain_seconds = settings.drain_seconds
         self._sockets = sockets
-        self._public = Listener(public_config(application.public, settings, lifecycle, application.lane), on_ready)
+        self._public = Listener(
+            public_config(application.public, settings, lifecycle, application.fast_path), on_ready
+        )
         self._admin = Listener(admin_config(application.admin, settings, lifecycle))
         self.stopping = False
 

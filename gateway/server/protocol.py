@@ -23,10 +23,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.cache.dates import http_date_now
 from gateway.errors import BadRequest, BadTarget, GatewayError, Headers, HeadTimeout, TooManyConnections, render
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.fast_path import HEAD, Lane
 from gateway.proxy.methods import ASTERISK, TARGET
 from gateway.proxy.request import ARRIVED
 from gateway.proxy.response import WHOLE, head_of
+from gateway.server.fast_path import HEAD, FastPath
 from gateway.server.head import (
     Limits,
     Nothing,
@@ -54,7 +54,7 @@ for _status in range(600, 1_000):  # any three digits may come from an origin (R
     STATUS_LINE.setdefault(_status, b"HTTP/1.1 %d \r\n" % _status)
 
 
-def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
+def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: FastPath | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a lane if there is one."""
     bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}, "ended": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
@@ -72,7 +72,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits]
     lifecycle: ClassVar[Lifecycle]
-    lane: ClassVar[Lane | None]
+    lane: ClassVar[FastPath | None]
     spares: ClassVar[dict[GatewayProtocol, None]]
     """The connections beyond the limit, the oldest first."""
     ended: ClassVar[dict[GatewayProtocol, None]]

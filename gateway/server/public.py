@@ -10,10 +10,9 @@ from starlette.applications import Starlette
 from gateway.cache.dates import Dated, dates_itself, undated
 from gateway.errors import GatewayError
 from gateway.lifecycle import Life, Lifecycle, Phase
-from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import TARGET, target_of
-from gateway.proxy.proxy import Proxy
 from gateway.proxy.response import WHOLE, give, refusal_of
+from gateway.server.fast_path import FastPath
 from gateway.server.head import checked_target
 
 MANAGEMENT = b"/-/"
@@ -23,8 +22,7 @@ class Gateway(Starlette):
     """The public app: what is answered like an earlier request is answered at once, and everything else outside
     ``/-/`` goes straight to the proxy, past router and middleware."""
 
-    lane: Lane
-    proxy: Proxy
+    fast_path: FastPath
     life: Life
     lifecycle: Lifecycle
     hosts: frozenset[bytes]
@@ -38,7 +36,7 @@ class Gateway(Starlette):
         elsewhere = WHOLE not in scope
         if elsewhere:
             send = self._taken(scope, send)
-        ready = self.lane.ready(scope)
+        ready = self.fast_path.ready(scope)
         if ready is not None and not elsewhere:
             await give(scope, send, *ready)
         elif ready is not None:
@@ -50,7 +48,7 @@ class Gateway(Starlette):
         elif scope[TARGET].startswith(MANAGEMENT):
             await Dated(super().__call__)(scope, receive, send)
         else:
-            await self.proxy(scope, receive, send)
+            await self.fast_path(scope, receive, send)
 
     def _taken(self, scope: Any, send: Any) -> Any:
         """Takes a request over from another server than the gateway's own; how to send its answer."""

@@ -11,6 +11,7 @@ import httpx2 as httpx
 from pydantic import SecretStr
 
 from gateway.app import Application, create_application
+from gateway.proxy.resolve import Resolver
 from gateway.redis import Clock
 from gateway.settings import Settings
 from tests.integration.stage import Stage
@@ -40,6 +41,11 @@ class House:
     app: Application
     client: httpx.AsyncClient
     admin: httpx.AsyncClient
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolver behind its proxy."""
+        return self.app.fast_path.proxy.resolver
 
     async def get(self, target: str, key: str = "", **headers: str) -> httpx.Response:
         """One GET as the holder of a key; ``_`` in header names stands for ``-``."""
