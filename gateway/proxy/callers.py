@@ -6,15 +6,18 @@ page makes ask) lends its own. So it counts only where no header names an untrus
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Collection, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from gateway.catalogue.target import canonical_authority
-from gateway.errors import Headers, Unauthenticated
+from gateway.errors import DeadlineExceeded, Headers, Unauthenticated
 from gateway.observe.outcome import Timings, clock
 from gateway.observe.upstream_calls import OnBehalfOf
 from gateway.proxy.response import KEYED, by_name
@@ -149,6 +152,22 @@ class Callers:
         if not tenant.anonymous:
             return tenant.id
         return None if self._trusted else f"{tenant.id}:{subject_of(peer)}"
+
+
+async def in_time(work: Awaitable[T], deadline: float, most: float = math.inf) -> T:
+    """The result of ``work``, which is cancelled at the ``deadline``, in monotonic seconds. Raises
+    DeadlineExceeded.
+
+    Work that takes ``most`` seconds by itself at most costs no timer while there are more.
+    """
+    left = max(0.0, deadline - monotonic())
+    if left > most:
+        return await work
+    try:
+        async with asyncio.timeout(left):
+            return await work
+    except TimeoutError:
+        raise DeadlineExceeded("The request could not be answered in time.", retry_after=1) from None
 
 
 def _presents_a_key(headers: Headers) -> bool:

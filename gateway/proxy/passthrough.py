@@ -15,9 +15,10 @@ from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, CacheUnavailable, GatewayError
 from gateway.observe.outcome import Forwarded, Outcome
+from gateway.proxy.callers import in_time
 from gateway.proxy.fetch import authorization_of
 from gateway.proxy.request import Request
-from gateway.proxy.resolve import Lookup, Resolution, Resolver, in_time
+from gateway.proxy.resolve import Lookup, Resolution, Resolver
 from gateway.redis import Invocation
 from gateway.tenants.tenant import OPEN, Access
 from gateway.upstream.client import UpstreamRequest, UpstreamResponse

@@ -14,12 +14,12 @@ from gateway.errors import GatewayError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.outcome import Outcome, clock
 from gateway.proxy.access_log import AccessLog
-from gateway.proxy.callers import Callers
+from gateway.proxy.callers import Callers, in_time
 from gateway.proxy.delivery import Coder, deliver
 from gateway.proxy.methods import READS, own_answer
 from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.request import ClientGone, Request, Scope
-from gateway.proxy.resolve import Resolver, in_time
+from gateway.proxy.resolve import Resolver
 from gateway.proxy.response import (
     OUR_PAGES_ALONE,
     Response,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -41,18 +40,15 @@ from gateway.errors import (
     ValidatorMismatch,
 )
 from gateway.observe.outcome import Forwarded, Outcome, clock
-from gateway.proxy.callers import Requester
+from gateway.proxy.callers import Requester, in_time
 from gateway.proxy.fetch import Fetcher
 from gateway.tenants.tenant import Access, Sharing, Tenant, authorise, refuses
 from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
 from gateway.upstream.queue import Queue
 from gateway.upstream.snapshot import Standing
 
-T = TypeVar("T")
-
 ATTEMPTS = 3
-"""Flights that a caller joins which may end in an error that echoes another's spelling; the last is for its own
-spelling alone."""
+"""Flights that a lookup joins at most: an error may echo another's spelling; the last is for its own alone."""
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -183,17 +179,15 @@ class Resolver:
         """Where the answers to a query live in a scope; ``sent`` are the headers that go upstream."""
         return cache_key(self._prefix, access.scope, query.canonical, query.literal, tuple(sent))
 
-    async def resolve(
-        self, lookup: Lookup, deadline: float = math.inf, priority: Band = Band.PEOPLE
-    ) -> Resolution:
+    async def resolve(self, lookup: Lookup, deadline: float, priority: Band = Band.PEOPLE) -> Resolution:
         """The answer to a read, by ``deadline`` in monotonic seconds.
 
         What the service refuses to callers without a credential is looked up again with the caller's own. Raises
         the GatewayError that stands in an answer's way where nothing stored may stand in for it.
         """
         resolution = await self._resolve(lookup, deadline, priority)
-        own, entry = lookup.access.own, resolution.entry
-        if own is None or not refuses(lookup.query, entry.status, entry.headers, entry.body):
+        own = lookup.access.own
+        if own is None or not _is_refusal(lookup, resolution.entry):
             return resolution
         await self.sharing.withdraw(lookup.query)
         lookup.requester.stages.near = False
@@ -203,10 +197,7 @@ class Resolver:
         """What ``resolve`` would do, without spending or moving anything."""
         explanation = await self._explain(lookup)
         own, decision = lookup.access.own, explanation.decision
-        if own is None or not isinstance(decision, Serve):
-            return explanation
-        entry = decision.entry
-        if not refuses(lookup.query, entry.status, entry.headers, entry.body):
+        if own is None or not isinstance(decision, Serve) or not _is_refusal(lookup, decision.entry):
             return explanation
         return await self._explain(self._within(lookup, own))
 
@@ -228,7 +219,7 @@ class Resolver:
             lookup.payer,
             priority,
             work,
-            _nothing if reuse is None else self._recheck(lookup),
+            _nothing if reuse is None else partial(self._recheck, lookup),
             max(0.0, deadline - monotonic()),
             reuse=reuse or _nobody,
             question=question,
@@ -273,7 +264,9 @@ class Resolver:
 
     def _within(self, lookup: Lookup, access: Access) -> Lookup:
         """The same lookup in another scope."""
-        return structs.replace(lookup, access=access, key=self.key(lookup.query, access, lookup.asked.headers))
+        query = lookup.query
+        key, marked = self.key(query, access, lookup.asked.headers), self.marks.covering(query)
+        return structs.replace(lookup, access=access, key=key, marked=marked)
 
     # What is stored, and what to do about it
 
@@ -295,12 +288,11 @@ class Resolver:
         return self._decide(lookup, shared)
 
     def _decide(self, lookup: Lookup, found: Found) -> Decision:
-        if found.entries and self._is_withheld(lookup):
-            found = Found((), found.error)
-        return self._decide_on(lookup, found)
+        entries = () if found.entries and self._is_withheld(lookup) else found.entries
+        return self._decide_on(lookup, entries, found.error)
 
-    def _decide_on(self, lookup: Lookup, found: Found) -> Decision:
-        entries, error = self._valid(lookup, found.entries), found.error
+    def _decide_on(self, lookup: Lookup, entries: Sequence[Entry], error: Entry | None) -> Decision:
+        entries = self._valid(lookup, entries)
         if error is not None:
             error = next(iter(self._valid(lookup, (error,))), None)
         return decide(lookup.asked, entries, error, now=self.clock.now(), rules=self._rules)
@@ -329,7 +321,7 @@ class Resolver:
             found = await self.store.look_up(lookup.key)
         except CacheUnavailable:
             found, shared = self.store.look_near(lookup.key), False
-        access, decision = lookup.access, self._decide_on(lookup, found)
+        access, decision = lookup.access, self._decide_on(lookup, found.entries, found.error)
         refused = None if access.credential is None else self.queue.breaker.refused_for(access.scope)
         try:
             standing = await self.queue.standing(lookup.flight)
@@ -358,11 +350,14 @@ class Resolver:
             forwarded = Forwarded(why, collapsed=requester.joined) if error.forwarded else None
             return Resolution(fallback, Outcome.STALE, forwarded, type(error).__name__)
         (entry,) = overridden([landing.entry], requester.tenant.lifetimes)
-        status = 304 if landing.revalidated else entry.status
-        if fallback is not None and landing.failed:
-            forwarded = _forwarded(why, landing, led, status, fallback.status)
-            return Resolution(fallback, Outcome.STALE, forwarded, f"upstream-{entry.status}")
-        forwarded = _forwarded(why, landing, led, status, entry.status)
+        served = fallback if fallback is not None and landing.failed else entry
+        forwarded = None
+        if landing.asked:
+            status = 304 if landing.revalidated else entry.status
+            other = None if status == served.status else status
+            forwarded = Forwarded(why, other, collapsed=not led, stored=landing.stored)
+        if served is not entry:
+            return Resolution(served, Outcome.STALE, forwarded, f"upstream-{entry.status}")
         if landing.revalidated:
             return Resolution(entry, Outcome.REVALIDATED, forwarded)
         if lookup.query.family is Family.UNKNOWN and not landing.stored:
@@ -376,9 +371,7 @@ class Resolver:
         what may not be stored is, in front of any origin, for its own requester alone (RFC 9111 §4)."""
         work, question, exact = self.fetcher.fetch(lookup, entries), lookup.question, lookup.key.exact
         flight, shares = self._flight(lookup), self.profile.shares_unstored
-
-        def reuse() -> Reuse:
-            return self.fetcher.reuse(lookup)
+        reuse = partial(self.fetcher.reuse, lookup)
 
         async def join(flight: str) -> tuple[Landing, bool]:
             landing, led = await self.fly(lookup, flight, work, question, deadline, priority, reuse)
@@ -397,7 +390,7 @@ class Resolver:
 
     def _refresh(self, lookup: Lookup, entry: Entry) -> None:
         """Begin a background flight that refreshes a stale entry."""
-        work, recheck = self.fetcher.fetch(lookup, (entry,)), self._recheck(lookup)
+        work, recheck = self.fetcher.fetch(lookup, (entry,)), partial(self._recheck, lookup)
 
         def again(landing: Landing) -> Work | None:
             return self.fetcher.fetch(lookup) if isinstance(landing.error, ValidatorMismatch) else None
@@ -410,40 +403,18 @@ class Resolver:
         invalidated = self.store.invalidated(lookup.key.entry)
         return f"{lookup.flight}.{invalidated}" if invalidated else lookup.flight
 
-    def _recheck(self, lookup: Lookup) -> Callable[[], Awaitable[Landing | None]]:
-        async def recheck() -> Landing | None:
-            if self._refused_for(lookup) is not None:
-                return None  # what the scope holds is withheld, from its probe too
-            match self._decide(lookup, await self.store.look_up(lookup.key)):
-                case Serve(entry):
-                    return Landing(lookup.key.exact, entry, stored=True)
-            return None
-
-        return recheck
-
-
-async def in_time(work: Awaitable[T], deadline: float, most: float = math.inf) -> T:
-    """The result of ``work``, which is cancelled at the ``deadline``, in monotonic seconds. Raises
-    DeadlineExceeded.
-
-    Work that takes ``most`` seconds by itself at most costs no timer while there are more.
-    """
-    left = max(0.0, deadline - monotonic())
-    if left > most:
-        return await work
-    try:
-        async with asyncio.timeout(left):
-            return await work
-    except TimeoutError:
-        raise DeadlineExceeded("The request could not be answered in time.", retry_after=1) from None
-
-
-def _forwarded(why: Why, landing: Landing, led: bool, status: int, given: int) -> Forwarded | None:
-    """How the service was asked for an answer with ``status``, of which the client gets one with the status
-    ``given``; None where the cache had it after all."""
-    if not landing.asked:
+    async def _recheck(self, lookup: Lookup) -> Landing | None:
+        """The answer that has been stored since, before a flight asks for it; None where there is none."""
+        if self._refused_for(lookup) is not None:
+            return None  # what the scope holds is withheld, from its probe too
+        match self._decide(lookup, await self.store.look_up(lookup.key)):
+            case Serve(entry):
+                return Landing(lookup.key.exact, entry, stored=True)
         return None
-    return Forwarded(why, None if status == given else status, collapsed=not led, stored=landing.stored)
+
+
+def _is_refusal(lookup: Lookup, entry: Entry) -> bool:
+    return refuses(lookup.query, entry.status, entry.headers, entry.body)
 
 
 async def _nothing() -> Landing | None:
