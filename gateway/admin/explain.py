@@ -1,9 +1,4 @@
-"""Explain: what would become of a request, and why, without making it.
-
-Explore: a request made for real, as one of the tenants, and how it was served.
-
-Telling: header lines as programs and people read them. Pure.
-"""
+"""Explain and explore: what would become of a request, and a request made as a tenant."""
 
 from __future__ import annotations
 
@@ -34,12 +29,12 @@ from gateway.tenants.tenant import ANONYMOUS, Access, Tenant
 
 
 def header_view(headers: Headers) -> dict[str, str]:
-    """Header lines by name; those of one name are joined (RFC 9110 §5.3)."""
-    told: dict[str, str] = {}
+    """Headers by name; the values of one name are joined (RFC 9110 §5.3)."""
+    view: dict[str, str] = {}
     for raw_name, raw_value in headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        told[name] = f"{told[name]}, {value}" if name in told else value
-    return told
+        view[name] = f"{view[name]}, {value}" if name in view else value
+    return view
 
 
 REASONS = {
@@ -63,7 +58,6 @@ class ExplainApi:
 
     @property
     def operations(self) -> list[Operation]:
-        """The one."""
         query = {
             "path": Parameter("the path and query as a client asks them"),
             "tenant": Parameter("as whose request; as nobody's unless told"),
@@ -78,18 +72,17 @@ class ExplainApi:
         query = self._query(call.query["path"], call.query.get("body"))
         claim = self._claim(call.query)
         tenant = (claim and claim.tenant) or self._tenant(call.query.get("tenant"))
-        told = {"query": _query_view(query), "tenant": tenant.id}
+        view = {"query": _query_view(query), "tenant": tenant.id}
         if claim is not None:
-            told["network"] = claim.network
+            view["network"] = claim.network
         if not tenant.enabled or (tenant.anonymous and not self._allow_anonymous):
             why = "nobody may ask without a key" if tenant.anonymous else "the tenant is disabled"
-            return told | {"decision": "Refuse", "why": why}
+            return view | {"decision": "Refuse", "why": why}
         try:
-            access = self._resolver.authorise(tenant, query)
+            lookup = self._resolver.lookup(Requester(b"", tenant), query, [])
         except GatewayError as error:
-            return told | {"decision": "Refuse", "why": error.message}
-        requester = Requester(b"", tenant)
-        return told | self._view(await self._resolver.explain(self._resolver.lookup(requester, query, access, [])))
+            return view | {"decision": "Refuse", "why": error.message}
+        return view | self._view(await self._resolver.explain(lookup))
 
     def _query(self, target: str, body: str | None) -> Query:
         path, query_string, marked = parted(pasted_target(target))
@@ -117,7 +110,7 @@ class ExplainApi:
         }
 
     def _claim(self, asked: Mapping[str, str]) -> Claim | None:
-        """Whose the network is that holds the address, where one was told in a tenant's place."""
+        """The network that holds the address, where one is given instead of a tenant."""
         if "address" not in asked or "tenant" in asked:
             return None
         address = address_of(asked["address"])
@@ -201,10 +194,10 @@ Ask = Callable[[Request, Tenant | None], Awaitable[Response | None]]
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """One request and its answer, as that tenant would have got it; ``tenant`` is None for a caller without a key.
+    """A request and its response, as the tenant would have got it; ``tenant`` is None for a caller without a key.
 
-    ``body`` is the answer's as text, ``json`` the same where it is JSON, byte for byte; ``seconds`` is how long it
-    took. ``curl`` is the same request as a line to paste, with a variable in the key's place.
+    ``body`` is the content as text, ``json`` the same byte for byte where it is JSON; ``seconds`` is how long it
+    took. ``curl`` is the request as a line to paste, with a variable in the key's place.
     """
 
     path: str
@@ -221,8 +214,8 @@ class Exploration:
 
 
 class ExploreApi:
-    """One operation, which spends what the tenant's own request would: its limit, its usage, its part of the
-    budget."""
+    """The operation that makes a request; it spends what the tenant's own would: its limit, its usage, its share
+    of the budget."""
 
     def __init__(self, registry: Registry, ask: Ask, base_url: str) -> None:
         self._registry = registry
@@ -231,7 +224,6 @@ class ExploreApi:
 
     @property
     def operations(self) -> list[Operation]:
-        """The one."""
         query = {
             "path": Parameter("the path and query as a client asks them"),
             "tenant": Parameter("as whose request; as a caller's without a key unless told"),
@@ -281,12 +273,12 @@ class ExploreApi:
 
 
 def curl_line(url: str, *, keyed: bool) -> str:
-    """A request as a line to paste into a shell that has the key in a variable."""
+    """The shell command that makes a request, with the key in a variable."""
     return f'curl -H "X-API-Key: {KEY}" {shlex.quote(url)}' if keyed else f"curl {shlex.quote(url)}"
 
 
 def _json(body: bytes) -> msgspec.Raw | None:
-    """The body for other JSON to hold as it is: its order and its numbers are not ours to change."""
+    """The body as JSON to embed, its order and its numbers unchanged; None where it is none."""
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -51,7 +51,7 @@ class Passthrough:
 
     async def forward(self, request: Request, query: Query, access: Access) -> Resolution:
         """The service's answer to this very request. Raises BodyTooLarge, GatewayError."""
-        lookup = self._resolver.lookup(request, query, access, request.headers, request.method)
+        lookup = self._resolver.lookup(request, query, request.headers, access, request.method)
         content = await in_time(request.body(self.max_bytes), request.deadline)
         method, flight = request.method.encode(), f"{lookup.flight}.{secrets.token_hex(8)}"
         work = self._work(lookup, request, content)

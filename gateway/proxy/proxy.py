@@ -31,7 +31,7 @@ from gateway.proxy.response import (
     varying,
     with_upstream_status,
 )
-from gateway.tenants.tenant import Tenant
+from gateway.tenants.tenant import Tenant, authorise
 
 log = structlog.get_logger("gateway")
 
@@ -101,7 +101,7 @@ class Proxy:
             self.callers.impersonate(request, tenant)
         request.stages.identified = clock()
         query = request.query = self.profile.recognise(request.path, request.query_string, request.has_query)
-        access = self.resolver.authorise(request.tenant, query)
+        access = authorise(request.tenant, query, self.resolver.sharing.covers)
         await self.callers.admit(request)
         if request.posted:
             query = request.query = await self._with_content(request, query)
@@ -109,7 +109,7 @@ class Proxy:
         if not request.reads:
             resolution = await self._passthrough.forward(request, query, access.own or access)
             return self.profile.render(resolution, self._clock.now(), request.public)
-        lookup = self.resolver.lookup(request, query, access, request.headers, request.method)
+        lookup = self.resolver.lookup(request, query, request.headers, access, request.method)
         resolution = request.resolution = await self.resolver.resolve(lookup, request.deadline)
         response = self.profile.render(resolution, self._clock.now(), request.public)
         delivered = await deliver(response, request.method, request.headers, self._coder, response.key)

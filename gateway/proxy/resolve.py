@@ -42,7 +42,7 @@ from gateway.errors import (
 from gateway.observe.outcome import Forwarded, Outcome, clock
 from gateway.proxy.callers import Requester, in_time
 from gateway.proxy.fetch import Fetcher
-from gateway.tenants.tenant import Access, Sharing, Tenant, authorise, refuses
+from gateway.tenants.tenant import Access, Sharing, authorise, refuses
 from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
 from gateway.upstream.queue import Queue
 from gateway.upstream.snapshot import Standing
@@ -74,10 +74,9 @@ class Lookup(msgspec.Struct, frozen=True):
     @property
     def question(self) -> str:
         """The name of what a read asks the service, without negotiated headers."""
-        query = self.query
-        if query.posted is None:
-            return question_of(b"GET", query.exact)
-        return question_of(b"POST", query.exact, query.posted.content)
+        posted = self.query.posted
+        method, content = (b"GET", b"") if posted is None else (b"POST", posted.content)
+        return question_of(method, self.query.exact, content)
 
     @property
     def payer(self) -> Payer:
@@ -91,13 +90,13 @@ class Lookup(msgspec.Struct, frozen=True):
 
     @property
     def credential_may_be_needed(self) -> bool:
-        """Whether it might be so: nobody knows of an unknown endpoint."""
+        """Whether that is so or not known, as of an unknown endpoint."""
         unknown = self.query.family is Family.UNKNOWN
         return self.access.credential is not None and (self.query.protected or unknown)
 
 
 class Validity(msgspec.Struct, frozen=True):
-    """What a hit on the near cache rests on, as long as which holds its answer may be given again.
+    """What a hit on the near cache rests on: while that is unchanged, its answer may be given again.
 
     ``records`` are the serials of the records under both keys, ``entry`` is the one that answered, ``marked`` what
     had been purged of the answers to the ``query``. ``scope`` is that of the credential whose refusal would
@@ -137,10 +136,7 @@ class Explanation(NamedTuple):
 
 
 class Resolver:
-    """Every way to an answer, for proxy, admin API and background alike.
-
-    ``look_up_timeout`` is the longest time, in seconds, that a look into Redis takes.
-    """
+    """Finds answers for whoever asks; a look into Redis takes ``look_up_timeout`` seconds at most."""
 
     def __init__(
         self,
@@ -163,14 +159,17 @@ class Resolver:
         self._prefix = prefix
         self._look_up_timeout = look_up_timeout
 
-    def authorise(self, tenant: Tenant, query: Query) -> Access:
-        """The scope of a tenant's query. Raises Forbidden, Unauthenticated."""
-        return authorise(tenant, query, self.sharing.covers)
-
     def lookup(
-        self, requester: Requester, query: Query, access: Access, headers: Headers, method: str = "GET"
+        self,
+        requester: Requester,
+        query: Query,
+        headers: Headers,
+        access: Access | None = None,
+        method: str = "GET",
     ) -> Lookup:
-        """The lookup of a query in the scope of ``access``, for a request with these headers."""
+        """The lookup of a query for a request with these headers, in the requester's scope, or in that of
+        ``access``. Raises Forbidden, Unauthenticated."""
+        access = access or authorise(requester.tenant, query, self.sharing.covers)
         sent = self.profile.forwarded(query, method, headers)
         asked = Asked(wishes_of(headers), sent)
         return Lookup(requester, query, self.key(query, access, sent), access, asked, self.marks.covering(query))
@@ -221,7 +220,7 @@ class Resolver:
             work,
             _nothing if reuse is None else partial(self._recheck, lookup),
             max(0.0, deadline - monotonic()),
-            reuse=reuse or _nobody,
+            reuse=reuse or (lambda: Reuse.NOBODY),
             question=question,
             ending=lookup.requester.ending,
         )
@@ -230,7 +229,6 @@ class Resolver:
         """The answer from within one scope. What a refused credential's scope holds is withheld: one request is
         let through to see whether the service accepts it again (docs/decisions.md, 7)."""
         stages = lookup.requester.stages
-        decision: Decision
         if self._refused_for(lookup) is not None:
             decision = await self._probe(lookup, deadline)
         else:
@@ -407,10 +405,8 @@ class Resolver:
         """The answer that has been stored since, before a flight asks for it; None where there is none."""
         if self._refused_for(lookup) is not None:
             return None  # what the scope holds is withheld, from its probe too
-        match self._decide(lookup, await self.store.look_up(lookup.key)):
-            case Serve(entry):
-                return Landing(lookup.key.exact, entry, stored=True)
-        return None
+        decision = self._decide(lookup, await self.store.look_up(lookup.key))
+        return Landing(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
 
 
 def _is_refusal(lookup: Lookup, entry: Entry) -> bool:
@@ -419,7 +415,3 @@ def _is_refusal(lookup: Lookup, entry: Entry) -> bool:
 
 async def _nothing() -> Landing | None:
     return None
-
-
-def _nobody() -> Reuse:
-    return Reuse.NOBODY
