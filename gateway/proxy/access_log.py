@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 LONGEST_PATH = 200
 LINE_SECONDS = 0.1
-"""Between two lines about hits: one costs as much as many hits do."""
+"""Between two lines about hits: a line costs as much as many hits."""
 
 log = structlog.get_logger("gateway")
 
 
 class AccessLog:
-    """``hit_sample`` is the share of plain hits that the log has a line of, evenly spread; below 1 there are at
-    most ten such lines a second, and each says for how many hits it stands. All else has a line each.
+    """Records each request in metrics, the log and traces.
 
-    Paths are logged of known queries alone: what an unknown one holds, nobody knows.
+    ``hit_sample`` is the share of plain hits that are logged, evenly spread; below 1 there are at most ten such
+    lines a second, and each says for how many hits it stands. Every other request has a line of its own.
+    Paths are logged of known queries only: an unknown one may hold anything.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class AccessLog:
         self._line_at = 0.0  # the next one, at the earliest
 
     def began(self, request: Request) -> None:
-        """A request has come in."""
+        """Begin the request's span."""
         if self.tracing is not None:
             request.span = self.tracing.request(request.method, request.headers)
 
     def answered(self, request: Request, response: Response, ended: float) -> None:
-        """A request's response was there when it ``ended``, by the clock of its stages."""
+        """Record a request whose response was ready when it ``ended``, by the clock of its stages."""
         outcome, kind = response.outcome, kind_of(request, response)
         self.tallies.of(kind).add(ended - request.stages.began)
         if request.joined:
@@ -61,7 +62,7 @@ class AccessLog:
             self._trace(request, response, kind.family, ended)
 
     def hit(self, now: float) -> int:
-        """Counts a plain hit; for how many the line stands that it should have, 0 where it should have none."""
+        """Count a plain hit; how many hits its line stands for, 0 where it is not logged."""
         self._hits += 1
         if self._hits < self._every or (self._every > 1 and now < self._line_at):
             return 0
@@ -69,7 +70,7 @@ class AccessLog:
         return stands_for
 
     def abandoned(self, request: Request) -> None:
-        """A request's client left before there was a response."""
+        """Record a request whose client left before there was a response."""
         self.metrics.abandoned.inc()
         log.info("request_abandoned", **_who(request), stages=request.stages.seconds(clock()))
         if self.tracing is not None:
@@ -99,10 +100,10 @@ class AccessLog:
         return facts
 
     def _log(self, request: Request, response: Response, family: str, ended: float, **more: Any) -> None:
-        told = log.warning if response.outcome is Outcome.FAILED else log.info
+        write = log.warning if response.outcome is Outcome.FAILED else log.info
         facts = self._facts(request, response, family)
         seconds = round(ended - request.stages.began, 6)
-        told("request", **facts, seconds=seconds, stages=request.stages.seconds(ended), **more)
+        write("request", **facts, seconds=seconds, stages=request.stages.seconds(ended), **more)
 
     def _trace(self, request: Request, response: Response, family: str, ended: float) -> None:
         assert self.tracing is not None
@@ -125,7 +126,7 @@ class AccessLog:
 
 
 def kind_of(request: Request, response: Response) -> Labels:
-    """As what a request counts."""
+    """The labels under which a request counts."""
     family = "none" if request.query is None else request.query.family.value
     cache = ""
     if response.outcome in SPARED and not request.stages.landed:

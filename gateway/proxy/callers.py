@@ -36,12 +36,12 @@ T = TypeVar("T")
 
 INVALID = "invalid-key"
 HOPS = 32
-"""Addresses of a chain that are looked at; a longer one is told by nobody honest."""
+"""Addresses of a chain that are read; no honest one is longer."""
 LONGEST = 64
-"""Characters that an address may have; longer text is none, and is not worth remembering."""
+"""Characters of the longest address; longer text is not worth remembering."""
 TRACES = frozenset({b"forwarded", b"via", b"cdn-loop"})
-"""Headers of proxies (RFC 7239, RFC 9110 §7.6.3, RFC 8586) of which nobody can say whose word they are: a trusted
-proxy may have passed on a stranger's."""
+"""Headers of proxies (RFC 7239, RFC 9110 §7.6.3, RFC 8586) whose author is unknown: a trusted proxy may have
+passed on a stranger's."""
 CHAIN = b"x-forwarded-for"
 NAMING = frozenset(
     {
@@ -51,9 +51,9 @@ NAMING = frozenset(
         *(b"x-envoy-external-address", b"x-proxyuser-ip", b"wl-proxy-client-ip", b"proxy-client-ip"),
     }
 )
-"""Headers besides in which proxies name for whom they ask."""
+"""Other headers in which proxies name the client."""
 FORWARDED = b"x-forwarded"
-"""Begins the headers in which they tell how they were asked."""
+"""The prefix of headers in which proxies describe the request they received."""
 
 
 class Requester(msgspec.Struct, eq=False):
@@ -179,8 +179,8 @@ def _presents_a_key(headers: Headers) -> bool:
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
-    """Where a request comes from: its peer, or, where that is a trusted proxy, whom the chain of trusted proxies
-    saw: the last address in ``X-Forwarded-For`` that is not trusted. What is no address ends the chain."""
+    """The address a request comes from: its peer, or, behind trusted proxies, the last address in
+    ``X-Forwarded-For`` that is not trusted. What is no address ends the chain."""
     address = peer
     if not trusted or not _is_trusted(address_of(peer), trusted):
         return address
@@ -196,11 +196,10 @@ def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> s
 
 
 def is_beyond_doubt(peer: str, headers: Headers, trusted: Sequence[Network]) -> bool:
-    """Whether ``client_address`` is that of whoever made the request, and not of somebody who handed it on.
+    """Whether ``client_address`` is that of the client itself, and not of a party that handed the request on.
 
-    It is where the client opened the connection itself and no header tells of a proxy, or where it opened it to
-    the first of a chain of trusted proxies that name it, and nothing names anybody else. A trusted proxy asks for
-    others only; what it does not say for whom, nobody made.
+    It is where the client opened the connection itself and no header names a proxy, or opened it to the first of a
+    chain of trusted proxies that name it, and no header names anybody else. A trusted proxy asks for others only.
     """
     opened_by = address_of(peer)
     if opened_by is None or any(name in TRACES for name, _ in headers):
@@ -215,7 +214,7 @@ def is_beyond_doubt(peer: str, headers: Headers, trusted: Sequence[Network]) -> 
 
 
 def came_by_https(peer: str, headers: Headers, trusted: Sequence[Network]) -> bool:
-    """Whether a request reached the first trusted proxy by https, as that one says in ``X-Forwarded-Proto``."""
+    """Whether a request reached the first trusted proxy by https, by its ``X-Forwarded-Proto``."""
     if not trusted or not _is_trusted(address_of(peer), trusted):
         return False
     said = b",".join(value for name, value in headers if name == b"x-forwarded-proto")
@@ -223,7 +222,7 @@ def came_by_https(peer: str, headers: Headers, trusted: Sequence[Network]) -> bo
 
 
 def subject_of(address: str) -> str:
-    """Who shares a limit: an IPv4 address by itself, IPv6 addresses by their /64."""
+    """The address or network that shares a limit: an IPv4 address, or the /64 of an IPv6 address."""
     found = address_of(address)
     if isinstance(found, IPv6Address):
         return str(IPv6Network((int(found) >> 64 << 64, 64)))
@@ -231,20 +230,20 @@ def subject_of(address: str) -> str:
 
 
 def address_of(text: str) -> Address | None:
-    """The address that a text is, as proxies and servers write it; None for what is none."""
+    """The address in a text as proxies and servers write it; None for anything else."""
     text = text.strip()
     return _parsed(text) if len(text) <= LONGEST else None
 
 
 def _listed(value: bytes) -> list[Address | None]:
-    """The addresses that a header lists; None for what is none, has a zone, or comes after the first so many."""
+    """The addresses that a header lists; None for anything else, for a zone, and beyond the first ``HOPS``."""
     words = value.decode("latin-1").split(",", HOPS) if value else []
     return [None if "%" in word or at == HOPS else address_of(word) for at, word in enumerate(words)]
 
 
 @lru_cache(4_096)
 def _parsed(text: str) -> Address | None:
-    """An address as proxies write it: plain, with a port, in brackets or quotes; IPv4 in IPv6 is IPv4."""
+    """An address: plain, with a port, in brackets or quotes; IPv4 in IPv6 is IPv4."""
     text = text.strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -264,12 +263,12 @@ def _is_trusted(address: Address | None, trusted: Sequence[Network]) -> bool:
 
 
 OWN_SITE = frozenset({b"same-origin", b"none"})
-"""What browsers say of requests that no foreign page made (Fetch Metadata §2.4)."""
+"""The values of Sec-Fetch-Site that rule out a foreign page (Fetch Metadata §2.4)."""
 
 
 class Located(NamedTuple):
-    """What its address says of a request without a key: the ``tenant`` whose ``network`` it is in, or why it is
-    nobody's all the same; all empty where no network of a tenant's holds the address."""
+    """What the address of a request without a key says: the ``tenant`` whose ``network`` it is in, or why the
+    tenant is ``withheld``; all empty where no tenant's network holds the address."""
 
     tenant: Tenant | None = None
     network: str = ""
@@ -280,16 +279,16 @@ ELSEWHERE = Located()
 
 
 class ByNetwork:
-    """Locates requests for one of the ``hosts``, names without a port; ``trusted`` are the proxies that may stand
-    between."""
+    """Identifies tenants by address, in requests for one of the ``hosts`` (names without a port) that came through
+    ``trusted`` proxies at most."""
 
     def __init__(self, hosts: Collection[str], trusted: Sequence[Network] = ()) -> None:
         self._hosts = frozenset(host_of(host.encode("latin-1", "replace")) for host in hosts)
         self._trusted = trusted
 
     def located(self, headers: Headers, peer: str, networks: Networks) -> Located | None:
-        """What the address says; None where it has no say: a key or what may be one was sent, no tenant has
-        networks, or the gateway was not told by which names it is called."""
+        """What the address says; None where it does not count: something in a key's place was sent, no tenant has
+        networks, or no ``hosts`` are configured."""
         if not self._hosts or not networks or any(name in KEYED for name, _ in headers):
             return None
         address = address_of(client_address(peer, headers, self._trusted))
@@ -315,7 +314,7 @@ def host_of(authority: bytes) -> bytes:
 
 
 def is_foreign(headers: Headers, host: bytes, origins: Collection[str]) -> bool:
-    """Whether a page asks, or may, that is neither on the very host it asks nor of one of the ``origins``."""
+    """Whether the request may come from a page that is neither on its own host nor of one of the ``origins``."""
     sent = [value for name, value in headers if name == b"origin"]
     sites = {value.strip().lower() for name, value in headers if name == b"sec-fetch-site"}
     if len(sent) == 1 and sent[0].decode("latin-1") in origins:
@@ -324,6 +323,6 @@ def is_foreign(headers: Headers, host: bytes, origins: Collection[str]) -> bool:
 
 
 def _is_at(origin: bytes, host: bytes) -> bool:
-    """Whether a page of this origin is on the host that it asks (RFC 6454 §6.2)."""
+    """Whether a page of this origin is on the host (RFC 6454 §6.2)."""
     scheme, mark, authority = origin.lower().partition(b"://")
     return bool(mark) and canonical_authority(scheme, authority) == canonical_authority(scheme, host)

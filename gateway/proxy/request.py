@@ -124,22 +124,22 @@ class Request(Requester, kw_only=True, eq=False):
 
     @property
     def may_have_body(self) -> bool:
-        """Whether it has a body, as far as can be told before that is looked for."""
+        """Whether it may have a body, before that is read."""
         return not self.framed or announces_body(self.headers)
 
     @property
     def target(self) -> bytes:
-        """Its target as it was written."""
+        """The target as written."""
         return self.path + b"?" + self.query_string if self.query_string or self.has_query else self.path
 
     @property
     def public(self) -> bool:
-        """Whether any cache may give its answer to others: no key and no address decided what that is."""
+        """Whether any cache may store its response: neither a key nor an address decided who asks."""
         return self.tenant.anonymous and self.located is None
 
     @property
     def known(self) -> Tenant | None:
-        """The tenant whose request it is, by a key or an address; None of a caller who is nobody's."""
+        """The tenant identified by a key or an address; None for an anonymous caller."""
         if self.key_id is not None:
             return self.tenant
         return None if self.located is None else self.located.tenant
@@ -157,12 +157,12 @@ class Request(Requester, kw_only=True, eq=False):
         return self.tenant.id if self.key_id is None else f"{self.tenant.id}:{self.key_id}"
 
     def header(self, name: bytes) -> bytes:
-        """The first value of a header, empty where there is none."""
+        """The first value of a header; empty without one."""
         return next((value for key, value in self.headers if key == name), b"")
 
     def check_method(self, passed: Collection[str] | None) -> None:
-        """Raises MethodNotAllowed for what is neither read nor ``passed`` on (None: all but two are), and
-        MethodUnknown where nobody knows it."""
+        """Raise MethodNotAllowed for a method that neither reads nor is ``passed`` on (None: all but two are), and
+        MethodUnknown for an unknown one."""
         allowed = self.method in READS or (
             self.method not in ("CONNECT", "TRACE") if passed is None else self.method in passed
         )
@@ -173,7 +173,7 @@ class Request(Requester, kw_only=True, eq=False):
             raise MethodNotAllowed(f"Method not allowed: {self.method[:20]}", allow=allow_value(served))
 
     async def refuse_body(self) -> None:
-        """Raises BadRequest for a body on a read. Chunks may turn out to be none."""
+        """Raise BadRequest for a body on a read; announced chunks may turn out to be empty."""
         try:
             if any(name == b"content-length" and value.strip(b"0 \t") for name, value in self.headers):
                 raise BodyTooLarge("It is longer than nothing.")
@@ -182,7 +182,7 @@ class Request(Requester, kw_only=True, eq=False):
             raise BadRequest("A GET or HEAD request must not have a body.") from None
 
     async def body(self, most: int) -> bytes:
-        """The request's content. Raises BodyTooLarge beyond ``most`` bytes, ClientGone when it breaks off."""
+        """The content. Raises BodyTooLarge beyond ``most`` bytes, ClientGone when it breaks off."""
         content = bytearray()
         while True:
             message = await self.receive()
@@ -195,7 +195,7 @@ class Request(Requester, kw_only=True, eq=False):
                 return bytes(content)
 
     async def while_connected(self, work: Awaitable[T]) -> T:
-        """The result of ``work``, which is cancelled where the client disconnects first. Raises ClientGone."""
+        """The result of ``work``, which is cancelled if the client disconnects first. Raises ClientGone."""
         gone = asyncio.create_task(self._disconnected())
         ours = asyncio.current_task()
         assert ours is not None
@@ -229,11 +229,11 @@ def _ids() -> Iterator[bytes]:
 
 
 fresh_id = partial(next, _ids())
-"""A request id: 16 hexadecimal digits, which need not be hard to guess."""
+"""A new request id: 16 hexadecimal digits, which need not be hard to guess."""
 
 
 def announces_body(headers: Headers) -> bool:
-    """Whether a request says that it has a body, though it may be empty."""
+    """Whether the headers announce a body, though it may be empty."""
     for name, value in headers:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b""):
             return True

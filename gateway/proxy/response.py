@@ -1,11 +1,4 @@
-"""Response: what goes back to the client. Status, body and content type are never touched.
-
-CORS: which web pages may read answers (Fetch standard, §3.2). Pure.
-
-Keys travel in headers, never in cookies: credentials mode is never allowed, and so ``*`` is safe.
-
-Whole: an answer in one piece, for a connection that takes it so, past ASGI's two messages.
-"""
+"""Response: what is sent to the client, with its headers for caches and for web pages (CORS)."""
 
 from __future__ import annotations
 
@@ -32,17 +25,19 @@ EXPOSED = b"Age, Cache-Status, ETag, Proxy-Status, RateLimit, RateLimit-Policy, 
 MAX_AGE = b"600"
 ANY = "*"
 OUR_PAGES_ALONE = (b"cross-origin-resource-policy", b"same-origin")
-"""No other page may embed an answer (Fetch standard, §3.7): over http browsers do not tell that one asks."""
+"""No page of another origin may embed a response (Fetch standard, §3.7): over http browsers do not say that a page
+asks."""
 NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 """A list of header names (RFC 9110 §5.1, §5.6.1)."""
 
 
 def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers | None:
-    """The headers of a preflight's answer; None for any other request (§3.2.2, §4.8). ``posted`` says that
-    questions are asked by POST there.
+    """The headers of a preflight's response (Fetch standard, §3.2.2, §4.8); None for any other request.
+    ``posted``: queries may be asked by POST there.
 
-    A preflight brings no key, so that every page gets the same grant, for whatever headers it names: who may read
-    is told by the real answer, and nothing is told here of whose web origins there are.
+    A preflight brings no key, so every page gets the same grant, for whatever headers it names: the real response
+    says who may read it, and a preflight reveals no tenant's web origins. Keys travel in headers, never in
+    cookies: credentials mode is never allowed, and so ``*`` is safe.
     """
     given = dict(headers)
     if method != "OPTIONS" or b"origin" not in given or b"access-control-request-method" not in given:
@@ -59,7 +54,7 @@ def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers
 
 
 def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
-    """What an answer tells a browser, where pages of ``origins`` may read it; ``origin`` is the request's."""
+    """The CORS headers of a response to a page of ``origin``, which pages of ``origins`` may read."""
     if ANY in origins:
         allowed = b"*"
     elif origin.decode("latin-1") in origins:
@@ -70,13 +65,13 @@ def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
 
 
 def by_name(origins: Collection[str]) -> list[str]:
-    """The origins that are known by name. That any page may use a key, which it has to know first, lets none use
-    what its visitor's address opens."""
+    """The origins without ``ANY``. Any page may use a key, which it has to know first, but none may use what its
+    visitor's address opens unless it is named."""
     return [origin for origin in origins if origin != ANY]
 
 
 def depends_on_origin(origins: Collection[str]) -> bool:
-    """Whether what ``response_headers`` tells differs from origin to origin."""
+    """Whether ``response_headers`` differs from origin to origin."""
     return bool(origins) and ANY not in origins
 
 
@@ -93,7 +88,7 @@ TEXT = bytes(code for code in range(256) if code in b"\t" or 32 <= code != 127)
 
 
 async def give(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Answers a request: in one piece where that is taken, else in two ASGI messages."""
+    """Answer a request in one piece where the protocol takes that, else in two ASGI messages."""
     take: Take | None = scope.get(WHOLE)
     if take is None or not await take(status, headers, body):
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -101,7 +96,7 @@ async def give(scope: Scope, send: Send, status: int, headers: Headers, body: by
 
 
 def head_of(status_line: bytes, headers: Headers) -> bytes | None:
-    """An answer's head; None where a header is none."""
+    """The head of a response; None where a header is malformed."""
     block = CRLF.join([*map(b": ".join, headers), b""])
     names = b"".join([name for name, _ in headers])
     well_formed = block.translate(None, TEXT) == CRLF * len(headers) and not names.translate(None, TOKEN)
@@ -109,7 +104,7 @@ def head_of(status_line: bytes, headers: Headers) -> bytes | None:
 
 
 Times = Callable[[float], dict[bytes, bytes]]
-"""The headers by which alone two hits of one fresh entry differ, at a time."""
+"""The headers in which two hits of one fresh entry differ, as of a time."""
 
 KEYED = (b"x-api-key", b"authorization")
 VARY = (b"vary", b"X-API-Key, Authorization")
@@ -117,13 +112,16 @@ VIA = (b"via", b"1.1 stats-gateway")
 REPLACED = frozenset(
     {b"age", b"cache-control", b"cdn-cache-control", b"etag", b"expires", b"pragma", b"vary", b"via"}
 )
-"""Headers of the service's answer in whose place the gateway puts its own."""
+"""Headers of the service's answer that the gateway replaces."""
 BODILESS = frozenset({204, 304})
-"""Statuses whose answers have no content, and no length of one (RFC 9110 §8.6)."""
+"""Statuses without content, or a length of it (RFC 9110 §8.6)."""
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A complete response, and how it came about. ``key`` names the stored entry that it was made of, if any."""
+    """A complete response, and how it came about. ``key`` names the stored entry that it was made of, if any.
+
+    The service's status, body and content type are never changed.
+    """
 
     status: int
     headers: Headers
@@ -133,7 +131,7 @@ class Response(msgspec.Struct, frozen=True):
     key: Hashable = None
 
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
-        """Sends it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
+        """Send it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
         headers = dated([*self.headers, *extra])
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
@@ -141,8 +139,8 @@ class Response(msgspec.Struct, frozen=True):
 
 
 def varying(headers: Headers, field: bytes = b"") -> Headers:
-    """The headers of an answer that also depends on this request field, if any: one Vary line names all of them
-    (RFC 9110 §12.5.5), since some caches heed only the last of several."""
+    """The headers of a response that also depends on this request field, if any, with one Vary line for all (RFC
+    9110 §12.5.5), since some caches heed only the last of several."""
     lines = [line for line in headers if line[0] == b"vary"]
     value = _with_field(b", ".join([named for _, named in lines if named]), field)
     wanted = [(b"vary", value)] if value else []
@@ -173,7 +171,7 @@ def statistics_response(resolution: Resolution, now: float, public: bool) -> Res
 
 
 def statistics_times(entry: Entry, public: bool) -> Times:
-    """Those of an answer to one of our tenants."""
+    """The times of a response to one of our tenants."""
     generic, scope, transform = generic_times(entry, public), _scope(public), _transform(entry)
 
     def at(now: float) -> dict[bytes, bytes]:
@@ -185,7 +183,7 @@ def statistics_times(entry: Entry, public: bool) -> Times:
 
 
 def generic_times(entry: Entry, public: bool) -> Times:
-    """Those of an answer that is as its origin gave it."""
+    """The times of a response as its origin gave it."""
 
     def at(now: float) -> dict[bytes, bytes]:
         return {b"age": b"%d" % _age(entry, now), b"cache-status": hit_for(entry.fresh_until - now)}
@@ -205,7 +203,7 @@ def generic_response(resolution: Resolution, now: float, public: bool) -> Respon
 
 
 def refusal_of(error: GatewayError) -> Response:
-    """One of the gateway's own errors as an answer."""
+    """The response for one of the gateway's own errors."""
     status, headers, body = render(error)
     outcome = Outcome.FAILED if isinstance(error, UpstreamFailure | Overload) else Outcome.REFUSED
     code = row_of(error).code
@@ -213,16 +211,16 @@ def refusal_of(error: GatewayError) -> Response:
     return Response(status, headers, body, outcome, code)
 
 
-def with_upstream_status(answer: Response, status: int) -> Response:
-    """The answer with what the service's ``status`` was, where it was asked for it (RFC 9211 §2.3)."""
-    if answer.outcome is Outcome.HIT or answer.status == status:
-        return answer
-    ours = max((at for at, (name, _) in enumerate(answer.headers) if name == b"cache-status"), default=None)
+def with_upstream_status(response: Response, status: int) -> Response:
+    """The response with the service's ``status`` in Cache-Status, where that was asked (RFC 9211 §2.3)."""
+    if response.outcome is Outcome.HIT or response.status == status:
+        return response
+    ours = max((at for at, (name, _) in enumerate(response.headers) if name == b"cache-status"), default=None)
     if ours is None:
-        return answer
-    headers = list(answer.headers)
+        return response
+    headers = list(response.headers)
     headers[ours] = (b"cache-status", with_status(headers[ours][1], status))
-    return structs.replace(answer, headers=headers)
+    return structs.replace(response, headers=headers)
 
 
 def _cache_status(resolution: Resolution, ttl: float) -> tuple[bytes, bytes]:
