@@ -66,9 +66,10 @@ async def near_hit(rounds: int, repeat: int) -> float:
         )
         app = create_application(settings).public
         key = cache_key(settings.redis_prefix, PUBLIC, recognise(PATH, QUERY).canonical, PATH + b"?" + QUERY)
-        app.proxy.store.near.put(stored_entry(key.entry))
+        app.fast_path.proxy.resolver.store.near.put(stored_entry(key.entry))
         scope: dict[str, Any] = {
             "type": "http",
+            "http_version": "1.1",
             "method": "GET",
             "path": PATH.decode(),
             "raw_path": PATH,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_network
@@ -16,7 +15,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.admin.auth import AdminTokens
-from gateway.admin.explain import Answering, ExplainApi, ExploreApi
+from gateway.admin.explain import ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
 from gateway.admin.operations import Operation, exactly, openapi, routes, scraped
 from gateway.admin.sessions import Authenticator, Guesses, Sessions, Visitors, instance_of
@@ -33,6 +32,7 @@ from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
+from gateway.catalogue.endpoints import recognise
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Background, Lifespan, MetricsRefresh, RegistryWatch
@@ -40,16 +40,16 @@ from gateway.observe.aggregate import Aggregate, Aggregates
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall, report_shapes
-from gateway.proxy.access_log import Teller
-from gateway.proxy.callers import Callers, Impersonation
+from gateway.proxy.access_log import AccessLog
+from gateway.proxy.callers import ByNetwork, Callers
 from gateway.proxy.delivery import Coder
-from gateway.proxy.fast_path import Facts, Lane
-from gateway.proxy.fetch import Errands
-from gateway.proxy.network import ByNetwork
+from gateway.proxy.fetch import Fetcher
+from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
-from gateway.proxy.proxy import Proxy, ProxyRules
-from gateway.proxy.store import GenericJudge, StatisticsJudge
+from gateway.proxy.proxy import Proxy
+from gateway.proxy.resolve import Resolver
 from gateway.redis import MEMORY, Client, Clock, Sweeper, connect
+from gateway.server.fast_path import FastPath
 from gateway.server.head import Limits
 from gateway.server.listener import import_ahead
 from gateway.server.process import Application, worker_number
@@ -118,11 +118,11 @@ class Composition:
         self.usage = DayCounters(self.redis, self.prefix, settings.usage_days, self.tallies.gather)
         self.pulse = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
         # proxy
-        self.profile = _profile(settings, self.registry)
-        self.callers = _callers(settings, self.profile, self.admission, clock)
-        self.teller = Teller(self.metrics, self.tallies, self.tracing, hit_sample=settings.log_hits)
-        self.lane = self.build_lane()
+        self.profile = _profile(settings, self.registry, self.metrics)
+        self.resolver = self.build_resolver()
         self.proxy = self.build_proxy()
+        # server
+        self.fast_path = FastPath(self.proxy, self.registry, settings.prepared_max_bytes)
         # admin
         self.guard = _guard(settings)
         self.sessions = Sessions(self.redis, self.prefix, self.guard, clock.order, settings.session_idle)
@@ -143,7 +143,7 @@ class Composition:
         self.tallies.gather()
         self.metrics.show(self.queue, self.store, self.redis)
         self.metrics.show_registry(self.registry.standing)
-        self.metrics.prepared.reached(self.lane.given)
+        self.metrics.prepared.reached(self.fast_path.served)
         self.metrics.connections_refused.reached(self.lifecycle.refused)
         self.metrics.files_exhausted.reached(self.lifecycle.exhausted)
 
@@ -152,58 +152,34 @@ class Composition:
         self.show()
         return self.metrics.render(named=named)
 
-    def build_lane(self) -> Lane:
-        """The fast path."""
-        facts = Facts(
-            self.profile,
-            self.registry,
-            self.callers,
-            self.admission,
-            self.marks,
-            self.sharing,
-            self.store.near,
-            self.queue.breaker,
-            self.clock,
-            self.teller,
-            self.lifecycle,
-        )
-        return Lane(facts, self.settings.prepared_max_bytes)
-
-    def build_errands(self) -> Errands:
-        """What asks the service, and judges and stores its answers."""
+    def build_resolver(self) -> Resolver:
+        """Finds answers: in the cache, or by a call."""
 
         def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
             return UpstreamCall(self.metrics, self.usage, self.pulse, self.tracing, asker, flight)
 
-        lifetimes, no_store_counts = lifetimes_of(self.settings), self.settings.refresh_floor == 0
-        shapes = Shapes(report_shapes(self.metrics))
-        statistics = StatisticsJudge(lifetimes, no_store_counts=no_store_counts, shapes=shapes)
-        judge = GenericJudge(lifetimes) if self.generic else statistics
-        return Errands(self.client, self.store, judge, self.clock, call, watched=not self.generic)
+        fetcher = Fetcher(self.client, self.store, self.profile, call)
+        rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
+        return Resolver(fetcher, self.marks, self.sharing, self.queue, rules, self.prefix, longest)
 
     def build_proxy(self) -> Proxy:
-        """The proxy."""
+        """The public proxy."""
+        settings = self.settings
         return Proxy(
-            _rules(self.settings),
-            self.profile,
-            self.callers,
-            self.store,
-            self.marks,
-            self.sharing,
-            self.queue,
-            self.build_errands(),
-            _coder(self.settings),
-            self.clock,
-            self.teller,
+            _callers(settings, self.profile, self.admission, self.clock),
+            self.resolver,
+            _passthrough(settings, self.resolver),
+            _coder(settings),
+            AccessLog(self.metrics, self.tallies, self.tracing, hit_sample=settings.log_hits),
             self.lifecycle,
-            self.lane,
+            settings.caller_timeout,
         )
 
     # The two apps
 
     def application(self) -> Application[Gateway]:
         """Both apps of this process."""
-        return Application(self.public(), self.admin(), self.lifecycle, self.watch.look, self.lane)
+        return Application(self.public(), self.admin(), self.lifecycle, self.watch.look, self.fast_path)
 
     def public(self) -> Gateway:
         """The public app, whose lifespan runs everything."""
@@ -214,7 +190,7 @@ class Composition:
             *docs_routes(catalogue.openapi(__version__), "/-"),
         ]
         app = exactly(Gateway(routes=routes, lifespan=life.lifespan), "/-/docs")
-        app.life, app.lifecycle, app.lane, app.proxy = life, self.lifecycle, self.lane, self.proxy
+        app.life, app.lifecycle, app.fast_path = life, self.lifecycle, self.fast_path
         app.hosts = Limits.of(self.settings).hosts
         return app
 
@@ -275,26 +251,9 @@ class Composition:
             settings, self.redis, self.usage, self.marks, self.queue, self.profile.recognise
         ).operations
         yield from ExplainApi(
-            self.prefix,
-            registry,
-            self.profile,
-            self.store,
-            self.marks,
-            self.sharing,
-            self.queue,
-            lifetimes_of(settings),
-            Rules(settings.refresh_floor),
-            now,
-            allow_anonymous=settings.allow_anonymous,
+            self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous
         ).operations
-        yield from ExploreApi(registry, self.ask_as, settings.public_base).operations
-
-    def ask_as(self, tenant: Tenant | None) -> Answering:
-        """The public proxy for one tenant, with nobody to identify."""
-        proxy = copy(self.proxy)
-        if tenant is not None:
-            proxy.callers = Impersonation(tenant, self.profile, self.admission, self.clock)
-        return proxy.answered
+        yield from ExploreApi(registry, self.proxy.explore, settings.public_base).operations
 
 
 def _guard(settings: Settings) -> AdminTokens:
@@ -326,15 +285,18 @@ def _anonymous(settings: Settings) -> Tenant | None:
     return replace(ANONYMOUS, limits=limits)
 
 
-def _profile(settings: Settings, registry: Registry) -> Profile:
+def _profile(settings: Settings, registry: Registry, metrics: Metrics) -> Profile:
+    lifetimes, max_bytes = lifetimes_of(settings), settings.target_max_bytes
     if settings.profile == "generic":
-        return GenericProfile(max_bytes=settings.target_max_bytes, policy=policy_of(settings))
+        return GenericProfile(lifetimes, max_bytes=max_bytes, policy=policy_of(settings))
     return StatisticsProfile(
         registry,
         ByNetwork(settings.public_hosts, _trusted(settings)),
-        anonymous=_anonymous(settings),
-        ignored=frozenset(settings.ignored_parameters),
-        max_bytes=settings.target_max_bytes,
+        _anonymous(settings),
+        partial(recognise, ignored=frozenset(settings.ignored_parameters), max_bytes=max_bytes),
+        lifetimes,
+        Shapes(report_shapes(metrics)),
+        no_store_counts=settings.refresh_floor == 0,
     )
 
 
@@ -385,13 +347,7 @@ def queue_of(
     )
 
 
-def _rules(settings: Settings) -> ProxyRules:
-    return ProxyRules(
-        prefix=settings.redis_prefix,
-        caller_timeout=settings.caller_timeout,
-        look_up_timeout=ROUNDS * settings.redis_timeout,
-        rules=Rules(settings.refresh_floor),
-        passed=None if settings.profile == "generic" else frozenset(settings.pass_methods),
-        request_max_bytes=settings.request_max_bytes,
-        authorities=frozenset({urlsplit(settings.upstream).netloc.lower().encode()}),
-    )
+def _passthrough(settings: Settings, resolver: Resolver) -> Passthrough:
+    methods = None if settings.profile == "generic" else frozenset(settings.pass_methods)
+    authorities = frozenset({urlsplit(settings.upstream).netloc.lower().encode()})
+    return Passthrough(resolver, methods, settings.request_max_bytes, authorities)

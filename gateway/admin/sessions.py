@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from gateway.admin.auth import Admin, AdminTokens, bearer_token, is_own_source
 from gateway.errors import AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, CacheUnavailable, RateLimited
-from gateway.proxy.network import came_by_https, client_address, subject_of
+from gateway.proxy.callers import came_by_https, client_address, subject_of
 from gateway.redis import MEMORY, Client, redis_errors, shielded
 from gateway.redis_url import RedisPlace
 from gateway.tenants.limiter import RateLimiter

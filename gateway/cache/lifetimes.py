@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 
-from gateway.cache.control import CacheControl, age_of, response_control
+from gateway.cache.control import CacheControl, age_of
 from gateway.catalogue.answers import Reading
 from gateway.catalogue.query import ALL_TIME, Family, Query
 from gateway.settings import Settings
@@ -108,15 +108,16 @@ class Lifetime:
 
 
 def lifetime(
-    query: Query, answer: Answer, rules: Lifetimes, *, jitter: float, private_scope: bool
+    query: Query, answer: Answer, rules: Lifetimes, control: CacheControl, *, jitter: float, private_scope: bool
 ) -> Lifetime | None:
     """How long an answer to a query lives; None when it must not be stored.
 
-    ``jitter`` is a random number in [-1, 1], here an argument; ``private_scope`` says that the answer goes under
-    a credential's fingerprint, which satisfies ``private``. A truncated answer is a failure and never comes here.
+    ``control`` is the answer's own; ``jitter`` is a random number in [-1, 1], here an argument; ``private_scope``
+    says that the answer goes under a credential's fingerprint, which satisfies ``private``. A truncated answer is
+    a failure and never comes here.
     """
     rule = _rule(query, answer, rules)
-    control = response_control(answer.headers) if rules.obey else CacheControl()
+    control = control if rules.obey else CacheControl()
     if rule is None or control.no_cache or control.forbids_storing(private_scope):
         return None
     life = rules.of(rule) * (1 + rules.jitter * jitter)

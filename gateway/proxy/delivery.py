@@ -1,7 +1,4 @@
-"""Delivery: of a whole answer, what this client gets: nothing new, a part, a coded form, or all of it.
-
-Coding: bodies coded for the way to the client (RFC 9110 §8.4), once for an entry, not once for a request.
-"""
+"""Delivery: what a client gets of a whole response: a 304, a part, a coded form, or all of it."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ from gateway.cache.conditional import (
     unmodified,
 )
 from gateway.errors import Headers
-from gateway.proxy.response import Answer, varying
+from gateway.proxy.response import Response, varying
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -47,7 +44,7 @@ def _gzip(body: bytes) -> bytes:
 
 
 WORTHWHILE = 1_024
-"""Bodies up to this many bytes are left alone."""
+"""Bodies up to this many bytes are not coded."""
 AT_ONCE = 65_536
 """Bodies over this many bytes are coded in a thread."""
 OVERHEAD = 400
@@ -73,13 +70,13 @@ Code = Callable[[bytes, bytes], bytes | None]
 
 
 def shrunk(coding: bytes, body: bytes) -> bytes | None:
-    """The coded body, the same bytes each time; None where it is not smaller."""
+    """The coded body, deterministic; None where it is not smaller."""
     coded = _CODERS[coding](body)
     return coded if len(coded) < len(body) else None
 
 
 class Coder:
-    """Prepares coded bodies and keeps them, least recently used leaving first, within ``max_bytes``.
+    """Coded bodies (RFC 9110 §8.4), made once for an entry; the least recently used leave beyond ``max_bytes``.
 
     ``offered`` are the codings' names, best first; ``code`` does the work, in this thread or another.
     """
@@ -121,7 +118,7 @@ class Coder:
             del self._under_way[slot]
 
     def _keep(self, slot: Slot, coded: bytes | None) -> bytes | None:
-        """Keeps a result, also that there is none: else it would be looked for again with each request."""
+        """Keep a result, also that there is none, so that it is not tried again with each request."""
         if _size(coded) > self.max_bytes:
             coded = None
         self._kept[slot] = coded
@@ -133,7 +130,7 @@ class Coder:
 
 
 def is_codable(headers: Headers, body: bytes) -> bool:
-    """Whether an answer is large and compressible enough to be coded, and may be (RFC 9111 §5.2.2.6)."""
+    """Whether a response is large and compressible enough to be coded, and may be (RFC 9111 §5.2.2.6)."""
     if len(body) <= WORTHWHILE:
         return False
     compressible = False
@@ -158,13 +155,13 @@ def negotiate(asked: Headers, offered: Sequence[bytes]) -> bytes | None:
 
 
 def acceptable(asked: Headers, offered: Sequence[bytes]) -> tuple[bytes, ...]:
-    """The codings that the client can decode, best first; all of them where it says nothing."""
+    """The codings that the client accepts, best first; all of them without Accept-Encoding."""
     values = [value for name, value in asked if name == b"accept-encoding"]
     return _ranked(_weights(b",".join(values)), offered) if values else tuple(offered)
 
 
 def coded_headers(headers: Headers, coding: bytes) -> Headers:
-    """The headers of an answer's coded variant, which has an ETag of its own (RFC 9110 §8.8.3.3)."""
+    """The headers of a response's coded variant, which has an ETag of its own (RFC 9110 §8.8.3.3)."""
     kept = [(name, value) for name, value in headers if name not in _OUTDATED]
     etag = coded_tag(next((value for name, value in headers if name == b"etag"), b""), coding)
     return [*kept, *([(b"etag", etag)] if etag else []), (b"content-encoding", coding)]
@@ -183,12 +180,13 @@ def _remembered(value: bytes, offered: tuple[bytes, ...]) -> bytes | None:
 
 
 def _chosen(value: bytes, offered: tuple[bytes, ...]) -> bytes | None:
-    """Remembered for values of usual length: few clients, few values."""
+    """The coding for an ``Accept-Encoding``, remembered for values of usual length."""
     return (_remembered if len(value) <= 200 else _remembered.__wrapped__)(value, offered)
 
 
 def _weights(value: bytes) -> dict[bytes, float]:
-    """An ``Accept-Encoding`` by coding; malformed members do not count, of repeated ones the smallest does."""
+    """The weights of an ``Accept-Encoding`` by coding, without malformed members; a repeated one counts with
+    the least."""
     weights: dict[bytes, float] = {}
     for member in value.split(b","):
         found = _MEMBER.fullmatch(member.strip(b" \t"))
@@ -209,7 +207,7 @@ def _ranked(weights: dict[bytes, float], offered: Sequence[bytes]) -> tuple[byte
 
 
 def _forbids_transforming(value: bytes) -> bool:
-    """Taken as said wherever the word occurs: an answer that is not coded is never wrong."""
+    """Whether the word occurs anywhere: a response that is not coded is never wrong."""
     return b"no-transform" in value.lower()
 
 
@@ -222,54 +220,55 @@ HEEDED = CONDITIONS | {b"if-range", b"accept-encoding", b"cache-control"}
 """Request headers that decide about delivery."""
 
 WHOLE_ONLY = frozenset({b"accept-ranges", b"content-length", b"content-md5", b"content-digest", b"content-range"})
-"""What is true of whole answers only; a ``Content-Range`` on one means nothing (RFC 9110 §14.4)."""
+"""Headers of whole responses only; a ``Content-Range`` on one means nothing (RFC 9110 §14.4)."""
 GOVERNING = METADATA | {b"etag", b"last-modified", b"age", b"expires", b"cache-control", b"cdn-cache-control"}
-"""What an answer says about its own body and lifetime, and not about a refusal in its place."""
+"""Headers about the response's own body and lifetime, which a refusal in its place must not have."""
 
 ACCEPT_RANGES = (b"accept-ranges", b"bytes")
 
 
 async def deliver(
-    answer: Answer, method: str, asked: Headers, coder: Coder | None, key: Hashable | None
-) -> Answer:
+    response: Response, method: str, asked: Headers, coder: Coder | None, key: Hashable | None
+) -> Response:
     """What a client gets who sent the headers ``asked``: for a 200 to a GET or HEAD a 412, a 304, a part (206,
     416), its coded form or the whole, tried in this order (RFC 9110 §13.2.2); for another 2xx a 412 at most;
     anything else as it is.
 
-    ``key`` names the answer's very body, None where it is not stored; without a ``coder`` nothing is coded.
+    ``key`` names the response's very body, None where it is not stored; without a ``coder`` nothing is coded.
     A HEAD gets the headers of the GET (§9.3.2).
     """
-    if not 200 <= answer.status < 300 or method not in ("GET", "HEAD"):
-        return answer
+    if not 200 <= response.status < 300 or method not in ("GET", "HEAD"):
+        return response
     asked = [line for line in asked if line[0] in HEEDED]
-    if answer.status != 200:
-        return _failed(answer) if _fails(answer, asked, None) else answer
-    if coder is not None and is_codable(answer.headers, answer.body):
-        answer = replace(answer, headers=varying(answer.headers, b"Accept-Encoding"))
+    if response.status != 200:
+        return _failed(response) if _fails(response, asked, None) else response
+    if coder is not None and is_codable(response.headers, response.body):
+        response = replace(response, headers=varying(response.headers, b"Accept-Encoding"))
     else:
         coder = None
     if not asked:
-        return _whole(answer)
+        return _whole(response)
     if CONDITIONS.isdisjoint([name for name, _ in asked]):
-        return await _coded(answer, asked, coder, key)
+        return await _coded(response, asked, coder, key)
     ranged = method == "GET" and any(name == b"range" for name, _ in asked)
-    if _fails(answer, asked, None if ranged else coder):  # ranges are cut from the uncoded body alone
-        return _failed(answer)
-    unchanged = await _unchanged(answer, asked, coder, key)
+    if _fails(response, asked, None if ranged else coder):  # ranges are cut from the uncoded body alone
+        return _failed(response)
+    unchanged = await _unchanged(response, asked, coder, key)
     if unchanged is not None:
         return unchanged
     if method == "GET":
-        match range_of(asked, *_validators(answer.headers), len(answer.body)):
+        match range_of(asked, *_validators(response.headers), len(response.body)):
             case Part() as part:
-                return _partial(answer, part, asked)
+                return _partial(response, part, asked)
             case Unsatisfiable() as nothing:
-                return _unsatisfiable(answer, nothing)
-    return await _coded(answer, asked, coder, key)
+                return _unsatisfiable(response, nothing)
+    return await _coded(response, asked, coder, key)
 
 
-def _fails(answer: Answer, asked: Headers, coder: Coder | None) -> bool:
-    """Whether the client asks for another answer than this one, or those that the ``coder`` makes of it."""
-    etag, last_modified, _ = _validators(answer.headers)
+def _fails(response: Response, asked: Headers, coder: Coder | None) -> bool:
+    """Whether a precondition rules out this response, and those that the ``coder`` makes of it (RFC 9110
+    §13.1)."""
+    etag, last_modified, _ = _validators(response.headers)
     return precondition_failed(asked, etag, last_modified, _codings(asked, coder))
 
 
@@ -277,63 +276,65 @@ def _codings(asked: Headers, coder: Coder | None) -> tuple[bytes, ...]:
     return () if coder is None else acceptable(asked, coder.offered)
 
 
-async def _unchanged(answer: Answer, asked: Headers, coder: Coder | None, key: Hashable | None) -> Answer | None:
+async def _unchanged(
+    response: Response, asked: Headers, coder: Coder | None, key: Hashable | None
+) -> Response | None:
     """The 304, with the ETag of the client's copy, else that of what a 200 would have been (RFC 9110 §15.4.5)."""
-    etag, last_modified, date = _validators(answer.headers)
+    etag, last_modified, date = _validators(response.headers)
     codings = _codings(asked, coder)
-    if not not_modified(asked, etag, last_modified, answer.status, date=date, codings=codings):
+    if not not_modified(asked, etag, last_modified, response.status, date=date, codings=codings):
         return None
     copy = copy_of(asked, etag, codings)
     if copy is None:
-        answer = await _coded(answer, asked, coder, key)
-        copy = _validators(answer.headers)[0]
-    return replace(answer, status=304, headers=unmodified(answer.headers, copy), body=b"")
+        response = await _coded(response, asked, coder, key)
+        copy = _validators(response.headers)[0]
+    return replace(response, status=304, headers=unmodified(response.headers, copy), body=b"")
 
 
-async def _coded(answer: Answer, asked: Headers, coder: Coder | None, key: Hashable | None) -> Answer:
-    """The answer in the coding that the client likes best, if any; else the whole."""
+async def _coded(response: Response, asked: Headers, coder: Coder | None, key: Hashable | None) -> Response:
+    """The response in the client's preferred coding, if any; else the whole."""
     coding = None if coder is None else negotiate(asked, coder.offered)
     if coder is None or coding is None:
-        return _whole(answer)
-    body = await coder.coded(key, coding, answer.body)
+        return _whole(response)
+    body = await coder.coded(key, coding, response.body)
     if body is None:
-        return _whole(answer)
-    return replace(answer, headers=coded_headers(answer.headers, coding), body=body)
+        return _whole(response)
+    return replace(response, headers=coded_headers(response.headers, coding), body=body)
 
 
-def _whole(answer: Answer) -> Answer:
-    """All of it, of which ranges may be asked (RFC 9110 §14.3)."""
-    if ACCEPT_RANGES in answer.headers:
-        return answer
-    headers = [line for line in answer.headers if line[0] != b"accept-ranges"]
+def _whole(response: Response) -> Response:
+    """The whole response, which announces that ranges may be requested (RFC 9110 §14.3)."""
+    if ACCEPT_RANGES in response.headers:
+        return response
+    headers = [line for line in response.headers if line[0] != b"accept-ranges"]
     headers.append(ACCEPT_RANGES)
-    return replace(answer, headers=headers)
+    return replace(response, headers=headers)
 
 
-def _partial(answer: Answer, part: Part, asked: Headers) -> Answer:
-    """A 206. Who sent ``If-Range`` has the description already (RFC 9110 §15.3.7)."""
+def _partial(response: Response, part: Part, asked: Headers) -> Response:
+    """A 206; a client that sent ``If-Range`` has the other headers already (RFC 9110 §15.3.7)."""
     if any(name == b"if-range" for name, _ in asked):
-        headers = unmodified(answer.headers, _validators(answer.headers)[0])
+        headers = unmodified(response.headers, _validators(response.headers)[0])
     else:
-        headers = [line for line in answer.headers if line[0] not in WHOLE_ONLY]
-    headers.append((b"content-range", part.content_range(len(answer.body))))
-    return replace(answer, status=206, headers=headers, body=answer.body[part.start : part.end])
+        headers = [line for line in response.headers if line[0] not in WHOLE_ONLY]
+    headers.append((b"content-range", part.content_range(len(response.body))))
+    return replace(response, status=206, headers=headers, body=response.body[part.start : part.end])
 
 
-def _unsatisfiable(answer: Answer, nothing: Unsatisfiable) -> Answer:
-    """A 416, which says how much there is (RFC 9110 §15.5.17)."""
-    return _in_place_of(answer, 416, (b"content-range", nothing.content_range(len(answer.body))))
+def _unsatisfiable(response: Response, nothing: Unsatisfiable) -> Response:
+    """A 416 with the complete length (RFC 9110 §15.5.17)."""
+    return _in_place_of(response, 416, (b"content-range", nothing.content_range(len(response.body))))
 
 
-def _failed(answer: Answer) -> Answer:
+def _failed(response: Response) -> Response:
     """A 412 (RFC 9110 §15.5.13)."""
-    return _in_place_of(answer, 412)
+    return _in_place_of(response, 412)
 
 
-def _in_place_of(answer: Answer, status: int, *more: tuple[bytes, bytes]) -> Answer:
-    """A refusal without content, which nobody may keep in the answer's place."""
-    headers = [line for line in answer.headers if line[0] not in GOVERNING]
-    return replace(answer, status=status, headers=[*headers, (b"cache-control", b"no-store"), *more], body=b"")
+def _in_place_of(response: Response, status: int, *more: tuple[bytes, bytes]) -> Response:
+    """A refusal without content, which no cache may store."""
+    headers = [line for line in response.headers if line[0] not in GOVERNING]
+    return replace(response, status=status, headers=[*headers, (b"cache-control", b"no-store"), *more], body=b"")
 
 
 def _validators(headers: Headers) -> tuple[bytes, bytes, bytes]:

@@ -1,23 +1,22 @@
-"""Errand: what a flight does: ask the service, judge the answer, keep it."""
+"""Fetcher: the work of a flight: ask the service, assess the answer, store it."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 from msgspec import structs
 
+from gateway.cache.control import response_control
 from gateway.cache.entry import Entry
-from gateway.cache.freshness import Response, conditions, confirmed, confirmed_by
-from gateway.cache.invalidation import LOCATIONS, invalidated, is_unsafe
-from gateway.cache.keys import CacheKey
+from gateway.cache.freshness import Response as TimedResponse
+from gateway.cache.freshness import conditions, confirmed, confirmed_by
 from gateway.cache.store import Store
-from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family
 from gateway.errors import (
     CacheUnavailable,
@@ -28,26 +27,21 @@ from gateway.errors import (
     ValidatorMismatch,
 )
 from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall
-from gateway.proxy.store import Judgement, Question
+from gateway.proxy.profiles import Assessment, Profile
 from gateway.redis import Clock, Invocation
-from gateway.tenants.tenant import Access, Credential
+from gateway.tenants.tenant import Access
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
 from gateway.upstream.credential_breaker import NOTHING, Verdict, sign_of, sign_of_error
 from gateway.upstream.flight import Confirm, Landing, Result, Reuse, Work
+
+if TYPE_CHECKING:
+    from gateway.proxy.resolve import Lookup
 
 log = structlog.get_logger("gateway")
 
 LOGGED = 200
 """Characters of a foreign Location that the log has."""
 NUMBER = re.compile(rb"[0-9]+")
-
-
-class Judge(Protocol):
-    """Says what becomes of an answer, and what the request alone says of that."""
-
-    def forbids(self, question: Question) -> bool: ...
-
-    def judge(self, question: Question, response: Response, jitter: float) -> Judgement: ...
 
 
 class Unkept:
@@ -74,137 +68,56 @@ class Unkept:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """A request that is passed on uncached: its method and body, what it says of that, and whom it may void.
+class Fetcher:
+    """Asks the service, and keeps what may be kept.
 
-    ``keys_of`` finds the records of a target in origin form; ``authorities`` are those of the service and of
-    ourselves, at which a ``Location`` counts as the same origin.
-    """
-
-    method: bytes
-    content: bytes
-    authorities: Collection[bytes]
-    keys_of: Callable[[bytes], Sequence[str]] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Errands:
-    """The parts that every errand needs.
-
-    ``call`` begins to tell of a call, on whose behalf it is and in which flight. ``watched`` says that answers may
-    be signs of a block or of a refused credential.
+    ``call`` starts the record of an upstream call, given on whose behalf and for which flight it is made.
     """
 
     client: UpstreamClient
     store: Store
-    judge: Judge
-    clock: Clock
+    profile: Profile
     call: Callable[[OnBehalfOf, str], UpstreamCall]
-    watched: bool = True
     unkept: Unkept = field(default_factory=Unkept)
     jitter: Callable[[], float] = lambda: random.uniform(-1, 1)  # noqa: S311 (jitter)
 
-    def reuse(self, question: Question) -> Reuse:
-        """Who may have the answer to this question besides those who wait for it, as far as can be told before."""
-        if self.judge.forbids(question):
-            return Reuse.JOINERS
-        unknown = question.query.family is Family.UNKNOWN
-        return Reuse.JOINERS if unknown and question.query.exact in self.unkept else Reuse.LATER
+    @property
+    def clock(self) -> Clock:
+        """The fleet's clock."""
+        return self.store.clock
 
-    def fetch(self, question: Question, access: Access, asker: OnBehalfOf, entries: Sequence[Entry] = ()) -> Work:
-        """The work of a flight for this question; ``entries`` are stale ones that the service may confirm."""
-        if question.query.posted is not None:
+    def reuse(self, lookup: Lookup) -> Reuse:
+        """Who may have the answer to a lookup besides those who wait for it, as far as can be told before."""
+        unknown = lookup.query.family is Family.UNKNOWN
+        if not self.profile.forbids_storing(lookup) and not (unknown and lookup.query.exact in self.unkept):
+            return Reuse.LATER
+        return Reuse.JOINERS if self.profile.shares_unstored else Reuse.NOBODY
+
+    def fetch(self, lookup: Lookup, entries: Sequence[Entry] = ()) -> Work:
+        """The work of a flight for this lookup; ``entries`` are stale ones that the service may confirm."""
+        if lookup.query.posted is not None:
             entries = ()  # to a POST, a validator that still holds is an error (RFC 9110 §13.1.2)
-        request = _request(question, access, conditions(entries) if entries else [])
+        request, asker = _request(lookup, conditions(entries) if entries else []), lookup.requester.asker
 
         async def work(confirm: Confirm) -> Result:
-            call, order = self.call(asker, question.key.flight), self.clock.order()
+            call, order = self.call(asker, lookup.key.flight), self.clock.order()
             try:
-                answer = await self._ask(request, confirm, call)
-                now, skew = self.clock.now(), self.clock.skew
-                times, sound = (min(order - skew, now), now), answer.sound and not answer.ambiguous
-                response = Response(
-                    answer.status, answer.headers, answer.body, *times, sound, answer.ambiguous, answer.sets_cookie
-                )
+                answer = await self.ask(request, confirm, call)
+                response = self._received(answer, order)
                 revalidated = answer.status == 304
                 if revalidated:
                     response = _confirmation(entries, response)
             except CacheUnavailable:
                 raise
             except GatewayError as error:
-                return self._failure(question, error, call)
-            judged = self.judge.judge(question, response, self.jitter())
-            if skew:
-                judged = judged._replace(entry=structs.replace(judged.entry, skew=skew))
-            self._learn(question, judged)
-            landing = Landing(
-                question.key.exact,
-                judged.entry,
-                stored=judged.stored,
-                revalidated=revalidated,
-                flown=call.seconds,
-                trace=call.trace,
-                failed=judged.failed,
-            )
-            stores = [self.store.put(judged.entry, response.received)] if judged.stored else []
-            if judged.stored:
-                answer.recall.add(partial(self._recalled, question.key.flight, judged.entry.key))
-            credential = access.credential if question.query.protected else None
-            return self._result(question, landing, stores, answer, credential, speaks=judged.speaks)
+                return self.failure(lookup, error, call)
+            return self._assessed(lookup, answer, response, call, revalidated=revalidated)
 
         return work
 
-    def passing(self, question: Question, access: Access, asker: OnBehalfOf, passage: Passage) -> Work:
-        """The work of a flight that passes a request on, and invalidates what it made void (RFC 9111 §4.4).
+    async def ask(self, request: UpstreamRequest, confirm: Confirm, call: UpstreamCall) -> UpstreamResponse:
+        """The service's answer, recorded in ``call``. Raises UpstreamFailure, and what ``confirm`` raises."""
 
-        A request whose answer cannot be used may have succeeded all the same: once it was written, its target is
-        void.
-        """
-        request = UpstreamRequest(
-            question.query.exact, _authorization(access), question.headers, passage.method, passage.content
-        )
-
-        async def work(confirm: Confirm) -> Result:
-            call, order, written = self.call(asker, question.key.flight), self.clock.order(), False
-
-            async def confirmed() -> None:
-                nonlocal written
-                await confirm()
-                written = True
-
-            try:
-                answer = await self._ask(request, confirmed, call)
-            except CacheUnavailable:
-                raise
-            except GatewayError as error:
-                failed = self._failure(question, error, call)
-                return replace(failed, stores=self._void(passage, [question.query.exact])) if written else failed
-            now = self.clock.now()
-            entry = _unstored(question.key, answer, min(order - self.clock.skew, now), now)
-            landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
-            # What the origin names at a place of its own is meant here without its prefix.
-            here = [(name, self.client.relative(value)) for name, value in answer.headers if name in LOCATIONS]
-            names = [*answer.headers, *here]
-            voided = invalidated(question.query.exact, answer.status, names, passage.authorities)
-            speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
-            return self._result(question, landing, self._void(passage, voided), answer, None, speaks=speaks)
-
-        return work
-
-    def _void(self, passage: Passage, targets: Sequence[bytes]) -> list[Invocation]:
-        """What invalidates the records of these targets, where the method is one that may change them."""
-        if not is_unsafe(passage.method.decode()):
-            return []
-        keys = dict.fromkeys(key for target in targets for key in passage.keys_of(target))
-        return [self.store.invalidate(key, self.clock.order()) for key in keys]
-
-    def _learn(self, question: Question, judged: Judgement) -> None:
-        """What an answer tells of the next ones: a failure, or one to a request that forbids it, tells nothing."""
-        tells = not judged.failed and not self.judge.forbids(question)
-        if tells and question.query.family is Family.UNKNOWN:
-            self.unkept.learn(question.query.exact, stored=judged.stored)
-
-    async def _ask(self, request: UpstreamRequest, confirm: Confirm, call: UpstreamCall) -> UpstreamResponse:
         async def confirmed() -> None:
             await confirm()
             call.written()
@@ -225,37 +138,86 @@ class Errands:
         call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
 
-    def _recalled(self, flight: str, record: str) -> None:
+    def failure(self, lookup: Lookup, error: GatewayError, call: UpstreamCall) -> Result:
+        """The result of a call that brought no answer."""
+        sign = sign_of_error(error) if self.profile.watched else NOTHING
+        landing = Landing(lookup.key.exact, error=error, flown=call.seconds, trace=call.trace)
+        return Result(landing, sign=sign)
+
+    def result(
+        self,
+        landing: Landing,
+        stores: Sequence[Invocation],
+        answer: UpstreamResponse,
+        *,
+        speaks: bool,
+        verdict: Verdict | None = None,
+    ) -> Result:
+        """The result of a call that brought an answer, and whether that is a sign of a block."""
+        if not self.profile.watched:
+            return Result(landing, stores)
+        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
+        return Result(landing, stores, sign, verdict)
+
+    def _received(self, answer: UpstreamResponse, order: float) -> TimedResponse:
+        now = self.clock.now()
+        sound, dispatched = answer.sound and not answer.ambiguous, min(order - self.clock.skew, now)
+        facts = answer.status, answer.headers, answer.body, dispatched, now
+        return TimedResponse(*facts, sound, answer.ambiguous, answer.sets_cookie)
+
+    def _assessed(
+        self,
+        lookup: Lookup,
+        answer: UpstreamResponse,
+        response: TimedResponse,
+        call: UpstreamCall,
+        *,
+        revalidated: bool,
+    ) -> Result:
+        control, skew = response_control(response.headers), self.clock.skew
+        assessment = self.profile.assess(lookup, response, control, self.jitter())
+        if skew:
+            assessment = assessment._replace(entry=structs.replace(assessment.entry, skew=skew))
+        self._learn(lookup, assessment)
+        entry, stored = assessment.entry, assessment.stored
+        landing = Landing(
+            lookup.key.exact,
+            entry,
+            stored=stored,
+            revalidated=revalidated,
+            flown=call.seconds,
+            trace=call.trace,
+            failed=assessment.failed,
+        )
+        stores = [self.store.put(entry, response.received)] if stored else []
+        if stored:
+            answer.recall.add(partial(self._recall, lookup.key.flight, entry.key))
+        verdict = _verdict(lookup, answer) if assessment.speaks else None
+        return self.result(landing, stores, answer, speaks=assessment.speaks, verdict=verdict)
+
+    def _learn(self, lookup: Lookup, assessment: Assessment) -> None:
+        """Remember whether an unknown endpoint's answers are stored; a failure, or the answer to a request that
+        forbids storing, says nothing of that."""
+        telling = not assessment.failed and not self.profile.forbids_storing(lookup)
+        if telling and lookup.query.family is Family.UNKNOWN:
+            self.unkept.learn(lookup.query.exact, stored=assessment.stored)
+
+    def _recall(self, flight: str, record: str) -> None:
         """The connection that brought this answer held one too many: it may have been another request's."""
         log.warning("answer_recalled", flight=flight)
         self.store.recall(record, self.clock.order())
 
-    def _failure(self, question: Question, error: GatewayError, call: UpstreamCall) -> Result:
-        sign = sign_of_error(error) if self.watched else NOTHING
-        landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
-        return Result(landing, sign=sign)
 
-    def _result(
-        self,
-        question: Question,
-        landing: Landing,
-        stores: list[Invocation],
-        answer: UpstreamResponse,
-        credential: Credential | None,
-        *,
-        speaks: bool,
-    ) -> Result:
-        if not self.watched:
-            return Result(landing, stores)
-        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
-        return Result(landing, stores, sign, _verdict(question, answer, credential, speaks=speaks))
+def authorization_of(access: Access) -> bytes | None:
+    """The value of the Authorization header that goes to the service, None for none."""
+    return None if access.credential is None else access.credential.authorization
 
 
 def _endpoint(target: bytes) -> bytes:
     return NUMBER.sub(b"0", target.partition(b"?")[0])
 
 
-def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
+def _confirmation(entries: Sequence[Entry], response: TimedResponse) -> TimedResponse:
     if not entries:
         raise UpstreamProtocolError("The service's answer is a 304 that was not asked for.")
     entry = confirmed(entries, response.headers)
@@ -264,34 +226,18 @@ def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
     return confirmed_by(entry, response)
 
 
-def _verdict(
-    question: Question, answer: UpstreamResponse, credential: Credential | None, *, speaks: bool
-) -> Verdict | None:
-    """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
-    if credential is None or not speaks:
+def _verdict(lookup: Lookup, answer: UpstreamResponse) -> Verdict | None:
+    """What an answer to a protected query says of the credential that it was asked with (docs/decisions.md, 7)."""
+    if not lookup.credential_needed or answer.status not in (200, 304, 403):
         return None
-    if answer.status in (200, 304):
-        return Verdict(credential.fingerprint, refused=False)
-    if answer.status != 403:
-        return None
-    return Verdict(credential.fingerprint, refused=True, question=question.key.entry)
+    refused = answer.status == 403
+    return Verdict(lookup.access.scope, refused=refused, question=lookup.key.entry if refused else "")
 
 
-def _request(question: Question, access: Access, asked: Headers) -> UpstreamRequest:
-    """What asks the service, with these conditions; what is posted goes as it came."""
-    query, authorization = question.query, _authorization(access)
+def _request(lookup: Lookup, asked: Headers) -> UpstreamRequest:
+    """The request to the service with these conditions; what is posted goes as it came."""
+    query, authorization, sent = lookup.query, authorization_of(lookup.access), lookup.asked.headers
     if query.posted is None:
-        return UpstreamRequest(query.exact, authorization, [*question.headers, *asked])
-    headers, content = [*question.headers, *query.posted.headers], query.posted.content
+        return UpstreamRequest(query.exact, authorization, [*sent, *asked])
+    headers, content = [*sent, *query.posted.headers], query.posted.content
     return UpstreamRequest(query.exact, authorization, headers, b"POST", content, reads=True)
-
-
-def _authorization(access: Access) -> bytes | None:
-    return None if access.credential is None else access.credential.authorization
-
-
-def _unstored(key: CacheKey, answer: UpstreamResponse, dispatched: float, received: float) -> Entry:
-    etag = next((value for name, value in answer.headers if name == b"etag"), b"")
-    return Entry(
-        key.entry, answer.status, answer.headers, answer.body, etag, dispatched, received, 0.0, 0.0, 0.0, received
-    )

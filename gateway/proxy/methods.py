@@ -1,7 +1,4 @@
-"""OPTIONS: what of it the gateway answers itself, and how far all else may go (RFC 9110 §7.6.2, §9.3.7). Pure.
-
-Targets and methods: what a request may ask, and of what. Pure.
-"""
+"""Targets and methods: what a request may ask, and how far an OPTIONS may go (RFC 9110 §7.6.2, §9.3.7). Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from urllib.parse import quote
 from gateway.errors import Headers
 
 TARGET = "gateway.target"
-"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and a ``?``
-before nothing is lost with that."""
+"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and lose a
+``?`` before an empty query."""
 ASTERISK = b"*"
 """The target that is the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4)."""
 
@@ -22,9 +19,10 @@ HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
 
 READING = frozenset({b"GET", b"HEAD"})
+READS = frozenset({"GET", "HEAD"})
 POST = b"POST"
 NEVER = frozenset({b"CONNECT", b"TRACE"})
-"""No tunnels, and no showing of what a request carried (RFC 9110 §9.3.6, §9.3.8)."""
+"""No tunnels, and no echo of a request's headers (RFC 9110 §9.3.6, §9.3.8)."""
 KNOWN = (
     READING
     | NEVER
@@ -33,11 +31,11 @@ KNOWN = (
     | {b"MOVE", b"PROPFIND", b"PROPPATCH", b"REBIND", b"REPORT", b"SEARCH", b"UNBIND", b"UNLINK", b"UNLOCK"}
     | {b"M-SEARCH", b"NOTIFY", b"PURGE", b"SUBSCRIBE", b"UNSUBSCRIBE"}
 )
-"""The methods that uvicorn's parser reads: those that are registered, nearly, and some that are in use."""
+"""The methods that uvicorn's parser reads: nearly all registered ones, and some others in use."""
 
 
 def target_of(scope: Mapping[str, Any]) -> bytes:
-    """The target of a request in an ASGI scope, as nearly as its server tells what was written."""
+    """The target of a request in an ASGI scope, as written where its server keeps that."""
     if TARGET in scope:
         target: bytes = scope[TARGET]
         return target
@@ -47,14 +45,14 @@ def target_of(scope: Mapping[str, Any]) -> bytes:
 
 
 def allowed(methods: Set[bytes] | None) -> bytes:
-    """The value of Allow (RFC 9110 §10.2.1) where these are served; for None, the well-known ones."""
+    """The value of Allow (RFC 9110 §10.2.1) for these methods; for None, the well-known ones."""
     named = {b"DELETE", b"OPTIONS", b"PATCH", b"POST", b"PUT"} if methods is None else methods
     return b", ".join([b"GET", b"HEAD", *sorted(named - READING)])
 
 
 MAX_FORWARDS = b"max-forwards"
 FAR = 999_999_999
-"""As many hops as are ever counted: no message has so far to go."""
+"""The most hops that are counted: no message has so far to go."""
 
 
 def own_answer(target: bytes, headers: Headers, passed: Collection[str] | None) -> Headers | None:
@@ -67,18 +65,18 @@ def own_answer(target: bytes, headers: Headers, passed: Collection[str] | None) 
 
 
 def hops_left(headers: Headers) -> int | None:
-    """How many more servers a request may be passed on to, by its strictest field; None where none says."""
+    """How many more servers may get a request, by its strictest Max-Forwards; None without one."""
     said = [_hops(value) for name, value in headers if name == MAX_FORWARDS]
     return min((hops for hops in said if hops is not None), default=None)
 
 
 def one_hop_less(headers: Headers) -> Headers:
-    """The same, for the next server. What is no number stays as it is."""
+    """The headers for the next server; a Max-Forwards that is no number stays as it is."""
     return [(name, _less(value)) if name == MAX_FORWARDS else (name, value) for name, value in headers]
 
 
 def hops_onward(headers: Headers) -> Headers:
-    """The one field of them that tells the next server how far a request may go; none where none says."""
+    """The Max-Forwards for the next server alone; none where the request has none."""
     hops = hops_left(headers)
     return [] if hops is None else one_hop_less([(MAX_FORWARDS, b"%d" % hops)])
 

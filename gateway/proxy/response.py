@@ -1,15 +1,11 @@
-"""Answer: what goes back to the client. Status, body and content type are never touched.
-
-CORS: which web pages may read answers (Fetch standard, §3.2). Pure.
-
-Keys travel in headers, never in cookies: credentials mode is never allowed, and so ``*`` is safe.
-"""
+"""Response: what is sent to the client, with its headers for caches and for web pages (CORS)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Hashable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
@@ -18,7 +14,10 @@ from starlette.types import Scope, Send
 from gateway.cache.dates import with_date
 from gateway.cache.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render
-from gateway.observe.outcome import SPARED, Forwarded, Outcome, cache_status, hit_for, with_status
+from gateway.observe.outcome import SPARED, Outcome, cache_status, hit_for, with_status
+
+if TYPE_CHECKING:
+    from gateway.proxy.resolve import Resolution
 
 METHODS = b"GET, HEAD"
 POSTED = METHODS + b", POST"
@@ -26,17 +25,19 @@ EXPOSED = b"Age, Cache-Status, ETag, Proxy-Status, RateLimit, RateLimit-Policy, 
 MAX_AGE = b"600"
 ANY = "*"
 OUR_PAGES_ALONE = (b"cross-origin-resource-policy", b"same-origin")
-"""No other page may embed an answer (Fetch standard, §3.7): over http browsers do not tell that one asks."""
+"""No page of another origin may embed a response (Fetch standard, §3.7): over http browsers do not say that a page
+asks."""
 NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
 """A list of header names (RFC 9110 §5.1, §5.6.1)."""
 
 
 def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers | None:
-    """The headers of a preflight's answer; None for any other request (§3.2.2, §4.8). ``posted`` says that
-    questions are asked by POST there.
+    """The headers of a preflight's response (Fetch standard, §3.2.2, §4.8); None for any other request.
+    ``posted``: queries may be asked by POST there.
 
-    A preflight brings no key, so that every page gets the same grant, for whatever headers it names: who may read
-    is told by the real answer, and nothing is told here of whose web origins there are.
+    A preflight brings no key, so every page gets the same grant, for whatever headers it names: the real response
+    says who may read it, and a preflight reveals no tenant's web origins. Keys travel in headers, never in
+    cookies: credentials mode is never allowed, and so ``*`` is safe.
     """
     given = dict(headers)
     if method != "OPTIONS" or b"origin" not in given or b"access-control-request-method" not in given:
@@ -53,7 +54,7 @@ def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers
 
 
 def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
-    """What an answer tells a browser, where pages of ``origins`` may read it; ``origin`` is the request's."""
+    """The CORS headers of a response to a page of ``origin``, which pages of ``origins`` may read."""
     if ANY in origins:
         allowed = b"*"
     elif origin.decode("latin-1") in origins:
@@ -64,20 +65,20 @@ def response_headers(origin: bytes, origins: Collection[str]) -> Headers:
 
 
 def by_name(origins: Collection[str]) -> list[str]:
-    """The origins that are known by name. That any page may use a key, which it has to know first, lets none use
-    what its visitor's address opens."""
+    """The origins without ``ANY``. Any page may use a key, which it has to know first, but none may use what its
+    visitor's address opens unless it is named."""
     return [origin for origin in origins if origin != ANY]
 
 
 def depends_on_origin(origins: Collection[str]) -> bool:
-    """Whether what ``response_headers`` tells differs from origin to origin."""
+    """Whether ``response_headers`` differs from origin to origin."""
     return bool(origins) and ANY not in origins
 
 
 ONE_WRITE = "gateway.one_write"
-"""The key of the ASGI scope under which the protocol leaves its OneWrite."""
+"""Where a protocol leaves in its ASGI scope how to give it a whole answer."""
 OneWrite = Callable[[int, Headers, bytes], Awaitable[bool]]
-"""Writes status, headers (with Content-Length where there is content) and body at once; False if it did not."""
+"""Status, headers (with Content-Length where there is content) and body: whether they were taken."""
 
 CRLF = b"\r\n"
 TOKEN = bytes(code for code in range(33, 127) if chr(code) not in '"(),/:;<=>?@[\\]{}')
@@ -87,15 +88,15 @@ TEXT = bytes(code for code in range(256) if code in b"\t" or 32 <= code != 127)
 
 
 async def send_at_once(scope: Scope, send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Answer a request in one write where the protocol offers that, else in two ASGI messages."""
-    write: OneWrite | None = scope.get(ONE_WRITE)
-    if write is None or not await write(status, headers, body):
+    """Answer a request in one piece where the protocol takes that, else in two ASGI messages."""
+    take: OneWrite | None = scope.get(ONE_WRITE)
+    if take is None or not await take(status, headers, body):
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
 
 def head_of(status_line: bytes, headers: Headers) -> bytes | None:
-    """An answer's head; None where a header is none."""
+    """The head of a response; None where a header is malformed."""
     block = CRLF.join([*map(b": ".join, headers), b""])
     names = b"".join([name for name, _ in headers])
     well_formed = block.translate(None, TEXT) == CRLF * len(headers) and not names.translate(None, TOKEN)
@@ -103,7 +104,7 @@ def head_of(status_line: bytes, headers: Headers) -> bytes | None:
 
 
 Times = Callable[[float], dict[bytes, bytes]]
-"""The headers by which alone two hits of one fresh entry differ, at a time."""
+"""The headers in which two hits of one fresh entry differ, as of a time."""
 
 KEYED = (b"x-api-key", b"authorization")
 VARY = (b"vary", b"X-API-Key, Authorization")
@@ -111,13 +112,16 @@ VIA = (b"via", b"1.1 stats-gateway")
 REPLACED = frozenset(
     {b"age", b"cache-control", b"cdn-cache-control", b"etag", b"expires", b"pragma", b"vary", b"via"}
 )
-"""Headers of the service's answer in whose place the gateway puts its own."""
+"""Headers of the service's answer that the gateway replaces."""
 BODILESS = frozenset({204, 304})
-"""Statuses whose answers have no content, and no length of one (RFC 9110 §8.6)."""
+"""Statuses without content, or a length of it (RFC 9110 §8.6)."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """A whole answer, and how it came about. ``key`` names the stored entry that it was made of, if any."""
+class Response(msgspec.Struct, frozen=True):
+    """A complete response, and how it came about. ``key`` names the stored entry that it was made of, if any.
+
+    The service's status, body and content type are never changed.
+    """
 
     status: int
     headers: Headers
@@ -127,7 +131,7 @@ class Answer(msgspec.Struct, frozen=True):
     key: Hashable = None
 
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
-        """Sends it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
+        """Send it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
         headers = with_date([*self.headers, *extra])
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
@@ -135,29 +139,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def varying(headers: Headers, field: bytes = b"") -> Headers:
-    """The headers of an answer that also depends on this request field, if any: one Vary line names all of them
-    (RFC 9110 §12.5.5), since some caches heed only the last of several."""
+    """The headers of a response that also depends on this request field, if any, with one Vary line for all (RFC
+    9110 §12.5.5), since some caches heed only the last of several."""
     lines = [line for line in headers if line[0] == b"vary"]
     value = _with_field(b", ".join([named for _, named in lines if named]), field)
     wanted = [(b"vary", value)] if value else []
     return headers if lines == wanted else [*[line for line in headers if line[0] != b"vary"], *wanted]
 
 
-def statistics_answer(
-    entry: Entry,
-    outcome: Outcome,
-    *,
-    now: float,
-    public: bool,
-    forwarded: Forwarded | None = None,
-    detail: str = "",
-) -> Answer:
-    """An entry as an answer to one of our tenants, whose own caches may keep it as long as we do.
+def statistics_response(resolution: Resolution, now: float, public: bool) -> Response:
+    """The response to one of our tenants, whose own caches may keep it as long as we do.
 
-    ``public`` says that the caller came without a key, so that any cache may keep it; ``forwarded`` that the
-    service was asked. With ``Age`` beside it,
-    ``max-age`` counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
+    ``public``: the caller came without a key, so that any cache may keep it. With ``Age`` beside it, ``max-age``
+    counts from the answer's birth (RFC 9111 §4.2): what is left of it is what is left of ours.
     """
+    entry = resolution.entry
     ttl = entry.fresh_until - now
     headers = [pair for pair in entry.headers if pair[0] not in REPLACED]
     if entry.fresh_until > 0:
@@ -168,14 +164,14 @@ def statistics_answer(
         headers.append((b"cache-control", b"no-store" + _transform(entry)))
     if entry.etag:
         headers.append((b"etag", entry.etag))
-    headers.append(_cache_status(outcome, ttl, forwarded, detail))
+    headers.append(_cache_status(resolution, ttl))
     headers.append(_vary(entry))
     headers.append(VIA)
-    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
+    return Response(entry.status, headers, entry.body, resolution.outcome, resolution.detail, _key_of(entry))
 
 
 def statistics_times(entry: Entry, public: bool) -> Times:
-    """Those of an answer to one of our tenants."""
+    """The times of a response to one of our tenants."""
     generic, scope, transform = generic_times(entry, public), _scope(public), _transform(entry)
 
     def at(now: float) -> dict[bytes, bytes]:
@@ -187,7 +183,7 @@ def statistics_times(entry: Entry, public: bool) -> Times:
 
 
 def generic_times(entry: Entry, public: bool) -> Times:
-    """Those of an answer that is as its origin gave it."""
+    """The times of a response as its origin gave it."""
 
     def at(now: float) -> dict[bytes, bytes]:
         return {b"age": b"%d" % _age(entry, now), b"cache-status": hit_for(entry.fresh_until - now)}
@@ -195,51 +191,45 @@ def generic_times(entry: Entry, public: bool) -> Times:
     return at
 
 
-def generic_answer(
-    entry: Entry,
-    outcome: Outcome,
-    *,
-    now: float,
-    public: bool,
-    forwarded: Forwarded | None = None,
-    detail: str = "",
-) -> Answer:
-    """An entry as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
+def generic_response(resolution: Resolution, now: float, public: bool) -> Response:
+    """The response as the origin gave it, with its ``Age`` where it comes from the cache (RFC 9111 §5.1)."""
+    entry, outcome = resolution.entry, resolution.outcome
     headers = varying(entry.headers)
-    if forwarded is None or outcome in (Outcome.STALE, Outcome.REVALIDATED):
+    if resolution.forwarded is None or outcome in (Outcome.STALE, Outcome.REVALIDATED):
         headers = [pair for pair in headers if pair[0] != b"age"]
         headers.append((b"age", b"%d" % _age(entry, now)))
-    headers = [*headers, _cache_status(outcome, entry.fresh_until - now, forwarded, detail)]
-    return Answer(entry.status, headers, entry.body, outcome, detail, _key_of(entry))
+    headers = [*headers, _cache_status(resolution, entry.fresh_until - now)]
+    return Response(entry.status, headers, entry.body, outcome, resolution.detail, _key_of(entry))
 
 
-def refusal_of(error: GatewayError) -> Answer:
-    """One of the gateway's own errors as an answer."""
+def refusal_of(error: GatewayError) -> Response:
+    """The response for one of the gateway's own errors."""
     status, headers, body = render(error)
     outcome = Outcome.FAILED if isinstance(error, UpstreamFailure | Overload) else Outcome.REFUSED
     code = error.code
     headers += [(b"cache-status", cache_status(detail=code)), VARY]
-    return Answer(status, headers, body, outcome, code)
+    return Response(status, headers, body, outcome, code)
 
 
-def retold(answer: Answer, status: int) -> Answer:
-    """The answer with what the service's ``status`` was, where it was asked for it (RFC 9211 §2.3)."""
-    if answer.outcome is Outcome.HIT or answer.status == status:
-        return answer
-    ours = max((at for at, (name, _) in enumerate(answer.headers) if name == b"cache-status"), default=None)
+def with_upstream_status(response: Response, status: int) -> Response:
+    """The response with the service's ``status`` in Cache-Status, where that was asked (RFC 9211 §2.3)."""
+    if response.outcome is Outcome.HIT or response.status == status:
+        return response
+    ours = max((at for at, (name, _) in enumerate(response.headers) if name == b"cache-status"), default=None)
     if ours is None:
-        return answer
-    headers = list(answer.headers)
+        return response
+    headers = list(response.headers)
     headers[ours] = (b"cache-status", with_status(headers[ours][1], status))
-    return structs.replace(answer, headers=headers)
+    return structs.replace(response, headers=headers)
 
 
-def _cache_status(outcome: Outcome, ttl: float, forwarded: Forwarded | None, detail: str) -> tuple[bytes, bytes]:
-    """What is left of the lifetime is told of what comes from the cache."""
-    told = ttl if forwarded is None or outcome in SPARED else None
+def _cache_status(resolution: Resolution, ttl: float) -> tuple[bytes, bytes]:
+    """``Cache-Status`` (RFC 9211), with what is left of the lifetime where it comes from the cache."""
+    forwarded, detail = resolution.forwarded, resolution.detail
+    left = ttl if forwarded is None or resolution.outcome in SPARED else None
     if forwarded is not None and detail == forwarded.why:
         detail = ""
-    return (b"cache-status", cache_status(forwarded, ttl=told, detail=detail))
+    return (b"cache-status", cache_status(forwarded, ttl=left, detail=detail))
 
 
 @lru_cache(256)

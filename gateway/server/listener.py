@@ -24,9 +24,9 @@ import uvicorn
 from gateway.cache.dates import DateMiddleware
 from gateway.errors import ConfigurationError, GatewayError
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import READING
 from gateway.redis_url import RedisPlace
+from gateway.server.fast_path import FastPath
 from gateway.server.head import Limits
 from gateway.server.protocol import protocol_class
 from gateway.settings import Settings
@@ -116,7 +116,9 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def public_config(app: Any, settings: Settings, lifecycle: Lifecycle, lane: Lane | None = None) -> uvicorn.Config:
+def public_config(
+    app: Any, settings: Settings, lifecycle: Lifecycle, lane: FastPath | None = None
+) -> uvicorn.Config:
     """The public listener, which runs the app's lifespan; its end waits for one upstream call."""
     graceful = math.ceil(settings.upstream_timeout + SLACK_SECONDS)
     open_lane = lane if settings.fast_lane and lane is not None and lane.max_bytes and is_tried() else None

@@ -23,7 +23,7 @@ from uvicorn.loops.auto import auto_loop_factory
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Lifecycle
 from gateway.observe.logs import configure_logs, divert_standard_streams, set_level, settle
-from gateway.proxy.fast_path import Lane
+from gateway.server.fast_path import FastPath
 from gateway.server.listener import (
     Listener,
     StartupFailed,
@@ -136,7 +136,7 @@ class Application(Generic[Public]):
     admin: Starlette
     lifecycle: Lifecycle
     look_again: Callable[[], None]
-    lane: Lane | None = None
+    fast_path: FastPath | None = None
 
 
 Factory = Callable[[Settings], Application[Starlette]]
@@ -159,7 +159,9 @@ class Service:
         self._lifecycle = lifecycle
         self._drain_seconds = settings.drain_seconds
         self._sockets = sockets
-        self._public = Listener(public_config(application.public, settings, lifecycle, application.lane), on_ready)
+        self._public = Listener(
+            public_config(application.public, settings, lifecycle, application.fast_path), on_ready
+        )
         self._admin = Listener(admin_config(application.admin, settings, lifecycle))
         self.stopping = False
 

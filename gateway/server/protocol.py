@@ -11,11 +11,11 @@ import httptools
 
 from gateway.errors import BadRequest, BadTarget, GatewayError, HeadTimeout
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.fast_path import HEAD, Lane
 from gateway.proxy.methods import ASTERISK, TARGET
 from gateway.proxy.request import ARRIVED
 from gateway.proxy.response import ONE_WRITE
 from gateway.server.connection import END_OF_HEAD, ClientConnection
+from gateway.server.fast_path import HEAD, FastPath
 from gateway.server.head import (
     EmptyBody,
     Limits,
@@ -35,7 +35,7 @@ SPARE_SECONDS = 2.0
 """How long a head may take on a connection beyond the limit."""
 
 
-def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: Lane | None = None) -> type[asyncio.Protocol]:
+def protocol_class(limits: Limits, lifecycle: Lifecycle, lane: FastPath | None = None) -> type[asyncio.Protocol]:
     """The class for uvicorn's ``http=`` setting, bound to these limits, and to a fast path if there is one."""
     bound = {"limits": limits, "lifecycle": lifecycle, "lane": lane, "spares": {}, "half_closed": {}}
     return type("BoundGatewayProtocol", (GatewayProtocol,), bound)
@@ -50,7 +50,7 @@ class GatewayProtocol(ClientConnection):
     a little at a time, so that the event loop's other work is not held up.
     """
 
-    lane: ClassVar[Lane | None]
+    lane: ClassVar[FastPath | None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -14,10 +14,9 @@ from starlette.routing import Route
 from gateway.cache.dates import DateMiddleware, adds_date, without_date
 from gateway.errors import GatewayError
 from gateway.lifecycle import Life, Lifecycle, Phase
-from gateway.proxy.fast_path import Lane
 from gateway.proxy.methods import TARGET, target_of
-from gateway.proxy.proxy import Proxy
 from gateway.proxy.response import ONE_WRITE, refusal_of, send_at_once
+from gateway.server.fast_path import FastPath
 from gateway.server.head import checked_target
 from gateway.tenants.registry import Registry
 from gateway.upstream.queue import Queue
@@ -29,8 +28,7 @@ class Gateway(Starlette):
     """The public app: answers by the fast path where that can, and hands all else outside ``/-/`` straight to the
     proxy, past router and middleware."""
 
-    lane: Lane
-    proxy: Proxy
+    fast_path: FastPath
     life: Life
     lifecycle: Lifecycle
     hosts: frozenset[bytes]
@@ -44,7 +42,7 @@ class Gateway(Starlette):
         elsewhere = ONE_WRITE not in scope
         if elsewhere:
             send = self._taken(scope, send)
-        ready = self.lane.ready(scope)
+        ready = self.fast_path.ready(scope)
         if ready is not None and not elsewhere:
             await send_at_once(scope, send, *ready)
         elif ready is not None:
@@ -56,7 +54,7 @@ class Gateway(Starlette):
         elif scope[TARGET].startswith(MANAGEMENT):
             await DateMiddleware(super().__call__)(scope, receive, send)
         else:
-            await self.proxy(scope, receive, send)
+            await self.fast_path(scope, receive, send)
 
     def _taken(self, scope: Any, send: Any) -> Any:
         """Prepare a request read by another server; returns the ``send`` for its answer."""

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from gateway.cache.control import response_control
 from gateway.cache.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.catalogue.answers import read
 from gateway.catalogue.endpoints import recognise
@@ -68,7 +69,8 @@ def judged(
         dispatched,
         dispatched + took,
     )
-    return lifetime(query, answer, rules, jitter=jitter, private_scope=private_scope)
+    control = response_control(headers)
+    return lifetime(query, answer, rules, control, jitter=jitter, private_scope=private_scope)
 
 
 def fresh_for(life: Lifetime | None, since: float = NOON) -> float:

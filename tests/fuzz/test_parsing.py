@@ -12,7 +12,7 @@ from gateway.cache.control import wishes_of
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.target import pasted_target
 from gateway.errors import GatewayError, Headers
-from gateway.proxy.network import client_address, subject_of
+from gateway.proxy.callers import client_address, subject_of
 from gateway.proxy.response import preflight, response_headers
 from gateway.tenants.directory import presented_key
 

@@ -11,6 +11,7 @@ import httpx2 as httpx
 from pydantic import SecretStr
 
 from gateway.app import create_application
+from gateway.proxy.resolve import Resolver
 from gateway.redis import Clock
 from gateway.server.process import Application
 from gateway.server.public import Gateway
@@ -42,6 +43,11 @@ class House:
     app: Application[Gateway]
     client: httpx.AsyncClient
     admin: httpx.AsyncClient
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolver behind its proxy."""
+        return self.app.public.fast_path.proxy.resolver
 
     async def get(self, target: str, key: str = "", **headers: str) -> httpx.Response:
         """One GET as the holder of a key; ``_`` in header names stands for ``-``."""

@@ -107,7 +107,7 @@ def parts(wire: bytes) -> tuple[int, bytes]:
 
 
 def opened(scene: Scene) -> bool:
-    queue = scene.house.app.public.proxy.queue
+    queue = scene.house.resolver.queue
     return queue.gate_closed_for == 0 and queue.breaker.count == 0
 
 
@@ -150,7 +150,7 @@ async def test_with_nothing_to_stand_in_it_goes_on_unchanged_and_is_not_kept(
             assert answer.headers["cache-control"] == "no-store"
             assert answer.headers["cache-status"] == "stats-gateway; fwd=uri-miss"
         assert here.calls(target) == 2
-        assert len(here.house.app.public.proxy.store.near) == 0
+        assert len(here.house.resolver.store.near) == 0
         assert opened(here)
         here.stranger = lambda target: None
         assert (await here.get(target)).content == GOOD[target]
@@ -173,7 +173,7 @@ async def test_a_stranger_refuses_no_credential(stage: Stage) -> None:
     async with scene(stage) as here:
         here.stranger = lambda target: said(b'{"message": "Forbidden"}', 403)
         assert (await here.get(OWN)).status_code == 403
-        assert here.house.app.public.proxy.queue.breaker.count == 0
+        assert here.house.resolver.queue.breaker.count == 0
         assert (await here.get(OWN)).json()["code"] == "GatewayTargetRefused"
 
 

@@ -77,7 +77,7 @@ class Visits(RuleBasedStateMachine):
 
     @initialize()
     def nothing_yet(self) -> None:
-        assert self.house.app.public.proxy.queue.flights == 0
+        assert self.house.resolver.queue.flights == 0
 
     @rule(holder=st.sampled_from(sorted(HOLDS)), place=st.sampled_from(PLACES), path=st.sampled_from(PATHS))
     def one_asks(self, holder: str, place: str, path: str) -> None:
@@ -103,7 +103,7 @@ class Visits(RuleBasedStateMachine):
 
     @rule()
     def the_near_cache_is_forgotten(self) -> None:
-        self.house.app.public.proxy.store.near.clear()
+        self.house.resolver.store.near.clear()
 
     async def ask(self, holder: str, place: str, path: str) -> httpx.Response:
         return await self.house.get(path.format(place), self.stage.keys[holder])

@@ -112,14 +112,14 @@ async def test_an_answer_too_many_is_forgotten_by_the_whole_fleet(
                 body(1),
                 body(666),
             ]
-            assert len(there.app.public.proxy.store.near) == 2
+            assert len(there.resolver.store.near) == 2
             if redis_is != "there":
                 redis.stop()
             origin_says.told.set()
-            await until(lambda: here.app.public.proxy.store.recalled == 2)
+            await until(lambda: here.resolver.store.recalled == 2)
             if redis_is != "there":
                 redis.start()
-            near = there.app.public.proxy.store.near
+            near = there.resolver.store.near
             await until(lambda: len(near) == 0)
             for house in (there, here):
                 for number in (1, 2):
@@ -138,7 +138,7 @@ async def test_connections_that_all_end_on_reuse_cost_nobody_an_answer_and_close
     async with serving(ending) as origin, fleet_of_two(stage, shared_redis, prefix, origin.url) as (here, there):
         for number in range(8):
             assert (await (here, there)[number % 2].get(target(number))).status_code == 200
-        assert here.app.public.proxy.queue.gate.closings == there.app.public.proxy.queue.gate.closings == 0
+        assert here.resolver.queue.gate.closings == there.resolver.queue.gate.closings == 0
 
 
 async def test_what_is_asked_once_more_keeps_to_the_budget(

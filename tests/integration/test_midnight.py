@@ -31,7 +31,7 @@ def stage(sandbox: Stage) -> Stage:
 
 async def landed(house: House) -> None:
     async with asyncio.timeout(20):
-        while house.app.public.proxy.queue.flights:
+        while house.resolver.queue.flights:
             await asyncio.sleep(0.01)
 
 

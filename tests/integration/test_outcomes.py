@@ -87,7 +87,7 @@ class Trial:
     async def settled(self) -> None:
         """Waits until all flights have landed but those that the case holds up."""
         async with asyncio.timeout(20):
-            while self.house.app.public.proxy.queue.flights > self.flying:
+            while self.house.resolver.queue.flights > self.flying:
                 await asyncio.sleep(0.005)
 
     async def told(self, target: str) -> tuple[httpx.Response, int]:

@@ -12,8 +12,7 @@ import pytest
 from msgspec import structs
 
 from gateway.cache.purges import Subject
-from gateway.proxy.fast_path import LONGEST_HEAD, ONCE, Lane
-from gateway.proxy.prepared import SHORT, shared
+from gateway.server.fast_path import LONGEST_HEAD, ONCE, SHORT, FastPath, shared
 from gateway.tenants.tenant import Pair
 from tests.integration.house import FakeClock, House, housed
 from tests.integration.stage import Stage, staged
@@ -47,25 +46,25 @@ async def house(stage: Stage, key: str, clock: FakeClock) -> AsyncIterator[House
         yield house
 
 
-def lane(house: House) -> Lane:
-    return house.app.public.lane
+def lane(house: House) -> FastPath:
+    return house.app.public.fast_path
 
 
 async def prepared(house: House, key: str, target: str = TARGET, **headers: str) -> httpx.Response:
     """An answer that came by the lane: one that is not is taught to it first."""
     for _ in range(4):
         answer = await house.get(target, key, **headers)
-    before = lane(house).given
+    before = lane(house).served
     answer = await house.get(target, key, **headers)
-    assert lane(house).given == before + 1
+    assert lane(house).served == before + 1
     return answer
 
 
 async def goes_its_way(house: House, key: str, target: str = TARGET, **headers: str) -> httpx.Response:
     """An answer that did not."""
-    before = lane(house).given
+    before = lane(house).served
     answer = await house.get(target, key, **headers)
-    assert lane(house).given == before
+    assert lane(house).served == before
     return answer
 
 
@@ -132,14 +131,14 @@ async def test_a_stale_entry_goes_its_way(house: House, key: str, clock: FakeClo
 async def test_a_revoked_key_opens_nothing(house: House, stage: Stage, key: str) -> None:
     await prepared(house, key)
     stage.registry().revoke_key(key.split("_")[1])
-    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    house.resolver.profile.registry.refresh()  # type: ignore[attr-defined]
     assert (await goes_its_way(house, key)).status_code == 401
 
 
 async def test_an_expired_key_opens_nothing(house: House, stage: Stage, clock: FakeClock) -> None:
     registry = stage.registry()
     key = registry.add_key("reports", expires=datetime.fromtimestamp(NOW + 60, UTC))
-    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    house.resolver.profile.registry.refresh()  # type: ignore[attr-defined]
     await prepared(house, key)
     clock.time += 61
     assert (await goes_its_way(house, key)).status_code == 401
@@ -148,25 +147,25 @@ async def test_an_expired_key_opens_nothing(house: House, stage: Stage, clock: F
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 async def test_what_was_purged_is_not_given_again(house: House, key: str, hard: bool, clock: FakeClock) -> None:
     await prepared(house, key)
-    await house.app.public.proxy.marks.purge(Subject.institution("lboro"), hard=hard)
-    before = lane(house).given
+    await house.resolver.marks.purge(Subject.institution("lboro"), hard=hard)
+    before = lane(house).served
     await house.get(TARGET, key)
-    assert lane(house).given == before
+    assert lane(house).served == before
 
 
 async def test_what_becomes_of_others_takes_nobodys_answer_away(house: House, stage: Stage, key: str) -> None:
     await prepared(house, key)
-    registry, marks = stage.registry(), house.app.public.proxy.marks
+    registry, marks = stage.registry(), house.resolver.marks
     registry.add("others", "others", Pair("monash", "monash", "sandbox-monash"))
-    followed = house.app.public.proxy.profile._registry  # type: ignore[attr-defined]
-    before = lane(house).given
+    followed = house.resolver.profile.registry  # type: ignore[attr-defined]
+    before = lane(house).served
     for change in (lambda: registry.add_key("others"), lambda: registry.remove("others")):
         change()
         assert followed.refresh()
         await house.get(TARGET, key)
     await marks.purge(Subject.institution("monash"), hard=True)
     await house.get(TARGET, key)
-    assert lane(house).given == before + 3
+    assert lane(house).served == before + 3
 
 
 @pytest.mark.parametrize("given", [{"enabled": False}, {"limits": {"requests_per_second": 9.0}}], ids=str)
@@ -175,22 +174,22 @@ async def test_a_tenant_that_was_changed_goes_its_way(
 ) -> None:
     await prepared(house, key)
     stage.registry().change("reports", **given)
-    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    house.resolver.profile.registry.refresh()  # type: ignore[attr-defined]
     answer = await goes_its_way(house, key)
     assert answer.status_code == (200 if "limits" in given else 401)
 
 
 async def test_another_record_is_another_answer(house: House, key: str) -> None:
     await prepared(house, key)
-    house.app.public.proxy.store.near.clear()
+    house.resolver.store.near.clear()
     await goes_its_way(house, key)
     await prepared(house, key)
 
 
 async def test_a_refused_credential_withholds_it(house: House, key: str) -> None:
     await prepared(house, key)
-    breaker = house.app.public.proxy.queue.breaker
-    (tenant,) = house.app.public.proxy.profile._registry.directory.tenants.values()  # type: ignore[attr-defined]
+    breaker = house.resolver.queue.breaker
+    (tenant,) = house.resolver.profile.registry.directory.tenants.values()  # type: ignore[attr-defined]
     credential = tenant.credential_for("lboro")
     assert credential is not None
     breaker.heard(credential.fingerprint, -1.0)
@@ -205,13 +204,13 @@ async def test_while_draining_answers_close_their_connections(house: House, key:
 
 async def test_limits_hold(house: House, stage: Stage, key: str) -> None:
     stage.registry().change("reports", limits={"requests_per_second": 0.001, "burst": 12})
-    house.app.public.proxy.profile._registry.refresh()  # type: ignore[attr-defined]
+    house.resolver.profile.registry.refresh()  # type: ignore[attr-defined]
     statuses, left = [], []
     for _ in range(20):
         answer = await house.get(TARGET, key)
         statuses.append(answer.status_code)
         left.append(answer.headers["ratelimit"])
-    assert lane(house).given > 0
+    assert lane(house).served > 0
     assert 12 <= statuses.count(200) <= 13
     assert len(set(left[:12])) == 12
     assert set(statuses[13:]) == {429}
@@ -233,7 +232,7 @@ async def test_anonymous_callers_are_held_apart_by_address(stage: Stage, clock: 
             statuses = [(await client.get(target)).status_code for _ in range(150)]
             assert 100 <= statuses.count(200) <= 101
             assert set(statuses[101:]) == {429}
-        assert lane(house).given > 10
+        assert lane(house).served > 10
 
 
 async def test_what_comes_once_is_not_kept(house: House, key: str) -> None:
@@ -251,7 +250,7 @@ async def test_what_is_kept_is_bounded(stage: Stage, key: str, clock: FakeClock)
             for _ in range(4):
                 await house.get(TARGET, key, user_agent=f"one of many {number}")
             assert lane(house).bytes <= 20_000
-        assert 0 < len(lane(house)._prepared) < 10
+        assert 0 < len(lane(house)._rendered) < 10
         for _ in range(4):
             await goes_its_way(house, key, user_agent="x" * (LONGEST_HEAD + 1))
 
@@ -282,10 +281,10 @@ async def test_what_its_tenant_would_keep_longer_than_it_is_there_goes_its_way(
 
 async def test_an_error_that_came_since_is_the_answer(house: House, key: str, clock: FakeClock) -> None:
     await prepared(house, key)
-    near = house.app.public.proxy.store.near
-    (grounds,) = {each.grounds.key: each.grounds for each in lane(house)._prepared.values()}.values()
-    entry = grounds.entry
-    error = structs.replace(entry, key=grounds.key.error, body=b"{}", status=404, dispatched=entry.dispatched + 1)
+    near = house.resolver.store.near
+    (validity,) = {each.validity.key: each.validity for each in lane(house)._rendered.values()}.values()
+    entry = validity.entry
+    error = structs.replace(entry, key=validity.key.error, body=b"{}", status=404, dispatched=entry.dispatched + 1)
     near.put(error)
     assert (await goes_its_way(house, key)).status_code == 404
     assert (await prepared(house, key)).status_code == 404
@@ -305,12 +304,12 @@ async def test_what_it_gives_again_is_in_use(stage: Stage, key: str, clock: Fake
             await prepared(house, key, target)
         for number in range(20):
             clock.time += 1
-            before = lane(house).given
+            before = lane(house).served
             for target in (TARGET, wrong):
                 await house.get(target, key)
-            assert lane(house).given == before + 2
+            assert lane(house).served == before + 2
             await house.get(f"/total/views/article/{number}", key)
-        assert house.app.public.proxy.store.near.evicted
+        assert house.resolver.store.near.evicted
 
 
 async def test_entries_that_left_the_near_cache_are_not_kept_beyond_the_bound(
@@ -322,9 +321,9 @@ async def test_entries_that_left_the_near_cache_are_not_kept_beyond_the_bound(
             stage.plan(body=f'{{"totals": {number}, "note": "{"x" * 20_000}"}}')
             for _ in range(4):
                 await house.get(f"/total/views/article/{number}", key, if_none_match="*")
-        kept = lane(house)._prepared.values()
+        kept = lane(house)._rendered.values()
         assert len(kept) > 2
-        assert sum(each.grounds.entry.size + len(each.body) + len(each.tail) for each in kept) <= most
+        assert sum(each.validity.entry.size + len(each.body) + len(each.tail) for each in kept) <= most
 
 
 async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
@@ -335,9 +334,9 @@ async def test_an_answer_larger_than_all_that_is_kept_drives_nothing_out(
         stage.plan(body=f'{{"totals": 1, "note": "{"x" * 60_000}"}}')
         for _ in range(5):
             await goes_its_way(house, key, "/total/views/article/23", accept_encoding="identity")
-        before = lane(house).given
+        before = lane(house).served
         await house.get(TARGET, key)
-        assert lane(house).given == before + 1
+        assert lane(house).served == before + 1
 
 
 @pytest.mark.parametrize(("size", "same"), [(SHORT, True), (SHORT + 1, False)], ids=["short", "long"])
@@ -349,9 +348,9 @@ def test_headers_are_shared_where_that_keeps_little(size: int, same: bool) -> No
 
 async def test_what_was_given_is_told_to_the_last(stage: Stage, key: str, clock: FakeClock) -> None:
     async with housed(stage, clock, log_hits=0) as house:
-        metrics = house.app.public.proxy.teller.metrics
+        metrics = house.app.public.fast_path.proxy.access_log.metrics
         await prepared(house, key)
-        given = lane(house).given
+        given = lane(house).served
     assert b"\nstats_gateway_prepared_answers_total %.1f\n" % given in metrics.render()
     assert b'\nstats_gateway_cache_hits_total{cache="near"} ' in metrics.render()
 
@@ -386,7 +385,7 @@ async def test_headers_that_can_be_read_only_once_tell_requests_apart_all_the_sa
 
 async def test_a_request_of_many_small_headers_counts_as_what_it_takes(house: House, key: str) -> None:
     await prepared(house, key, **{f"a_{number}": "bc" for number in range(400)})
-    (name,) = lane(house)._prepared
+    (name,) = lane(house)._rendered
     assert memory_of(name) <= lane(house).bytes
 
 

@@ -113,7 +113,7 @@ async def test_in_one_flight_spellings_share_a_5xx_and_ask_for_themselves_after_
         stage.plan(status=status, content_type=JSON, body=BAD, times=1)
         tasks = [asyncio.create_task(ask(house, stage, target)) for target in (TARGET, SWAPPED)]
         async with asyncio.timeout(20):
-            while house.app.public.proxy.queue.waiters < 2:
+            while house.resolver.queue.waiters < 2:
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
         stage.open_gate()
@@ -130,7 +130,7 @@ async def test_of_many_spellings_in_one_flight_none_gets_anothers_error(stage: S
         stage.plan(status=400, content_type=JSON, body=BAD, times=100)
         tasks = [asyncio.create_task(ask(house, stage, target)) for target in spellings]
         async with asyncio.timeout(20):
-            while house.app.public.proxy.queue.waiters < len(spellings):
+            while house.resolver.queue.waiters < len(spellings):
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(until, lambda: stage.calls()["in_flight"] == 1)
         stage.open_gate()
@@ -281,7 +281,7 @@ async def test_over_the_deadline_a_caller_gets_503_and_finds_the_answer_later(st
         assert int(refused.headers["retry-after"]) >= 1
         stage.open_gate()
         async with asyncio.timeout(20):
-            while house.app.public.proxy.queue.flights:
+            while house.resolver.queue.flights:
                 await asyncio.sleep(0.01)
         assert "; hit" in (await ask(house, stage)).headers["cache-status"]
     assert calls(stage) == 1

@@ -73,7 +73,7 @@ async def test_rfc9111_7_3_cookies_of_the_service_are_nobodys(stage: Stage) -> N
         service.answer = lambda _: said(SMALL, b"Set-Cookie: a=b", b"Cache-Control: max-age=60")
         for target in (TARGET, UNKNOWN, UNKNOWN):
             assert "set-cookie" not in (await ask(house, stage, target)).headers
-        record = house.app.public.proxy.store.near
+        record = house.resolver.store.near
         assert len(record) == 2
 
 
@@ -193,7 +193,7 @@ async def test_rfc9111_5_2_1_5_no_store_counts_where_the_floor_is_off(
 
 async def test_decision_7_a_probe_is_never_answered_from_what_is_withheld(stage: Stage) -> None:
     async with before(stage, breaker_pause=0.05) as (house, service, _):
-        breaker = house.app.public.proxy.queue.breaker
+        breaker = house.resolver.queue.breaker
         (credential,) = stage.registry().load().tenants["reports"].credentials.values()
 
         async def probe(target: str) -> httpx.Response:

@@ -70,7 +70,7 @@ async def test_what_landed_here_while_redis_kept_a_look_up_waiting_is_not_asked_
     target, other = (f"/lboro/timeline/day/views/article/{number}" for number in (71, 72))
     with redis_server() as server:
         async with housed(stage, redis_url=SecretStr(server.url), redis_timeout=1.0) as house:
-            pool = house.app.public.proxy.store.client.connection_pool
+            pool = house.resolver.store.client.connection_pool
             assert isinstance(pool, Pool)
             stage.reset_calls()
             stage.close_gate()

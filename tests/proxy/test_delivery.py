@@ -12,7 +12,7 @@ from gateway.cache.dates import format_date
 from gateway.errors import Headers
 from gateway.observe.outcome import Outcome
 from gateway.proxy.delivery import AT_ONCE, Coder, deliver
-from gateway.proxy.response import Answer, varying
+from gateway.proxy.response import Response, varying
 
 BODY = b'{"totals": 231, "timeline": {"2024-01-01": 7}}' * 100
 NOW = 1_700_000_000.0
@@ -29,20 +29,20 @@ OUTSIDE: Headers = [
 ]
 
 
-def whole(body: bytes = BODY, *more: tuple[bytes, bytes], status: int = 200) -> Answer:
+def whole(body: bytes = BODY, *more: tuple[bytes, bytes], status: int = 200) -> Response:
     headers = [JSON, *OUTSIDE, (b"etag", ETAG), (b"last-modified", MODIFIED), *more]
-    return Answer(status, headers, body, Outcome.HIT, "reason")
+    return Response(status, headers, body, Outcome.HIT, "reason")
 
 
 async def got(
-    asked: dict[str, bytes], answer: Answer | None = None, *, method: str = "GET", coder: Coder | None = None
-) -> Answer:
+    asked: dict[str, bytes], answer: Response | None = None, *, method: str = "GET", coder: Coder | None = None
+) -> Response:
     """The delivery of ``answer``, which is stored, to a client who sent these headers."""
     headers = [(b"host", b"localhost"), *((name.encode(), value) for name, value in asked.items())]
     return await deliver(whole() if answer is None else answer, method, headers, coder or Coder(1_000_000), "key")
 
 
-def value(answer: Answer, name: bytes) -> bytes | None:
+def value(answer: Response, name: bytes) -> bytes | None:
     """The one value of a header, None without."""
     values = [given for key, given in answer.headers if key == name]
     assert len(values) <= 1
@@ -338,7 +338,7 @@ def test_several_vary_lines_become_one_where_nothing_is_added_too() -> None:
     ],
     ids=["small", "rfc9110_8_4_coded_already", "png", "rfc9111_5_2_2_6_no_transform"],
 )
-async def test_what_is_never_coded_does_not_vary(answer: Answer) -> None:
+async def test_what_is_never_coded_does_not_vary(answer: Response) -> None:
     delivered = await got({"accept-encoding": b"gzip"}, answer)
     assert delivered.body == answer.body
     assert value(delivered, b"vary") == b"X-API-Key, Authorization"

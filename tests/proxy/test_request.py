@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.proxy.request import ClientGone, Exchange
+from gateway.proxy.request import ClientGone, Request
 
 
 class Client:
@@ -16,7 +16,7 @@ class Client:
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
-        self.exchange = Exchange("GET", b"/", b"", [], b"1", self.receive)
+        self.request = Request(b"1", method="GET", path=b"/", query_string=b"", headers=[], receive=self.receive)
 
     async def receive(self) -> MutableMapping[str, Any]:
         await self.left.wait()
@@ -45,7 +45,7 @@ async def test_the_result_is_the_works_and_nothing_is_left_behind() -> None:
     client, work = Client(), Work()
     work.done.set()
     before = asyncio.all_tasks()
-    assert await client.exchange.while_connected(work()) == "done"
+    assert await client.request.while_connected(work()) == "done"
     await asyncio.gather(*asyncio.all_tasks() - before, return_exceptions=True)
     client.left.set()
     await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_a_client_who_leaves_as_the_work_ends_stops_nothing_that_follows()
     client, work = Client(), Work()
 
     async def request() -> str:
-        done = await client.exchange.while_connected(work())
+        done = await client.request.while_connected(work())
         await asyncio.sleep(0.01)
         return done
 
@@ -74,14 +74,14 @@ async def test_an_error_of_the_work_is_raised_as_it_is() -> None:
         raise ValueError("its own")
 
     with pytest.raises(ValueError, match="its own"):
-        await Client().exchange.while_connected(fail())
+        await Client().request.while_connected(fail())
 
 
 async def test_work_for_a_client_who_left_is_cancelled_and_the_task_is_not() -> None:
     client, work = Client(), Work()
     client.left.set()
     with pytest.raises(ClientGone):
-        await client.exchange.while_connected(work())
+        await client.request.while_connected(work())
     assert work.cancelled
     task = asyncio.current_task()
     assert task is not None
@@ -91,7 +91,7 @@ async def test_work_for_a_client_who_left_is_cancelled_and_the_task_is_not() -> 
 @pytest.mark.parametrize("leaves", [False, True])
 async def test_a_cancellation_from_outside_stays_one_even_if_the_client_leaves_too(leaves: bool) -> None:
     client, work = Client(), Work()
-    running = asyncio.create_task(client.exchange.while_connected(work()))
+    running = asyncio.create_task(client.request.while_connected(work()))
     await work.begun.wait()
     if leaves:
         client.left.set()

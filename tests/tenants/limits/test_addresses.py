@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Headers
-from gateway.proxy.network import _parsed, client_address, is_beyond_doubt, subject_of
+from gateway.proxy.callers import _parsed, client_address, is_beyond_doubt, subject_of
 
 TRUSTED = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 

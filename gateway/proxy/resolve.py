@@ -1,0 +1,417 @@
+"""Resolver: finds the answer to a query in the near cache, in Redis, or at the service, whoever asks for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
+from msgspec import structs
+
+from gateway.cache.control import NO_WISHES, Lines, wishes_of
+from gateway.cache.entry import Entry
+from gateway.cache.keys import CacheKey, cache_key, question_of
+from gateway.cache.purges import Marked, Marks, purged
+from gateway.cache.rules import (
+    Asked,
+    Decision,
+    Fetch,
+    Refuse,
+    Revalidate,
+    Rules,
+    Serve,
+    ServeAndRefresh,
+    Why,
+    decide,
+    overridden,
+)
+from gateway.cache.store import NOTHING, Found
+from gateway.catalogue.query import Family, Query
+from gateway.errors import (
+    CacheUnavailable,
+    CredentialRefused,
+    DeadlineExceeded,
+    GatewayError,
+    Headers,
+    NotCached,
+    ValidatorMismatch,
+)
+from gateway.observe.outcome import Forwarded, Outcome, clock
+from gateway.proxy.callers import Requester, in_time
+from gateway.proxy.fetch import Fetcher
+from gateway.tenants.tenant import Access, Sharing, authorise, refuses
+from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
+from gateway.upstream.queue import Queue
+from gateway.upstream.snapshot import Standing
+
+ATTEMPTS = 3
+"""Flights that a lookup joins at most: an error may echo another's spelling; the last is for its own alone."""
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """A query as one requester asks it: where its answers live, in which scope, and with which wishes and headers.
+
+    ``marked`` is what was purged of its answers. A purge also begins new flights: a lookup made after it never
+    joins a flight that set out before.
+    """
+
+    requester: Requester
+    query: Query
+    key: CacheKey
+    access: Access
+    asked: Asked
+    marked: Marked | None
+
+    @property
+    def flight(self) -> str:
+        """The flight's name, but for invalidations."""
+        flight = self.key.flight
+        return flight if self.marked is None else f"{flight}.{self.marked.latest * 1e6:.0f}"
+
+    @property
+    def question(self) -> str:
+        """The name of what a read asks the service, without negotiated headers."""
+        posted = self.query.posted
+        method, content = (b"GET", b"") if posted is None else (b"POST", posted.content)
+        return question_of(method, self.query.exact, content)
+
+    @property
+    def payer(self) -> Payer:
+        """Whose turn of the budget its flight takes."""
+        return payer_of(self.requester.tenant, self.requester.subject, self.access.credential)
+
+    @property
+    def credential_needed(self) -> bool:
+        """Whether the service answers it with a credential only."""
+        return self.access.credential is not None and self.query.protected
+
+    @property
+    def credential_may_be_needed(self) -> bool:
+        """Whether that is so or not known, as of an unknown endpoint."""
+        unknown = self.query.family is Family.UNKNOWN
+        return self.access.credential is not None and (self.query.protected or unknown)
+
+
+class Validity(msgspec.Struct, frozen=True):
+    """What a hit on the near cache rests on: while that is unchanged, its answer may be given again.
+
+    ``records`` are the serials of the records under both keys, ``entry`` is the one that answered, ``marked`` what
+    had been purged of the answers to the ``query``. ``scope`` is that of the credential whose refusal would
+    withhold it, None where there is none; ``shared`` says that it is one answer for all, though its caller holds a
+    credential.
+    """
+
+    query: Query
+    marked: Marked | None
+    key: CacheKey
+    records: tuple[int | None, int | None]
+    entry: Entry
+    scope: str | None
+    shared: bool = False
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """The answer to a lookup, and how it came about: ``forwarded`` where the service was asked."""
+
+    entry: Entry
+    outcome: Outcome
+    forwarded: Forwarded | None = None
+    detail: str = ""
+    validity: Validity | None = None
+
+
+class Explanation(NamedTuple):
+    """What a lookup would come to: the records ``found``, ``shared`` ones if Redis answers, what would be decided,
+    for how long the credential is refused, and where a flight under way stands."""
+
+    lookup: Lookup
+    found: Found
+    shared: bool
+    decision: Decision
+    refused_for: float | None
+    standing: Standing | None
+
+
+class Resolver:
+    """Finds answers for whoever asks; a look into Redis takes ``look_up_timeout`` seconds at most."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        marks: Marks,
+        sharing: Sharing,
+        queue: Queue,
+        rules: Rules,
+        prefix: str,
+        look_up_timeout: float,
+    ) -> None:
+        self.fetcher = fetcher
+        self.profile = fetcher.profile
+        self.store = fetcher.store
+        self.clock = fetcher.store.clock
+        self.marks = marks
+        self.sharing = sharing
+        self.queue = queue
+        self._rules = rules
+        self._prefix = prefix
+        self._look_up_timeout = look_up_timeout
+
+    def lookup(
+        self,
+        requester: Requester,
+        query: Query,
+        headers: Headers,
+        access: Access | None = None,
+        method: str = "GET",
+    ) -> Lookup:
+        """The lookup of a query for a request with these headers, in the requester's scope, or in that of
+        ``access``. Raises Forbidden, Unauthenticated."""
+        access = access or authorise(requester.tenant, query, self.sharing.covers)
+        sent = self.profile.forwarded(query, method, headers)
+        asked = Asked(wishes_of(headers), sent)
+        return Lookup(requester, query, self.key(query, access, sent), access, asked, self.marks.covering(query))
+
+    def key(self, query: Query, access: Access, sent: Lines = ()) -> CacheKey:
+        """Where the answers to a query live in a scope; ``sent`` are the headers that go upstream."""
+        return cache_key(self._prefix, access.scope, query.canonical, query.literal, tuple(sent))
+
+    async def resolve(self, lookup: Lookup, deadline: float, priority: Band = Band.PEOPLE) -> Resolution:
+        """The answer to a read, by ``deadline`` in monotonic seconds.
+
+        What the service refuses to callers without a credential is looked up again with the caller's own. Raises
+        the GatewayError that stands in an answer's way where nothing stored may stand in for it.
+        """
+        resolution = await self._resolve(lookup, deadline, priority)
+        own = lookup.access.own
+        if own is None or not _is_refusal(lookup, resolution.entry):
+            return resolution
+        await self.sharing.withdraw(lookup.query)
+        lookup.requester.stages.near = False
+        return await self._resolve(self._within(lookup, own), deadline, priority)
+
+    async def explain(self, lookup: Lookup) -> Explanation:
+        """What ``resolve`` would do, without spending or moving anything."""
+        explanation = await self._explain(lookup)
+        own, decision = lookup.access.own, explanation.decision
+        if own is None or not isinstance(decision, Serve) or not _is_refusal(lookup, decision.entry):
+            return explanation
+        return await self._explain(self._within(lookup, own))
+
+    async def fly(
+        self,
+        lookup: Lookup,
+        flight: str,
+        work: Work,
+        question: str,
+        deadline: float,
+        priority: Band = Band.PEOPLE,
+        reuse: Callable[[], Reuse] | None = None,
+    ) -> tuple[Landing, bool]:
+        """The landing of a flight, and whether this lookup led it. Without ``reuse`` its answer is for this lookup
+        alone."""
+        return await self.queue.land(
+            flight,
+            lookup.key.exact,
+            lookup.payer,
+            priority,
+            work,
+            _nothing if reuse is None else partial(self._recheck, lookup),
+            max(0.0, deadline - monotonic()),
+            reuse=reuse or (lambda: Reuse.NOBODY),
+            question=question,
+            ending=lookup.requester.ending,
+        )
+
+    async def _resolve(self, lookup: Lookup, deadline: float, priority: Band) -> Resolution:
+        """The answer from within one scope. What a refused credential's scope holds is withheld: one request is
+        let through to see whether the service accepts it again (docs/decisions.md, 7)."""
+        stages = lookup.requester.stages
+        if self._refused_for(lookup) is not None:
+            decision = await self._probe(lookup, deadline)
+        else:
+            near = self.store.look_near(lookup.key)
+            if near is not NOTHING and isinstance(decision := self._decide(lookup, near), Serve):
+                stages.near, stages.looked_up = True, clock()
+                validity = self._validity(lookup, decision.entry) if lookup.asked.wishes is NO_WISHES else None
+                return self._stored(decision.entry, validity)
+            decision = await self._decide_shared(lookup, deadline)
+        stages.looked_up = clock()
+        match decision:
+            case Serve(entry):
+                return self._stored(entry)
+            case ServeAndRefresh(entry):
+                self._refresh(lookup, entry)
+                return Resolution(entry, Outcome.STALE, detail="refreshing")
+            case Refuse():
+                raise NotCached("Nothing stored answers this request, and only that was asked for.")
+        return await self._fetch(lookup, decision, deadline, priority)
+
+    def _stored(self, entry: Entry, validity: Validity | None = None) -> Resolution:
+        if entry.fresh_until > self.clock.now():
+            return Resolution(entry, Outcome.HIT, validity=validity)
+        return Resolution(entry, Outcome.STALE, detail="max-stale")
+
+    def _validity(self, lookup: Lookup, entry: Entry) -> Validity:
+        key, serial = lookup.key, self.store.near.serial
+        scope = lookup.access.scope if lookup.credential_may_be_needed else None
+        records, shared = (serial(key.entry), serial(key.error)), lookup.access.own is not None
+        return Validity(lookup.query, lookup.marked, key, records, entry, scope, shared)
+
+    def _within(self, lookup: Lookup, access: Access) -> Lookup:
+        """The same lookup in another scope."""
+        query = lookup.query
+        key, marked = self.key(query, access, lookup.asked.headers), self.marks.covering(query)
+        return structs.replace(lookup, access=access, key=key, marked=marked)
+
+    # What is stored, and what to do about it
+
+    async def _probe(self, lookup: Lookup, deadline: float) -> Decision:
+        probing = self.queue.breaker.probe(lookup.access.scope, lookup.key.entry, lookup.requester.tenant.id)
+        if not await in_time(probing, deadline):
+            raise CredentialRefused("Unauthorized request")
+        return Fetch(why=Why.MISS)
+
+    async def _decide_shared(self, lookup: Lookup, deadline: float) -> Decision:
+        """What to do by what Redis has, in one round trip."""
+        try:
+            shared = await in_time(self.store.look_up(lookup.key), deadline, self._look_up_timeout)
+        except (CacheUnavailable, DeadlineExceeded):
+            shared = NOTHING
+        near = self.store.look_near(lookup.key)  # once more: it may have landed here while Redis took its time
+        if near is not NOTHING:
+            shared = Found(shared.entries or near.entries, shared.error or near.error)
+        return self._decide(lookup, shared)
+
+    def _decide(self, lookup: Lookup, found: Found) -> Decision:
+        entries = () if found.entries and self._is_withheld(lookup) else found.entries
+        return self._decide_on(lookup, entries, found.error)
+
+    def _decide_on(self, lookup: Lookup, entries: Sequence[Entry], error: Entry | None) -> Decision:
+        entries = self._valid(lookup, entries)
+        if error is not None:
+            error = next(iter(self._valid(lookup, (error,))), None)
+        return decide(lookup.asked, entries, error, now=self.clock.now(), rules=self._rules)
+
+    def _valid(self, lookup: Lookup, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Stored entries with the tenant's own lifetimes, and after purges."""
+        lifetimes = lookup.requester.tenant.lifetimes
+        if entries and lifetimes:
+            entries = overridden(entries, lifetimes)
+        if entries and lookup.marked is not None:
+            entries = purged(lookup.marked, entries)
+        return entries
+
+    def _refused_for(self, lookup: Lookup) -> float | None:
+        """As ``Breaker.refused_for``, for the credential that the query needs; None where it needs none."""
+        return self.queue.breaker.refused_for(lookup.access.scope) if lookup.credential_needed else None
+
+    def _is_withheld(self, lookup: Lookup) -> bool:
+        """Whether no stored answer counts, since the service refuses the credential that brought it. For an
+        unknown endpoint that is no probe: it may be open as well."""
+        return lookup.credential_may_be_needed and self.queue.breaker.refused_for(lookup.access.scope) is not None
+
+    async def _explain(self, lookup: Lookup) -> Explanation:
+        shared = True
+        try:
+            found = await self.store.look_up(lookup.key)
+        except CacheUnavailable:
+            found, shared = self.store.look_near(lookup.key), False
+        access, decision = lookup.access, self._decide_on(lookup, found.entries, found.error)
+        refused = None if access.credential is None else self.queue.breaker.refused_for(access.scope)
+        try:
+            standing = await self.queue.standing(lookup.flight)
+        except CacheUnavailable:
+            standing = None
+        return Explanation(lookup, found, shared, decision, refused, standing)
+
+    # Flights
+
+    async def _fetch(
+        self, lookup: Lookup, decision: Fetch | Revalidate, deadline: float, priority: Band
+    ) -> Resolution:
+        """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
+        requester, fallback, why = lookup.requester, decision.fallback, decision.why
+        entries = decision.entries if isinstance(decision, Revalidate) else ()
+        requester.flight = lookup.key.flight
+        try:
+            landing, led = await requester.while_connected(self._land(lookup, entries, deadline, priority))
+            requester.landed(landing.flown, landing.trace, joined=not led)
+            if landing.error is not None:
+                raise landing.error
+            assert landing.entry is not None
+        except GatewayError as error:
+            if fallback is None:
+                raise
+            forwarded = Forwarded(why, collapsed=requester.joined) if error.forwarded else None
+            return Resolution(fallback, Outcome.STALE, forwarded, type(error).__name__)
+        (entry,) = overridden([landing.entry], requester.tenant.lifetimes)
+        served = fallback if fallback is not None and landing.failed else entry
+        forwarded = None
+        if landing.asked:
+            status = 304 if landing.revalidated else entry.status
+            other = None if status == served.status else status
+            forwarded = Forwarded(why, other, collapsed=not led, stored=landing.stored)
+        if served is not entry:
+            return Resolution(served, Outcome.STALE, forwarded, f"upstream-{entry.status}")
+        if landing.revalidated:
+            return Resolution(entry, Outcome.REVALIDATED, forwarded)
+        if lookup.query.family is Family.UNKNOWN and not landing.stored:
+            return Resolution(entry, Outcome.BYPASS, forwarded, "unknown-endpoint")
+        return Resolution(entry, Outcome.MISS if led else Outcome.COLLAPSED, forwarded)
+
+    async def _land(
+        self, lookup: Lookup, entries: Sequence[Entry], deadline: float, priority: Band
+    ) -> tuple[Landing, bool]:
+        """Join flights until one answers this very request: an error answer echoes its leader's spelling, and
+        what may not be stored is, in front of any origin, for its own requester alone (RFC 9111 §4)."""
+        work, question, exact = self.fetcher.fetch(lookup, entries), lookup.question, lookup.key.exact
+        flight, shares = self._flight(lookup), self.profile.shares_unstored
+        reuse = partial(self.fetcher.reuse, lookup)
+
+        async def join(flight: str) -> tuple[Landing, bool]:
+            landing, led = await self.fly(lookup, flight, work, question, deadline, priority, reuse)
+            if isinstance(landing.error, ValidatorMismatch):
+                whole = self.fetcher.fetch(lookup)
+                return await self.fly(lookup, flight, whole, question, deadline, priority, reuse)
+            return landing, led
+
+        for _ in range(ATTEMPTS - 1):
+            landing, led = await join(flight)
+            if landing.answers(exact) and (led or landing.stored or shares):
+                return landing, led
+            if not shares:
+                return await join(f"{flight}.{secrets.token_hex(8)}")
+        return await join(f"{flight}.{exact}")
+
+    def _refresh(self, lookup: Lookup, entry: Entry) -> None:
+        """Begin a background flight that refreshes a stale entry."""
+        work, recheck = self.fetcher.fetch(lookup, (entry,)), partial(self._recheck, lookup)
+
+        def again(landing: Landing) -> Work | None:
+            return self.fetcher.fetch(lookup) if isinstance(landing.error, ValidatorMismatch) else None
+
+        flight, exact = self._flight(lookup), lookup.key.exact
+        self.queue.refresh(flight, exact, lookup.payer, work, recheck, lookup.question, again)
+
+    def _flight(self, lookup: Lookup) -> str:
+        """The flight to join. A lookup made after an invalidation never joins one that set out before."""
+        invalidated = self.store.invalidated(lookup.key.entry)
+        return f"{lookup.flight}.{invalidated}" if invalidated else lookup.flight
+
+    async def _recheck(self, lookup: Lookup) -> Landing | None:
+        """The answer that has been stored since, before a flight asks for it; None where there is none."""
+        if self._refused_for(lookup) is not None:
+            return None  # what the scope holds is withheld, from its probe too
+        decision = self._decide(lookup, await self.store.look_up(lookup.key))
+        return Landing(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
+
+
+def _is_refusal(lookup: Lookup, entry: Entry) -> bool:
+    return refuses(lookup.query, entry.status, entry.headers, entry.body)
+
+
+async def _nothing() -> Landing | None:
+    return None
