@@ -156,7 +156,7 @@ class ExplainApi:
     async def _standing(self, flight: str, marked: Marked | None) -> Any:
         """Where its flight stands, if one is under way."""
         try:
-            return await self._queue.standing(flight if marked is None else f"{flight}.{marked.latest * 1e6:.0f}")
+            return await self._queue.position(flight if marked is None else f"{flight}.{marked.latest * 1e6:.0f}")
         except CacheUnavailable:
             return None
 

@@ -27,7 +27,7 @@ from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Sharing
 
 if TYPE_CHECKING:
-    from gateway.upstream.credential_breaker import Breaker
+    from gateway.upstream.credential_breaker import CredentialBreaker
 
 HEAD = "gateway.head"
 """Where a protocol leaves a request's head in its ASGI scope: the bytes by which it looked for it here already."""
@@ -54,7 +54,7 @@ class Facts:
     marks: Marks
     sharing: Sharing
     near: NearCache
-    breaker: Breaker
+    breaker: CredentialBreaker
     clock: Clock
     teller: Teller
     lifecycle: Lifecycle

@@ -32,8 +32,8 @@ from gateway.proxy.store import Judgement, Question
 from gateway.redis import Clock, Invocation
 from gateway.tenants.tenant import Access, Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.credential_breaker import NOTHING, Verdict, sign_of, sign_of_error
-from gateway.upstream.flight import Confirm, Landing, Result, Reuse, Work
+from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, signal_of, signal_of_error
+from gateway.upstream.flight import Confirm, Fetched, FlightResult, Reuse, Work
 
 log = structlog.get_logger("gateway")
 
@@ -117,7 +117,7 @@ class Errands:
             entries = ()  # to a POST, a validator that still holds is an error (RFC 9110 §13.1.2)
         request = _request(question, access, conditions(entries) if entries else [])
 
-        async def work(confirm: Confirm) -> Result:
+        async def work(confirm: Confirm) -> Fetched:
             call, order = self.call(asker, question.key.flight), self.clock.order()
             try:
                 answer = await self._ask(request, confirm, call)
@@ -137,7 +137,7 @@ class Errands:
             if skew:
                 judged = judged._replace(entry=structs.replace(judged.entry, skew=skew))
             self._learn(question, judged)
-            landing = Landing(
+            landing = FlightResult(
                 question.key.exact,
                 judged.entry,
                 stored=judged.stored,
@@ -164,7 +164,7 @@ class Errands:
             question.query.exact, _authorization(access), question.headers, passage.method, passage.content
         )
 
-        async def work(confirm: Confirm) -> Result:
+        async def work(confirm: Confirm) -> Fetched:
             call, order, written = self.call(asker, question.key.flight), self.clock.order(), False
 
             async def confirmed() -> None:
@@ -181,7 +181,7 @@ class Errands:
                 return replace(failed, stores=self._void(passage, [question.query.exact])) if written else failed
             now = self.clock.now()
             entry = _unstored(question.key, answer, min(order - self.clock.skew, now), now)
-            landing = Landing(question.key.exact, entry, flown=call.seconds, trace=call.trace)
+            landing = FlightResult(question.key.exact, entry, flown=call.seconds, trace=call.trace)
             # What the origin names at a place of its own is meant here without its prefix.
             here = [(name, self.client.relative(value)) for name, value in answer.headers if name in LOCATIONS]
             names = [*answer.headers, *here]
@@ -230,25 +230,25 @@ class Errands:
         log.warning("answer_recalled", flight=flight)
         self.store.recall(record, self.clock.order())
 
-    def _failure(self, question: Question, error: GatewayError, call: UpstreamCall) -> Result:
-        sign = sign_of_error(error) if self.watched else NOTHING
-        landing = Landing(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
-        return Result(landing, sign=sign)
+    def _failure(self, question: Question, error: GatewayError, call: UpstreamCall) -> Fetched:
+        signal = signal_of_error(error) if self.watched else NOTHING
+        landing = FlightResult(question.key.exact, error=error, flown=call.seconds, trace=call.trace)
+        return Fetched(landing, signal=signal)
 
     def _result(
         self,
         question: Question,
-        landing: Landing,
+        landing: FlightResult,
         stores: list[Invocation],
         answer: UpstreamResponse,
         credential: Credential | None,
         *,
         speaks: bool,
-    ) -> Result:
+    ) -> Fetched:
         if not self.watched:
-            return Result(landing, stores)
-        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
-        return Result(landing, stores, sign, _verdict(question, answer, credential, speaks=speaks))
+            return Fetched(landing, stores)
+        signal = signal_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
+        return Fetched(landing, stores, signal, _verdict(question, answer, credential, speaks=speaks))
 
 
 def _endpoint(target: bytes) -> bytes:
@@ -266,15 +266,15 @@ def _confirmation(entries: Sequence[Entry], response: Response) -> Response:
 
 def _verdict(
     question: Question, answer: UpstreamResponse, credential: Credential | None, *, speaks: bool
-) -> Verdict | None:
+) -> CredentialSignal | None:
     """What an answer to a protected query says of the credential that it was asked with (decision 7)."""
     if credential is None or not speaks:
         return None
     if answer.status in (200, 304):
-        return Verdict(credential.fingerprint, refused=False)
+        return CredentialSignal(credential.fingerprint, refused=False)
     if answer.status != 403:
         return None
-    return Verdict(credential.fingerprint, refused=True, question=question.key.entry)
+    return CredentialSignal(credential.fingerprint, refused=True, question=question.key.entry)
 
 
 def _request(question: Question, access: Access, asked: Headers) -> UpstreamRequest:

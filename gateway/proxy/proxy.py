@@ -67,7 +67,8 @@ from gateway.proxy.response import (
 from gateway.proxy.store import Question
 from gateway.redis import Clock
 from gateway.tenants.tenant import OPEN, Access, Sharing, authorise, refuses
-from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
+from gateway.upstream.flight import FlightRequest, FlightResult, Reuse, Work, flow_of
+from gateway.upstream.pacing import Priority
 from gateway.upstream.queue import Queue
 
 ASK_AGAIN = 3
@@ -277,7 +278,7 @@ class Proxy:
         return Fetch(why=Why.MISS)
 
     def _refused_for(self, errand: Errand) -> float | None:
-        """As ``Breaker.refused_for``, for the credential that the question needs; None where it needs none."""
+        """The breaker's ``refused_for``, for the credential that the question needs; None where it needs none."""
         return self.queue.breaker.refused_for(errand.access.scope) if self._is_guarded(errand) else None
 
     def _is_guarded(self, errand: Errand) -> bool:
@@ -342,14 +343,14 @@ class Proxy:
             return self._answer(entry, Outcome.BYPASS, exchange, asked, "unknown-endpoint")
         return self._answer(entry, Outcome.MISS if led else Outcome.COLLAPSED, exchange, asked)
 
-    async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[Landing, bool]:
+    async def _land(self, errand: Errand, entries: tuple[Entry, ...]) -> tuple[FlightResult, bool]:
         """Joins flights until one answers this very request: an error answer echoes its leader's spelling, and
         what may not be stored is, in front of any origin, for its own asker alone (RFC 9111 §4)."""
         asker = errand.exchange.asker
         work = self.errands.fetch(errand.question, errand.access, asker, entries)
         exact, flight = errand.key.exact, self._flight(errand)
 
-        async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[Landing, bool]:
+        async def join(flight: str, reuse: Callable[[], Reuse]) -> tuple[FlightResult, bool]:
             landing, led = await self._join(errand, flight, work, reuse)
             if isinstance(landing.error, ValidatorMismatch):
                 whole = self.errands.fetch(errand.question, errand.access, asker)
@@ -375,44 +376,36 @@ class Proxy:
 
     async def _join(
         self, errand: Errand, flight: str, work: Work, reuse: Callable[[], Reuse]
-    ) -> tuple[Landing, bool]:
-        exchange, recheck, exact = errand.exchange, self._recheck(errand), errand.key.exact
-        payer = self._payer(errand)
-        return await self.queue.land(
-            flight,
-            exact,
-            payer,
-            Band.PEOPLE,
-            work,
-            recheck,
-            exchange.left,
-            reuse=reuse,
-            question=_asked(errand),
-            ending=exchange.ending,
-        )
+    ) -> tuple[FlightResult, bool]:
+        exchange, recheck = errand.exchange, self._recheck(errand)
+        request = self._flight_request(errand, flight)
+        return await self.queue.land(request, work, recheck, exchange.left, reuse=reuse, ending=exchange.ending)
 
     def _refresh(self, errand: Errand, entry: Entry) -> None:
         exchange = errand.exchange
         work = self.errands.fetch(errand.question, errand.access, exchange.asker, (entry,))
-        exact, payer, recheck = errand.key.exact, self._payer(errand), self._recheck(errand)
+        request = self._flight_request(errand, self._flight(errand), Priority.REFRESH)
 
-        def again(landing: Landing) -> Work | None:
+        def again(landing: FlightResult) -> Work | None:
             mismatched = isinstance(landing.error, ValidatorMismatch)
             return self.errands.fetch(errand.question, errand.access, exchange.asker) if mismatched else None
 
-        self.queue.refresh(self._flight(errand), exact, payer, work, recheck, _asked(errand), again)
+        self.queue.refresh(request, work, self._recheck(errand), again)
 
-    def _payer(self, errand: Errand) -> Payer:
+    def _flight_request(
+        self, errand: Errand, flight: str, priority: Priority = Priority.PEOPLE, question: str = ""
+    ) -> FlightRequest:
         exchange = errand.exchange
-        return payer_of(exchange.tenant, self.callers.asker(exchange), errand.access.credential)
+        flow = flow_of(exchange.tenant, self.callers.asker(exchange), errand.access.credential)
+        return FlightRequest(flight, flow, priority, errand.key.exact, question or _asked(errand))
 
-    def _recheck(self, errand: Errand) -> Callable[[], Awaitable[Landing | None]]:
-        async def recheck() -> Landing | None:
+    def _recheck(self, errand: Errand) -> Callable[[], Awaitable[FlightResult | None]]:
+        async def recheck() -> FlightResult | None:
             if self._refused_for(errand) is not None:
                 return None  # what the scope holds is withheld, from its probe too
             match self._decide(errand, await self.store.look_up(errand.key)):
                 case Serve(entry):
-                    return Landing(errand.key.exact, entry, stored=True)
+                    return FlightResult(errand.key.exact, entry, stored=True)
             return None
 
         return recheck
@@ -434,19 +427,10 @@ class Proxy:
 
         passage = Passage(exchange.method.encode(), content, self.rules.authorities | hosts, keys_of)
         work = self.errands.passing(errand.question, access, exchange.asker, passage)
-        flight = f"{errand.flight}.{secrets.token_hex(8)}"
+        question = question_of(passage.method, errand.question.query.exact, content)
+        request = self._flight_request(errand, f"{errand.flight}.{secrets.token_hex(8)}", question=question)
         landing, _ = await exchange.while_connected(
-            self.queue.land(
-                flight,
-                flight,
-                self._payer(errand),
-                Band.PEOPLE,
-                work,
-                _nothing,
-                exchange.left,
-                reuse=_nobody,
-                question=question_of(passage.method, errand.question.query.exact, content),
-            )
+            self.queue.land(request, work, _nothing, exchange.left, reuse=_nobody)
         )
         exchange.landed(landing.flown, landing.trace, joined=False)
         if landing.error is not None:
@@ -513,7 +497,7 @@ class Proxy:
         return structs.replace(answer, headers=varying(varying(answer.headers, b"Origin"), b"Sec-Fetch-Site"))
 
 
-def _forwarded(why: Why, landing: Landing, led: bool, status: int, given: int) -> Forwarded | None:
+def _forwarded(why: Why, landing: FlightResult, led: bool, status: int, given: int) -> Forwarded | None:
     """How the service was asked for an answer with ``status``, of which the client gets one with the status
     ``given``; None where the cache had it after all."""
     if not landing.asked:
@@ -529,7 +513,7 @@ def _asked(errand: Errand) -> str:
     return question_of(b"POST", query.exact, query.posted.content)
 
 
-async def _nothing() -> Landing | None:
+async def _nothing() -> FlightResult | None:
     return None
 
 

@@ -1,10 +1,4 @@
-"""Waiting: what the loops of the queue share.
-
-Ending: the end of what a client sends on its connection, and who is told of it.
-
-It does not say that the client has gone: whoever sends no more may read on (RFC 9112 §9.6). But most who go say no
-more than that, so that nobody else should have to wait for them.
-"""
+"""Background tasks, waits with a timeout, and the end of what a client sends on its connection."""
 
 from __future__ import annotations
 
@@ -20,8 +14,8 @@ log = structlog.get_logger("gateway")
 
 
 async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Begins a loop again that a fault of ours ended: without it, requests would wait for nothing, or be answered
-    by what is no longer so."""
+    """Restart a loop that ended by a fault of ours: without it, requests would wait for nothing, or get outdated
+    answers."""
     while True:
         try:
             await loop()
@@ -30,13 +24,8 @@ async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(jittered(1.0))
 
 
-def log_closing(why: str, **facts: int) -> None:
-    """Says that the gate has closed, and for what sign."""
-    log.warning("gate_closed", why=why, **facts)
-
-
 async def signalled(signal: asyncio.Event, timeout: float) -> bool:
-    """Whether the signal came within ``timeout`` seconds."""
+    """Whether the event was set within ``timeout`` seconds."""
     try:
         async with asyncio.timeout(timeout):
             return await signal.wait()
@@ -45,7 +34,7 @@ async def signalled(signal: asyncio.Event, timeout: float) -> bool:
 
 
 def jittered(seconds: float) -> float:
-    """About so many seconds, so that processes do not move in step."""
+    """The given seconds, up to 30 % more or less, so that processes do not move in step."""
     return seconds * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)
 
 
@@ -65,29 +54,33 @@ class Background:
 
 
 ENDING = "gateway.ending"
-"""Where a protocol leaves in its ASGI scope the Ending of the request's connection."""
+"""The key in an ASGI scope under which a protocol leaves the ``Ending`` of the request's connection."""
 
 
 class Ending:
-    """The end of what one client sends; ``come`` says whether it has."""
+    """The end of what one client sends; ``come`` says whether it has come.
+
+    It does not prove that the client has gone: one that sends no more may read on (RFC 9112 §9.6). But most
+    disconnects show as no more than that, so other requests should not have to wait for such a client.
+    """
 
     def __init__(self) -> None:
         self.come = False
-        self._told: set[Callable[[], None]] = set()
+        self._callbacks: set[Callable[[], None]] = set()
 
     def comes(self) -> None:
-        """The client sends no more."""
+        """Note that the client sends no more."""
         self.come = True
-        for tell in tuple(self._told):
-            tell()
+        for callback in tuple(self._callbacks):
+            callback()
 
     @contextmanager
-    def told(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Calls ``tell`` when it comes meanwhile; at once where it has come."""
+    def notifying(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Call ``callback`` when the end comes while the context is open; at once if it has come already."""
         if self.come:
-            tell()
-        self._told.add(tell)
+            callback()
+        self._callbacks.add(callback)
         try:
             yield
         finally:
-            self._told.discard(tell)
+            self._callbacks.discard(callback)
