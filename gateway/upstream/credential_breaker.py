@@ -29,11 +29,7 @@ STEEPEST = 30
 
 
 class SignalKind(StrEnum):
-    """What a call says about whether the service wants to hear from us.
-
-    FAILED is the service's own failure, which says nothing about us. REFUSED and RESET are evidence about their
-    target first, LIMITED about its credential.
-    """
+    """What a call says about whether the service wants to hear from us. FAILED is the service's own failure."""
 
     ANSWERED = "answered"
     FAILED = "failed"
@@ -202,7 +198,7 @@ class CredentialBreaker:
             return False
         self._contested.pop(contest, None)
         self._contested[contest] = now + left
-        _trim(self._contested, MOST)
+        trim(self._contested, MOST)
         return True
 
     def settled(self, signal: CredentialSignal | None, refused_for: float | None) -> None:
@@ -235,8 +231,8 @@ class CredentialBreaker:
         """Whether the credential was refused already, or enough questions were."""
         questions = self._suspected.setdefault(signal.fingerprint, {})
         questions[signal.question] = tenant
-        _trim(questions, MOST_SUSPECTED)
-        _trim(self._suspected, MOST)
+        trim(questions, MOST_SUSPECTED)
+        trim(self._suspected, MOST)
         if signal.fingerprint in self._until:
             return True
         return len(questions) > 1 and (alone or len(set(questions.values())) > 1)
@@ -252,7 +248,7 @@ class CredentialBreaker:
             self._until[fingerprint] = self._clock() + left
 
     def resumed(self, fingerprint: str) -> None:
-        """Forget a credential that an operator resumed: it is neither held nor refused any more."""
+        """Forget a credential that an operator resumed."""
         self._held.discard(fingerprint)
         self.update(fingerprint, None)
 
@@ -277,7 +273,7 @@ class CredentialBreaker:
         return True
 
 
-def _trim(table: dict[Any, Any], most: int) -> None:
+def trim(table: dict[Any, Any], most: int) -> None:
     """Drop the oldest entry of a table that has more than ``most``."""
     if len(table) > most:
         del table[next(iter(table))]

@@ -252,7 +252,6 @@ class Flight:
 
     @property
     def flies(self) -> bool:
-        """Whether this process asks the service for it now."""
         return self.claim is not None or self.alone
 
     def join(self, request: FlightRequest) -> None:
@@ -274,7 +273,6 @@ class Flight:
         return True
 
     def restate(self) -> None:
-        """Have it submitted anew."""
         self.restated = True
         self.signal.set()
 
@@ -299,7 +297,6 @@ class Flight:
             self.check_deserted()
 
     def check_deserted(self) -> None:
-        """Wake the flight if it has to give way."""
         if self.deserted:
             self.signal.set()
 
@@ -324,5 +321,4 @@ class Flight:
 
     @property
     def pointless(self) -> bool:
-        """Whether its answer would serve nobody."""
         return not self.wanted and self.reuse() is not Reuse.LATER

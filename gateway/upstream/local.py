@@ -81,7 +81,6 @@ class LocalRunner:
             self._queue.leave(flight)
 
     def expected(self, flight: Flight) -> float:
-        """Seconds until the flight should have landed."""
         return self._expected(self._queue.rank(flight))
 
     async def fly(self, flight: Flight) -> Fetched:
@@ -200,7 +199,6 @@ class LocalQueue:
         return len(self._places)
 
     def enter(self, flight: Flight) -> None:
-        """Queue the flight."""
         self._charge(flight, flight.request.flow)
 
     def leave(self, flight: Flight) -> None:
@@ -210,7 +208,6 @@ class LocalQueue:
             self._tidy()
 
     def next(self) -> Flight | None:
-        """Remove the flight whose turn it is."""
         flight = min(self._places, key=self._turn, default=None)
         if flight is not None:
             self._virtual = self._places.pop(flight).start
@@ -218,18 +215,15 @@ class LocalQueue:
         return flight
 
     def rank(self, flight: Flight) -> int:
-        """How many flights go before this one."""
         if flight not in self._places:
             return 0
         turn = self._turn(flight)
         return sum(self._turn(other) < turn for other in self._places)
 
     def pointless(self) -> list[Flight]:
-        """The flights whose answers would serve nobody."""
         return [flight for flight in self._places if flight.pointless]
 
     def ahead_of(self, tenant: str) -> int:
-        """How many flights go before a tenant's next one."""
         last = self._last(tenant)
         return len(self) if last is None else self.rank(last) + 1
 

@@ -54,7 +54,6 @@ class Priority(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name in metrics and in the API."""
         return self.name.lower()
 
 
@@ -71,7 +70,6 @@ class Budget:
 
     @classmethod
     def of(cls, spacing: int, burst: int) -> Budget:
-        """The budget with these ``arguments``."""
         seconds = spacing * MICRO
         guard = min(GUARD_SECONDS, seconds * GUARD_SHARE / (1 + GUARD_SHARE))
         return cls(seconds - guard if spacing else None, burst)
@@ -116,13 +114,11 @@ class Turns:
 
     @classmethod
     def of(cls, budget: Budget, share: int, phase: float) -> Turns:
-        """The turns of a limited budget."""
         window = max(budget.guard, min(SHORTEST_WINDOW, budget.spacing / 2))
         return cls(budget.spacing, window, share, phase)
 
     @property
     def period(self) -> float:
-        """Seconds between two turns of one process."""
         return self.spacing * self.share
 
     @property
@@ -131,7 +127,6 @@ class Turns:
         return self.period - self.spacing / 2
 
     def first(self, earliest: float) -> float:
-        """The first turn at or after ``earliest``."""
         begin = self.spacing * self.phase
         return begin + math.ceil((earliest - begin) / self.period) * self.period
 
@@ -183,7 +178,6 @@ class Terms(NamedTuple):
         return cls(int(spacing), int(burst), mark)
 
     def differing(self, others: tuple[Terms, ...]) -> list[str]:
-        """The settings in which any of the others differs."""
         return [name for at, name in enumerate(COMMON) if any(each[at] != self[at] for each in others)]
 
 
@@ -348,7 +342,6 @@ class Heartbeat:
         return True
 
     async def run(self) -> None:
-        """Beat until cancelled."""
         while True:
             await asyncio.sleep(self._period)
             await self.beat()

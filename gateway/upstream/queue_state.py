@@ -78,8 +78,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A landing was accepted: our next turn, and the seconds for which its credential is refused, None if it is
-    not."""
+    """A landing was accepted: our next turn, and for how many seconds its credential is refused, if it is."""
 
     wait: Wait
     refused_for: float | None = None
@@ -290,19 +289,10 @@ class QueueState:
             reply = self._heard(await self._run(BEAT, *times, *self._budget, *gate, mark))
             now, skew, processes, queued, running, wait, refused, targets, why, place, terms = reply
             self._fleet_time = (int(now) * MICRO + int(skew) * MICRO, sent)
-            return HeartbeatReply(
-                now=int(now) * MICRO,
-                skew=int(skew) * MICRO,
-                processes=processes,
-                queued=tuple(int(count) for _, count in zip(Priority, queued, strict=True)),
-                running=running,
-                wait=_wait(wait),
-                refused=_pauses(refused),
-                targets=int(targets),
-                why=why.decode(),
-                place=place,
-                others=tuple(Terms.parse(each.decode()) for each in terms),
-            )
+            depths = tuple(int(count) for _, count in zip(Priority, queued, strict=True))
+            seen = (int(now) * MICRO, int(skew) * MICRO, processes, depths, running, _wait(wait))
+            others = tuple(Terms.parse(each.decode()) for each in terms)
+            return HeartbeatReply(*seen, _pauses(refused), int(targets), why.decode(), place, others)
 
     async def probe(self, fingerprint: str, question: str = "", tenant: str = "") -> tuple[bool, float | None]:
         """Whether this tenant may try a refused credential with this question; the seconds left of its pause, None

@@ -85,7 +85,6 @@ class Dispatcher:
             self._kick.set()
 
     async def run(self) -> None:
-        """Claim until cancelled."""
         while True:
             self._kick.clear()
             if await signalled(self._kick, self._pause()):

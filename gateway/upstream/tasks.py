@@ -69,7 +69,6 @@ class Ending:
         self._callbacks: set[Callable[[], None]] = set()
 
     def comes(self) -> None:
-        """Note that the client sends no more."""
         self.come = True
         for callback in tuple(self._callbacks):
             callback()

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from gateway.errors import CallerPaused, GateClosed, Overload, QueryPaused, SlowedDown, TargetRefused
 from gateway.tenants.tenant import ANONYMOUS
-from gateway.upstream.credential_breaker import HELD, REFUSALS, PauseRules, Signal, SignalKind
+from gateway.upstream.credential_breaker import HELD, REFUSALS, PauseRules, Signal, SignalKind, trim
 from gateway.upstream.flight import FlightRequest, Flow
 
 ENOUGH = 3
@@ -275,8 +275,7 @@ class Recent:
             return
         self._at.pop(name, None)
         self._at[name] = now
-        if len(self._at) > MOST_ACTIVE:
-            del self._at[next(iter(self._at))]
+        trim(self._at, MOST_ACTIVE)
 
     def names(self, now: float) -> list[str]:
         return [name for name, at in self._at.items() if at > now - ACTIVE]
@@ -306,8 +305,7 @@ class Evidence:
         self._credentials.note(flow.credential, now)
         if flow.credential:
             self._users.setdefault(flow.credential, Recent()).note(flow.tenant, now)
-            if len(self._users) > MOST_PAUSED:
-                del self._users[next(iter(self._users))]
+            trim(self._users, MOST_PAUSED)
 
     def sole_user(self, now: float, flow: Flow) -> bool:
         """Whether no other tenant used the credential lately."""
@@ -332,7 +330,6 @@ class Evidence:
         return self.targets.left(target, now) is None and self.callers.tries(request.flow.asker, target, now)
 
     def others_than(self, now: float, askers: Collection[str]) -> bool:
-        """Whether any other caller is active."""
         return any(name not in askers for name in self._askers.names(now))
 
     def testify(self, now: float, signal: Signal, request: FlightRequest) -> Closing | None:
