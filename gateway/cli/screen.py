@@ -158,7 +158,7 @@ def _graph(label: str, bars: str, value: str) -> Text:
 def _facts(seen: Seen) -> list[Text]:
     told = seen.overview
     today, queue = told.today, told.queue
-    waiting = ", ".join(f"{count(queue.by_band[each.label])} {each.label}" for each in Priority)
+    waiting = ", ".join(f"{count(queue.by_band.get(each.label, 0))} {each.label}" for each in Priority)
     return [
         _fact(
             "Today",
