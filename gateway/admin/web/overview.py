@@ -39,8 +39,9 @@ def routes(web: Web) -> list[Route]:
     async def overview(request: PageRequest) -> Response:
         answer = msgspec.to_builtins(await web.perform(request, "GET", "/api/overview"), enc_hook=str)
         seen = summarise(answer)
-        lists = {"outcomes": OUTCOMES, "priorities": Priority}
-        return web.render(request, "overview.html", seen=seen, show=_shower(seen), **lists)
+        return web.render(
+            request, "overview.html", seen=seen, show=_shower(seen), outcomes=OUTCOMES, priorities=Priority
+        )
 
     return [Route("/", web.page(overview), methods=["GET"])]
 
