@@ -59,13 +59,12 @@ from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import Registry, open_registry
 from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Network, Sharing, Tenant, TenantLimits
 from gateway.upstream.client import client_of
-from gateway.upstream.credential_breaker import BreakerRules
+from gateway.upstream.credential_breaker import PauseRules
 from gateway.upstream.headers import policy_of
 from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 from gateway.upstream.runner import OnDispatch
-from gateway.upstream.upstream_breaker import GateRules
 
 if TYPE_CHECKING:
     from gateway.observe.tracing import Tracing
@@ -322,29 +321,19 @@ def queue_of(
     redis: Client,
     mark: Callable[[], str] = lambda: "",
     on_clock: Callable[[float, float], object] = lambda now, skew: None,
-    on_dispatch: OnDispatch = lambda band, waited: None,
+    on_dispatch: OnDispatch = lambda priority, waited: None,
 ) -> Queue:
     """This process's end of the fleet's queue; ``mark`` is that of the newest encryption key."""
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
         longest_run=settings.upstream_timeout + settings.connect_timeout + settings.pool_timeout + 10,
+        gate=PauseRules(settings.gate_pause, settings.gate_longest, shortest=1.0),
+        breaker=PauseRules(settings.breaker_pause, settings.breaker_longest),
     )
     budget = Budget(settings.budget_interval, settings.budget_burst)
-    gate = GateRules(pause=settings.gate_pause, longest=settings.gate_longest)
     fleet = FleetRules(max(settings.fleet_size, settings.workers), settings.workers, worker_number(), mark)
-    breaker = BreakerRules(pause=settings.breaker_pause, longest=settings.breaker_longest, probe=rules.longest_run)
-    return Queue(
-        redis,
-        settings.redis_prefix,
-        budget,
-        rules,
-        gate,
-        breaker=breaker,
-        fleet=fleet,
-        on_clock=on_clock,
-        on_dispatch=on_dispatch,
-    )
+    return Queue(redis, settings.redis_prefix, budget, rules, fleet, on_clock, on_dispatch)
 
 
 def _passthrough(settings: Settings, resolver: Resolver) -> Passthrough:

@@ -119,9 +119,10 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, package: str, *names: str) -> Script:
-        """Read the named files of a package, joined, as one script."""
-        source = "\n".join(files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+    def load(cls, package: str, *names: str, prelude: str = "") -> Script:
+        """Read the named files of a package, joined, as one script that begins with ``prelude``."""
+        texts = (files(package).joinpath(name).read_text(encoding="utf-8") for name in names)
+        source = prelude + "\n".join(texts)
         return cls(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -17,13 +17,13 @@ from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.counters import DayCounters, MinuteCounters
-from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
+from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
 from gateway.redis import Client
 from gateway.settings import Settings
 from gateway.tenants.registry import Registry
 from gateway.tenants.schema import check_institution, check_no_key
 from gateway.upstream.queue import Queue
-from gateway.upstream.snapshot import Census
+from gateway.upstream.snapshot import QueueSnapshot
 
 SHOWN_DAYS = 7
 MOST_TENANTS = 1_000
@@ -100,10 +100,10 @@ class FleetApi:
         return await preview(self._redis, self._settings.redis_prefix, self._subject(call.body), self._recognise)
 
     async def queue(self, _: Call) -> Any:
-        return await self._queue.census()
+        return await self._queue.snapshot()
 
     async def gate(self, _: Call) -> Any:
-        return (await self._queue.census()).gate
+        return (await self._queue.snapshot()).gate
 
     async def hold(self, call: Call) -> Any:
         await self._queue.hold_gate()
@@ -114,8 +114,8 @@ class FleetApi:
         return await self.gate(call)
 
     async def breakers(self, _: Call) -> Any:
-        census = await self._queue.census()
-        return {"refused": census.refused, "total": census.refused_total}
+        snapshot = await self._queue.snapshot()
+        return {"refused": snapshot.refused, "total": snapshot.refused_total}
 
     async def hold_credential(self, call: Call) -> Any:
         await self._queue.hold_credential(_fingerprint(call))
@@ -201,11 +201,11 @@ class OverviewApi:
     async def overview(self, _: Call) -> Any:
         now = self._now()
         moment = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
-        report, today, census = await asyncio.gather(
-            self._pulse.report(now), self._usage.total(moment.date()), self._census()
+        report, today, snapshot = await asyncio.gather(
+            self._pulse.report(now), self._usage.total(moment.date()), self._snapshot()
         )
-        whole = report.whole and census is not None and not self._queue.degraded
-        census = census or self._queue.census_here()
+        whole = report.whole and snapshot is not None and not self._queue.degraded
+        snapshot = snapshot or self._queue.local_snapshot()
         return Overview(
             version=__version__,
             now=moment,
@@ -214,19 +214,19 @@ class OverviewApi:
             today=today,
             latency=report.latency,
             budget=self._pace(),
-            queue=_work(census),
-            gate=Gate(census.gate.state, census.gate.closed_for, census.gate.held_for, census.gate.why),
-            refused_credentials=census.refused_total,
+            queue=_work(snapshot),
+            gate=Gate(snapshot.gate.state, snapshot.gate.closed_for, snapshot.gate.held_for, snapshot.gate.why),
+            refused_credentials=snapshot.refused_total,
             redis=Redis("ok" if whole else "degraded", self._embedded),
             registry=Tenants(len(self._registry.directory.tenants)),
-            refused_targets=census.gate.targets_refused,
+            refused_targets=snapshot.gate.targets_refused,
             fleet_size=self._queue.fleet.rules.size,
             differing=self._queue.fleet.differing,
         )
 
-    async def _census(self) -> Census | None:
+    async def _snapshot(self) -> QueueSnapshot | None:
         try:
-            return await self._queue.census()
+            return await self._queue.snapshot()
         except CacheUnavailable:
             return None
 
@@ -235,6 +235,5 @@ class OverviewApi:
         return Pace(None if budget.interval is None else round(1 / budget.interval, 6), budget.burst)
 
 
-def _work(census: Census) -> Work:
-    waits = census.queued
-    return Work(waits.total, census.running_total, Bands(waits.people, waits.left, waits.refresh))
+def _work(snapshot: QueueSnapshot) -> Work:
+    return Work(sum(snapshot.queued.values()), snapshot.running_total, snapshot.queued)

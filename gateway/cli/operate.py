@@ -28,6 +28,7 @@ from gateway.cli.options import (
     print_json,
     tenant_ids,
 )
+from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
 
 EXIT_CODES = {State.WARNING: 4, State.PROBLEM: 5}
@@ -231,21 +232,20 @@ def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
         print_json(told)
         return
     waiting = told["queued"]
-    total = waiting["people"] + waiting["left"] + waiting["refresh"]
     processes = "1 process" if told["processes_total"] == 1 else f"{told['processes_total']} processes"
     print(f"gate {told['gate']['state']}, next call in {told['budget']:.1f} s, {processes}")
-    print(f"{total} waiting: {waiting['people']} for people, {waiting['left']} whose callers left, "
-          f"{waiting['refresh']} to refresh")  # fmt: skip
+    shown = ", ".join(f"{waiting.get(each.label, 0)} {each.words}" for each in Priority)
+    print(f"{sum(waiting.values())} waiting: {shown}")
     if told["tenants"]:
         rows = [_row(tenant, depth) for tenant, depth in told["tenants"].items()]
-        print("\n" + aligned(["TENANT", "PEOPLE", "LEFT", "REFRESH"], rows))
+        print("\n" + aligned(["TENANT", *(each.name for each in Priority)], rows))
     if told["running"]:
         rows = [[run["id"][:12], run["tenant"], f"{run['age']:.1f} s"] for run in told["running"]]
         print("\n" + aligned(["RUNNING", "TENANT", "FOR"], rows))
 
 
 def _row(tenant: str, depth: dict[str, Any]) -> list[str]:
-    return [tenant, *(str(depth[band]) for band in ("people", "left", "refresh"))]
+    return [tenant, *(str(depth.get(each.label, 0)) for each in Priority)]
 
 
 @app.command(epilog=examples("stats-gateway usage --first 2030-01-01 --tenant reports", title="Example"))

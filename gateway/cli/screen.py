@@ -13,7 +13,8 @@ from rich.text import Text
 from gateway.cli.format import ago, count, rate, share, span
 from gateway.observe.counters import Minute
 from gateway.observe.outcome import Outcome
-from gateway.observe.overview import Bands, Gate, Overview
+from gateway.observe.overview import Gate, Overview
+from gateway.upstream.pacing import Priority
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN = "_.-~=+*#"
@@ -61,7 +62,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Waiting(msgspec.Struct, frozen=True):
     """What /api/queue has beside the overview: who waits, and which credentials are not used."""
 
-    tenants: dict[str, Bands] = {}
+    tenants: dict[str, dict[str, int]] = {}
     refused: list[Kept] = []
 
 
@@ -156,7 +157,8 @@ def _graph(label: str, bars: str, value: str) -> Text:
 
 def _facts(seen: Seen) -> list[Text]:
     told = seen.overview
-    today, queue, bands = told.today, told.queue, told.queue.by_band
+    today, queue = told.today, told.queue
+    waiting = ", ".join(f"{count(queue.by_band.get(each.label, 0))} {each.label}" for each in Priority)
     return [
         _fact(
             "Today",
@@ -166,8 +168,7 @@ def _facts(seen: Seen) -> list[Text]:
         _fact("Budget", _budget(told)),
         _fact(
             "Queue",
-            f"{count(queue.waiting)} waiting: {count(bands.people)} people, {count(bands.left)} left, "
-            f"{count(bands.refresh)} refresh; {count(queue.running)} running",
+            f"{count(queue.waiting)} waiting: {waiting}; {count(queue.running)} running",
             WARNING if queue.waiting else "",
         ),
         _fact("Gate", _gate(told.gate), "" if told.gate.state == "open" else TROUBLE),
@@ -234,7 +235,7 @@ def _tenants(seen: Seen, width: int, room: int) -> list[Text]:
 
 
 def _tenant_rows(seen: Seen) -> Iterator[list[str]]:
-    waits = {tenant: bands.people + bands.left + bands.refresh for tenant, bands in seen.waiting.tenants.items()}
+    waits = {tenant: sum(depths.values()) for tenant, depths in seen.waiting.tenants.items()}
     days = {day.tenant: day for day in seen.days}
     days |= {tenant: Day(tenant, 0, 0, 0) for tenant in waits if tenant not in days}
     total = sum(day.requests for day in days.values())

@@ -17,8 +17,7 @@ from gateway import __version__
 from gateway.observe.aggregate import BOUNDS
 from gateway.observe.logs import BUFFER_BYTES, dropped_lines
 from gateway.upstream.credential_breaker import REFUSALS
-from gateway.upstream.flight import Band
-from gateway.upstream.pacing import COMMON
+from gateway.upstream.pacing import COMMON, Priority
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
@@ -158,9 +157,9 @@ class Metrics:
         """Notes whether the service answers a family in a shape that is not known."""
         self.changed.labels(family).set(changed)
 
-    def dispatched(self, band: Band, waited: float) -> None:
+    def dispatched(self, priority: Priority, waited: float) -> None:
         """Counts a job whose turn came after ``waited`` seconds."""
-        self.queue_wait.labels(band.name.lower()).observe(waited)
+        self.queue_wait.labels(priority.label).observe(waited)
 
     # What is kept elsewhere, and looked up when it is asked for
 
@@ -169,8 +168,8 @@ class Metrics:
         self.waiters.set(queue.waiters)
         self.flights.set(queue.flights)
         self.led.set(queue.led)
-        for band in Band:
-            self.depth.labels(band.name.lower()).set(queue.depths[band])
+        for priority in Priority:
+            self.depth.labels(priority.label).set(queue.depths[priority])
         self.processes.set(queue.fleet.processes)
         self.fleet_size.set(queue.fleet.rules.size)
         for setting in COMMON:

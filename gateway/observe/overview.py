@@ -17,20 +17,12 @@ class Pace(msgspec.Struct, frozen=True):
     burst: int
 
 
-class Bands(msgspec.Struct, frozen=True):
-    """Jobs that wait: for people, for people who left since, and to refresh what is stored."""
-
-    people: int
-    left: int
-    refresh: int
-
-
 class Work(msgspec.Struct, frozen=True):
-    """Jobs that wait and jobs that run."""
+    """Jobs that wait and jobs that run; ``by_band`` counts the waiting ones by priority."""
 
     waiting: int
     running: int
-    by_band: Bands
+    by_band: dict[str, int]
 
 
 class Gate(msgspec.Struct, frozen=True):

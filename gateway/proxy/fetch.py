@@ -31,8 +31,8 @@ from gateway.proxy.profiles import Assessment, Profile
 from gateway.redis import Clock, Invocation
 from gateway.tenants.tenant import Access
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.credential_breaker import NOTHING, Verdict, sign_of, sign_of_error
-from gateway.upstream.flight import Confirm, Landing, Result, Reuse, Work
+from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, signal_of, signal_of_error
+from gateway.upstream.flight import Confirm, Fetched, FlightResult, Reuse, Work
 
 if TYPE_CHECKING:
     from gateway.proxy.resolve import Lookup
@@ -99,7 +99,7 @@ class Fetcher:
             entries = ()  # to a POST, a validator that still holds is an error (RFC 9110 §13.1.2)
         request, asker = _request(lookup, conditions(entries) if entries else []), lookup.requester.asker
 
-        async def work(confirm: Confirm) -> Result:
+        async def work(confirm: Confirm) -> Fetched:
             call, order = self.call(asker, lookup.key.flight), self.clock.order()
             try:
                 answer = await self.ask(request, confirm, call)
@@ -138,26 +138,26 @@ class Fetcher:
         call.ended(f"{answer.status // 100}xx", status=answer.status)
         return answer
 
-    def failure(self, lookup: Lookup, error: GatewayError, call: UpstreamCall) -> Result:
+    def failure(self, lookup: Lookup, error: GatewayError, call: UpstreamCall) -> Fetched:
         """The result of a call that brought no answer."""
-        sign = sign_of_error(error) if self.profile.watched else NOTHING
-        landing = Landing(lookup.key.exact, error=error, flown=call.seconds, trace=call.trace)
-        return Result(landing, sign=sign)
+        signal = signal_of_error(error) if self.profile.watched else NOTHING
+        landing = FlightResult(lookup.key.exact, error=error, flown=call.seconds, trace=call.trace)
+        return Fetched(landing, signal=signal)
 
     def result(
         self,
-        landing: Landing,
+        landing: FlightResult,
         stores: Sequence[Invocation],
         answer: UpstreamResponse,
         *,
         speaks: bool,
-        verdict: Verdict | None = None,
-    ) -> Result:
+        verdict: CredentialSignal | None = None,
+    ) -> Fetched:
         """The result of a call that brought an answer, and whether that is a sign of a block."""
         if not self.profile.watched:
-            return Result(landing, stores)
-        sign = sign_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
-        return Result(landing, stores, sign, verdict)
+            return Fetched(landing, stores)
+        signal = signal_of(answer.status, answer.headers, self.clock.now(), speaks=speaks)
+        return Fetched(landing, stores, signal, verdict)
 
     def _received(self, answer: UpstreamResponse, order: float) -> TimedResponse:
         now = self.clock.now()
@@ -173,14 +173,14 @@ class Fetcher:
         call: UpstreamCall,
         *,
         revalidated: bool,
-    ) -> Result:
+    ) -> Fetched:
         control, skew = response_control(response.headers), self.clock.skew
         assessment = self.profile.assess(lookup, response, control, self.jitter())
         if skew:
             assessment = assessment._replace(entry=structs.replace(assessment.entry, skew=skew))
         self._learn(lookup, assessment)
         entry, stored = assessment.entry, assessment.stored
-        landing = Landing(
+        landing = FlightResult(
             lookup.key.exact,
             entry,
             stored=stored,
@@ -226,12 +226,12 @@ def _confirmation(entries: Sequence[Entry], response: TimedResponse) -> TimedRes
     return confirmed_by(entry, response)
 
 
-def _verdict(lookup: Lookup, answer: UpstreamResponse) -> Verdict | None:
+def _verdict(lookup: Lookup, answer: UpstreamResponse) -> CredentialSignal | None:
     """What an answer to a protected query says of the credential that it was asked with (docs/decisions.md, 7)."""
     if not lookup.credential_needed or answer.status not in (200, 304, 403):
         return None
     refused = answer.status == 403
-    return Verdict(lookup.access.scope, refused=refused, question=lookup.key.entry if refused else "")
+    return CredentialSignal(lookup.access.scope, refused=refused, question=lookup.key.entry if refused else "")
 
 
 def _request(lookup: Lookup, asked: Headers) -> UpstreamRequest:

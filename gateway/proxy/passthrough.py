@@ -22,7 +22,8 @@ from gateway.proxy.resolve import Lookup, Resolution, Resolver
 from gateway.redis import Invocation
 from gateway.tenants.tenant import OPEN, Access
 from gateway.upstream.client import UpstreamRequest, UpstreamResponse
-from gateway.upstream.flight import Confirm, Landing, Result, Work
+from gateway.upstream.flight import Confirm, Fetched, FlightResult, Work
+from gateway.upstream.pacing import Priority
 
 
 class Passthrough:
@@ -57,7 +58,7 @@ class Passthrough:
         work = self._work(lookup, request, content)
         question = question_of(method, query.exact, content)
         landing, _ = await request.while_connected(
-            self._resolver.fly(lookup, flight, work, question, request.deadline)
+            self._resolver.fly(lookup, lookup.request(flight, Priority.PEOPLE, question), work, request.deadline)
         )
         request.landed(landing.flown, landing.trace, joined=False)
         if landing.error is not None:
@@ -74,7 +75,7 @@ class Passthrough:
         asker, unsafe = request.asker, is_unsafe(request.method)
         authorities = self._authorities | {value.lower() for name, value in request.headers if name == b"host"}
 
-        async def work(confirm: Confirm) -> Result:
+        async def work(confirm: Confirm) -> Fetched:
             call, order, written = fetcher.call(asker, lookup.key.flight), clock.order(), False
 
             async def confirmed() -> None:
@@ -91,7 +92,7 @@ class Passthrough:
                 return replace(failure, stores=self._void(lookup, [exact])) if written and unsafe else failure
             now = clock.now()
             entry = _unstored(lookup, answer, min(order - clock.skew, now), now)
-            landing = Landing(lookup.key.exact, entry, flown=call.seconds, trace=call.trace)
+            landing = FlightResult(lookup.key.exact, entry, flown=call.seconds, trace=call.trace)
             stores = self._void(lookup, self._changed(exact, answer, authorities)) if unsafe else []
             speaks = read(Family.UNKNOWN, answer.status, answer.headers, answer.body).speaks
             return fetcher.result(landing, stores, answer, speaks=speaks)

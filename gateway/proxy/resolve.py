@@ -43,9 +43,10 @@ from gateway.observe.outcome import Forwarded, Outcome, clock
 from gateway.proxy.callers import Requester, in_time
 from gateway.proxy.fetch import Fetcher
 from gateway.tenants.tenant import Access, Sharing, authorise, refuses
-from gateway.upstream.flight import Band, Landing, Payer, Reuse, Work, payer_of
+from gateway.upstream.flight import FlightRequest, FlightResult, Flow, Reuse, Work, flow_of
+from gateway.upstream.pacing import Priority
 from gateway.upstream.queue import Queue
-from gateway.upstream.snapshot import Standing
+from gateway.upstream.snapshot import JobPosition
 
 ATTEMPTS = 3
 """Flights that a lookup joins at most: an error may echo another's spelling; the last is for its own alone."""
@@ -79,9 +80,13 @@ class Lookup(msgspec.Struct, frozen=True):
         return question_of(method, self.query.exact, content)
 
     @property
-    def payer(self) -> Payer:
-        """Whose turn of the budget its flight takes."""
-        return payer_of(self.requester.tenant, self.requester.subject, self.access.credential)
+    def flow(self) -> Flow:
+        """The flow whose turn of the budget its flight takes."""
+        return flow_of(self.requester.tenant, self.requester.subject, self.access.credential)
+
+    def request(self, flight: str, priority: Priority, question: str = "") -> FlightRequest:
+        """What a flight of this lookup asks; a read, unless ``question`` names another request."""
+        return FlightRequest(flight, self.flow, priority, self.key.exact, question or self.question)
 
     @property
     def credential_needed(self) -> bool:
@@ -132,7 +137,7 @@ class Explanation(NamedTuple):
     shared: bool
     decision: Decision
     refused_for: float | None
-    standing: Standing | None
+    standing: JobPosition | None
 
 
 class Resolver:
@@ -178,7 +183,7 @@ class Resolver:
         """Where the answers to a query live in a scope; ``sent`` are the headers that go upstream."""
         return cache_key(self._prefix, access.scope, query.canonical, query.literal, tuple(sent))
 
-    async def resolve(self, lookup: Lookup, deadline: float, priority: Band = Band.PEOPLE) -> Resolution:
+    async def resolve(self, lookup: Lookup, deadline: float, priority: Priority = Priority.PEOPLE) -> Resolution:
         """The answer to a read, by ``deadline`` in monotonic seconds.
 
         What the service refuses to callers without a credential is looked up again with the caller's own. Raises
@@ -203,29 +208,23 @@ class Resolver:
     async def fly(
         self,
         lookup: Lookup,
-        flight: str,
+        request: FlightRequest,
         work: Work,
-        question: str,
         deadline: float,
-        priority: Band = Band.PEOPLE,
         reuse: Callable[[], Reuse] | None = None,
-    ) -> tuple[Landing, bool]:
-        """The landing of a flight, and whether this lookup led it. Without ``reuse`` its answer is for this lookup
+    ) -> tuple[FlightResult, bool]:
+        """The result of a flight, and whether this lookup led it. Without ``reuse`` its answer is for this lookup
         alone."""
         return await self.queue.land(
-            flight,
-            lookup.key.exact,
-            lookup.payer,
-            priority,
+            request,
             work,
             _nothing if reuse is None else partial(self._recheck, lookup),
             max(0.0, deadline - monotonic()),
             reuse=reuse or (lambda: Reuse.NOBODY),
-            question=question,
             ending=lookup.requester.ending,
         )
 
-    async def _resolve(self, lookup: Lookup, deadline: float, priority: Band) -> Resolution:
+    async def _resolve(self, lookup: Lookup, deadline: float, priority: Priority) -> Resolution:
         """The answer from within one scope. What a refused credential's scope holds is withheld: one request is
         let through to see whether the service accepts it again (docs/decisions.md, 7)."""
         stages = lookup.requester.stages
@@ -305,7 +304,7 @@ class Resolver:
         return entries
 
     def _refused_for(self, lookup: Lookup) -> float | None:
-        """As ``Breaker.refused_for``, for the credential that the query needs; None where it needs none."""
+        """As the breaker's ``refused_for``, for the credential that the query needs; None where it needs none."""
         return self.queue.breaker.refused_for(lookup.access.scope) if lookup.credential_needed else None
 
     def _is_withheld(self, lookup: Lookup) -> bool:
@@ -322,7 +321,7 @@ class Resolver:
         access, decision = lookup.access, self._decide_on(lookup, found.entries, found.error)
         refused = None if access.credential is None else self.queue.breaker.refused_for(access.scope)
         try:
-            standing = await self.queue.standing(lookup.flight)
+            standing = await self.queue.position(lookup.flight)
         except CacheUnavailable:
             standing = None
         return Explanation(lookup, found, shared, decision, refused, standing)
@@ -330,7 +329,7 @@ class Resolver:
     # Flights
 
     async def _fetch(
-        self, lookup: Lookup, decision: Fetch | Revalidate, deadline: float, priority: Band
+        self, lookup: Lookup, decision: Fetch | Revalidate, deadline: float, priority: Priority
     ) -> Resolution:
         """The flight's landing, or what stands in for a failed one (RFC 5861 §4)."""
         requester, fallback, why = lookup.requester, decision.fallback, decision.why
@@ -363,19 +362,19 @@ class Resolver:
         return Resolution(entry, Outcome.MISS if led else Outcome.COLLAPSED, forwarded)
 
     async def _land(
-        self, lookup: Lookup, entries: Sequence[Entry], deadline: float, priority: Band
-    ) -> tuple[Landing, bool]:
+        self, lookup: Lookup, entries: Sequence[Entry], deadline: float, priority: Priority
+    ) -> tuple[FlightResult, bool]:
         """Join flights until one answers this very request: an error answer echoes its leader's spelling, and
         what may not be stored is, in front of any origin, for its own requester alone (RFC 9111 §4)."""
-        work, question, exact = self.fetcher.fetch(lookup, entries), lookup.question, lookup.key.exact
+        work, exact = self.fetcher.fetch(lookup, entries), lookup.key.exact
         flight, shares = self._flight(lookup), self.profile.shares_unstored
         reuse = partial(self.fetcher.reuse, lookup)
 
-        async def join(flight: str) -> tuple[Landing, bool]:
-            landing, led = await self.fly(lookup, flight, work, question, deadline, priority, reuse)
+        async def join(flight: str) -> tuple[FlightResult, bool]:
+            request = lookup.request(flight, priority)
+            landing, led = await self.fly(lookup, request, work, deadline, reuse)
             if isinstance(landing.error, ValidatorMismatch):
-                whole = self.fetcher.fetch(lookup)
-                return await self.fly(lookup, flight, whole, question, deadline, priority, reuse)
+                return await self.fly(lookup, request, self.fetcher.fetch(lookup), deadline, reuse)
             return landing, led
 
         for _ in range(ATTEMPTS - 1):
@@ -390,28 +389,27 @@ class Resolver:
         """Begin a background flight that refreshes a stale entry."""
         work, recheck = self.fetcher.fetch(lookup, (entry,)), partial(self._recheck, lookup)
 
-        def again(landing: Landing) -> Work | None:
+        def again(landing: FlightResult) -> Work | None:
             return self.fetcher.fetch(lookup) if isinstance(landing.error, ValidatorMismatch) else None
 
-        flight, exact = self._flight(lookup), lookup.key.exact
-        self.queue.refresh(flight, exact, lookup.payer, work, recheck, lookup.question, again)
+        self.queue.refresh(lookup.request(self._flight(lookup), Priority.REFRESH), work, recheck, again)
 
     def _flight(self, lookup: Lookup) -> str:
         """The flight to join. A lookup made after an invalidation never joins one that set out before."""
         invalidated = self.store.invalidated(lookup.key.entry)
         return f"{lookup.flight}.{invalidated}" if invalidated else lookup.flight
 
-    async def _recheck(self, lookup: Lookup) -> Landing | None:
+    async def _recheck(self, lookup: Lookup) -> FlightResult | None:
         """The answer that has been stored since, before a flight asks for it; None where there is none."""
         if self._refused_for(lookup) is not None:
             return None  # what the scope holds is withheld, from its probe too
         decision = self._decide(lookup, await self.store.look_up(lookup.key))
-        return Landing(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
+        return FlightResult(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
 
 
 def _is_refusal(lookup: Lookup, entry: Entry) -> bool:
     return refuses(lookup.query, entry.status, entry.headers, entry.body)
 
 
-async def _nothing() -> Landing | None:
+async def _nothing() -> FlightResult | None:
     return None

@@ -1,68 +1,74 @@
-"""Local: flights without Redis, on this process's share of the budget and behind its own view of the gate."""
+"""Flights without Redis: this process's own queue, its share of the budget, and its own view of the gate.
+
+Who goes next, and who gives way, is as in Redis (``lua/room.lua``).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
 
 from gateway.errors import QueryPaused, QueueFull
 from gateway.upstream.credential_breaker import NOTHING
-from gateway.upstream.flight import Deserted, Flight, Result
-from gateway.upstream.heartbeat import Heart, LeadLost
-from gateway.upstream.pacing import LocalBudget
+from gateway.upstream.flight import Deserted, Fetched, Flight, Flow, LeadLost
+from gateway.upstream.pacing import Heartbeat, LocalBudget, Priority
 from gateway.upstream.queue_state import QueueRules
-from gateway.upstream.room import Room
-from gateway.upstream.tasks import Background, log_closing, signalled
-from gateway.upstream.upstream_breaker import Gate
+from gateway.upstream.tasks import Background, signalled
+from gateway.upstream.upstream_breaker import UpstreamBreaker
 
 WORTH_ASKING = 0.1
 """Seconds of waiting after which Redis may be back."""
 
+log = structlog.get_logger("gateway")
+
 
 def full(retry_after: float) -> QueueFull:
-    """What those hear whose job finds no room, or made some."""
+    """The refusal of a job that finds no room, or had to make some."""
     return QueueFull("Too many requests wait for the service.", retry_after=retry_after)
 
 
-class Local:
-    """Slots are taken one at a time, so that none is left to be spent beside Redis's once it is back.
-
-    Who goes next, and who gives way, is as in Redis.
-    """
+class LocalRunner:
+    """Runs flights without Redis: takes slots one at a time, so that none is left to be spent beside Redis's once
+    it is back."""
 
     def __init__(
         self,
         flights: Mapping[str, Flight],
         rules: QueueRules,
-        gate: Gate,
-        heart: Heart,
+        gate: UpstreamBreaker,
+        heartbeat: Heartbeat,
         background: Background,
     ) -> None:
         self._flights = flights
         self._budget = LocalBudget()
-        self._rules = rules
+        self._poll = rules.poll
         self._gate = gate
-        self._heart = heart
+        self._heartbeat = heartbeat
         self._background = background
-        self._room = Room(rules.max_queued, rules.max_per_tenant)
+        self._queue = LocalQueue(rules.max_queued, rules.max_per_tenant)
         self._turns: dict[Flight, asyncio.Future[bool]] = {}
         self._giving = False
-        self._pen = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._judged = asyncio.Event()
 
     async def turn(self, flight: Flight) -> bool:
-        """Waits for the flight's slot; False when Redis is back by then.
+        """Wait for the flight's slot; False when Redis is back by then.
 
-        Raises GateClosed for one that was not queued before the gate closed, or must not probe; QueryPaused;
-        QueueFull for one without room or that had to make room for another, Deserted for one whose answer would be
-        for nobody by now.
+        Raises GateClosed for a flight that was not queued before the gate closed, or must not probe; QueryPaused;
+        QueueFull for one without room or that had to make room for another; Deserted for one whose answer would
+        serve nobody by now.
         """
-        objection = self._gate.objection(time.monotonic(), flight.payer, flight.question)
+        objection = self._gate.objection(time.monotonic(), flight.request)
         if objection is not None and (not flight.gen or isinstance(objection, QueryPaused)):
             raise objection
         self._make_room(flight)
-        self._room.enter(flight)
+        self._queue.enter(flight)
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._turns[flight] = turn
         if not self._giving:
@@ -72,69 +78,64 @@ class Local:
             return await turn
         finally:
             self._turns.pop(flight, None)
-            self._room.leave(flight)
+            self._queue.leave(flight)
 
     def expected(self, flight: Flight) -> float:
-        """Seconds until the flight should have landed."""
-        return self._expected(self._room.rank(flight))
+        return self._expected(self._queue.rank(flight))
 
-    async def fly(self, flight: Flight) -> Result:
-        """Asks the service: the flight has its slot already. Raises LeadLost."""
-        sign = NOTHING
+    async def fly(self, flight: Flight) -> Fetched:
+        """Ask the service: the flight has its slot already. Raises LeadLost."""
+        signal = NOTHING
         try:
-            result = await flight.work(lambda: self._confirm(flight))
-            sign = result.sign
-            return result
+            fetched = await flight.work(lambda: self._confirm(flight))
+            signal = fetched.signal
+            return fetched
         finally:
-            now = time.monotonic()
-            if self._gate.judge(now, sign, flight.payer, flight.question, probe=flight.probe):
-                log_closing(self._gate.why)
+            if self._gate.judge(time.monotonic(), signal, flight.request, probe=flight.probe):
+                log.warning("gate_closed", why=self._gate.why)
             flight.probe = 0
             self._judged.set()
 
     async def _confirm(self, flight: Flight) -> None:
-        """Waits until the request may be written, which a handshake or a stall may have brought too near another.
+        """Wait until the request may be written, which a handshake or a stall may have brought too near another.
 
-        Raises LeadLost where it comes later than its slot and Redis is back by then: it goes through the queue.
+        Raises LeadLost if it comes later than its slot and Redis is back by then: it goes through the queue.
         """
-        fleet = self._heart.fleet
-        async with self._pen:
+        fleet = self._heartbeat.fleet
+        async with self._writing:
             while (turns := fleet.turns) is not None:
-                if self._late(flight) and await self._heart.beat():
+                late = flight.slot is None or time.monotonic() - flight.slot > fleet.budget.guard
+                if late and await self._heartbeat.beat():
                     raise LeadLost
                 wait = self._budget.write(fleet.now(), turns)
                 if wait == 0:
                     return
                 await asyncio.sleep(wait)
 
-    def _late(self, flight: Flight) -> bool:
-        return flight.slot is None or time.monotonic() - flight.slot > self._heart.fleet.budget.guard
-
     def _make_room(self, flight: Flight) -> None:
-        flying = sum(each.alone for each in self._flights.values()) - len(self._room) - 1
-        loser = self._room.loser(flight, flying)
+        flying = sum(each.alone for each in self._flights.values()) - len(self._queue) - 1
+        loser = self._queue.loser(flight, flying)
         if loser is flight:
-            raise full(self._expected(self._room.ahead_of(flight.payer.tenant)))
+            raise full(self._expected(self._queue.ahead_of(flight.request.flow.tenant)))
         if loser is not None:
-            self._end(loser, full(self._expected(self._room.rank(loser))))
+            self._end(loser, full(self._expected(self._queue.rank(loser))))
 
     def _end(self, flight: Flight, error: Exception) -> None:
-        self._room.leave(flight)
+        self._queue.leave(flight)
         if not (turn := self._turns.pop(flight)).done():
             turn.set_exception(error)
 
     def _expected(self, ahead: int) -> float:
-        fleet = self._heart.fleet
-        wait = fleet.budget.wait_for(ahead * fleet.share)
-        return max(wait, self._gate.closed_for(time.monotonic()))
+        fleet = self._heartbeat.fleet
+        return max(fleet.budget.wait_for(ahead * fleet.share), self._gate.closed_for(time.monotonic()))
 
     async def _give_turns(self) -> None:
-        """Gives one slot after another to whoever is next, until nobody waits or Redis is back."""
+        """Give one slot after another to the next flight, until nobody waits or Redis is back."""
         try:
             while self._turns and await self._slot():
-                for pointless in self._room.pointless():
+                for pointless in self._queue.pointless():
                     self._end(pointless, Deserted())
-                while (flight := self._room.next()) is not None:
+                while (flight := self._queue.next()) is not None:
                     if self._lets_go(flight, self._turns.pop(flight)):
                         break
         finally:
@@ -145,9 +146,9 @@ class Local:
             self._turns.clear()
 
     def _lets_go(self, flight: Flight, turn: asyncio.Future[bool]) -> bool:
-        """Whether the slot is this flight's; where it may not be asked by now, it hears that."""
+        """Whether the flight uses this slot; refuses it if the service may not be asked for it by now."""
         now = time.monotonic()
-        objection = self._gate.objection(now, flight.payer, flight.question)
+        objection = self._gate.objection(now, flight.request)
         if turn.done():
             return objection is None
         if objection is not None:
@@ -158,14 +159,144 @@ class Local:
         return True
 
     async def _slot(self) -> bool:
-        fleet, turns = self._heart.fleet, self._heart.fleet.turns
+        """Wait for this process's next slot, and for the gate; False when Redis is back by then."""
+        fleet, turns = self._heartbeat.fleet, self._heartbeat.fleet.turns
         wait = 0.0 if turns is None else self._budget.reserve(fleet.now(), turns)
         await asyncio.sleep(wait)
         waited = wait >= WORTH_ASKING
         while (closed := self._gate.closed_for(time.monotonic())) > 0:
             self._judged.clear()
-            await signalled(self._judged, min(closed, self._rules.poll))
+            await signalled(self._judged, min(closed, self._poll))
             waited = True
-            if not self._heart.degraded:
+            if not self._heartbeat.degraded:
                 break
-        return not (waited and await self._heart.beat())
+        return not (waited and await self._heartbeat.beat())
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A flight's turn, charged to a flow: by start tag (start-time fair queuing); among equals a tenant that had
+    no turn to wait for goes first, then by arrival."""
+
+    flow: Flow
+    start: int
+    newcomer: bool
+    number: int
+
+
+class LocalQueue:
+    """The flights of a process that wait for their turns, at most ``most`` of them. Pure."""
+
+    def __init__(self, most: int, most_per_tenant: int) -> None:
+        self._most = most
+        self._most_per_tenant = most_per_tenant
+        self._places: dict[Flight, Place] = {}
+        self._finish: Counter[str] = Counter()
+        self._virtual = 0
+        self._arrivals = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def enter(self, flight: Flight) -> None:
+        self._charge(flight, flight.request.flow)
+
+    def leave(self, flight: Flight) -> None:
+        """Remove the flight if it waits; its tenant is not charged for it."""
+        if place := self._places.pop(flight, None):
+            self._finish[place.flow.tenant] -= place.flow.cost
+            self._tidy()
+
+    def next(self) -> Flight | None:
+        flight = min(self._places, key=self._turn, default=None)
+        if flight is not None:
+            self._virtual = self._places.pop(flight).start
+            self._tidy()
+        return flight
+
+    def rank(self, flight: Flight) -> int:
+        if flight not in self._places:
+            return 0
+        turn = self._turn(flight)
+        return sum(self._turn(other) < turn for other in self._places)
+
+    def pointless(self) -> list[Flight]:
+        return [flight for flight in self._places if flight.pointless]
+
+    def ahead_of(self, tenant: str) -> int:
+        last = self._last(tenant)
+        return len(self) if last is None else self.rank(last) + 1
+
+    def loser(self, flight: Flight, flying: int) -> Flight | None:
+        """The flight that gives way so that this one may wait, with ``flying`` others under way: itself if no
+        other does; None if there is room."""
+        flow, priority = flight.request.flow, flight.request.priority
+        if self._count(flow.tenant) >= flow.bound(self._most_per_tenant):
+            return self._behind(priority, flow.tenant) or flight
+        queued = len(self) + flying
+        if priority.capacity < 1 and queued >= self._most * priority.capacity:
+            return flight
+        if queued < self._most:
+            return None
+        return self._behind(priority) or (priority is Priority.PEOPLE and self._heaviest_last(flow)) or flight
+
+    def _heaviest_last(self, flow: Flow) -> Flight | None:
+        """The last flight of the tenant that has the most by its weight, but nobody's only one; None if this flow
+        has some already, and would have the most. If another tenant waits for it too, that one is charged for it
+        instead, and the search goes on."""
+        own = self._count(flow.tenant)
+        while (heaviest := self._heaviest()) is not None:
+            most, load = heaviest
+            last = self._last(most)
+            if last is None or (own and (own + 1) * flow.cost >= load):
+                return None
+            heir = next((other for other in last.others.values() if other.tenant != most), None)
+            if heir is None:
+                return last
+            del last.others[heir.tenant]
+            self.leave(last)
+            self._charge(last, heir)
+        return None
+
+    def _heaviest(self) -> tuple[str, int] | None:
+        """Among tenants with several flights, the one whose flights together cost the most, and their cost."""
+        jobs, loads = Counter[str](), Counter[str]()
+        for place in self._places.values():
+            jobs[place.flow.tenant] += 1
+            loads[place.flow.tenant] += place.flow.cost
+        several = (tenant for tenant, count in jobs.items() if count > 1)
+        most = max(several, key=lambda tenant: (loads[tenant], tenant), default=None)
+        return None if most is None else (most, loads[most])
+
+    def _count(self, tenant: str) -> int:
+        return sum(place.flow.tenant == tenant for place in self._places.values())
+
+    def _behind(self, priority: Priority, tenant: str | None = None) -> Flight | None:
+        """The last flight of all, or of a tenant's, if its priority is later than this one."""
+        last = self._last(tenant)
+        return None if last is None or self._priority(last) <= priority else last
+
+    def _charge(self, flight: Flight, flow: Flow) -> None:
+        finish = self._finish[flow.tenant]
+        start = max(self._virtual, finish)
+        self._finish[flow.tenant] = start + flow.cost
+        self._places[flight] = Place(flow, start, finish <= self._virtual, next(self._arrivals))
+
+    def _tidy(self) -> None:
+        if not self._places:
+            self._virtual = 0
+            self._finish.clear()
+
+    def _last(self, tenant: str | None) -> Flight | None:
+        places = self._places
+        theirs = [each for each in places if tenant is None or places[each].flow.tenant == tenant]
+        return max(theirs, key=self._turn, default=None)
+
+    def _priority(self, flight: Flight) -> Priority:
+        if flight.request.priority is Priority.PEOPLE and flight.deserted:
+            return Priority.LEFT
+        return flight.request.priority
+
+    def _turn(self, flight: Flight) -> tuple[Priority, int, bool, int]:
+        place = self._places[flight]
+        return self._priority(flight), place.start, not place.newcomer, place.number

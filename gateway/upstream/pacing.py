@@ -1,25 +1,60 @@
-"""Budget: how fast the fleet may ask the service, and this process's share when it is on its own.
-
-Fleet: what a process knows of the others it shares a budget with, and its own place among them.
-"""
+"""The budget for calls to the service, the priorities by which it is spent, and the fleet that shares it."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Self
 
 import structlog
 
-if TYPE_CHECKING:
-    from gateway.upstream.queue_state import Pulse
+from gateway.errors import CacheUnavailable
 
-
+MICRO = 1e-6
 GUARD_SECONDS = 0.020
 GUARD_SHARE = 0.1
+SHORTEST_WINDOW = 0.005
+"""Seconds after a turn in which a loop can be expected to wake."""
+COMMON = ("budget", "budget_burst", "encryption_keys")
+"""The settings behind ``Terms``, in the order of its fields."""
+
+log = structlog.get_logger("gateway")
+
+
+def micros(seconds: float) -> int:
+    """Seconds as the whole microseconds that the Lua scripts take."""
+    return round(seconds / MICRO)
+
+
+class Priority(IntEnum):
+    """The jobs that go first, in order: one of a later priority waits while any of an earlier one does.
+
+    The one table of priorities: the Lua scripts, the metrics, the API, the console and the command line go by it.
+    The number is part of Redis keys. ``words`` describe such jobs to operators. ``capacity`` is the share of the
+    queue that may be filled before a new job of this priority is turned away.
+    """
+
+    PEOPLE = 0, "for people", 1.0
+    LEFT = 1, "whose callers left", 1.0
+    REFRESH = 2, "to refresh", 0.5
+
+    words: str
+    capacity: float
+
+    def __new__(cls, number: int, words: str = "", capacity: float = 1.0) -> Self:
+        member = int.__new__(cls, number)
+        member._value_ = number
+        member.words, member.capacity = words, capacity
+        return member
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +70,7 @@ class Budget:
 
     @classmethod
     def of(cls, spacing: int, burst: int) -> Budget:
-        """The budget of these ``arguments``."""
-        seconds = spacing * 1e-6
+        seconds = spacing * MICRO
         guard = min(GUARD_SECONDS, seconds * GUARD_SHARE / (1 + GUARD_SHARE))
         return cls(seconds - guard if spacing else None, burst)
 
@@ -46,7 +80,7 @@ class Budget:
 
     @property
     def rate(self) -> float:
-        """Calls a second; infinite when unlimited."""
+        """Calls per second; infinite when unlimited."""
         return math.inf if self.interval is None else 1 / self.interval
 
     @property
@@ -55,25 +89,22 @@ class Budget:
         return 0.0 if self.interval is None else self.interval + self.guard
 
     def wait_for(self, rank: int) -> float:
-        """Seconds in which a job that ``rank`` others go before should have landed."""
+        """Expected seconds until a job with ``rank`` others before it has landed."""
         return (rank + 1) * self.spacing + 1.0
 
     @property
     def arguments(self) -> tuple[int, int]:
-        """Spacing in microseconds, and burst, as the scripts take them."""
-        return round(self.spacing * 1e6), self.burst
-
-
-SHORTEST_WINDOW = 0.005
-"""Seconds after a turn in which a loop can be expected to wake."""
+        """Spacing in microseconds, and burst, as the Lua scripts take them."""
+        return micros(self.spacing), self.burst
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
     """A process's turns without Redis: ``share`` processes divide the rate, and in each period every one has a
-    turn at its own ``phase``, from 0 up to ``share``, so that no two write together whose clocks agree.
+    turn at its own ``phase``, from 0 up to ``share``, so that no two with agreeing clocks write together.
 
-    ``spacing`` seconds are between the turns of two; a request is written at most ``window`` after its turn.
+    Turns of different processes are ``spacing`` seconds apart; a request is written at most ``window`` seconds
+    after its turn.
     """
 
     spacing: float
@@ -83,22 +114,19 @@ class Turns:
 
     @classmethod
     def of(cls, budget: Budget, share: int, phase: float) -> Turns:
-        """The turns of a budget that is not unlimited."""
         window = max(budget.guard, min(SHORTEST_WINDOW, budget.spacing / 2))
         return cls(budget.spacing, window, share, phase)
 
     @property
     def period(self) -> float:
-        """Seconds between two turns of one process."""
         return self.spacing * self.share
 
     @property
     def pause(self) -> float:
-        """Seconds after a turn in which there is no other, even where phase or share are others by then."""
+        """Seconds after a turn without another one, even if phase or share change meanwhile."""
         return self.period - self.spacing / 2
 
     def first(self, earliest: float) -> float:
-        """The first turn from a time on."""
         begin = self.spacing * self.phase
         return begin + math.ceil((earliest - begin) / self.period) * self.period
 
@@ -111,7 +139,7 @@ class LocalBudget:
         self._written: float | None = None
 
     def reserve(self, now: float, turns: Turns) -> float:
-        """Takes the next turn; answers the seconds to wait for it."""
+        """Take the next turn; return the seconds until it comes."""
         last = self._reserved
         if last is None or not -2 * turns.period <= now - last <= turns.period:
             # What was asked through Redis until a moment ago is not known here: idle time earns nothing.
@@ -121,7 +149,7 @@ class LocalBudget:
         return self._reserved - now
 
     def write(self, now: float, turns: Turns) -> float:
-        """Writes now where it is this process's turn; else answers the seconds until it is.
+        """Note a write now and return 0 if it is this process's turn; else return the seconds until it is.
 
         A turn that is used late moves: those taken from now on keep their distance from its request.
         """
@@ -135,15 +163,9 @@ class LocalBudget:
         return 0.0
 
 
-log = structlog.get_logger("gateway")
-
-COMMON = ("budget", "budget_burst", "encryption_keys")
-"""The settings behind the terms, in their order."""
-
-
 class Terms(NamedTuple):
     """What all processes of a fleet must have in common: the budget as the scripts take it (microseconds between
-    two slots, burst), and the ``mark`` of the newest encryption key, which tells nothing of the key."""
+    two slots, burst), and the ``mark`` of the newest encryption key, which reveals nothing of the key."""
 
     spacing: int
     burst: int
@@ -151,19 +173,42 @@ class Terms(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Terms:
-        """As ``lua/beat.lua`` writes them. Raises ValueError for anything else."""
+        """The terms as ``lua/beat.lua`` writes them. Raises ValueError for anything else."""
         spacing, burst, mark = text.split("|")
         return cls(int(spacing), int(burst), mark)
 
     def differing(self, others: tuple[Terms, ...]) -> list[str]:
-        """The settings in which any of the others differs."""
         return [name for at, name in enumerate(COMMON) if any(each[at] != self[at] for each in others)]
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """The fleet as a heartbeat found it.
+
+    ``now`` is Redis's time and ``skew`` how far the fleet's own is ahead of it, in seconds. ``queued`` counts jobs
+    in the order of ``Priority``. ``wait``: seconds until this process's turn, None if its turn is not next.
+    ``refused`` maps refused credentials to the seconds left of their pauses, negative while held by hand.
+    ``targets`` counts refused targets, ``why`` is the signal that closed the gate, if any. ``place`` is the
+    caller's rank among the processes, from 0; ``others`` are terms that differ from its own.
+    """
+
+    now: float
+    skew: float
+    processes: int
+    queued: tuple[int, ...]
+    running: int
+    wait: float | None
+    refused: Mapping[str, float] = field(default_factory=dict)
+    targets: int = 0
+    why: str = ""
+    place: int = 0
+    others: tuple[Terms, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FleetRules:
-    """What the settings say: how many processes there may be (``size``), how many ``workers`` this one is of and
-    which ``worker`` (from 0; None: it is alone), and the ``mark`` of its newest encryption key."""
+    """The fleet by the settings: how many processes there may be (``size``), how many ``workers`` this one is of
+    and which ``worker`` (from 0; None: it is alone), and the ``mark`` of its newest encryption key."""
 
     size: int = 1
     workers: int = 1
@@ -172,9 +217,9 @@ class FleetRules:
 
 
 class Fleet:
-    """The fleet as the last sign of life found it, and what follows for a process that is on its own.
+    """The fleet as the last heartbeat found it, and this process's place in it while it is on its own.
 
-    ``processes`` were seen last; ``budget`` is the lowest among them; ``differing`` names the settings in which
+    ``processes`` were seen last; ``budget`` is the lowest among theirs; ``differing`` names the settings in which
     they are not all alike.
     """
 
@@ -187,22 +232,22 @@ class Fleet:
         self._place: int | None = None
         self._offset = 0.0
         self._random = random.random()  # noqa: S311 (a phase)
-        self._small = 0
+        self._warned_of = 1
 
     def __repr__(self) -> str:
         return f"<Fleet of {self.processes}, {self.share} share the budget>"
 
     @property
     def share(self) -> int:
-        """By how many the rate is divided without Redis: as many processes as there may be."""
+        """The number by which the rate is divided without Redis: as many processes as there may be."""
         return max(self.rules.size, self.rules.workers, self.processes)
 
     @property
     def phase(self) -> float:
-        """This process's turn among those who share the rate, from 0 up to ``share``.
+        """This process's turn among those that share the rate, from 0 up to ``share``.
 
-        By its place among those that were seen last; who never saw any goes by its worker's number where there is
-        no other supervisor, and else by chance.
+        It follows from its place among the processes last seen. A process that never saw any takes its worker's
+        number if there is no other supervisor, else a random phase.
         """
         if self._place is not None:
             return self._place
@@ -212,27 +257,22 @@ class Fleet:
 
     @property
     def turns(self) -> Turns | None:
-        """When it may ask without Redis; None: at any time."""
+        """When this process may ask without Redis; None: at any time."""
         return None if self.budget.interval is None else Turns.of(self.budget, self.share, self.phase)
 
-    @property
-    def is_larger_than_told(self) -> bool:
-        """Whether more processes were seen than ``size`` allows for."""
-        return self.processes > self.rules.size
-
     def now(self) -> float:
-        """The fleet's time in seconds, without Redis by this machine's clock."""
+        """The fleet's time in seconds; without Redis, by this machine's clock."""
         return time.time() + self._offset
 
-    def heard(self, pulse: Pulse) -> None:
-        """What a sign of life found; what is wrong with it is told once."""
-        self._offset = pulse.now + pulse.skew - time.time()
-        self.processes, self._place = pulse.processes, pulse.place
-        self._compare(pulse.others)
-        if not self.is_larger_than_told:
-            self._small = 0
-        elif self.processes > max(1, self._small):
-            self._small = self.processes
+    def update(self, reply: HeartbeatReply) -> None:
+        """Take over what a heartbeat found; each misconfiguration is logged once."""
+        self._offset = reply.now + reply.skew - time.time()
+        self.processes, self._place = reply.processes, reply.place
+        self._compare(reply.others)
+        if self.processes <= self.rules.size:
+            self._warned_of = 1
+        elif self.processes > self._warned_of:
+            self._warned_of = self.processes
             log.warning(
                 "fleet_size_too_small",
                 fleet_size=self.rules.size,
@@ -242,9 +282,9 @@ class Fleet:
 
     def _compare(self, others: tuple[Terms, ...]) -> None:
         own = Terms(*self._own.arguments, self.rules.mark())
-        paced = [Budget.of(each.spacing, each.burst) for each in (own, *others) if each.spacing]
-        interval = max((each.interval or 0.0 for each in paced), default=0.0)
-        burst = min((each.burst for each in paced), default=self._own.burst)
+        limited = [Budget.of(each.spacing, each.burst) for each in (own, *others) if each.spacing]
+        interval = max((each.interval or 0.0 for each in limited), default=0.0)
+        burst = min((each.burst for each in limited), default=self._own.burst)
         self.budget = Budget(interval, burst) if others and interval else self._own
         differing = own.differing(others)
         if differing == self.differing:
@@ -260,3 +300,48 @@ class Fleet:
             )
         else:
             log.warning("fleet_agrees")
+
+
+class Heartbeat:
+    """This process's heartbeat, every ``period`` seconds; hands each reply on.
+
+    ``depths`` are the fleet's queued jobs in the order of ``Priority``, when last seen. ``degraded``: the last
+    heartbeat was lost, since Redis does not answer or accepts no writes.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[HeartbeatReply]],
+        period: float,
+        fleet: Fleet,
+        on_reply: Callable[[HeartbeatReply], None],
+    ) -> None:
+        self.fleet = fleet
+        self.depths = (0,) * len(Priority)
+        self.degraded = False
+        self._send = send
+        self._period = period
+        self._on_reply = on_reply
+
+    async def beat(self) -> bool:
+        """Send one heartbeat; whether Redis accepted it."""
+        try:
+            reply = await self._send(self.fleet.rules.mark())
+        except CacheUnavailable as error:
+            if not self.degraded:
+                consequence = "near cache, local flights and a share of the budget"
+                log.warning("redis_lost", consequence=consequence, reason=error.message)
+            self.degraded = True
+            return False
+        if self.degraded:
+            log.warning("redis_back")
+        self.degraded = False
+        self.depths = reply.queued
+        self.fleet.update(reply)
+        self._on_reply(reply)
+        return True
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(self._period)
+            await self.beat()

@@ -1,4 +1,4 @@
-"""Queue: the deduplicating, paced, fair queue that all upstream work goes through; this process's end of it."""
+"""The deduplicating, paced, fair queue that all upstream work goes through: this process's end of it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ import structlog
 
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis import Client
-from gateway.upstream.credential_breaker import Breaker, BreakerRules
-from gateway.upstream.flight import Band, Flight, Landing, Payer, Recheck, Reuse, Work
-from gateway.upstream.heartbeat import Heart
-from gateway.upstream.local import Local
-from gateway.upstream.pacing import Budget, Fleet, FleetRules
-from gateway.upstream.queue_state import MICRO, Board, Leading, Pulse, Queued, QueueRules, Running
-from gateway.upstream.runner import Dispatcher, OnDispatch, Pilot
-from gateway.upstream.snapshot import Census, Standing, census_alone, gate_alone
-from gateway.upstream.tasks import Background, EndOfInput, jittered, kept_alive, log_closing
-from gateway.upstream.upstream_breaker import Gate, GateRules
+from gateway.upstream.credential_breaker import CredentialBreaker
+from gateway.upstream.flight import Flight, FlightRequest, FlightResult, Recheck, Reuse, Work
+from gateway.upstream.local import LocalRunner
+from gateway.upstream.pacing import MICRO, Budget, Fleet, FleetRules, Heartbeat, HeartbeatReply
+from gateway.upstream.queue_state import Leading, Queued, QueueRules, QueueState, Running
+from gateway.upstream.runner import Dispatcher, FlightRunner, OnDispatch
+from gateway.upstream.snapshot import GateSnapshot, JobPosition, QueueSnapshot
+from gateway.upstream.tasks import Background, EndOfInput, jittered, kept_alive
 
 STUBBORN = 5
+"""Attempts to cancel the tasks of a queue that ends."""
 GLANCE = 0.1
-"""Seconds for which a caller whose time is up may wait to hear when to come back."""
-DISPATCH = 2
+"""Seconds for which a caller whose time is up may wait to learn when to come back."""
 LATE = {
     Reuse.LATER: "; it is on its way",
     Reuse.JOINERS: "; its place in the queue is kept for whoever asks again",
@@ -37,13 +35,15 @@ log = structlog.get_logger("gateway")
 
 
 class Queue:
-    """This process's flights, its dispatcher, and its signs of life.
+    """This process's flights, its dispatcher, and its heartbeat.
 
-    Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight
-    can lead it. ``on_clock`` is told the time with each sign of life, as in ``Clock.sync``; ``on_dispatch`` of
-    each flight that sets out.
+    Redis holds ids, ranks and tokens; what is to be asked stays here, so only a process that holds a flight can
+    lead it. ``on_clock`` is called with the time of each heartbeat, as ``Clock.sync``; ``on_dispatch`` for each
+    flight that sets out.
 
-    ``gate`` is this process's view of the fleet's gate, ``breaker`` of the credentials that the service refuses.
+    ``gate`` is this process's view of the fleet's gate, ``breaker`` of the credentials that the service refuses,
+    ``fleet`` of the processes that share the budget. ``targets_refused`` counts targets that are not asked for on
+    their own account, in the whole fleet.
     """
 
     def __init__(
@@ -52,29 +52,23 @@ class Queue:
         prefix: str,
         budget: Budget,
         rules: QueueRules,
-        gate: GateRules | None = None,
-        *,
-        breaker: BreakerRules | None = None,
         fleet: FleetRules | None = None,
         on_clock: Callable[[float, float], object] = lambda now, skew: None,
-        on_dispatch: OnDispatch = lambda band, waited: None,
+        on_dispatch: OnDispatch = lambda priority, waited: None,
     ) -> None:
-        breaker = breaker or BreakerRules(probe=rules.longest_run)
-        self.rules = rules
-        self.gate = Gate(gate or GateRules())
-        self._board = Board(client, prefix, budget, rules, self.gate, breaker)
-        self.breaker = Breaker(breaker, self._board.probe)
+        self._state = QueueState(client, prefix, budget, rules)
+        self.gate = self._state.gate
+        self.breaker = CredentialBreaker(rules.breaker, self._state.probe, rules.longest_run)
+        self.fleet = Fleet(budget, fleet)
         self._flights: dict[str, Flight] = {}
-        self._heart = Heart(self._board, rules.beat, Fleet(budget, fleet), self._pulsed)
-        self._dispatcher = Dispatcher(self._board, self._flights, rules.poll)
+        self._heartbeat = Heartbeat(self._state.beat, rules.beat, self.fleet, self._on_heartbeat)
+        self._dispatcher = Dispatcher(self._state, self._flights, rules.poll)
         self._background = Background()
-        self._local = Local(self._flights, rules, self.gate, self._heart, self._background)
-        self._pilot = Pilot(
-            self._board,
-            rules,
-            self.gate,
+        self._local = LocalRunner(self._flights, rules, self.gate, self._heartbeat, self._background)
+        self._runner = FlightRunner(
+            self._state,
             self.breaker,
-            self._heart,
+            self._heartbeat,
             self._dispatcher,
             self._local,
             self._background,
@@ -85,7 +79,8 @@ class Queue:
         self._targets_refused = 0
 
     def __repr__(self) -> str:
-        return f"<Queue {len(self._flights)} flights, {self.waiters} waiters, depth {self.depth}, {self._board!r}>"
+        depth = sum(self.depths)
+        return f"<Queue {self.flights} flights, {self.waiters} waiters, depth {depth}, {self._state!r}>"
 
     @property
     def waiters(self) -> int:
@@ -108,29 +103,18 @@ class Queue:
         return self.fleet.budget
 
     @property
-    def fleet(self) -> Fleet:
-        """The processes that share the budget, when last seen."""
-        return self._heart.fleet
-
-    @property
-    def depth(self) -> int:
-        """Jobs queued in the whole fleet, when last seen."""
-        return self._heart.depth
-
-    @property
-    def depths(self) -> tuple[int, int, int]:
-        """The same by band, in the order of ``Band``."""
-        return self._heart.depths
+    def depths(self) -> tuple[int, ...]:
+        """Jobs queued in the whole fleet, in the order of ``Priority``, when last seen."""
+        return self._heartbeat.depths
 
     @property
     def degraded(self) -> bool:
         """Whether this process has to do without Redis."""
-        return self._heart.degraded
+        return self._heartbeat.degraded
 
     @property
     def targets_refused(self) -> int:
-        """Targets that are not asked for on their own account: in the whole fleet, when last seen; of this process
-        while it has to do without Redis."""
+        """Refused targets: in the whole fleet, when last seen; of this process while it is without Redis."""
         if self.degraded:
             return sum(1 for _ in self.gate.evidence.targets.lasting(time.monotonic()))
         return self._targets_refused
@@ -141,15 +125,15 @@ class Queue:
         return self.gate.closed_for(time.monotonic())
 
     async def start(self) -> None:
-        """Announces this process, and begins to listen and to dispatch. Redis may be down."""
-        await self._heart.beat()
-        loops = (self._heart.run, self._listen, self._dispatcher.run)  # DISPATCH is the last
+        """Announce this process, and begin to listen and to dispatch. Redis may be down."""
+        await self._heartbeat.beat()
+        loops = (self._dispatcher.run, self._heartbeat.run, self._listen)
         self._loops = [asyncio.create_task(kept_alive(loop)) for loop in loops]
 
     async def stop(self, grace: float) -> None:
-        """Lets flights that run finish for up to ``grace`` seconds; those that only wait are given up."""
-        for loop in self._loops[DISPATCH:]:
-            loop.cancel()
+        """Let running flights finish for up to ``grace`` seconds; those that only wait are given up."""
+        for dispatching in self._loops[:1]:
+            dispatching.cancel()
         running = [flight.task for flight in self._flights.values() if flight.flies]
         if running:
             await asyncio.wait(running, timeout=grace)
@@ -163,27 +147,22 @@ class Queue:
 
     async def land(
         self,
-        id: str,
-        exact: str,
-        payer: Payer,
-        band: Band,
+        request: FlightRequest,
         work: Work,
         recheck: Recheck,
         timeout: float,
         *,
         reuse: Callable[[], Reuse] = lambda: Reuse.LATER,
-        question: str = "",
         ending: EndOfInput | None = None,
-    ) -> tuple[Landing, bool]:
-        """Joins the flight of this id, or starts it, and waits for its landing.
+    ) -> tuple[FlightResult, bool]:
+        """Join the flight with the request's id, or start it, and wait until it lands.
 
-        Answers the landing, and whether it is that of a flight which this caller started and this process led.
-        Raises DeadlineExceeded, with the time after which to come back, when ``timeout`` passes first; the flight
-        goes on all the same where that is of use, by what ``reuse`` says of its answer. A caller who is cancelled
-        has gone for good; one whose ``ending`` comes may have: it waits on, but gives way to those who surely have
-        not. ``question`` names what is asked, for what a refusal of it is about; without, ``exact``.
+        Returns the result, and whether it is that of a flight which this caller started and this process led.
+        Raises DeadlineExceeded, with the time after which to come back, when ``timeout`` seconds pass first; the
+        flight goes on if that is of use, by what ``reuse`` says of its answer. A caller who is cancelled has gone
+        for good; one whose ``ending`` comes may have: it waits on, but gives way to those who surely have not.
         """
-        flight, started = self._join(id, exact, payer, band, work, recheck, reuse, question)
+        flight, started = self._join(request, work, recheck, reuse)
         flight.refused = max(0, flight.refused - 1)  # whoever was sent away has come back
         ending = ending or EndOfInput()
         with flight.awaiting(ending):
@@ -198,170 +177,156 @@ class Queue:
 
     def refresh(
         self,
-        id: str,
-        exact: str,
-        payer: Payer,
+        request: FlightRequest,
         work: Work,
         recheck: Recheck,
-        question: str = "",
-        again: Callable[[Landing], Work | None] = lambda landing: None,
+        again: Callable[[FlightResult], Work | None] = lambda result: None,
     ) -> None:
-        """Starts a background flight, unless one of this id is under way or the gate is closed.
+        """Start a background flight, unless one with this id is under way or the gate is closed.
 
-        Where ``again`` has work for its landing, that flies once, in a flight of its own after this one.
+        If ``again`` has work for its result, that flies once, in a flight of its own after this one.
         """
-        if id in self._flights or self.gate_closed_for:
+        if request.id in self._flights or self.gate_closed_for:
             return
-        flight, _ = self._join(id, exact, payer, Band.REFRESH, work, recheck, lambda: Reuse.LATER, question)
+        flight, _ = self._join(request, work, recheck, lambda: Reuse.LATER)
 
-        def landed(task: asyncio.Task[Landing]) -> None:
+        def landed(task: asyncio.Task[FlightResult]) -> None:
             if not task.cancelled() and task.exception() is None and (more := again(task.result())) is not None:
-                self.refresh(id, exact, payer, more, recheck, question)
+                self.refresh(request, more, recheck)
 
         flight.task.add_done_callback(landed)
 
-    # What operators see and steer; each raises CacheUnavailable
+    # For operators; each but the local snapshot raises CacheUnavailable
 
-    async def census(self) -> Census:
+    async def snapshot(self) -> QueueSnapshot:
         """What is queued, runs and is kept back in the whole fleet."""
-        return await self._board.census()
+        return await self._state.snapshot()
 
-    def census_here(self) -> Census:
+    def local_snapshot(self) -> QueueSnapshot:
         """What this process knows of that on its own."""
         flights = self._flights.values()
-        waiting = [flight.band for flight in flights if flight.claim is None and flight.slot is None]
-        gate = gate_alone(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
-        return census_alone(waiting, len(flights) - len(waiting), self.fleet.processes, gate, self.breaker.count)
+        waiting = [each.request.priority for each in flights if each.claim is None and each.slot is None]
+        running = len(flights) - len(waiting)
+        gate = GateSnapshot.local(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
+        return QueueSnapshot.local(waiting, running, self.fleet.processes, gate, self.breaker.count)
 
-    async def standing(self, id: str) -> Standing | None:
-        """Where the flight of this id stands in the whole fleet; None where none is under way."""
-        return await self._board.standing(id)
+    async def position(self, id: str) -> JobPosition | None:
+        """The position of the flight with this id in the whole fleet; None if none is under way."""
+        return await self._state.position(id)
 
     async def hold_gate(self) -> None:
-        """Keeps the gate closed for the whole fleet until ``resume_gate``; flights under way end as ever."""
-        await self._board.hold()
+        """Keep the gate closed for the whole fleet until ``resume_gate``; flights under way end as ever."""
+        await self._state.hold()
 
     async def resume_gate(self) -> None:
-        """Opens the gate at once, whether it was held or closed by a block."""
-        self._dispatcher.schedule(await self._board.resume())
+        """Open the gate at once, whether it was held or closed by a block."""
+        self._dispatcher.schedule(await self._state.resume())
 
     async def hold_credential(self, fingerprint: str) -> None:
-        """Withholds a credential in the whole fleet until ``resume_credential``, as if the service refused it.
+        """Withhold a credential in the whole fleet until ``resume_credential``, as if the service refused it.
 
-        Raises Overload where as many are held as can be.
+        Raises Overload if as many are held as can be.
         """
-        if not await self._board.hold(fingerprint):
+        if not await self._state.hold(fingerprint):
             raise Overload("No more credentials can be held.")
-        self.breaker.heard(fingerprint, -1.0)
+        self.breaker.update(fingerprint, -1.0)
 
     async def resume_credential(self, fingerprint: str) -> None:
-        """Lets a credential be used at once, whether it was held or refused."""
-        self._dispatcher.schedule(await self._board.resume(fingerprint))
+        """Let a credential be used at once, whether it was held or refused."""
+        self._dispatcher.schedule(await self._state.resume(fingerprint))
         self.breaker.resumed(fingerprint)
 
     # A flight's life
 
     def _join(
-        self,
-        id: str,
-        exact: str,
-        payer: Payer,
-        band: Band,
-        work: Work,
-        recheck: Recheck,
-        reuse: Callable[[], Reuse],
-        question: str,
+        self, request: FlightRequest, work: Work, recheck: Recheck, reuse: Callable[[], Reuse]
     ) -> tuple[Flight, bool]:
-        """The flight of this id, and whether it had to be started."""
-        flight = self._flights.get(id)
-        if flight is None or flight.task.done():
-            flight = Flight(id, exact, payer, band, work, recheck, reuse, question or exact)
-            self._flights[id] = flight
-            flight.task = asyncio.create_task(self._pilot.fly(flight))
-            promising = reuse() is Reuse.LATER
-            flight.task.add_done_callback(lambda _: self._ended(flight, promising))
-            return flight, True
-        if band < flight.band:
-            flight.payer, flight.band = payer, band
-            flight.restate()
-        elif flight.note(payer) and not flight.flies:
-            flight.restate()
-        return flight, False
+        """The flight with the request's id, and whether it had to be started."""
+        flight = self._flights.get(request.id)
+        if flight is not None and not flight.task.done():
+            flight.join(request)
+            return flight, False
+        flight = Flight(request, work, recheck, reuse)
+        self._flights[request.id] = flight
+        flight.task = asyncio.create_task(self._runner.run(flight))
+        promising = reuse() is Reuse.LATER
+        flight.task.add_done_callback(lambda _: self._ended(flight, promising))
+        return flight, True
 
     def _ended(self, flight: Flight, promising: bool) -> None:
-        if self._flights.get(flight.id) is flight:
-            del self._flights[flight.id]
+        if self._flights.get(flight.request.id) is flight:
+            del self._flights[flight.request.id]
         if promising and flight.reuse() is not Reuse.LATER:
             # Its answer was not kept, after all: nor will be those of others like it, for which nobody waits.
             for other in self._flights.values():
-                other.tell_deserted()
+                other.check_deserted()
 
     async def _late(self, flight: Flight, timeout: float) -> DeadlineExceeded:
-        """What a caller hears whose flight has not landed in time, and when to come back.
+        """The error for a caller whose flight has not landed in time, with the time after which to come back.
 
-        Where the answer will be kept, that is when it should be there. Else the caller has to wait for it again,
-        in the place that is kept or at the end: that pays once half of his patience will do.
+        If the answer will be kept, that is when it should be there. Else the caller has to wait for it again, in
+        the place that is kept or at the end: that pays once half of the caller's patience will do.
         """
         wait, under_way, forwarded = await self._expected_wait(flight)
         reuse = flight.reuse()
         if reuse is not Reuse.LATER:
             wait = max(self.gate_closed_for, wait - timeout / 2)
-        told = LATE[reuse] if under_way else LATE[Reuse.NOBODY]
-        late = DeadlineExceeded(f"The answer could not be fetched in time{told}.", retry_after=wait)
+        outlook = LATE[reuse] if under_way else ""
+        late = DeadlineExceeded(f"The answer could not be fetched in time{outlook}.", retry_after=wait)
         late.forwarded = forwarded
         return late
 
     async def _expected_wait(self, flight: Flight) -> tuple[float, bool, bool]:
-        """Seconds until it should have landed, its rank divided by the rate; whether it is under way, and whether
-        the service is being asked.
+        """Seconds until the flight should have landed, by its rank and the rate; whether it is under way, and
+        whether the service is being asked.
 
-        Takes next to no time, since whoever asks has none left.
+        Takes next to no time, since the caller has none left.
         """
         if flight.alone:
             return self._local.expected(flight), not flight.task.done(), flight.slot is not None
         try:
             async with asyncio.timeout(GLANCE):
-                standing = await self._board.poll(flight.id, flight.gen)
+                job = await self._state.poll(flight.request.id, flight.gen)
         except (CacheUnavailable, TimeoutError):
-            return self.budget.wait_for(self.depth), not flight.task.done(), flight.flies
-        wait = self.budget.wait_for(standing.rank if isinstance(standing, Queued) else 0)
-        asked = flight.claim is not None or isinstance(standing, Running | Leading)
-        return max(wait, self.gate_closed_for), asked or isinstance(standing, Queued), asked
+            return self.budget.wait_for(sum(self.depths)), not flight.task.done(), flight.flies
+        wait = self.budget.wait_for(job.rank if isinstance(job, Queued) else 0)
+        asked = flight.claim is not None or isinstance(job, Running | Leading)
+        return max(wait, self.gate_closed_for), asked or isinstance(job, Queued), asked
 
     # News of the fleet
 
-    def _pulsed(self, pulse: Pulse) -> None:
-        self._on_clock(pulse.now, pulse.skew)
-        self.breaker.told(pulse.refused)
-        self.gate.why = pulse.why or self.gate.why
-        if (pulse.targets == 0) != (self._targets_refused == 0):
-            log.warning("targets_refused", count=pulse.targets)
-        self._targets_refused = pulse.targets
-        self._dispatcher.schedule(pulse.wait)
+    def _on_heartbeat(self, reply: HeartbeatReply) -> None:
+        self._on_clock(reply.now, reply.skew)
+        self.breaker.replace(reply.refused)
+        self.gate.why = reply.why or self.gate.why
+        if (reply.targets == 0) != (self._targets_refused == 0):
+            log.warning("targets_refused", count=reply.targets)
+        self._targets_refused = reply.targets
+        self._dispatcher.schedule(reply.wait)
 
     async def _listen(self) -> None:
-        """Hears whose turn it is, what landed, and of blocks. A lost connection only costs the hints."""
+        """Heed messages about turns, landings and blocks. A lost connection only costs the hints."""
         while True:
             try:
-                async for kind, rest in self._board.hints():
-                    self._hear(kind, rest)
+                async for kind, rest in self._state.hints():
+                    self._heed(kind, rest)
             except CacheUnavailable:
                 await asyncio.sleep(jittered(0.4))
 
-    def _hear(self, kind: str, rest: str) -> None:
+    def _heed(self, kind: str, rest: str) -> None:
         match kind:
             case "turn":
                 self._dispatcher.schedule(int(rest) * MICRO)
             case "gate":
-                self.gate.told(time.monotonic(), int(rest) * MICRO)
+                self.gate.update(time.monotonic(), int(rest) * MICRO)
             case "closed":
                 self.gate.why, _, targets = rest.partition(":")
-                log_closing(self.gate.why, targets_refused=int(targets))
+                log.warning("gate_closed", why=self.gate.why, targets_refused=int(targets))
             case "refused":
                 left, _, fingerprint = rest.partition(":")
-                self.breaker.heard(fingerprint, int(left) * MICRO)
+                self.breaker.update(fingerprint, int(left) * MICRO)
             case "accepted":
-                self.breaker.heard(rest, None)
+                self.breaker.update(rest, None)
             case "resumed":
                 self.breaker.resumed(rest)
             case _:

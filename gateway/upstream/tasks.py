@@ -14,8 +14,8 @@ log = structlog.get_logger("gateway")
 
 
 async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Begins a loop again that a fault of ours ended: without it, requests would wait for nothing, or be answered
-    by what is no longer so."""
+    """Restart a loop that ended by a fault of ours: without it, requests would wait for nothing, or get outdated
+    answers."""
     while True:
         try:
             await loop()
@@ -24,13 +24,8 @@ async def kept_alive(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
             await asyncio.sleep(jittered(1.0))
 
 
-def log_closing(why: str, **facts: int) -> None:
-    """Says that the gate has closed, and for what sign."""
-    log.warning("gate_closed", why=why, **facts)
-
-
 async def signalled(signal: asyncio.Event, timeout: float) -> bool:
-    """Whether the signal came within ``timeout`` seconds."""
+    """Whether the event was set within ``timeout`` seconds."""
     try:
         async with asyncio.timeout(timeout):
             return await signal.wait()
@@ -39,7 +34,7 @@ async def signalled(signal: asyncio.Event, timeout: float) -> bool:
 
 
 def jittered(seconds: float) -> float:
-    """About so many seconds, so that processes do not move in step."""
+    """The given seconds, up to 30 % more or less, so that processes do not move in step."""
     return seconds * random.uniform(0.7, 1.3)  # noqa: S311 (jitter)
 
 

@@ -13,7 +13,8 @@ from rich.console import Console
 from gateway.cli.screen import Day, Kept, Seen, Waiting, frame, now_per_second
 from gateway.observe.counters import Latency, Minute, Today
 from gateway.observe.outcome import Outcome
-from gateway.observe.overview import Bands, Gate, Overview, Pace, Redis, Tenants, Work
+from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
+from gateway.upstream.snapshot import depths_of
 
 NOW = datetime(2030, 1, 31, 12, 34, 30, tzinfo=UTC)
 
@@ -33,7 +34,7 @@ def overview(**changes: Any) -> Overview:
         today=Today(90_123, 85_012, 3_012, 86_123),
         latency={outcome: Latency(1_200, 0.0004, 0.0011, 12.0) for outcome in Outcome},
         budget=Pace(1.0, 5),
-        queue=Work(3, 1, Bands(2, 1, 0)),
+        queue=Work(3, 1, depths_of([2, 1, 0])),
         gate=Gate("open", 0.0, None),
         refused_credentials=0,
         redis=Redis("ok", False),
@@ -50,7 +51,7 @@ def text(seen: Seen, width: int = 80, height: int | None = 24, **more: Any) -> s
 
 
 def test_on_a_usual_terminal_everything_has_its_place() -> None:
-    waiting = Waiting({"dashboards": Bands(2, 1, 0)})
+    waiting = Waiting({"dashboards": depths_of([2, 1, 0])})
     assert text(Seen(overview(latency={"hit": Latency(34_200, 0.0004, 0.0011, 12.0)}), DAYS, waiting)) == (
         "stats-gateway 1.2.3  2 processes  12 tenants  Redis ok              12:34:30 UTC\n"
         "\n"
@@ -129,7 +130,7 @@ def test_credentials_that_are_not_used_are_named_by_their_fingerprint() -> None:
 
 
 def test_a_tenant_that_waits_is_shown_although_it_had_no_answer_yet() -> None:
-    assert "newcomer" in text(Seen(overview(latency={}), DAYS, Waiting({"newcomer": Bands(1, 0, 0)})))
+    assert "newcomer" in text(Seen(overview(latency={}), DAYS, Waiting({"newcomer": depths_of([1, 0, 0])})))
     assert "nobody asked" in text(Seen(overview(latency={})))
 
 

@@ -192,7 +192,7 @@ async def test_a_refused_credential_withholds_it(house: House, key: str) -> None
     (tenant,) = house.resolver.profile.registry.directory.tenants.values()  # type: ignore[attr-defined]
     credential = tenant.credential_for("lboro")
     assert credential is not None
-    breaker.heard(credential.fingerprint, -1.0)
+    breaker.update(credential.fingerprint, -1.0)
     assert (await goes_its_way(house, key)).status_code == 403
 
 

@@ -8,7 +8,7 @@ from gateway.observe.aggregate import Aggregate, Labels
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import Outcome
 from gateway.tenants.following import Standing
-from gateway.upstream.flight import Band
+from gateway.upstream.pacing import Priority
 
 
 def series(text: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
@@ -33,7 +33,7 @@ def used(metrics: Metrics) -> None:
     answered(metrics, "reports")
     metrics.upstream_call("2xx", "reports", 0.1)
     metrics.shape_changed("totals", changed=True)
-    metrics.dispatched(Band.PEOPLE, 0.5)
+    metrics.dispatched(Priority.PEOPLE, 0.5)
     metrics.show_registry(Standing(None, 0.0))
-    for band in Band:
-        metrics.depth.labels(band.name.lower()).set(0)
+    for priority in Priority:
+        metrics.depth.labels(priority.label).set(0)

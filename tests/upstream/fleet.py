@@ -8,17 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.redis import Client
-from gateway.upstream.credential_breaker import ANSWERED, Kind, Sign, Verdict
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
-from gateway.upstream.pacing import Budget
+from gateway.upstream.credential_breaker import ANSWERED, CredentialSignal, PauseRules, Signal, SignalKind
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow
+from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import Claimed, QueueRules
-from gateway.upstream.upstream_breaker import GateRules
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, entry_of, nothing, until
 
-BRISK = GateRules(pause=0.05, longest=900, shortest=0.02)
-LENGTHY = Sign(Kind.LIMITED, 300.0)
-BRIEF = Sign(Kind.LIMITED, 0.3)
+BRISK = PauseRules(0.05, longest=900, shortest=0.02)
+LENGTHY = Signal(SignalKind.LIMITED, 300.0)
+BRIEF = Signal(SignalKind.LIMITED, 0.3)
 
 
 @dataclass
@@ -26,14 +25,14 @@ class Service:
     """The work of flights: each call waits until it is told what sign to give."""
 
     calls: list[str] = field(default_factory=list)
-    signs: asyncio.Queue[Sign] = field(default_factory=asyncio.Queue)
-    verdict: Verdict | None = None
+    signs: asyncio.Queue[Signal] = field(default_factory=asyncio.Queue)
+    verdict: CredentialSignal | None = None
     flying: int = 0
     most: int = 0
     on_call: Callable[[], None] = lambda: None
 
     def work(self, name: str) -> Any:
-        async def fetch(confirm: Confirm) -> Result:
+        async def fetch(confirm: Confirm) -> Fetched:
             await confirm()
             self.calls.append(name)
             self.on_call()
@@ -42,12 +41,12 @@ class Service:
             sign = await self.signs.get()
             self.flying -= 1
             verdict = self.verdict and replace(self.verdict, question=name)
-            status = 429 if sign.kind is Kind.LIMITED else 200
-            return Result(Landing(name, entry_of(name, status)), sign=sign, verdict=verdict)
+            status = 429 if sign.kind is SignalKind.LIMITED else 200
+            return Fetched(FlightResult(name, entry_of(name, status)), signal=sign, credential=verdict)
 
         return fetch
 
-    def says(self, *signs: Sign) -> None:
+    def says(self, *signs: Signal) -> None:
         for sign in signs:
             self.signs.put_nowait(sign)
 
@@ -62,26 +61,30 @@ class Fleet:
         self.queues: list[Queue] = []
 
     async def grow(self, size: int, budget: Budget = UNLIMITED, rules: QueueRules = QUICK) -> list[Queue]:
-        new = [Queue(self.client, self.prefix, budget, rules, BRISK) for _ in range(size)]
+        new = [Queue(self.client, self.prefix, budget, replace(rules, gate=BRISK)) for _ in range(size)]
         for queue in new:
             await queue.start()
         self.queues += new
         return new
 
-    def ask(self, queue: Queue, name: str, band: Band = Band.PEOPLE) -> asyncio.Task[Landing]:
-        async def landed() -> Landing:
-            return (await queue.land(name, name, Payer("t"), band, self.service.work(name), nothing, LONG))[0]
+    def ask(self, queue: Queue, name: str, band: Priority = Priority.PEOPLE) -> asyncio.Task[FlightResult]:
+        async def landed() -> FlightResult:
+            return (
+                await queue.land(
+                    FlightRequest(name, Flow("t"), band, exact=name), self.service.work(name), nothing, LONG
+                )
+            )[0]
 
         return asyncio.create_task(landed())
 
     async def refuse(self, queue: Queue, *names: str) -> None:
         """The service refuses the credential ``fp`` to each of these."""
-        self.service.verdict = Verdict("fp", refused=True)
+        self.service.verdict = CredentialSignal("fp", refused=True)
         for name in names:
             self.service.says(ANSWERED)
             await self.ask(queue, name)
 
-    async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[Landing]]:
+    async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[FlightResult]]:
         """Jobs that wait for their turn."""
         tasks = [self.ask(queue, name) for name in names]
         await until(lambda: all(name in queue._flights and queue._flights[name].gen for name in names))
@@ -97,7 +100,7 @@ class Fleet:
     async def idle(self) -> bool:
         """Whether nobody may set out although the budget allows it."""
         await self.client.set(f"{self.prefix}:{{queue}}:tat", "1")
-        return not any([isinstance(await queue._board.claim(), Claimed) for queue in self.queues])
+        return not any([isinstance(await queue._state.claim(), Claimed) for queue in self.queues])
 
     async def pause_over(self) -> None:
         """And all that whoever met it has been told."""

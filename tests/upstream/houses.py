@@ -10,18 +10,18 @@ from typing import Protocol
 import pytest
 import redis.asyncio
 
-from gateway.upstream.credential_breaker import NOTHING, Kind, Sign
-from gateway.upstream.flight import Band, Claim, Payer
+from gateway.upstream.credential_breaker import NOTHING, PauseRules, Signal, SignalKind
+from gateway.upstream.flight import Claim, FlightRequest, Flow
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, Claimed, Closed, Paused, QueueRules
-from gateway.upstream.upstream_breaker import Gate, GateRules, held_back
+from gateway.upstream.queue_state import Claimed, Closed, Paused, QueueRules, QueueState
+from gateway.upstream.upstream_breaker import UpstreamBreaker, paused_error
 
-RULES = GateRules(pause=100, longest=350, shortest=10)
+RULES = PauseRules(100, longest=350, shortest=10)
 NUMBERS = count()
 
 
-def after(seconds: float) -> Sign:
-    return Sign(Kind.LIMITED, seconds)
+def after(seconds: float) -> Signal:
+    return Signal(SignalKind.LIMITED, seconds)
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ class Query:
     credential: str = ""
 
     @property
-    def payer(self) -> Payer:
-        return Payer(self.tenant, caller=self.caller, credential=self.credential)
+    def flow(self) -> Flow:
+        return Flow(self.tenant, caller=self.caller, credential=self.credential)
+
+    def request(self, id: str) -> FlightRequest:
+        return FlightRequest(id, self.flow, question=self.target)
 
 
 @dataclass
@@ -50,7 +53,7 @@ class House(Protocol):
     async def set_out(self, query: Query) -> Flight | str:
         """A flight, or why nobody gets through: the gate's pause or the query's own."""
 
-    async def land(self, flight: Flight, sign: Sign) -> None: ...
+    async def land(self, flight: Flight, sign: Signal) -> None: ...
 
     async def closed_for(self) -> float: ...
 
@@ -69,15 +72,15 @@ class Alone:
     """A process without Redis, and a clock that is moved by hand."""
 
     now: float = 10_000.0
-    gate: Gate = field(default_factory=lambda: Gate(RULES))
+    gate: UpstreamBreaker = field(default_factory=lambda: UpstreamBreaker(RULES))
 
     async def set_out(self, query: Query) -> Flight | str:
-        error = self.gate.objection(self.now, query.payer, query.target)
+        error = self.gate.objection(self.now, query.request("x"))
         return Flight(query, self.gate.enter()) if error is None else type(error).__name__
 
-    async def land(self, flight: Flight, sign: Sign) -> None:
+    async def land(self, flight: Flight, sign: Signal) -> None:
         query = flight.query
-        self.gate.judge(self.now, sign, query.payer, query.target, probe=int(str(flight.token)))
+        self.gate.judge(self.now, sign, query.request("x"), probe=int(str(flight.token)))
 
     async def closed_for(self) -> float:
         return self.gate.closed_for(self.now)
@@ -99,38 +102,35 @@ class Fleet:
         self.client = client
         self.prefix = f"{prefix}:{{queue}}"
         self.key = f"{self.prefix}:gate"
-        rules = QueueRules(dead_after=0.02)
-        self.boards = [Board(client, prefix, Budget(None, 1), rules, Gate(RULES)) for _ in range(2)]
+        rules = QueueRules(dead_after=0.02, gate=RULES)
+        self.states = [QueueState(client, prefix, Budget(None, 1), rules) for _ in range(2)]
         self.flights = 0
 
-    def board(self) -> Board:
-        self.boards.reverse()
-        return self.boards[0]
+    def state(self) -> QueueState:
+        self.states.reverse()
+        return self.states[0]
 
     async def set_out(self, query: Query) -> Flight | str:
         self.flights += 1
-        reply = await self.board().submit(
-            f"f{self.flights}", query.payer, Band.PEOPLE, token="t", looked=True, question=query.target
-        )
+        reply = await self.state().submit(query.request(f"f{self.flights}"), token="t", looked=True)
         match reply:
             case Claimed(claim):
                 return Flight(query, claim)
             case Paused(why, seconds):
-                return type(held_back(why, seconds)).__name__
+                return type(paused_error(why, seconds)).__name__
         assert isinstance(reply, Closed)
         assert reply.seconds > 0
         return "GateClosed"
 
-    async def land(self, flight: Flight, sign: Sign) -> None:
-        claim, query, board = flight.token, flight.query, self.board()
+    async def land(self, flight: Flight, sign: Signal) -> None:
+        claim, query, state = flight.token, flight.query, self.state()
         assert isinstance(claim, Claim)
-        landing = board.landing(claim.id, claim.token, b"result", sign, payer=query.payer, question=query.target)
-        await board.land([landing])
+        await state.land([state.landing(query.request(claim.id), claim.token, b"result", sign)])
 
     async def closed_for(self) -> float:
-        board = self.board()
-        await board.claim()
-        return board.gate.closed_for(time.monotonic())
+        state = self.state()
+        await state.claim()
+        return state.gate.closed_for(time.monotonic())
 
     async def advance(self, seconds: float) -> None:
         """Everything that was noted was noted so much earlier."""
@@ -146,15 +146,15 @@ class Fleet:
 
     async def lose(self, flight: Flight) -> None:
         assert isinstance(flight.token, Claim)
-        await self.board().recover(flight.token.id)
-        await self.boards[1].recover(flight.token.id)
-        again = await self.boards[0].claim()
-        again = again if isinstance(again, Claimed) else await self.boards[1].claim()
+        await self.state().recover(flight.token.id)
+        await self.states[1].recover(flight.token.id)
+        again = await self.states[0].claim()
+        again = again if isinstance(again, Claimed) else await self.states[1].claim()
         assert isinstance(again, Claimed)
         await self.land(Flight(flight.query, again.claim), NOTHING)
 
     async def refused(self) -> int:
-        return (await self.board().beat()).targets
+        return (await self.state().beat()).targets
 
 
 def about(seconds: float) -> object:
@@ -167,12 +167,12 @@ async def out(house: House, query: Query | None = None) -> Flight:
     return flight
 
 
-async def told(house: House, sign: Sign, **query: str) -> None:
+async def told(house: House, sign: Signal, **query: str) -> None:
     """One flight, there and back."""
     await house.land(await out(house, Query(**query)), sign)
 
 
-async def closed(house: House, *signs: Sign) -> None:
+async def closed(house: House, *signs: Signal) -> None:
     """Flights that set out together land one after another."""
     flights = [await out(house) for _ in signs]
     for flight, sign in zip(flights, signs, strict=True):

@@ -11,12 +11,11 @@ import sys
 import redis.asyncio
 import structlog
 
-from gateway.upstream.credential_breaker import ANSWERED, Kind, Sign, Verdict
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Work
+from gateway.upstream.credential_breaker import ANSWERED, CredentialSignal, Signal, SignalKind
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow, Work
 from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
-from gateway.upstream.upstream_breaker import GateRules
 
 
 async def nothing() -> None:
@@ -26,10 +25,12 @@ async def nothing() -> None:
 def work(name: str) -> Work:
     """The service's answer to this process: your credential is no good, and in the end, go away."""
 
-    async def refused(confirm: Confirm) -> Result:
+    async def refused(confirm: Confirm) -> Fetched:
         await confirm()
-        sign = Sign(Kind.LIMITED, 200.0) if name == "b" else ANSWERED
-        return Result(Landing("x"), sign=sign, verdict=Verdict("fp", refused=True, question=name))
+        sign = Signal(SignalKind.LIMITED, 200.0) if name == "b" else ANSWERED
+        return Fetched(
+            FlightResult("x"), signal=sign, credential=CredentialSignal("fp", refused=True, question=name)
+        )
 
     return refused
 
@@ -37,12 +38,12 @@ def work(name: str) -> Work:
 async def main(url: str, prefix: str) -> None:
     client = redis.asyncio.Redis.from_url(url, protocol=2)
     rules = QueueRules(beat=0.1, poll=0.2)
-    queue = Queue(client, prefix, Budget(None, 1), rules, GateRules(), fleet=FleetRules(size=9))
+    queue = Queue(client, prefix, Budget(None, 1), rules, fleet=FleetRules(size=9))
     await queue.start()
     told = asyncio.create_task(tell(queue))
     loop = asyncio.get_running_loop()
     while name := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
-        await queue.land(name, "x", Payer("t"), Band.PEOPLE, work(name), nothing, 10.0)
+        await queue.land(FlightRequest(name, Flow("t"), exact="x"), work(name), nothing, 10.0)
     told.cancel()
     await queue.stop(grace=0)
     await client.aclose()

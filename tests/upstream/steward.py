@@ -14,7 +14,7 @@ import redis.asyncio
 import structlog
 
 from gateway.upstream.credential_breaker import ANSWERED
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Work
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow, Work
 from gateway.upstream.pacing import Budget, FleetRules
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
@@ -26,10 +26,10 @@ def say(*words: str) -> None:
 
 
 def work(name: str) -> Work:
-    async def fetch(confirm: Confirm) -> Result:
+    async def fetch(confirm: Confirm) -> Fetched:
         await confirm()
         say("called", name)
-        return Result(Landing("x", entry_of(name)), sign=ANSWERED)
+        return Fetched(FlightResult("x", entry_of(name)), signal=ANSWERED)
 
     return fetch
 
@@ -57,11 +57,11 @@ async def obey(queue: Queue, order: str, name: str) -> None:
         case "resume", _:
             await queue.resume_credential(name)
         case "ask", _:
-            landing = (await queue.land(name, "x", Payer("t"), Band.PEOPLE, work(name), nothing, 15.0))[0]
+            landing = (await queue.land(FlightRequest(name, Flow("t"), exact="x"), work(name), nothing, 15.0))[0]
             say("landed", name, "answer" if landing.error is None else type(landing.error).__name__)
         case "census", _:
-            census = await queue.census()
-            say("census", str(census.processes_total), census.gate.state)
+            snapshot = await queue.snapshot()
+            say("census", str(snapshot.processes_total), snapshot.gate.state)
 
 
 async def main(url: str, prefix: str) -> None:

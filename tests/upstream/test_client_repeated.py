@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.errors import UpstreamDisconnected, UpstreamTimeout
-from gateway.upstream.credential_breaker import NOTHING, RESET, sign_of_error
+from gateway.upstream.credential_breaker import NOTHING, RESET, signal_of_error
 from gateway.upstream.message import Message
 from gateway.upstream.transport import KEPT_SECONDS, rest_after
 from tests.upstream.origin import OK, PATIENT, Behaviour, Peer, answering, ask, calling, serving
@@ -49,7 +49,7 @@ async def test_rfc9110_9_2_2_another_that_was_written_is_never_repeated(method: 
         await ask(client)
         with pytest.raises(UpstreamDisconnected) as caught:
             await ask(client, b"/", slots, method=method, content=b"body")
-    assert sign_of_error(caught.value) == NOTHING
+    assert signal_of_error(caught.value) == NOTHING
     assert (slots.taken, len(origin.heads), origin.connections) == (1, 2, 1)
 
 
@@ -58,7 +58,7 @@ async def test_a_new_connection_that_ends_is_a_sign_and_no_reason_to_ask_again(e
     async with serving(ending) as origin, calling(origin.url) as client:
         with pytest.raises(UpstreamDisconnected) as caught:
             await ask(client)
-    assert sign_of_error(caught.value) == RESET
+    assert signal_of_error(caught.value) == RESET
     assert (len(origin.heads), origin.connections) == (1, 1)
 
 
@@ -77,7 +77,7 @@ async def test_it_is_asked_once_more_and_not_twice_and_on_a_new_connection_thoug
         await asyncio.gather(*(ask(client) for _ in range(3)))
         with pytest.raises(UpstreamDisconnected) as caught:
             await ask(client)
-    assert sign_of_error(caught.value) == RESET
+    assert signal_of_error(caught.value) == RESET
     assert (len(origin.heads), origin.connections) == (5, 4)
 
 
@@ -92,7 +92,7 @@ async def test_an_answer_that_had_begun_is_not_asked_for_again_and_no_sign_eithe
         await ask(client)
         with pytest.raises(UpstreamDisconnected) as caught:
             await ask(client)
-    assert sign_of_error(caught.value) == NOTHING
+    assert signal_of_error(caught.value) == NOTHING
     assert (len(origin.heads), origin.connections) == (2, 1)
 
 

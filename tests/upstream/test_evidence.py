@@ -5,16 +5,25 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.upstream.credential_breaker import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
-from gateway.upstream.evidence import ACTIVE, ENOUGH, MEMORY, TOLERATED
+from gateway.upstream.credential_breaker import (
+    ANSWERED,
+    FAILED,
+    LIMITED,
+    NOTHING,
+    REFUSED,
+    RESET,
+    Signal,
+    SignalKind,
+)
+from gateway.upstream.upstream_breaker import ACTIVE, ENOUGH, MEMORY, TOLERATED
 from tests.upstream.houses import Flight, House, Query, about, after, out, told, wait
 
 SIGNS = pytest.mark.parametrize("sign", [REFUSED, RESET], ids=["refused", "reset"])
 ALL = pytest.mark.parametrize("sign", [REFUSED, RESET, LIMITED], ids=["refused", "reset", "limited"])
 
 
-def after_refusal(seconds: float) -> Sign:
-    return Sign(Kind.REFUSED, seconds)
+def after_refusal(seconds: float) -> Signal:
+    return Signal(SignalKind.REFUSED, seconds)
 
 
 async def honest(house: House, tenant: str = "honest") -> None:
@@ -74,7 +83,7 @@ async def test_a_refusal_is_forgotten_in_time(house: House) -> None:
 
 
 @SIGNS
-async def test_whoever_meets_refusal_after_refusal_is_refused_himself(house: House, sign: Sign) -> None:
+async def test_whoever_meets_refusal_after_refusal_is_refused_himself(house: House, sign: Signal) -> None:
     await honest(house)
     for _ in range(TOLERATED):
         await told(house, sign, tenant="bad")
@@ -115,7 +124,7 @@ async def test_what_a_paused_caller_tries_in_vain_is_no_way_round_his_pause(hous
 
 
 @SIGNS
-async def test_an_answer_between_clears_a_caller(house: House, sign: Sign) -> None:
+async def test_an_answer_between_clears_a_caller(house: House, sign: Signal) -> None:
     await honest(house)
     for each in (sign, sign, ANSWERED, sign, sign):
         await told(house, each, tenant="unlucky")
@@ -134,7 +143,7 @@ async def test_addresses_without_a_key_are_paused_one_by_one(house: House) -> No
 
 
 @ALL
-async def test_one_tenants_evidence_never_stops_another(house: House, sign: Sign) -> None:
+async def test_one_tenants_evidence_never_stops_another(house: House, sign: Signal) -> None:
     """Whatever it invents: ever new targets, from ever new addresses."""
     await honest(house)
     for address in range(20):
@@ -144,7 +153,7 @@ async def test_one_tenants_evidence_never_stops_another(house: House, sign: Sign
 
 
 @SIGNS
-async def test_two_tenants_evidence_closes_it(house: House, sign: Sign) -> None:
+async def test_two_tenants_evidence_closes_it(house: House, sign: Signal) -> None:
     await honest(house, "one")
     await honest(house, "two")
     await told(house, sign, tenant="one")
@@ -155,7 +164,7 @@ async def test_two_tenants_evidence_closes_it(house: House, sign: Sign) -> None:
 
 
 @pytest.mark.parametrize("between", [ANSWERED, FAILED])
-async def test_evidence_with_an_answer_between_is_none(house: House, between: Sign) -> None:
+async def test_evidence_with_an_answer_between_is_none(house: House, between: Signal) -> None:
     signs = (REFUSED, REFUSED, between, REFUSED, RESET, between, RESET, REFUSED)
     for number, sign in enumerate(signs):
         await told(house, sign, tenant=f"tenant{number}")
@@ -182,7 +191,7 @@ async def test_who_asked_long_ago_is_not_active(house: House) -> None:
 
 
 @ALL
-async def test_what_one_alone_closed_another_may_try_at_once(house: House, sign: Sign) -> None:
+async def test_what_one_alone_closed_another_may_try_at_once(house: House, sign: Signal) -> None:
     while await house.closed_for() == 0:
         await told(house, sign, tenant="bad")
     await house.advance(101 if sign is not LIMITED else 0)
@@ -228,7 +237,7 @@ async def test_what_others_met_meanwhile_is_forgotten_with_the_block(house: Hous
 
 @ALL
 @pytest.mark.parametrize("first", [True, False], ids=["keyed-first", "anonymous-first"])
-async def test_a_key_and_no_key_are_no_two_witnesses(house: House, sign: Sign, first: bool) -> None:
+async def test_a_key_and_no_key_are_no_two_witnesses(house: House, sign: Signal, first: bool) -> None:
     """One person may have both."""
     await honest(house)
     for number in range(8):
@@ -241,7 +250,7 @@ async def test_a_key_and_no_key_are_no_two_witnesses(house: House, sign: Sign, f
 
 @ALL
 @pytest.mark.parametrize("tenant", ["anonymous", "keyed"])
-async def test_one_callers_evidence_stops_no_other_of_its_tenant(house: House, sign: Sign, tenant: str) -> None:
+async def test_one_callers_evidence_stops_no_other_of_its_tenant(house: House, sign: Signal, tenant: str) -> None:
     good, bad = f"{tenant}:good", f"{tenant}:bad"
     await told(house, ANSWERED, tenant=tenant, caller=good, credential="good")
     for number in range(8):
@@ -325,7 +334,7 @@ async def test_a_429_closes_it_where_one_credential_or_none_is_in_use(house: Hou
 
 
 @SIGNS
-async def test_who_closed_it_leaves_the_probe_to_others_for_as_long_again(house: House, sign: Sign) -> None:
+async def test_who_closed_it_leaves_the_probe_to_others_for_as_long_again(house: House, sign: Signal) -> None:
     for tenant in ("one", "two", "three"):
         await honest(house, tenant)
     for tenant in ("one", "two", "two"):

@@ -7,12 +7,11 @@ from itertools import count
 
 import redis.asyncio
 
-from gateway.upstream.credential_breaker import ANSWERED, FAILED, REFUSED, Sign
-from gateway.upstream.evidence import ENOUGH, MOST_ACTIVE, MOST_PAUSED, Pauses, Recent
-from gateway.upstream.flight import Band, Payer
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, REFUSED, Signal
+from gateway.upstream.flight import FlightRequest, Flow
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, Claimed, Landed, Queued, QueueRules
-from gateway.upstream.upstream_breaker import Gate
+from gateway.upstream.queue_state import Claimed, Landed, Queued, QueueRules, QueueState
+from gateway.upstream.upstream_breaker import ENOUGH, MOST_ACTIVE, MOST_PAUSED, Pauses, Recent
 from tests.upstream.houses import RULES, Fleet, Flight, Query, about, after, out, told, wait
 
 NUMBERS = count()
@@ -23,17 +22,19 @@ class Queueing(Fleet):
 
     def __init__(self, client: redis.asyncio.Redis, prefix: str) -> None:
         super().__init__(client, prefix)
-        self.slow = Board(client, prefix, Budget(600, 50), QueueRules(), Gate(RULES))
+        self.slow = QueueState(client, prefix, Budget(600, 50), QueueRules(gate=RULES))
 
     async def queue(self, id: str, tenant: str, credential: str = "") -> Queued:
-        payer = Payer(tenant, credential=credential)
-        reply = await self.slow.submit(id, payer, Band.PEOPLE, token="t", looked=True)
+        flow = Flow(tenant, credential=credential)
+        reply = await self.slow.submit(FlightRequest(id, flow), token="t", looked=True)
         assert isinstance(reply, Queued)
         return reply
 
-    async def lands(self, query: Query, sign: Sign, id: str = "a late one") -> None:
+    async def lands(self, query: Query, sign: Signal, id: str = "a late one") -> None:
         """A flight that somebody else leads by now."""
-        await self.slow.land([self.slow.landing(id, "", b"", sign, payer=query.payer, question=query.target)])
+        await self.slow.land(
+            [self.slow.landing(FlightRequest(id, query.flow, question=query.target), "", b"", sign)]
+        )
 
     async def next(self) -> str | None:
         """The job whose turn it is."""
@@ -73,7 +74,7 @@ async def test_what_waits_for_a_paused_credential_is_turned_away(either: redis.a
     await fleet.lands(Query("one", credential="slow"), after(200))
     for number, gen in enumerate(gens):
         assert await fleet.slow.poll(f"job{number}", gen) == Landed(b"paused:200000000")
-    assert (await fleet.slow.census()).queued.total == 1
+    assert sum((await fleet.slow.snapshot()).queued.values()) == 1
     assert await fleet.next() == "other"
 
 
@@ -98,9 +99,9 @@ async def test_so_many_are_kept_and_no_more_and_none_for_ever(either: redis.asyn
 
 
 def test_alone_so_many_are_kept_and_no_more() -> None:
-    pauses, recent = Pauses(RULES.pause_of), Recent()
+    pauses, recent = Pauses(RULES), Recent()
     for number in range(MOST_PAUSED + 50):
-        pauses.begin(f"target{number}", Payer("t"), number, None)
+        pauses.begin(f"target{number}", Flow("t"), number, None)
         recent.note(f"tenant{number}", number)
     assert pauses.left("target49", 60) is None
     assert pauses.left("target50", 60) == about(90)

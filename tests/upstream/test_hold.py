@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis.asyncio
@@ -12,20 +13,21 @@ from gateway.errors import GateClosed, Overload
 from gateway.upstream.credential_breaker import (
     ANSWERED,
     FAILED,
+    HELD,
     LIMITED,
     MOST,
     RESET,
-    Breaker,
-    BreakerRules,
-    Sign,
-    Verdict,
+    CredentialBreaker,
+    CredentialSignal,
+    PauseRules,
+    Signal,
 )
 from gateway.upstream.credential_breaker import HELD as WITHHELD
-from gateway.upstream.flight import Landing, Payer
+from gateway.upstream.flight import FlightRequest, FlightResult, Flow
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
-from gateway.upstream.upstream_breaker import HELD, Gate
+from gateway.upstream.upstream_breaker import UpstreamBreaker
 from tests.redis_server import RedisServer, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, until
@@ -35,7 +37,7 @@ SPENT = Budget(600, 50)
 """A budget that is empty for the length of any test, until its record is set back; then it is ample."""
 
 
-def status(landing: Landing) -> int | None:
+def status(landing: FlightResult) -> int | None:
     return None if landing.entry is None else landing.entry.status
 
 
@@ -70,15 +72,15 @@ async def test_a_hold_is_everyones_and_so_is_its_end(fleet: Fleet) -> None:
 
 async def test_a_hold_is_known_from_the_next_sign_of_life_and_to_newcomers(fleet: Fleet) -> None:
     (one,) = await fleet.grow(1)
-    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, replace(QUICK, gate=BRISK))
     await one.hold_gate()
     assert not deaf.gate.held
-    await deaf._heart.beat()
+    await deaf._heartbeat.beat()
     assert deaf.gate.held
     (late,) = await fleet.grow(1)
     assert late.gate.held
     await one.resume_gate()
-    await deaf._heart.beat()
+    await deaf._heartbeat.beat()
     assert deaf.gate_closed_for == 0
 
 
@@ -118,7 +120,7 @@ async def test_a_resume_tells_the_next_in_line_without_any_poll(fleet: Fleet) ->
         pytest.param([RESET] * 3, id="resets"),
     ],
 )
-async def test_a_hold_outlasts_what_flights_under_way_say(fleet: Fleet, signs: list[Sign]) -> None:
+async def test_a_hold_outlasts_what_flights_under_way_say(fleet: Fleet, signs: list[Signal]) -> None:
     one, two = await fleet.grow(2)
     flights = [fleet.ask(one, f"early{i}") for i in range(len(signs))]
     await until(lambda: len(fleet.service.calls) == len(signs))
@@ -129,7 +131,7 @@ async def test_a_hold_outlasts_what_flights_under_way_say(fleet: Fleet, signs: l
     if await fleet.client.hexists(f"{fleet.prefix}:{{queue}}:gate", "until"):
         await fleet.pause_over()
     assert isinstance((await fleet.ask(two, "late")).error, GateClosed)
-    await one._heart.beat()
+    await one._heartbeat.beat()
     assert one.gate.held
     assert len(fleet.service.calls) == len(signs)
 
@@ -164,16 +166,16 @@ async def test_a_resume_ends_a_closing_by_a_block_at_once(fleet: Fleet) -> None:
 
 
 def test_a_view_of_a_hold_does_not_end_by_itself_and_forgets_no_closing_that_is_yet_to_be_told() -> None:
-    gate = Gate(BRISK)
-    gate.told(0.0, -1.0)
+    gate = UpstreamBreaker(BRISK)
+    gate.update(0.0, -1.0)
     assert gate.closed_for(1e9) == HELD
-    gate.judge(10.0, Sign(LIMITED.kind, 100.0), Payer("t"), "x")
-    gate.judge(11.0, ANSWERED, Payer("t"), "x")
+    gate.judge(10.0, Signal(LIMITED.kind, 100.0), FlightRequest("x", Flow("t")))
+    gate.judge(11.0, ANSWERED, FlightRequest("x", Flow("t")))
     assert gate.closed_for(12.0) == HELD
-    assert gate.untold(12.0) == 98.0
-    gate.told(13.0, -1.0)
-    assert gate.untold(13.0) == 97.0
-    gate.told(14.0, 0.0)
+    assert gate.unreported(12.0) == 98.0
+    gate.update(13.0, -1.0)
+    assert gate.unreported(13.0) == 97.0
+    gate.update(14.0, 0.0)
     assert not gate.held
     assert gate.closed_for(14.0) == 96.0
 
@@ -227,27 +229,27 @@ async def test_a_held_credential_outlasts_verdicts_on_it(fleet: Fleet, refused: 
     one, two = await fleet.grow(2)
     await one.hold_credential("fp")
     # A process that knows it as refused reports an acceptance.
-    two.breaker.heard("fp", 5.0)
-    fleet.service.verdict = Verdict("fp", refused=refused)
+    two.breaker.update("fp", 5.0)
+    fleet.service.verdict = CredentialSignal("fp", refused=refused)
     fleet.service.says(ANSWERED)
     await fleet.ask(two, "a")
     for queue in (one, two):
-        await queue._heart.beat()
+        await queue._heartbeat.beat()
         assert queue.breaker.refused_for("fp") == WITHHELD
         assert not await queue.breaker.probe("fp")
 
 
 async def test_a_process_that_has_not_heard_of_a_hold_gets_no_probe(fleet: Fleet) -> None:
     (one,) = await fleet.grow(1)
-    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, replace(QUICK, gate=BRISK))
     await one.hold_credential("fp")
-    deaf.breaker.heard("fp", 0.0)
+    deaf.breaker.update("fp", 0.0)
     assert not await deaf.breaker.probe("fp")
     assert deaf.breaker.refused_for("fp") == pytest.approx(WITHHELD, abs=20)
 
 
 async def test_whoever_holds_or_resumes_knows_it_without_any_news(fleet: Fleet) -> None:
-    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, replace(QUICK, gate=BRISK))
     await deaf.hold_credential("fp")
     assert deaf.breaker.refused_for("fp") == WITHHELD
     await deaf.resume_credential("fp")
@@ -271,7 +273,7 @@ async def test_so_many_credentials_can_be_held_and_no_more(fleet: Fleet) -> None
     with pytest.raises(Overload):
         await one.hold_credential("one more")
     await one.hold_credential("fp1")
-    await one._heart.beat()
+    await one._heartbeat.beat()
     assert one.breaker.refused_for("one more") is None
     assert one.breaker.count == MOST
 
@@ -280,11 +282,11 @@ async def test_without_redis_a_held_credential_stays_held() -> None:
     async def ask(fingerprint: str, question: str, tenant: str) -> tuple[bool, float | None]:
         raise AssertionError("nobody is asked about a held credential")
 
-    breaker = Breaker(BreakerRules(), ask, clock=lambda: 0.0)
-    breaker.told({"fp": -1.0})
-    breaker.judge(Verdict("fp", refused=False))
-    breaker.heard("fp", None)
+    breaker = CredentialBreaker(PauseRules(10.0), ask, clock=lambda: 0.0)
+    breaker.replace({"fp": -1.0})
+    breaker.judge(CredentialSignal("fp", refused=False))
+    breaker.update("fp", None)
     assert breaker.refused_for("fp") == WITHHELD
     assert not await breaker.probe("fp")
-    breaker.told({})
+    breaker.replace({})
     assert breaker.refused_for("fp") is None

@@ -14,17 +14,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.errors import DeadlineExceeded
-from gateway.upstream.flight import Band, Payer, Reuse
-from gateway.upstream.pacing import Budget
+from gateway.upstream.flight import FlightRequest, Flow, Reuse
+from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
-from gateway.upstream.queue_state import Board, Left, Queued, QueueRules
+from gateway.upstream.queue_state import Left, Queued, QueueRules, QueueState
 from gateway.upstream.tasks import EndOfInput
 from tests.redis_server import free_port
 from tests.upstream.test_queue import LONG, QUICK, Origin, fleet, nothing, until
 
 SPENT = Budget(3_600, 1)
 BRISK = Budget(0.1, 1)
-T = Payer("t")
+T = Flow("t")
 
 
 def reusing(reuse: Reuse) -> Callable[[], Reuse]:
@@ -40,14 +40,14 @@ def ask(
     name: str,
     reuse: Callable[[], Reuse] = LATER,
     *,
-    payer: Payer = T,
+    flow: Flow = T,
     timeout: float = LONG,
     ending: EndOfInput | None = None,
 ) -> asyncio.Task[Any]:
     async def landed() -> Any:
         work: Any = origin.work(name)
         landing, _ = await queue.land(
-            name, "x", payer, Band.PEOPLE, work, nothing, timeout, reuse=reuse, ending=ending
+            FlightRequest(name, flow, exact="x"), work, nothing, timeout, reuse=reuse, ending=ending
         )
         return landing
 
@@ -115,7 +115,7 @@ async def test_what_nobody_waits_for_goes_last_or_not_at_all(
         if not at_once:
             await until(lambda: all(flight.gen or flight.alone for flight in queue._flights.values()))
         await gone(left)
-        stays = [ask(queue, origin, f"stays{i}", payer=Payer("other")) for i in range(3)]
+        stays = [ask(queue, origin, f"stays{i}", flow=Flow("other")) for i in range(3)]
         await asyncio.gather(*stays)
         await until(lambda: queue.flights == 0)
     # On a busy machine the slots of some may come before their callers leave.
@@ -127,40 +127,40 @@ async def test_what_nobody_waits_for_goes_last_or_not_at_all(
 async def test_a_job_that_other_processes_hold_gives_way_once_nobody_waits_anywhere(
     redis_client: redis.asyncio.Redis, prefix: str
 ) -> None:
-    one, other = (Board(redis_client, prefix, SPENT, QueueRules()) for _ in range(2))
+    one, other = (QueueState(redis_client, prefix, SPENT, QueueRules()) for _ in range(2))
     band: list[int] = []
 
-    async def left(board: Board, gen: str, expected: Left) -> None:
-        assert await board.leave("a", gen) is expected
-        standing = await one.standing("a")
+    async def left(state: QueueState, gen: str, expected: Left) -> None:
+        assert await state.leave("a", gen) is expected
+        standing = await one.position("a")
         assert standing is not None
         band.append(standing.band)
 
-    reply = await one.submit("a", T, Band.PEOPLE, token="t", looked=True)
+    reply = await one.submit(FlightRequest("a", T), token="t", looked=True)
     assert isinstance(reply, Queued)
     await left(one, reply.gen, Left.BEHIND)
     # Another process's caller brings it forward, and leaves; the first process still holds it, for nobody.
-    assert isinstance(await other.submit("a", T, Band.PEOPLE, token="t", looked=True), Queued)
+    assert isinstance(await other.submit(FlightRequest("a", T), token="t", looked=True), Queued)
     await left(other, reply.gen, Left.BEHIND)
     # A caller of each: the job is the other's once one of them leaves.
-    for board in (one, other):
-        assert isinstance(await board.submit("a", T, Band.PEOPLE, token="t", looked=True), Queued)
+    for state in (one, other):
+        assert isinstance(await state.submit(FlightRequest("a", T), token="t", looked=True), Queued)
     await left(one, reply.gen, Left.THEIRS)
     await left(other, reply.gen, Left.BEHIND)
-    assert band == [Band.LEFT, Band.LEFT, Band.PEOPLE, Band.LEFT]
+    assert band == [Priority.LEFT, Priority.LEFT, Priority.PEOPLE, Priority.LEFT]
 
 
 @pytest.mark.parametrize(("kept", "queued"), [(True, (0, 1, 0)), (False, (0, 0, 0))])
 async def test_a_job_gives_way_whose_callers_died_with_their_process(
     redis_client: redis.asyncio.Redis, prefix: str, kept: bool, queued: tuple[int, int, int]
 ) -> None:
-    dying, left = (Board(redis_client, prefix, SPENT, QueueRules(dead_after=0.05)) for _ in range(2))
+    dying, left = (QueueState(redis_client, prefix, SPENT, QueueRules(dead_after=0.05)) for _ in range(2))
     await dying.beat()
-    reply = await left.submit("a", T, Band.PEOPLE, token="t", looked=True, kept=kept)
+    reply = await left.submit(FlightRequest("a", T), token="t", looked=True, kept=kept)
     assert isinstance(reply, Queued)
-    assert isinstance(await dying.submit("a", T, Band.PEOPLE, token="t", looked=True), Queued)
+    assert isinstance(await dying.submit(FlightRequest("a", T), token="t", looked=True), Queued)
     await left.leave("a", reply.gen, kept=kept)
-    await left.submit("a", T, Band.LEFT, token="t", looked=True, kept=kept)
+    await left.submit(FlightRequest("a", T, Priority.LEFT), token="t", looked=True, kept=kept)
     while (pulse := await left.beat()).processes != 1:
         pass
     assert pulse.queued == queued
@@ -176,7 +176,7 @@ async def test_a_caller_who_was_told_to_come_back_keeps_the_jobs_place(
         refused = ask(queue, origin, "shared", JOINERS, timeout=0.1)
         hangs_up = ask(queue, origin, "shared", JOINERS)
         await until(lambda: bool((flight := queue._flights.get("shared")) and (flight.gen or flight.alone)))
-        last = ask(queue, origin, "last", payer=Payer("other"))
+        last = ask(queue, origin, "last", flow=Flow("other"))
         await until(lambda: queue.waiters == 2 and refused.done())
         assert isinstance(refused.exception(), DeadlineExceeded)
         await gone([hangs_up])
@@ -196,7 +196,7 @@ async def test_whoever_comes_back_and_hangs_up_is_not_expected_any_more(
         assert queue.flights == 1
         await gone([again])
         await until(lambda: queue.flights == 0)
-        await until(lambda: queue.depth == 0)
+        await until(lambda: not any(queue.depths))
 
 
 async def test_callers_who_come_and_go_do_not_wear_a_job_out(
@@ -209,7 +209,7 @@ async def test_callers_who_come_and_go_do_not_wear_a_job_out(
             task = ask(queue, origin, "a")
             await until(lambda: "a" in queue._flights and queue._flights["a"].gen != "" and queue.waiters == 1)
             await gone([task])
-            await until(lambda: queue._flights["a"].band is Band.LEFT)
+            await until(lambda: queue._flights["a"].request.priority is Priority.LEFT)
         stays = ask(queue, origin, "a")
         await until(lambda: queue.waiters == 1)
         await one_slot(queue, redis_client, prefix)
@@ -228,7 +228,7 @@ async def test_a_fan_out_whose_client_gives_up_gets_further_each_time(
 
     async def busy(queue: Queue) -> None:
         for i in range(10_000):
-            await ask(queue, origin, f"busy{i}", payer=Payer("busy"))
+            await ask(queue, origin, f"busy{i}", flow=Flow("busy"))
 
     async with fleet(redis_client, prefix, size, Budget(0.03, 1)) as queues:
         others = [asyncio.create_task(busy(queues[0])) for _ in range(2)]
@@ -320,7 +320,7 @@ async def test_whoever_sends_no_more_gives_way_where_that_costs_nothing_and_is_a
         for each in endings:
             if not each.reached:
                 each.reach()
-        stays = [ask(queue, origin, f"stays{i}", payer=Payer("other")) for i in range(3)]
+        stays = [ask(queue, origin, f"stays{i}", flow=Flow("other")) for i in range(3)]
         landings = await asyncio.gather(*stays, *patient)
     assert all(landing.error is None for landing in landings)
     # On a busy machine the first one's slot may come before the others are there; fair turns are by tenant.
@@ -343,10 +343,12 @@ async def test_whoever_sends_no_more_gets_what_another_process_waits_for(
         other = ask(there, origin, "a")
         await until(lambda: queued(there, "a"))
         ending.reach()
-        await until(lambda: here._flights["a"].band is Band.LEFT and not here._flights["a"].restated)
+        await until(
+            lambda: here._flights["a"].request.priority is Priority.LEFT and not here._flights["a"].restated
+        )
         if left:
             await gone([other])
-            await until(lambda: there._flights["a"].band is Band.LEFT)
+            await until(lambda: there._flights["a"].request.priority is Priority.LEFT)
         await one_slot(there, redis_client, prefix)
         await one_slot(here, redis_client, prefix)
         assert (await patient).error is None

@@ -13,8 +13,8 @@ import redis.asyncio
 
 from gateway.cache.entry import Entry
 from gateway.errors import DeadlineExceeded, GatewayError, QueueFull, UpstreamTimeout
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
-from gateway.upstream.pacing import Budget
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow
+from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 
@@ -34,16 +34,16 @@ class Origin:
     status: int = 200
     error: GatewayError | None = None
 
-    def work(self, name: str, exact: str = "x") -> Callable[..., object]:
-        async def fetch(confirm: Confirm) -> Result:
+    def work(self, name: str, exact: str = "x") -> Any:
+        async def fetch(confirm: Confirm) -> Fetched:
             await confirm()
             self.calls.append(name)
             self.times.append(asyncio.get_running_loop().time())
             self.begun.set()
             await self.gate.wait()
             if self.error is not None:
-                return Result(Landing(exact, error=self.error))
-            return Result(Landing(exact, entry_of(name, self.status)))
+                return Fetched(FlightResult(exact, error=self.error))
+            return Fetched(FlightResult(exact, entry_of(name, self.status)))
 
         return fetch
 
@@ -79,15 +79,15 @@ async def fleet(
             await queue.stop(grace=0)
 
 
-T = Payer("t")
+T = Flow("t")
 
 
 def ask(
-    queue: Queue, origin: Origin, name: str, *, exact: str = "x", payer: Payer = T, timeout: float = LONG
+    queue: Queue, origin: Origin, name: str, *, exact: str = "x", flow: Flow = T, timeout: float = LONG
 ) -> asyncio.Task[Any]:
-    async def landed() -> Landing:
+    async def landed() -> FlightResult:
         work = origin.work(name, exact)
-        return (await queue.land(name, exact, payer, Band.PEOPLE, work, nothing, timeout))[0]  # type: ignore[arg-type]
+        return (await queue.land(FlightRequest(name, flow, exact=exact), work, nothing, timeout))[0]
 
     return asyncio.create_task(landed())
 
@@ -121,14 +121,16 @@ async def test_a_late_comer_looks_into_the_cache_before_it_flies(
 ) -> None:
     origin = Origin()
     origin.gate.set()
-    found = Landing("x", entry_of("from the cache"))
+    found = FlightResult("x", entry_of("from the cache"))
 
-    async def recheck() -> Landing:
+    async def recheck() -> FlightResult:
         return found
 
     async with fleet(redis_client, prefix, 2) as queues:
         await ask(queues[0], origin, "a")
-        landing, _ = await queues[1].land("a", "x", Payer("t"), Band.PEOPLE, origin.work("a"), recheck, LONG)  # type: ignore[arg-type]
+        landing, _ = await queues[1].land(
+            FlightRequest("a", Flow("t"), exact="x"), origin.work("a"), recheck, LONG
+        )
     assert landing is found
     assert origin.calls == ["a"]
 
@@ -168,7 +170,7 @@ async def test_calls_are_never_closer_than_the_budget(redis_client: redis.asynci
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 3, Budget(0.1, 1)) as queues:
-        await asyncio.gather(*(ask(queues[i % 3], origin, f"job{i}", payer=Payer(f"t{i % 2}")) for i in range(12)))
+        await asyncio.gather(*(ask(queues[i % 3], origin, f"job{i}", flow=Flow(f"t{i % 2}")) for i in range(12)))
     gaps = [b - a for a, b in zip(origin.times, origin.times[1:], strict=False)]
     assert len(origin.calls) == 12
     assert min(gaps) >= 0.1
@@ -178,12 +180,14 @@ async def test_a_request_written_late_moves_its_slot_along(redis_client: redis.a
     origin = Origin()
     origin.gate.set()
 
-    async def slow(confirm: Confirm) -> Result:
+    async def slow(confirm: Confirm) -> Fetched:
         await asyncio.sleep(0.15)
-        return await origin.work("slow")(confirm)  # type: ignore[misc,no-any-return]
+        return await origin.work("slow")(confirm)  # type: ignore[no-any-return]
 
     async with fleet(redis_client, prefix, 2, Budget(0.2, 1)) as queues:
-        first = asyncio.create_task(queues[0].land("slow", "x", Payer("t"), Band.PEOPLE, slow, nothing, LONG))
+        first = asyncio.create_task(
+            queues[0].land(FlightRequest("slow", Flow("t"), exact="x"), slow, nothing, LONG)
+        )
         await until(lambda: queues[0].led == 1)
         await asyncio.gather(first, *(ask(queue, origin, f"job{i}") for i, queue in enumerate(queues)))
     gaps = [b - a for a, b in zip(origin.times, origin.times[1:], strict=False)]
@@ -207,10 +211,10 @@ async def test_one_query_waits_behind_at_most_two_of_anothers_hundred(
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 2, Budget(0.05, 1)) as queues:
-        many = [ask(queues[0], origin, f"many{i}", payer=Payer("reports")) for i in range(100)]
+        many = [ask(queues[0], origin, f"many{i}", flow=Flow("reports")) for i in range(100)]
         await until(lambda: len(origin.calls) >= 3)
         before = len(origin.calls)
-        await ask(queues[1], origin, "one", payer=Payer("dashboard"))
+        await ask(queues[1], origin, "one", flow=Flow("dashboard"))
         assert origin.calls.index("one") - before <= 2
         for task in many:
             task.cancel()
@@ -222,7 +226,9 @@ async def test_people_go_before_refreshes(redis_client: redis.asyncio.Redis, pre
     origin.gate.set()
     async with fleet(redis_client, prefix, 1, Budget(0.1, 1)) as (queue,):
         for i in range(5):
-            queue.refresh(f"refresh{i}", "x", T, origin.work(f"refresh{i}"), nothing)  # type: ignore[arg-type]
+            queue.refresh(
+                FlightRequest(f"refresh{i}", T, Priority.REFRESH, "x"), origin.work(f"refresh{i}"), nothing
+            )
         await asyncio.sleep(0)
         await ask(queue, origin, "person")
         assert origin.calls.index("person") <= 1
@@ -235,7 +241,9 @@ async def test_a_refresh_that_someone_joins_goes_with_people(
     origin.gate.set()
     async with fleet(redis_client, prefix, 2, Budget(0.1, 1)) as queues:
         for i in range(6):
-            queues[0].refresh(f"refresh{i}", "x", T, origin.work(f"refresh{i}"), nothing)  # type: ignore[arg-type]
+            queues[0].refresh(
+                FlightRequest(f"refresh{i}", T, Priority.REFRESH, "x"), origin.work(f"refresh{i}"), nothing
+            )
         await until(lambda: len(origin.calls) == 1)
         joined = next(f"refresh{i}" for i in range(6) if f"refresh{i}" not in origin.calls)
         await asyncio.gather(*(ask(queue, origin, joined) for queue in queues))
@@ -260,11 +268,11 @@ async def test_the_queue_is_bounded_in_all_and_per_tenant(redis_client: redis.as
     origin = Origin()
     rules = QueueRules(max_queued=4, max_per_tenant=3, dead_after=5, beat=0.2, poll=0.3)
     async with fleet(redis_client, prefix, 1, Budget(30, 1), rules) as (queue,):
-        tasks = [ask(queue, origin, f"a{i}", payer=Payer("a"), timeout=0.5) for i in range(4)]
+        tasks = [ask(queue, origin, f"a{i}", flow=Flow("a"), timeout=0.5) for i in range(4)]
         await until(lambda: any(task.done() for task in tasks))
-        tasks += [ask(queue, origin, f"b{i}", payer=Payer("b"), timeout=0.5) for i in range(2)]
+        tasks += [ask(queue, origin, f"b{i}", flow=Flow("b"), timeout=0.5) for i in range(2)]
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    refused = [isinstance(o, Landing) and isinstance(o.error, QueueFull) for o in outcomes]
+    refused = [isinstance(o, FlightResult) and isinstance(o.error, QueueFull) for o in outcomes]
     assert sum(refused[:4]) == 2  # one had no room, one made room for the tenant that had less
     assert sum(refused[4:]) == 0
     assert all(isinstance(o, DeadlineExceeded) or o.error.retry_after for o in outcomes)  # type: ignore[union-attr]
@@ -310,8 +318,8 @@ async def test_a_share_of_three_goes_three_times_as_often(redis_client: redis.as
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 1, Budget(0.01, 1)) as queues:
-        tasks = [ask(queues[0], origin, f"one{i}", payer=Payer("one")) for i in range(12)]
-        tasks += [ask(queues[0], origin, f"three{i}", payer=Payer("three", share=3)) for i in range(12)]
+        tasks = [ask(queues[0], origin, f"one{i}", flow=Flow("one")) for i in range(12)]
+        tasks += [ask(queues[0], origin, f"three{i}", flow=Flow("three", weight=3)) for i in range(12)]
         await asyncio.gather(*tasks)
     # Whichever went before all were queued, a window of eight has two of the one and six of the other.
     assert sum(name.startswith("three") for name in origin.calls[4:12]) == 6, origin.calls
@@ -322,9 +330,9 @@ async def test_a_tenant_may_have_fewer_jobs_queued_than_the_queue_allows(
 ) -> None:
     origin = Origin()
     async with fleet(redis_client, prefix, 1, Budget(3600, 1)) as queues:
-        few = Payer("few", queued=2)
-        tasks = [ask(queues[0], origin, f"a{i}", payer=few, timeout=0.5) for i in range(4)]
+        few = Flow("few", max_queued=2)
+        tasks = [ask(queues[0], origin, f"a{i}", flow=few, timeout=0.5) for i in range(4)]
         landings = await asyncio.gather(*tasks, return_exceptions=True)
-        full = [each for each in landings if isinstance(each, Landing)]
+        full = [each for each in landings if isinstance(each, FlightResult)]
         assert len(full) == 2
         assert all(isinstance(each.error, QueueFull) for each in full)

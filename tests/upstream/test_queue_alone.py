@@ -14,15 +14,15 @@ from redis.backoff import NoBackoff
 from structlog.testing import capture_logs
 
 from gateway.errors import GateClosed
-from gateway.upstream.credential_breaker import ANSWERED, RESET, Kind, Sign
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result
-from gateway.upstream.pacing import Budget
-from gateway.upstream.snapshot import Depth, GateCensus, GateState
+from gateway.upstream.credential_breaker import ANSWERED, RESET, Signal, SignalKind
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow
+from gateway.upstream.pacing import Budget, Priority
+from gateway.upstream.snapshot import GateSnapshot, GateState, depths_of
 from tests.redis_server import RedisServer, free_port, redis_server
 from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
 from tests.upstream.test_queue import LONG, entry_of, nothing, until
 
-LONGER = Sign(Kind.LIMITED, 1.5)
+LONGER = Signal(SignalKind.LIMITED, 1.5)
 """Than a process on its own would wait for its share of the budget."""
 
 Trouble = Callable[[redis.asyncio.Redis, bool], Awaitable[object]]
@@ -108,17 +108,17 @@ async def test_a_local_flight_that_stalls_until_redis_is_back_goes_through_the_q
 ) -> None:
     port, stall, led = free_port(), asyncio.Event(), []
 
-    async def stalled(confirm: Confirm) -> Result:
+    async def stalled(confirm: Confirm) -> Fetched:
         await stall.wait()
         await confirm()
         led.append(one._flights["a"].claim is not None)
-        return Result(Landing("x", entry_of("a")))
+        return Fetched(FlightResult("x", entry_of("a")))
 
     async with fleet_on(port, prefix) as fleet:
         (one,) = await fleet.grow(1, Budget(0.05, 1))
-        task = asyncio.create_task(one.land("a", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
+        task = asyncio.create_task(one.land(FlightRequest("a", Flow("t"), exact="x"), stalled, nothing, LONG))
         await until(lambda: "a" in one._flights and one._flights["a"].slot is not None)
-        assert one.census_here().running_total == 1
+        assert one.local_snapshot().running_total == 1
         with redis_server(port=port):
             await until(lambda: not one.degraded)
             stall.set()
@@ -132,7 +132,7 @@ async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:
     await gone.ask(one, "a")
     assert one.gate_closed_for > 0
     assert isinstance((await gone.ask(one, "b")).error, GateClosed)
-    one.refresh("c", "x", "t", gone.service.work("c"), None)  # type: ignore[arg-type]
+    one.refresh(FlightRequest("c", "t", Priority.REFRESH, "x"), gone.service.work("c"), None)  # type: ignore[arg-type]
     assert one.flights == 0
     await until(lambda: one.gate_closed_for == 0)
     probe = gone.ask(one, "probe")
@@ -148,21 +148,21 @@ async def test_alone_a_process_keeps_the_rules_of_the_gate(gone: Fleet) -> None:
 
 async def test_alone_a_process_counts_its_own_jobs_and_what_is_kept_back(gone: Fleet) -> None:
     (one,) = await gone.grow(1, Budget(0.05, 1))
-    assert one.census_here().gate == GateCensus(GateState.OPEN, 0.0, None)
+    assert one.local_snapshot().gate == GateSnapshot(GateState.OPEN, 0.0, None)
     tasks = [gone.ask(one, "a")]
     await until(lambda: gone.service.calls == ["a"])
     one.fleet.budget = Budget(600, 1)
-    tasks += [gone.ask(one, "b"), gone.ask(one, "c", Band.REFRESH)]
+    tasks += [gone.ask(one, "b"), gone.ask(one, "c", Priority.REFRESH)]
     await until(lambda: one.flights == 3)
-    one.breaker.heard("fp", 60.0)
-    one.gate.told(time.monotonic(), 60.0)
-    census = one.census_here()
-    assert (census.running_total, census.queued) == (1, Depth(1, 0, 1))
-    assert (census.processes_total, census.refused_total) == (1, 1)
-    assert census.gate.state is GateState.CLOSED
-    assert census.gate.closed_for == pytest.approx(60, abs=20)
-    one.gate.told(time.monotonic(), -1.0)
-    assert one.census_here().gate == GateCensus(GateState.HELD, 0.0, None)
+    one.breaker.update("fp", 60.0)
+    one.gate.update(time.monotonic(), 60.0)
+    snapshot = one.local_snapshot()
+    assert (snapshot.running_total, snapshot.queued) == (1, depths_of([1, 0, 1]))
+    assert (snapshot.processes_total, snapshot.refused_total) == (1, 1)
+    assert snapshot.gate.state is GateState.CLOSED
+    assert snapshot.gate.closed_for == pytest.approx(60, abs=20)
+    one.gate.update(time.monotonic(), -1.0)
+    assert one.local_snapshot().gate == GateSnapshot(GateState.HELD, 0.0, None)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -183,7 +183,7 @@ async def test_what_one_process_learnt_alone_closes_the_gate_for_all(
             (two,) = await fleet.grow(1)
             assert two.gate_closed_for > 200
             assert one.gate_closed_for > 200
-            assert one.gate.untold(0.0) == 0
+            assert one.gate.unreported(0.0) == 0
     assert fleet.service.calls == ["a"]
 
 

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 import pytest
 import redis.asyncio
 
-from gateway.upstream.credential_breaker import ANSWERED, BreakerRules, Kind, Sign, Verdict
-from gateway.upstream.flight import Band, Payer
+from gateway.upstream.credential_breaker import ANSWERED, CredentialSignal, PauseRules, Signal, SignalKind
+from gateway.upstream.flight import FlightRequest, Flow
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, Claimed, Queued
+from gateway.upstream.queue_state import Claimed, Queued, QueueState
 from gateway.upstream.snapshot import GateState
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
@@ -75,12 +75,12 @@ async def test_a_pause_of_the_gate_stays_as_long_as_it_was(
 ) -> None:
     (queue,) = await fleet.grow(1)
     began = time.monotonic()
-    fleet.service.says(Sign(Kind.LIMITED, 2.0))
+    fleet.service.says(Signal(SignalKind.LIMITED, 2.0))
     await fleet.ask(queue, "blocked")
     clock.step(bearable)
-    census = await queue.census()
-    assert census.gate.state is GateState.CLOSED
-    assert 0 < census.gate.closed_for <= 2.0
+    snapshot = await queue.snapshot()
+    assert snapshot.gate.state is GateState.CLOSED
+    assert 0 < snapshot.gate.closed_for <= 2.0
     fleet.service.says(ANSWERED)
     while (await fleet.ask(queue, "probe")).error is not None:
         await asyncio.sleep(0.05)
@@ -90,22 +90,24 @@ async def test_a_pause_of_the_gate_stays_as_long_as_it_was(
 async def test_a_refused_credentials_pause_and_its_probe_stay_as_long_as_they_were(
     fleet: Fleet, clock: ClockShim, bearable: float
 ) -> None:
-    boards = [Board(fleet.client, fleet.prefix, BUDGET, QUICK, breaker=BreakerRules(pause=2.0)) for _ in range(2)]
-    for board in boards:
-        await board.beat()
+    states = [
+        QueueState(fleet.client, fleet.prefix, BUDGET, replace(QUICK, breaker=PauseRules(2.0))) for _ in range(2)
+    ]
+    for state in states:
+        await state.beat()
     for question in ("one", "other"):
-        verdict = Verdict("fp", refused=True, question=question)
-        await boards[0].land([boards[0].landing("x", "y", b"", verdict=verdict)])
+        verdict = CredentialSignal("fp", refused=True, question=question)
+        await states[0].land([states[0].landing(FlightRequest("x"), "y", b"", credential=verdict)])
     clock.step(bearable)
-    for board in boards:
-        granted, left = await board.probe("fp")
+    for state in states:
+        granted, left = await state.probe("fp")
         assert not granted
         assert left is not None
         assert 0.4 <= left <= 2.0
     await fleet.client.zadd(f"{fleet.prefix}:{{queue}}:refused", {"fp": 1})
-    assert (await boards[0].probe("fp"))[0]
+    assert (await states[0].probe("fp"))[0]
     clock.step(-bearable)
-    brief = Board(fleet.client, fleet.prefix, BUDGET, replace(QUICK, longest_run=0.05))
+    brief = QueueState(fleet.client, fleet.prefix, BUDGET, replace(QUICK, longest_run=0.05))
     await brief.beat()
     while not (await brief.probe("fp"))[0]:
         await asyncio.sleep(0.01)
@@ -122,7 +124,7 @@ async def test_nobody_counts_as_dead_and_no_flight_is_taken_from_its_leader(
     clock.step(bearable)
     for _ in range(5):
         for queue in queues:
-            await queue._heart.beat()
+            await queue._heartbeat.beat()
             assert queue.fleet.processes == 3
     fleet.service.says(ANSWERED)
     assert {landing.error for landing in await asyncio.gather(flight, joined)} == {None}
@@ -167,7 +169,7 @@ NEWCOMERS_CLOCKS = pytest.mark.parametrize("off", [0, 0.7, -0.7, 3600, -3600], i
 async def test_whoever_comes_after_a_step_finds_the_fleets_time_as_it_was(
     fleet: Fleet, clock: ClockShim, by: float
 ) -> None:
-    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    old, new = (QueueState(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
     before = await old.beat()
     clock.step(by)
     pulses = [await new.beat(), await old.beat()]
@@ -175,7 +177,7 @@ async def test_whoever_comes_after_a_step_finds_the_fleets_time_as_it_was(
         assert pulse.skew == pytest.approx(-by, abs=5)
         assert pulse.now + pulse.skew == pytest.approx(before.now + before.skew, abs=5)
     assert pulses[1].processes == 2
-    assert isinstance(await new.submit("a", Payer("t"), Band.PEOPLE, token="a", looked=True), Queued | Claimed)
+    assert isinstance(await new.submit(FlightRequest("a", Flow("t")), token="a", looked=True), Queued | Claimed)
 
 
 async def test_a_newcomer_after_a_step_takes_no_flight_from_its_leader(
@@ -185,9 +187,9 @@ async def test_a_newcomer_after_a_step_takes_no_flight_from_its_leader(
     flight = fleet.ask(leader, "slow")
     await until(lambda: fleet.service.flying == 1)
     clock.step(bearable)
-    new = Board(fleet.client, fleet.prefix, BUDGET, QUICK)
+    new = QueueState(fleet.client, fleet.prefix, BUDGET, QUICK)
     assert (await new.beat()).processes == 2
-    assert await new.standing("slow") is not None
+    assert await new.position("slow") is not None
     fleet.service.says(ANSWERED)
     assert (await flight).error is None
     assert fleet.service.calls == ["slow"]
@@ -198,7 +200,7 @@ async def test_a_newcomer_after_a_step_takes_no_flight_from_its_leader(
 async def test_a_newcomers_wrong_clock_moves_no_living_fleets_time(
     fleet: Fleet, clock: ClockShim, monkeypatch: pytest.MonkeyPatch, by: float, off: float
 ) -> None:
-    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    old, new = (QueueState(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
     monkeypatch.setattr(new, "_expected", lambda: -round((time.time() + off) * 1e6))
     before = await old.beat()
     clock.step(by)
@@ -212,7 +214,7 @@ async def test_after_a_step_ahead_no_newcomers_clock_takes_the_fleets_time_beyon
     fleet: Fleet, clock: ClockShim, monkeypatch: pytest.MonkeyPatch, off: float
 ) -> None:
     """One that is as far ahead as Redis's cannot tell of the step."""
-    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    old, new = (QueueState(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
     monkeypatch.setattr(new, "_expected", lambda: -round((time.time() + off) * 1e6))
     before = await old.beat()
     clock.step(7200)
@@ -224,14 +226,14 @@ async def test_after_a_step_ahead_no_newcomers_clock_takes_the_fleets_time_beyon
 async def test_the_first_of_a_fleet_goes_by_redis_s_clock(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, off: float
 ) -> None:
-    board = Board(fleet.client, fleet.prefix, BUDGET, QUICK)
-    monkeypatch.setattr(board, "_expected", lambda: -round((time.time() + off) * 1e6))
-    assert (await board.beat()).skew == 0
+    state = QueueState(fleet.client, fleet.prefix, BUDGET, QUICK)
+    monkeypatch.setattr(state, "_expected", lambda: -round((time.time() + off) * 1e6))
+    assert (await state.beat()).skew == 0
 
 
 async def test_a_fleet_that_was_silent_for_long_finds_its_pauses_over(fleet: Fleet, clock: ClockShim) -> None:
     key, silence = f"{fleet.prefix}:{{queue}}:fleet", 3600
-    old, new = (Board(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
+    old, new = (QueueState(fleet.client, fleet.prefix, BUDGET, QUICK) for _ in range(2))
     before = await old.beat()
     await fleet.client.hset(key, "last", round((before.now - silence) * 1e6))
     pulse = await new.beat()
@@ -241,10 +243,10 @@ async def test_a_fleet_that_was_silent_for_long_finds_its_pauses_over(fleet: Fle
 
 async def test_a_record_of_a_slower_budget_is_mended_once_not_at_each_look(fleet: Fleet) -> None:
     slow, quick = (
-        Board(fleet.client, fleet.prefix, budget, QUICK) for budget in (Budget(3600, 5), Budget(0.1, 1))
+        QueueState(fleet.client, fleet.prefix, budget, QUICK) for budget in (Budget(3600, 5), Budget(0.1, 1))
     )
-    await slow.submit("a", Payer("t"), Band.PEOPLE, token="a", looked=True)
-    await quick.submit("b", Payer("t"), Band.PEOPLE, token="b", looked=True)
+    await slow.submit(FlightRequest("a", Flow("t")), token="a", looked=True)
+    await quick.submit(FlightRequest("b", Flow("t")), token="b", looked=True)
     first = await fleet.client.get(f"{fleet.prefix}:{{queue}}:tat")
     await quick.claim()
     assert await fleet.client.get(f"{fleet.prefix}:{{queue}}:tat") == first

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.errors import GateClosed
-from gateway.upstream.credential_breaker import ANSWERED, FAILED, Sign, Verdict
-from gateway.upstream.flight import Payer
-from gateway.upstream.pacing import Budget
+from gateway.upstream.credential_breaker import ANSWERED, FAILED, CredentialSignal, Signal
+from gateway.upstream.flight import FlightRequest, Flow
+from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 from tests.redis_server import RedisServer
@@ -45,31 +46,31 @@ async def test_a_closed_gate_is_known_at_once_by_message(fleet: Fleet) -> None:
     await fleet.closed()
     await fleet.pause_over()
     fleet.service.says(ANSWERED)
-    one.gate.told(0.0, 0.0)
+    one.gate.update(0.0, 0.0)
     await fleet.ask(one, "b")
     await until(lambda: two.gate_closed_for == 0)
 
 
 async def test_a_closed_gate_is_known_from_the_next_sign_of_life_without_messages(fleet: Fleet) -> None:
     (one,) = await fleet.grow(1)
-    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    deaf = Queue(fleet.client, fleet.prefix, UNLIMITED, replace(QUICK, gate=BRISK))
     fleet.service.says(LENGTHY)
     await fleet.ask(one, "a")
     assert deaf.gate_closed_for == 0
-    await deaf._heart.beat()
+    await deaf._heartbeat.beat()
     assert deaf.gate_closed_for > 200
 
 
 async def test_while_closed_refreshes_are_dropped_and_leave_nothing(fleet: Fleet) -> None:
     (one,) = await fleet.grow(1)
-    unaware = Queue(fleet.client, fleet.prefix, UNLIMITED, QUICK, BRISK)
+    unaware = Queue(fleet.client, fleet.prefix, UNLIMITED, replace(QUICK, gate=BRISK))
     fleet.service.says(LENGTHY)
     await fleet.ask(one, "a")
     for queue in (one, unaware):
-        queue.refresh("b", "x", Payer("t"), fleet.service.work("b"), nothing)
+        queue.refresh(FlightRequest("b", Flow("t"), Priority.REFRESH, "x"), fleet.service.work("b"), nothing)
         await until(lambda queue=queue: queue.flights == 0)  # type: ignore[misc]
     assert fleet.service.calls == ["a"]
-    assert (await one._board.beat()).queued == (0, 0, 0)
+    assert (await one._state.beat()).queued == (0, 0, 0)
 
 
 async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None:
@@ -78,7 +79,7 @@ async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None
     await until(lambda: fleet.service.calls == ["slow"])
     blocked = fleet.ask(one, "blocked")
     await until(lambda: len(fleet.service.calls) == 2)
-    await one._board.land([one._board.landing("nobody's", "", b"", LENGTHY, payer=Payer("t"))])
+    await one._state.land([one._state.landing(FlightRequest("nobody's", Flow("t")), "", b"", LENGTHY)])
     await fleet.closed()
     joined = [fleet.ask(queue, "slow") for queue in (one, two)]
     await until(lambda: one.waiters == 3 and two.waiters == 1 and two._flights["slow"].gen != "")
@@ -120,7 +121,7 @@ async def test_queued_jobs_outlast_a_probe_that_is_blocked(fleet: Fleet) -> None
 
 
 @pytest.mark.parametrize("sign", [FAILED, BRIEF], ids=["learns-nothing", "blocked"])
-async def test_the_first_to_come_after_the_pause_is_the_probe(fleet: Fleet, sign: Sign) -> None:
+async def test_the_first_to_come_after_the_pause_is_the_probe(fleet: Fleet, sign: Signal) -> None:
     (one,) = await fleet.grow(1)
     fleet.service.says(BRIEF, sign, ANSWERED, ANSWERED)
     await fleet.ask(one, "a")
@@ -174,8 +175,8 @@ async def test_the_gate_costs_no_round_trip_and_leaves_nothing_behind(fleet: Fle
             scripts.append(sha)
             return await fleet.client.evalsha(sha, *args)
 
-    queue = Queue(Counting(), fleet.prefix, UNLIMITED, QueueRules(beat=60, poll=60), BRISK)  # type: ignore[arg-type]
-    fleet.service.verdict = Verdict("fp", refused=False)
+    queue = Queue(Counting(), fleet.prefix, UNLIMITED, QueueRules(beat=60, poll=60, gate=BRISK))  # type: ignore[arg-type]
+    fleet.service.verdict = CredentialSignal("fp", refused=False)
     fleet.service.says(ANSWERED)
     await fleet.ask(queue, "a")
     assert len(scripts) == 2
@@ -185,7 +186,7 @@ async def test_the_gate_costs_no_round_trip_and_leaves_nothing_behind(fleet: Fle
 
 async def test_after_a_block_no_key_stays_for_ever(fleet: Fleet) -> None:
     one, two = await fleet.grow(2, Budget(0.02, 1))
-    fleet.service.verdict = Verdict("fp", refused=True)
+    fleet.service.verdict = CredentialSignal("fp", refused=True)
     fleet.service.says(BRIEF, *[ANSWERED] * 9)
     tasks = [fleet.ask(queue, f"job{i}") for i, queue in enumerate((one, two) * 5)]
     await asyncio.gather(*tasks)
@@ -207,7 +208,7 @@ async def test_a_refused_credential_reaches_every_process_by_message(fleet: Flee
     assert one.breaker.refused_for("fp") == pytest.approx(10, abs=5)
     await until(lambda: two.breaker.count == 1)
     assert two.breaker.refused_for("fp") == pytest.approx(10, abs=5)
-    fleet.service.verdict = Verdict("fp", refused=False)
+    fleet.service.verdict = CredentialSignal("fp", refused=False)
     fleet.service.says(ANSWERED)
     await fleet.ask(two, "c")
     assert two.breaker.count == 0

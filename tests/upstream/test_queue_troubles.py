@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.redis import Client
-from gateway.upstream.flight import Band, Confirm, Payer, Result
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, Flow
 from gateway.upstream.pacing import Budget
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import CLAIM, SLOT, SUBMIT, QueueRules
@@ -70,14 +70,14 @@ async def test_leaders_that_stall_together_still_write_apart(
     origin, stall = Origin(), asyncio.Event()
     origin.gate.set()
 
-    async def stalled(confirm: Confirm) -> Result:
+    async def stalled(confirm: Confirm) -> Fetched:
         await stall.wait()
-        return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
+        return await origin.work("stalled")(confirm)  # type: ignore[no-any-return]
 
     async with fleet(redis_client, prefix, 2, Budget(0.15, 1)) as queues:
         flights = [
             asyncio.create_task(
-                queues[i % 2].land(f"job{i}", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG)
+                queues[i % 2].land(FlightRequest(f"job{i}", Flow("t"), exact="x"), stalled, nothing, LONG)
             )
             for i in range(4)
         ]
@@ -97,11 +97,11 @@ async def test_a_slot_asked_for_over_a_slow_way_is_not_used_too_early(
     queue = Queue(late, prefix, Budget(0.3, 1), QUICK)  # type: ignore[arg-type]
     await queue.start()
 
-    async def stalled(confirm: Confirm) -> Result:
+    async def stalled(confirm: Confirm) -> Fetched:
         await stall.wait()
-        return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
+        return await origin.work("stalled")(confirm)  # type: ignore[no-any-return]
 
-    first = asyncio.create_task(queue.land("a", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
+    first = asyncio.create_task(queue.land(FlightRequest("a", Flow("t"), exact="x"), stalled, nothing, LONG))
     await until(lambda: queue.led == 1)
     async with fleet(redis_client, prefix, 1, Budget(0.3, 1)) as (other,):
         await ask(other, origin, "b")
@@ -115,12 +115,12 @@ async def test_a_slot_asked_for_over_a_slow_way_is_not_used_too_early(
 async def written_twice(origin: Origin, queue: Queue, name: str) -> None:
     """A call whose connection had ended: written once more, at once."""
 
-    async def again(confirm: Confirm) -> Result:
+    async def again(confirm: Confirm) -> Fetched:
         await confirm()
         origin.times.append(asyncio.get_running_loop().time())
-        return await origin.work(name)(confirm)  # type: ignore[misc,no-any-return]
+        return await origin.work(name)(confirm)  # type: ignore[no-any-return]
 
-    await queue.land(name, "x", Payer("t"), Band.PEOPLE, again, nothing, LONG)
+    await queue.land(FlightRequest(name, Flow("t"), exact="x"), again, nothing, LONG)
 
 
 @pytest.mark.parametrize("interval", [0.02, 0.15])
@@ -172,15 +172,15 @@ async def test_a_caller_who_leaves_and_comes_back_is_not_left_behind(
     origin = Origin()
     origin.gate.set()
     async with fleet(redis_client, prefix, 1, Budget(0.1, 1)) as (queue,):
-        many = [ask(queue, origin, f"many{i}", payer=Payer("reports")) for i in range(15)]
+        many = [ask(queue, origin, f"many{i}", flow=Flow("reports")) for i in range(15)]
         await until(lambda: len(origin.calls) >= 1)
-        one = ask(queue, origin, "one", payer=Payer("dashboard"))
+        one = ask(queue, origin, "one", flow=Flow("dashboard"))
         await until(lambda: "one" in queue._flights and queue._flights["one"].gen != "")
         one.cancel()
         await asyncio.gather(one, return_exceptions=True)
         await until(lambda: not queue._background)
         before = len(origin.calls)
-        await ask(queue, origin, "one", payer=Payer("dashboard"))
+        await ask(queue, origin, "one", flow=Flow("dashboard"))
         assert origin.calls.index("one") - before <= 2
         for task in many:
             task.cancel()
@@ -191,15 +191,15 @@ async def test_without_redis_too_leaders_that_stall_together_write_apart(prefix:
     origin, stall = Origin(), asyncio.Event()
     origin.gate.set()
 
-    async def stalled(confirm: Confirm) -> Result:
+    async def stalled(confirm: Confirm) -> Fetched:
         await stall.wait()
-        return await origin.work("stalled")(confirm)  # type: ignore[misc,no-any-return]
+        return await origin.work("stalled")(confirm)  # type: ignore[no-any-return]
 
     dead = redis.asyncio.Redis(host="127.0.0.1", port=free_port(), retry=Retry(NoBackoff(), 0))
     queue = Queue(dead, prefix, Budget(0.05, 1), QUICK)
     await queue.start()
     flights = [
-        asyncio.create_task(queue.land(f"job{i}", "x", Payer("t"), Band.PEOPLE, stalled, nothing, LONG))
+        asyncio.create_task(queue.land(FlightRequest(f"job{i}", Flow("t"), exact="x"), stalled, nothing, LONG))
         for i in range(4)
     ]
     await until(lambda: queue.flights == 4 and all(flight.slot for flight in queue._flights.values()))

@@ -21,8 +21,8 @@ from gateway.catalogue.query import Family
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, Headers, UpstreamRedirected
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse
-from gateway.upstream.credential_breaker import REFUSALS, sign_of, sign_of_error
-from gateway.upstream.flight import Band, Confirm, Landing, Payer, Result, Reuse
+from gateway.upstream.credential_breaker import REFUSALS, signal_of, signal_of_error
+from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResult, Flow, Reuse
 from gateway.upstream.network import TrustStore
 from gateway.upstream.queue import Queue
 
@@ -111,31 +111,22 @@ class Caller:
             return Call(asked, withheld=True)
         found: list[Call] = []
 
-        async def work(confirm: Confirm) -> Result:
+        async def work(confirm: Confirm) -> Fetched:
             call, result = await self._ask(asked, confirm)
             found.append(call)
             return result
 
         fingerprint = "" if asked.credential is None else asked.credential.fingerprint
-        payer = Payer(asked.tenants[0] if asked.tenants else "doctor", caller="doctor", credential=fingerprint)
-        flight = f"doctor{secrets.token_hex(8)}"
+        flow = Flow(asked.tenants[0] if asked.tenants else "doctor", caller="doctor", credential=fingerprint)
+        question = question_of(b"GET", asked.target.encode())
+        flight = FlightRequest(f"doctor{secrets.token_hex(8)}", flow, exact=asked.target, question=question)
         try:
-            landing, _ = await self._queue.land(
-                flight,
-                asked.target,
-                payer,
-                Band.PEOPLE,
-                work,
-                _nothing,
-                self._timeout,
-                reuse=_nobody,
-                question=question_of(b"GET", asked.target.encode()),
-            )
+            landing, _ = await self._queue.land(flight, work, _nothing, self._timeout, reuse=_nobody)
         except GatewayError as error:
             return Call(asked, error=error)
         return found[-1] if found else Call(asked, error=landing.error)
 
-    async def _ask(self, asked: Asked, confirm: Confirm) -> tuple[Call, Result]:
+    async def _ask(self, asked: Asked, confirm: Confirm) -> tuple[Call, Fetched]:
         authorization = None if asked.credential is None else asked.credential.authorization
         request = UpstreamRequest(asked.target.encode(), authorization)
         sent = self._now()
@@ -150,11 +141,11 @@ class Caller:
         except CacheUnavailable:
             raise
         except GatewayError as error:
-            landing = Landing(asked.target, error=error)
-            return Call(asked, error=error), Result(landing, sign=sign_of_error(error))
+            landing = FlightResult(asked.target, error=error)
+            return Call(asked, error=error), Fetched(landing, signal=signal_of_error(error))
         received = self._now()
-        sign = sign_of(answer.status, answer.headers, received, speaks=_reading(asked, answer).speaks)
-        return Call(asked, answer, sent, received), Result(Landing(asked.target), sign=sign)
+        signal = signal_of(answer.status, answer.headers, received, speaks=_reading(asked, answer).speaks)
+        return Call(asked, answer, sent, received), Fetched(FlightResult(asked.target), signal=signal)
 
 
 def is_block(call: Call) -> bool:
@@ -162,7 +153,7 @@ def is_block(call: Call) -> bool:
     if call.answer is None or call.reading is None:
         return False
     speaks = call.reading.speaks
-    return sign_of(call.answer.status, call.answer.headers, call.received, speaks=speaks).kind in REFUSALS
+    return signal_of(call.answer.status, call.answer.headers, call.received, speaks=speaks).kind in REFUSALS
 
 
 def seconds_for(calls: Sequence[Asked], interval: float | None) -> float | None:
@@ -175,7 +166,7 @@ def _reading(asked: Asked, answer: UpstreamResponse) -> Reading:
     return read(asked.family, answer.status, answer.headers, answer.body)
 
 
-async def _nothing() -> Landing | None:
+async def _nothing() -> FlightResult | None:
     return None
 
 

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gateway.admin.web.format import NOTHING, clock, count, percent, rate, ratio, seconds
 from gateway.admin.web.pages import PageRequest, Web
+from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
 
 CACHED = ("hit", "stale")
@@ -38,7 +39,9 @@ def routes(web: Web) -> list[Route]:
     async def overview(request: PageRequest) -> Response:
         answer = msgspec.to_builtins(await web.perform(request, "GET", "/api/overview"), enc_hook=str)
         seen = summarise(answer)
-        return web.render(request, "overview.html", seen=seen, show=_shower(seen), outcomes=OUTCOMES)
+        return web.render(
+            request, "overview.html", seen=seen, show=_shower(seen), outcomes=OUTCOMES, priorities=Priority
+        )
 
     return [Route("/", web.page(overview), methods=["GET"])]
 

@@ -180,8 +180,8 @@ class TenantsPages:
             census = await self._web.perform(request, "GET", "/api/queue")
         except CacheUnavailable:
             return None
-        depth = census.tenants.get(tenant_id)
-        return 0 if depth is None else int(depth.total)
+        queued: dict[str, int] = census.tenants.get(tenant_id, {})
+        return sum(queued.values())
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now(), UTC).date()

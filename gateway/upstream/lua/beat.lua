@@ -82,7 +82,8 @@ if closing > 0 then close(closing, false, rules, ARGV[11], {}, '') end
 if strictest > 0 then tat_of(strictest, least) end
 local own = -1
 if reaped then own = announce(interval, burst) end
-local depths = {call('ZCARD', band_key(0)), call('ZCARD', band_key(1)), call('ZCARD', band_key(2))}
+local depths = {}
+for band = 0, LAST do depths[band + 1] = call('ZCARD', band_key(band)) end
 local running = call('ZCARD', q .. ':running')
 local why = not calm() and call('HGET', gate_key, 'why') or ''
 return {

@@ -1,5 +1,5 @@
 -- Evidence: what a refusal says of its target, of whoever asked, of the credential, and last of the service itself;
--- the same rules as evidence.py.
+-- the same rules as upstream_breaker.py.
 --
 --   :paused:<kind>   zset   name -> until when nothing is asked: of a target, for a caller, or by a bearer (a
 --                           credential, or a caller without one, whom the service told to slow down)
@@ -158,7 +158,7 @@ end
 -- What waits for its turn to be asked with this credential does not wait in vain for the end of its pause.
 local function turn_away(credential, length)
   local walked = 0
-  for band = 0, 2 do
+  for band = 0, LAST do
     for _, member in ipairs(call('ZRANGE', band_key(band), 0, WALKED - walked - 1)) do
       walked = walked + 1
       local id = id_of(member)

@@ -1,4 +1,4 @@
--- The fleet's gate: closed while the service seems to block us; the same rules as gate.py.
+-- The fleet's gate: closed while the service seems to block us; the same rules as upstream_breaker.py.
 --
 --   :gate   hash   until, pause (how long it was closed for); level (blocks in a row); probe, token (the probing
 --                  flight); longest, shortest (bounds of a pause, in microseconds); why (the last sign), by (the

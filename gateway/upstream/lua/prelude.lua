@@ -10,7 +10,7 @@
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
 --   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
---   :band:<0|1|2>    zset   who is next: people, jobs whose callers left, refreshes; score = start tag,
+--   :band:<priority> zset   who is next: people, jobs whose callers left, refreshes; score = start tag,
 --                           one less where its tenant had no turn to wait for: among equals, newcomers go first
 --   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
 --   :pending         hash   tenant -> queued jobs
@@ -64,7 +64,9 @@ local function wake(proc, message) call('PUBLISH', q .. ':wake:' .. proc, messag
 local function news(message) call('PUBLISH', q .. ':news', message) end
 
 local function queued()
-  return call('ZCARD', band_key(0)) + call('ZCARD', band_key(1)) + call('ZCARD', band_key(2))
+  local jobs = 0
+  for band = 0, LAST do jobs = jobs + call('ZCARD', band_key(band)) end
+  return jobs
 end
 
 -- How many jobs go before a queued one.
@@ -144,7 +146,7 @@ end
 
 -- The first job in the order of rank for which accept(id) holds, among the first `depth`.
 local function first(depth, accept)
-  for band = 0, 2 do
+  for band = 0, LAST do
     local members = call('ZRANGE', band_key(band), 0, depth - 1)
     local strays = 0
     for _, member in ipairs(members) do

@@ -40,9 +40,9 @@ local function abandon(id)
     drop(job[2], job[1])
     return 'dropped'
   end
-  if job[1] == '0' then
+  if tonumber(job[1]) == PEOPLE then
     withdraw(id)
-    enqueue(id, job[3], 1)
+    enqueue(id, job[3], LEFT)
   end
   return 'behind'
 end
@@ -62,7 +62,7 @@ local function charge_another(id, payer)
       withdraw(id)
       call('HDEL', job_key(id), job[i], 'caller')
       call('HSET', job_key(id), 'cost', job[i + 1])
-      enqueue(id, tenant, 0)
+      enqueue(id, tenant, PEOPLE)
       return true
     end
   end
@@ -100,14 +100,14 @@ end
 -- charged for it instead, and the next is looked for. Of those who have some already, whoever would have the
 -- most finds no room. Whether there is room.
 local function make_room(band, pending, cost)
-  for later = 2, band + 1, -1 do
+  for later = LAST, band + 1, -1 do
     local last = call('ZREVRANGE', band_key(later), 0, 0)[1]
     if last then
       drop(last, later)
       return true
     end
   end
-  if band > 0 then return false end
+  if band > PEOPLE then return false end
   for step = 1, CHARGED do
     local most = call('ZREVRANGE', q .. ':load', 0, 0, 'WITHSCORES')
     local tenant = most[1]

@@ -21,7 +21,7 @@ if job[1] then
     requeue(id)
     job[1], job[2] = 'queued', band
   end
-  if band == 0 then call('HDEL', job_key(id), 'idle:' .. me) else call('HSET', job_key(id), 'idle:' .. me, 1) end
+  if band == PEOPLE then call('HDEL', job_key(id), 'idle:' .. me) else call('HSET', job_key(id), 'idle:' .. me, 1) end
   if job[1] == 'running' then return {'running', job[3], gate_word()} end
   if band < tonumber(job[2]) then
     withdraw(id)
@@ -50,7 +50,7 @@ if closed > 0 or not may_probe(caller) then
 end
 
 local ahead = queued()
-if band == 2 and ahead * 2 >= max then return {'full', ahead, 0} end
+if CAPACITY[band] < 1 and ahead >= max * CAPACITY[band] then return {'full', ahead, 0} end
 local pending = tonumber(call('HGET', q .. ':pending', tenant)) or 0
 if pending >= max_tenant and not own_room(tenant, band) then return {'full', ahead_of(tenant), 0} end
 if queued() >= max and not make_room(band, pending, cost) then return {'full', ahead_of(tenant), 0} end
@@ -59,7 +59,7 @@ local gen = int(wall) -- of all clocks the one that never stands still
 call('HSET', job_key(id), 'tenant', tenant, 'band', band, 'cost', cost, 'gen', gen, 'attempts', 0, 'unkept', unkept)
 if caller ~= tenant then call('HSET', job_key(id), 'caller', caller) end
 if credential ~= '' then call('HSET', job_key(id), 'credential', credential) end
-if band > 0 then call('HSET', job_key(id), 'idle:' .. me, 1) end
+if band > PEOPLE then call('HSET', job_key(id), 'idle:' .. me, 1) end
 note_others(tenant)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)

@@ -13,7 +13,7 @@ from gateway.admin.doctor.finding import State
 from gateway.admin.doctor.redis import ask_fleet, fleet_findings, terms_of
 from gateway.settings import Settings, load_settings
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, QueueRules
+from gateway.upstream.queue_state import QueueRules, QueueState
 from tests.redis_server import RedisServer, free_port
 
 
@@ -30,8 +30,8 @@ async def alive(client: redis.asyncio.Redis, settings: Settings, *budgets: str, 
     """Processes with these budgets, which give a sign of life each."""
     for text in budgets:
         budget = Budget(settings.model_copy(update={"budget": text}).budget_interval, settings.budget_burst)
-        board = Board(client, settings.redis_prefix, budget, QueueRules())
-        await board.beat(terms_of(settings).mark if mark is None else mark)
+        state = QueueState(client, settings.redis_prefix, budget, QueueRules())
+        await state.beat(terms_of(settings).mark if mark is None else mark)
 
 
 async def states(settings: Settings) -> dict[str, State]:

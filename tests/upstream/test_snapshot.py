@@ -1,4 +1,4 @@
-"""The census counts what is there and moves nothing; a standing tells where one job is."""
+"""The snapshot counts what is there and moves nothing; a standing tells where one job is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.errors import CacheUnavailable
-from gateway.upstream.credential_breaker import NOTHING, Kind, Sign, Verdict
-from gateway.upstream.flight import Band, Claim, Payer
-from gateway.upstream.pacing import Budget
+from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, Signal, SignalKind
+from gateway.upstream.flight import Claim, FlightRequest, Flow
+from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
-from gateway.upstream.queue_state import Board, Claimed, Left, Queued, QueueRules
-from gateway.upstream.snapshot import MOST_LISTED, Depth, GateState, Refused, Run, Standing
+from gateway.upstream.queue_state import Claimed, Left, Queued, QueueRules, QueueState
+from gateway.upstream.snapshot import MOST_LISTED, GateState, JobPosition, Refused, RunningJob, depths_of
 from tests.redis_server import free_port
 
 SECOND = 1_000_000
@@ -35,27 +35,31 @@ class Fleet:
     def __init__(self, client: redis.asyncio.Redis, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
-        self.free = self.board(Budget(None, 1))
-        self.one, self.two = self.board(), self.board()
+        self.free = self.state(Budget(None, 1))
+        self.one, self.two = self.state(), self.state()
 
-    def board(self, budget: Budget = SPENT, **rules: Any) -> Board:
-        return Board(self.client, self.prefix, budget, QueueRules(**rules))
+    def state(self, budget: Budget = SPENT, **rules: Any) -> QueueState:
+        return QueueState(self.client, self.prefix, budget, QueueRules(**rules))
 
     def key(self, name: str) -> str:
         return f"{self.prefix}:{{queue}}:{name}"
 
-    async def queue(self, board: Board, id: str, tenant: str, band: Band = Band.PEOPLE, share: float = 1.0) -> str:
-        reply = await board.submit(id, Payer(tenant, share), band, token="t", looked=True)
+    async def queue(
+        self, state: QueueState, id: str, tenant: str, band: Priority = Priority.PEOPLE, share: float = 1.0
+    ) -> str:
+        reply = await state.submit(FlightRequest(id, Flow(tenant, share), band), token="t", looked=True)
         assert isinstance(reply, Queued)
         return reply.gen
 
-    async def run(self, id: str, tenant: str, band: Band = Band.PEOPLE) -> Claim:
-        reply = await self.free.submit(id, Payer(tenant), band, token="t", looked=True)
+    async def run(self, id: str, tenant: str, band: Priority = Priority.PEOPLE) -> Claim:
+        reply = await self.free.submit(FlightRequest(id, Flow(tenant), band), token="t", looked=True)
         assert isinstance(reply, Claimed)
         return reply.claim
 
-    async def land(self, claim: Claim, sign: Sign = NOTHING, verdict: Verdict | None = None) -> None:
-        await self.free.land([self.free.landing(claim.id, claim.token, b"", sign, verdict, payer=Payer("t"))])
+    async def land(self, claim: Claim, sign: Signal = NOTHING, verdict: CredentialSignal | None = None) -> None:
+        await self.free.land(
+            [self.free.landing(FlightRequest(claim.id, Flow("t")), claim.token, b"", sign, verdict)]
+        )
 
     async def contents(self) -> dict[bytes, bytes | None]:
         keys = [key async for key in self.client.scan_iter(match=f"{self.prefix}:*")]
@@ -68,18 +72,18 @@ def fleet(either: redis.asyncio.Redis, prefix: str) -> Fleet:
 
 
 async def test_of_an_idle_fleet_there_is_nothing_to_tell(fleet: Fleet) -> None:
-    census = await fleet.one.census()
-    assert census.queued == Depth(0, 0, 0)
-    assert (census.tenants, census.running, census.processes, census.refused) == ({}, (), {}, ())
-    assert (census.tenants_total, census.running_total, census.processes_total, census.refused_total) == (
+    snapshot = await fleet.one.snapshot()
+    assert snapshot.queued == depths_of([0, 0, 0])
+    assert (snapshot.tenants, snapshot.running, snapshot.processes, snapshot.refused) == ({}, (), {}, ())
+    assert (snapshot.tenants_total, snapshot.running_total, snapshot.processes_total, snapshot.refused_total) == (
         0,
         0,
         0,
         0,
     )
-    assert (census.gate.state, census.gate.closed_for, census.gate.held_for) == (GateState.OPEN, 0.0, None)
-    assert census.budget == about(600)
-    assert (await fleet.free.census()).budget == 0
+    assert (snapshot.gate.state, snapshot.gate.closed_for, snapshot.gate.held_for) == (GateState.OPEN, 0.0, None)
+    assert snapshot.budget == about(600)
+    assert (await fleet.free.snapshot()).budget == 0
     assert await fleet.contents() == {}
 
 
@@ -91,58 +95,62 @@ async def test_jobs_are_counted_by_tenant_and_band(fleet: Fleet) -> None:
     gen = await fleet.queue(fleet.two, "b1", "b")
     assert await fleet.two.leave("b1", gen) is Left.BEHIND
     for i in range(3):
-        await fleet.queue(fleet.one, f"c{i}", "c", Band.REFRESH)
-    await fleet.queue(fleet.two, "a9", "a", Band.REFRESH)
-    census = await fleet.free.census()
-    assert census.queued == Depth(people=5, left=1, refresh=4)
-    assert census.queued.total == 10
-    assert list(census.tenants.items()) == [("a", Depth(4, 0, 1)), ("c", Depth(0, 0, 3)), ("b", Depth(1, 1, 0))]
-    assert (census.tenants_total, census.uncounted) == (3, 0)
+        await fleet.queue(fleet.one, f"c{i}", "c", Priority.REFRESH)
+    await fleet.queue(fleet.two, "a9", "a", Priority.REFRESH)
+    snapshot = await fleet.free.snapshot()
+    assert snapshot.queued == depths_of([5, 1, 4])
+    assert sum(snapshot.queued.values()) == 10
+    assert list(snapshot.tenants.items()) == [
+        ("a", depths_of([4, 0, 1])),
+        ("c", depths_of([0, 0, 3])),
+        ("b", depths_of([1, 1, 0])),
+    ]
+    assert (snapshot.tenants_total, snapshot.uncounted) == (3, 0)
 
 
 async def test_what_runs_is_told_with_its_age_and_its_leader(fleet: Fleet) -> None:
     await fleet.run("old", "a")
-    await fleet.run("new", "b", Band.REFRESH)
+    await fleet.run("new", "b", Priority.REFRESH)
     await fleet.client.zadd(fleet.key("running"), {"old": time.time() * SECOND - 300 * SECOND})
-    census = await fleet.one.census()
+    snapshot = await fleet.one.snapshot()
     process = fleet.free.process
-    assert census.running == (
-        Run("old", "a", Band.PEOPLE, about(300), 0, process),
-        Run("new", "b", Band.REFRESH, about(0), 0, process),
+    assert snapshot.running == (
+        RunningJob("old", "a", Priority.PEOPLE, about(300), 0, process),
+        RunningJob("new", "b", Priority.REFRESH, about(0), 0, process),
     )
-    assert census.running_total == 2
-    assert census.queued.total == 0
+    assert snapshot.running_total == 2
+    assert sum(snapshot.queued.values()) == 0
 
 
 async def test_a_flight_that_lost_its_leader_says_so(fleet: Fleet) -> None:
-    survivor = fleet.board(Budget(None, 1), dead_after=0.02)
+    survivor = fleet.state(Budget(None, 1), dead_after=0.02)
     await fleet.free.beat()
     await fleet.run("a", "t")
-    await survivor.submit("a", Payer("t"), Band.PEOPLE, token="s", looked=True)
+    await survivor.submit(FlightRequest("a", Flow("t")), token="s", looked=True)
     while (await survivor.beat()).processes != 1:
         pass
     assert isinstance(await survivor.claim(), Claimed)
-    (run,) = (await fleet.one.census()).running
+    (run,) = (await fleet.one.snapshot()).running
     assert (run.attempts, run.process) == (1, survivor.process)
 
 
 async def test_processes_that_live_are_told_and_the_dead_are_not(fleet: Fleet) -> None:
-    for board in (fleet.one, fleet.two):
-        await board.beat()
+    for state in (fleet.one, fleet.two):
+        await state.beat()
     await fleet.client.zadd(fleet.key("live"), {"dead": time.time() * SECOND - 60 * SECOND})
-    census = await fleet.board(dead_after=50.0).census()
-    assert census.processes == {fleet.one.process: about(0), fleet.two.process: about(0)}
-    assert census.processes_total == 2
+    snapshot = await fleet.state(dead_after=50.0).snapshot()
+    assert snapshot.processes == {fleet.one.process: about(0), fleet.two.process: about(0)}
+    assert snapshot.processes_total == 2
 
 
 async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
     async def told() -> tuple[GateState, float, float | None]:
-        gate = (await fleet.one.census()).gate
+        gate = (await fleet.one.snapshot()).gate
         return gate.state, gate.closed_for, gate.held_for
 
-    await fleet.land(await fleet.run("a", "t"), Sign(Kind.LIMITED, 300.0))
+    await fleet.land(await fleet.run("a", "t"), Signal(SignalKind.LIMITED, 300.0))
     assert await told() == (GateState.CLOSED, about(300), None)
-    gate = (await fleet.one.census()).gate
+    gate = (await fleet.one.snapshot()).gate
     assert (gate.why, gate.targets_refused) == ("limited", 1)
     await fleet.two.hold()
     assert await told() == (GateState.HELD, about(300), about(0))
@@ -151,7 +159,7 @@ async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
     assert await told() == (GateState.HELD, about(300), about(500))
     await fleet.two.resume()
     assert await told() == (GateState.OPEN, 0.0, None)
-    await fleet.land(await fleet.run("b", "t"), Sign(Kind.LIMITED, 300.0))
+    await fleet.land(await fleet.run("b", "t"), Signal(SignalKind.LIMITED, 300.0))
     await fleet.client.hset(fleet.key("gate"), "until", "1")
     assert await told() == (GateState.HALF_OPEN, 0.0, None)
     await fleet.run("probe", "another")
@@ -161,24 +169,24 @@ async def test_every_state_of_the_gate_is_told(fleet: Fleet) -> None:
 async def test_what_the_budget_allows_is_told_apart_from_the_gate(fleet: Fleet) -> None:
     await fleet.client.set(fleet.key("tat"), int(time.time() * SECOND) + 50 * 600_020_000 + 100 * SECOND)
     await fleet.one.hold()
-    assert (await fleet.one.census()).budget == about(700)
+    assert (await fleet.one.snapshot()).budget == about(700)
     await fleet.client.set(fleet.key("tat"), "1")
-    assert (await fleet.one.census()).budget == 0
+    assert (await fleet.one.snapshot()).budget == 0
 
 
 async def test_credentials_that_are_refused_or_held_are_told_once_each(fleet: Fleet) -> None:
     for i, name in enumerate(("refused", "both")):
         for question in "ab":
             run = await fleet.run(f"f{i}{question}", "t")
-            await fleet.land(run, verdict=Verdict(name, refused=True, question=question))
+            await fleet.land(run, verdict=CredentialSignal(name, refused=True, question=question))
     for name in ("held", "both"):
         assert await fleet.one.hold(name)
-    census = await fleet.two.census()
-    both, held = sorted(census.refused[:2], key=lambda each: each.fingerprint)
+    snapshot = await fleet.two.snapshot()
+    both, held = sorted(snapshot.refused[:2], key=lambda each: each.fingerprint)
     assert both == Refused("both", about(10), about(0))
     assert held == Refused("held", 0.0, about(0))
-    assert census.refused[2:] == (Refused("refused", about(10), None),)
-    assert census.refused_total == 3
+    assert snapshot.refused[2:] == (Refused("refused", about(10), None),)
+    assert snapshot.refused_total == 3
 
 
 async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
@@ -191,14 +199,14 @@ async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
     for key in ("running", "live", "refused"):
         await fleet.client.zadd(fleet.key(key), {name: now - i for i, name in enumerate(names)})
     await fleet.client.hset(fleet.key("onhold"), mapping={f"h{i}": str(int(now)) for i in range(10)})
-    census = await fleet.one.census()
-    lists: list[Any] = [census.tenants, census.running, census.processes, census.refused]
+    snapshot = await fleet.one.snapshot()
+    lists: list[Any] = [snapshot.tenants, snapshot.running, snapshot.processes, snapshot.refused]
     assert [len(each) for each in lists] == [MOST_LISTED] * 4
-    assert (census.tenants_total, census.running_total, census.processes_total) == (many, many, many)
-    assert census.refused_total == many + 10
-    assert next(iter(census.tenants.items())) == (f"tenant{many - 1:03}", Depth(2, 0, 0))
-    assert census.queued.total == many + 1
-    assert {each.fingerprint for each in census.refused if each.held_for is not None} == {
+    assert (snapshot.tenants_total, snapshot.running_total, snapshot.processes_total) == (many, many, many)
+    assert snapshot.refused_total == many + 10
+    assert next(iter(snapshot.tenants.items())) == (f"tenant{many - 1:03}", depths_of([2, 0, 0]))
+    assert sum(snapshot.queued.values()) == many + 1
+    assert {each.fingerprint for each in snapshot.refused if each.held_for is not None} == {
         f"h{i}" for i in range(10)
     }
 
@@ -206,10 +214,10 @@ async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
 async def test_of_a_very_long_queue_the_first_jobs_are_counted_by_tenant(fleet: Fleet) -> None:
     await fleet.client.zadd(fleet.key("band:0"), {f"{i:012}:p{i}": i for i in range(4_000)})
     await fleet.client.zadd(fleet.key("band:2"), {f"{i:012}:r{i}": i for i in range(3_000)})
-    census = await fleet.one.census()
-    assert census.queued == Depth(4_000, 0, 3_000)
-    assert census.uncounted == 2_000
-    assert [depth.total for depth in census.tenants.values()] == [5_000]
+    snapshot = await fleet.one.snapshot()
+    assert snapshot.queued == depths_of([4_000, 0, 3_000])
+    assert snapshot.uncounted == 2_000
+    assert [sum(depths.values()) for depths in snapshot.tenants.values()] == [5_000]
 
 
 async def test_looking_moves_nothing_and_takes_one_round_trip(fleet: Fleet) -> None:
@@ -220,8 +228,8 @@ async def test_looking_moves_nothing_and_takes_one_round_trip(fleet: Fleet) -> N
     await fleet.two.hold("fp")
     await fleet.client.zadd(fleet.key("refused"), {"long ago": 1.0})
     before = await fleet.contents()
-    board = fleet.board()
-    await board.census(), await board.standing("queued")
+    state = fleet.state()
+    await state.snapshot(), await state.position("queued")
     trips: list[str] = []
 
     class Counting:
@@ -229,10 +237,10 @@ async def test_looking_moves_nothing_and_takes_one_round_trip(fleet: Fleet) -> N
             trips.append(sha)
             return await fleet.client.evalsha(sha, *args)
 
-    board._client = Counting()  # type: ignore[assignment]
-    await board.census()
+    state._client = Counting()  # type: ignore[assignment]
+    await state.snapshot()
     assert len(trips) == 1
-    await board.standing("queued")
+    await state.position("queued")
     assert len(trips) == 2
     assert await fleet.contents() == before
 
@@ -240,22 +248,22 @@ async def test_looking_moves_nothing_and_takes_one_round_trip(fleet: Fleet) -> N
 async def test_a_standing_is_the_same_whoever_asks(fleet: Fleet) -> None:
     claim = await fleet.run("running", "a")
     gens = [await fleet.queue(fleet.one, f"q{i}", "a", share=4) for i in range(3)]
-    await fleet.queue(fleet.two, "refresh", "b", Band.REFRESH)
+    await fleet.queue(fleet.two, "refresh", "b", Priority.REFRESH)
     await fleet.one.leave("q0", gens[0])
-    for board in (fleet.one, fleet.two, fleet.free):
-        assert await board.standing("running") == Standing(0, True, "a", Band.PEOPLE)
-        assert await board.standing("q1") == Standing(0, False, "a", Band.PEOPLE)
-        assert await board.standing("q2") == Standing(1, False, "a", Band.PEOPLE)
-        assert await board.standing("q0") == Standing(2, False, "a", Band.LEFT)
-        assert await board.standing("refresh") == Standing(3, False, "b", Band.REFRESH)
-        assert await board.standing("unknown") is None
+    for state in (fleet.one, fleet.two, fleet.free):
+        assert await state.position("running") == JobPosition(0, True, "a", Priority.PEOPLE)
+        assert await state.position("q1") == JobPosition(0, False, "a", Priority.PEOPLE)
+        assert await state.position("q2") == JobPosition(1, False, "a", Priority.PEOPLE)
+        assert await state.position("q0") == JobPosition(2, False, "a", Priority.LEFT)
+        assert await state.position("refresh") == JobPosition(3, False, "b", Priority.REFRESH)
+        assert await state.position("unknown") is None
     await fleet.land(claim)
-    assert await fleet.one.standing("running") is None
+    assert await fleet.one.position("running") is None
 
 
 STEERING: dict[str, Callable[[Queue], Awaitable[object]]] = {
-    "census": lambda queue: queue.census(),
-    "standing": lambda queue: queue.standing("a"),
+    "census": lambda queue: queue.snapshot(),
+    "standing": lambda queue: queue.position("a"),
     "hold-gate": lambda queue: queue.hold_gate(),
     "resume-gate": lambda queue: queue.resume_gate(),
     "hold-credential": lambda queue: queue.hold_credential("fp"),

@@ -9,13 +9,13 @@ from typing import Protocol
 import pytest
 import redis.asyncio
 
-from gateway.upstream.flight import Band, Flight, Payer
-from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, Full, Gone, Landed, Queued, QueueRules
-from gateway.upstream.room import Room
+from gateway.upstream.flight import Flight, FlightRequest, Flow
+from gateway.upstream.local import LocalQueue
+from gateway.upstream.pacing import Budget, Priority
+from gateway.upstream.queue_state import Full, Gone, Landed, Queued, QueueRules, QueueState
 
 SPENT = Budget(3_600, 1)
-A, B, C, D = (Payer(name) for name in "abcd")
+A, B, C, D = (Flow(name) for name in "abcd")
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Ask:
     """One more job, and other tenants who then ask for the same."""
 
     id: str
-    payer: Payer
-    band: Band = Band.PEOPLE
-    also: tuple[Payer, ...] = ()
+    flow: Flow
+    band: Priority = Priority.PEOPLE
+    also: tuple[Flow, ...] = ()
     leaves: bool = False
 
 
@@ -41,25 +41,27 @@ class Scripts:
     """The scripts, as one process sees them."""
 
     def __init__(self, client: redis.asyncio.Redis, prefix: str, rules: QueueRules) -> None:
-        self.board = Board(client, prefix, SPENT, rules)
-        self.other = Board(client, prefix, SPENT, rules)
+        self.state = QueueState(client, prefix, SPENT, rules)
+        self.other = QueueState(client, prefix, SPENT, rules)
         self.gens: dict[str, str] = {}
 
     async def ask(self, ask: Ask) -> bool:
-        submit = self.board.submit
-        reply = await submit(ask.id, ask.payer, ask.band, token="t", looked=True)
+        submit = self.state.submit
+        reply = await submit(FlightRequest(ask.id, ask.flow, ask.band), token="t", looked=True)
         if isinstance(reply, Full):
             return False
         assert isinstance(reply, Queued)
         self.gens[ask.id] = reply.gen
-        for payer in ask.also:
-            assert isinstance(await self.other.submit(ask.id, payer, ask.band, token="o", looked=True), Queued)
+        for flow in ask.also:
+            assert isinstance(
+                await self.other.submit(FlightRequest(ask.id, flow, ask.band), token="o", looked=True), Queued
+            )
         if ask.leaves:
-            await self.board.leave(ask.id, reply.gen)
+            await self.state.leave(ask.id, reply.gen)
         return True
 
     async def stands(self, id: str) -> str:
-        standing = await self.board.poll(id, self.gens[id])
+        standing = await self.state.poll(id, self.gens[id])
         if isinstance(standing, Landed):
             assert standing.result.startswith(b"dropped:")
             return "dropped"
@@ -70,22 +72,24 @@ class Scripts:
 class Alone:
     """The rules without Redis."""
 
-    room: Room
+    room: LocalQueue
     flights: dict[str, Flight] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
 
     async def ask(self, ask: Ask) -> bool:
-        flight = Flight(ask.id, "x", ask.payer, ask.band, None, None, waiters=int(ask.band is Band.PEOPLE))  # type: ignore[arg-type]
+        request = FlightRequest(ask.id, ask.flow, ask.band)
+        flight = Flight(request, None, None, waiters=int(ask.band is Priority.PEOPLE))  # type: ignore[arg-type]
         loser = self.room.loser(flight, 0)
         if loser is flight:
             return False
         if loser is not None:
             self.room.leave(loser)
-            self.ended.add(loser.id)
+            self.ended.add(loser.request.id)
         self.room.enter(flight)
         self.flights[ask.id] = flight
-        for payer in ask.also:
-            assert flight.note(payer)
+        for flow in ask.also:
+            flight.join(FlightRequest(ask.id, flow, ask.band))
+            assert flow in flight.others.values()
         if ask.leaves:
             flight.waiters = 0
         return True
@@ -94,8 +98,8 @@ class Alone:
         return "dropped" if id in self.ended else "queued"
 
 
-def several(name: str, payer: Payer, count: int, **more: object) -> list[Ask]:
-    return [Ask(f"{name}{i}", payer, **more) for i in range(count)]  # type: ignore[arg-type]
+def several(name: str, flow: Flow, count: int, **more: object) -> list[Ask]:
+    return [Ask(f"{name}{i}", flow, **more) for i in range(count)]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Case:
     each: int = 6
 
 
-HEAVY, LIGHT, SMALL = Payer("heavy", share=4), Payer("light"), Payer("small", share=0.01)
+HEAVY, LIGHT, SMALL = Flow("heavy", weight=4), Flow("light"), Flow("small", weight=0.01)
 CASES = {
     "there is room": Case([*several("a", A, 3), *several("b", B, 3)]),
     "whoever has the most loses its last": Case(
@@ -120,9 +124,9 @@ CASES = {
         [*several("a", A, 4), *several("b", B, 2), *several("c", C, 3)], ["c2"], ["a3", "a2"]
     ),
     "whoever has the most finds no room": Case([*several("a", A, 4), *several("b", B, 2), Ask("a4", A)], ["a4"]),
-    "all have one each": Case([Ask(name, Payer(name)) for name in "abcdefg"], ["g"]),
+    "all have one each": Case([Ask(name, Flow(name)) for name in "abcdefg"], ["g"]),
     "somebody has two": Case(
-        [Ask("a1", A), *(Ask(name, Payer(name)) for name in "bcfg"), Ask("a2", A), Ask("d", D)],
+        [Ask("a1", A), *(Ask(name, Flow(name)) for name in "bcfg"), Ask("a2", A), Ask("d", D)],
         (),
         ["a2"],
     ),
@@ -141,15 +145,17 @@ CASES = {
         ["b2"],
     ),
     "refreshes go first": Case(
-        [*several("r", A, 2, band=Band.REFRESH), *several("b", B, 4), *several("c", C, 2)], (), ["r1", "r0"]
+        [*several("r", A, 2, band=Priority.REFRESH), *several("b", B, 4), *several("c", C, 2)], (), ["r1", "r0"]
     ),
     "then what nobody waits for": Case(
         [*several("l", A, 2, leaves=True), *several("b", B, 4), Ask("b4", B)], (), ["l1"]
     ),
     "refreshes before what nobody waits for": Case(
-        [*several("r", A, 1, band=Band.REFRESH), *several("l", A, 1, leaves=True), *several("b", B, 5)], (), ["r0"]
+        [*several("r", A, 1, band=Priority.REFRESH), *several("l", A, 1, leaves=True), *several("b", B, 5)],
+        (),
+        ["r0"],
     ),
-    "a refresh makes nobody go": Case([*several("a", A, 3), Ask("r", B, band=Band.REFRESH)], ["r"]),
+    "a refresh makes nobody go": Case([*several("a", A, 3), Ask("r", B, band=Priority.REFRESH)], ["r"]),
     "one that another waits for is charged to that one": Case(
         [*several("a", A, 3), Ask("shared", A, also=(B,)), *several("b", B, 1), Ask("d", D), Ask("c", C)],
         (),
@@ -164,7 +170,7 @@ CASES = {
     "all of it is shared": Case([*several("s", A, 6, also=(B,)), Ask("c", C), Ask("d", D)], (), ["s3", "s2"]),
     "a tenant's own bound": Case([*several("a", A, 3)], ["a2"], each=2),
     "its own refreshes make room within it": Case(
-        [*several("r", A, 2, band=Band.REFRESH), *several("a", A, 3)], ["a2"], ["r1", "r0"], each=2
+        [*several("r", A, 2, band=Priority.REFRESH), *several("a", A, 3)], ["a2"], ["r1", "r0"], each=2
     ),
     "a room for one": Case([Ask("a", A), Ask("b", B)], ["b"], most=1),
 }
@@ -185,7 +191,7 @@ async def test_who_gives_way(case: Case, either: redis.asyncio.Redis, prefix: st
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_who_gives_way_without_redis(case: Case) -> None:
-    await plays(case, Alone(Room(case.most, case.each)))
+    await plays(case, Alone(LocalQueue(case.most, case.each)))
 
 
 async def test_a_refusal_says_how_many_go_before_the_tenants_next_job(
@@ -195,9 +201,9 @@ async def test_a_refusal_says_how_many_go_before_the_tenants_next_job(
     for ask in (*several("a", A, 3), *several("b", B, 1), *several("c", C, 2)):
         assert await line.ask(ask)
     # In the order of their turns: a0 b0 c0, a1 c1, a2
-    assert await line.board.submit("a3", A, Band.PEOPLE, token="t", looked=True) == Full(6)
-    assert isinstance(await line.board.submit("b1", B, Band.PEOPLE, token="t", looked=True), Queued)
-    assert await line.board.poll("a2", line.gens["a2"]) == Landed(b"dropped:5")
+    assert await line.state.submit(FlightRequest("a3", A), token="t", looked=True) == Full(6)
+    assert isinstance(await line.state.submit(FlightRequest("b1", B), token="t", looked=True), Queued)
+    assert await line.state.poll("a2", line.gens["a2"]) == Landed(b"dropped:5")
 
 
 @pytest.mark.parametrize("phantom", [False, True])
@@ -221,11 +227,11 @@ async def test_a_tenants_account_outlives_what_an_older_version_does_to_it(
 
 async def test_an_empty_queue_keeps_no_accounts(either: redis.asyncio.Redis, prefix: str) -> None:
     line = Scripts(either, prefix, QueueRules())
-    for ask in (*several("a", A, 3), Ask("shared", A, also=(B, C)), Ask("r", B, band=Band.REFRESH)):
+    for ask in (*several("a", A, 3), Ask("shared", A, also=(B, C)), Ask("r", B, band=Priority.REFRESH)):
         assert await line.ask(ask)
-    for board in (line.board, line.other):
+    for state in (line.state, line.other):
         for id, gen in line.gens.items():
-            await board.leave(id, gen, kept=False)
+            await state.leave(id, gen, kept=False)
     kinds = {key.decode().split(":", 2)[2].split(":")[0] async for key in either.scan_iter(match=f"{prefix}:*")}
     assert kinds <= {"tat", "turn", "result", "callers"}
 
@@ -238,14 +244,14 @@ async def test_among_equals_a_tenant_with_nothing_queued_goes_first(
         assert await line.ask(ask)
     await either.hset(f"{prefix}:{{queue}}:fair", "v0", 1_000)  # as where the first of each is being served
     assert await line.ask(Ask("c0", C))
-    assert await line.board.poll("c0", line.gens["c0"]) == Queued(line.gens["c0"], None, 2)
+    assert await line.state.poll("c0", line.gens["c0"]) == Queued(line.gens["c0"], None, 2)
 
 
 async def test_the_same_without_redis() -> None:
-    line = Alone(Room(9, 9))
+    line = Alone(LocalQueue(9, 9))
     for ask in (*several("a", A, 3), *several("b", B, 3)):
         assert await line.ask(ask)
     served = [line.room.next() for _ in range(3)]
-    assert [flight and flight.id for flight in served] == ["a0", "b0", "a1"]
+    assert [flight and flight.request.id for flight in served] == ["a0", "b0", "a1"]
     assert await line.ask(Ask("c0", C))
     assert [line.room.rank(line.flights[id]) for id in ("c0", "b1", "a2")] == [0, 1, 2]

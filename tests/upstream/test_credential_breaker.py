@@ -10,20 +10,26 @@ import pytest
 import redis.asyncio
 
 from gateway.errors import CacheUnavailable
-from gateway.upstream.credential_breaker import MOST, MOST_SUSPECTED, Breaker, BreakerRules, Verdict
-from gateway.upstream.evidence import ACTIVE, Evidence
-from gateway.upstream.flight import Band, Payer
+from gateway.upstream.credential_breaker import (
+    MOST,
+    MOST_SUSPECTED,
+    CredentialBreaker,
+    CredentialSignal,
+    PauseRules,
+)
+from gateway.upstream.flight import FlightRequest, Flow
 from gateway.upstream.pacing import Budget
-from gateway.upstream.queue_state import Board, Claimed, QueueRules
+from gateway.upstream.queue_state import Claimed, QueueRules, QueueState
+from gateway.upstream.upstream_breaker import ACTIVE, Evidence
 
-RULES = BreakerRules(pause=100, longest=350, probe=60)
-ACCEPTED = Verdict("fp", refused=False)
+RULES = PauseRules(100, longest=350)
+ACCEPTED = CredentialSignal("fp", refused=False)
 NUMBERS = count()
 
 
-def refused(question: str = "") -> Verdict:
+def refused(question: str = "") -> CredentialSignal:
     """A refusal of a question that nobody asked before, unless told."""
-    return Verdict("fp", refused=True, question=question or f"question{next(NUMBERS)}")
+    return CredentialSignal("fp", refused=True, question=question or f"question{next(NUMBERS)}")
 
 
 @dataclass
@@ -31,13 +37,13 @@ class Alone:
     """A breaker without Redis, and a clock that is moved by hand."""
 
     now: float = 1_000.0
-    breaker: Breaker = field(init=False)
+    breaker: CredentialBreaker = field(init=False)
 
     def __post_init__(self) -> None:
         async def gone(fingerprint: str, question: str, tenant: str) -> tuple[bool, float | None]:
             raise CacheUnavailable("gone")
 
-        self.breaker = Breaker(RULES, gone, clock=lambda: self.now)
+        self.breaker = CredentialBreaker(RULES, gone, clock=lambda: self.now)
 
 
 class Fleet:
@@ -46,15 +52,15 @@ class Fleet:
     def __init__(self, client: redis.asyncio.Redis, prefix: str) -> None:
         self.client = client
         self.prefix = f"{prefix}:{{queue}}"
-        self.boards = [Board(client, prefix, Budget(None, 1), QueueRules(), breaker=RULES) for _ in range(3)]
-        self.breakers = [Breaker(RULES, board.probe) for board in self.boards]
+        self.states = [QueueState(client, prefix, Budget(None, 1), QueueRules(breaker=RULES)) for _ in range(3)]
+        self.breakers = [CredentialBreaker(RULES, state.probe) for state in self.states]
 
-    async def land(self, process: int, verdict: Verdict, tenant: str = "t") -> None:
-        board, payer = self.boards[process], Payer(tenant, credential="fp")
-        reply = await board.submit(f"f{time.monotonic_ns()}", payer, Band.PEOPLE, token="t", looked=True)
+    async def land(self, process: int, verdict: CredentialSignal, tenant: str = "t") -> None:
+        state, flow = self.states[process], Flow(tenant, credential="fp")
+        reply = await state.submit(FlightRequest(f"f{time.monotonic_ns()}", flow), token="t", looked=True)
         assert isinstance(reply, Claimed)
-        landing = board.landing(reply.claim.id, "t", b"result", verdict=verdict, payer=payer)
-        settled = await board.land([landing])
+        landing = state.landing(FlightRequest(reply.claim.id, flow), "t", b"result", credential=verdict)
+        settled = await state.land([landing])
         self.breakers[process].settled(verdict, settled.refused_for)
 
     async def convict(self, process: int = 0) -> None:
@@ -63,8 +69,8 @@ class Fleet:
             await self.land(process, refused())
 
     async def beat(self) -> None:
-        for board, breaker in zip(self.boards, self.breakers, strict=True):
-            breaker.told((await board.beat()).refused)
+        for state, breaker in zip(self.states, self.breakers, strict=True):
+            breaker.replace((await state.beat()).refused)
 
     async def wait(self) -> None:
         """Until the pause is over, as every process knows."""
@@ -130,7 +136,7 @@ async def test_one_process_probes_until_its_verdict(fleet: Fleet) -> None:
 async def test_whoever_asks_to_probe_too_early_hears_how_long_it_takes(fleet: Fleet) -> None:
     await fleet.convict()
     late = fleet.breakers[1]
-    late.heard("fp", 0.0)
+    late.update("fp", 0.0)
     assert not await late.probe("fp")
     assert late.refused_for("fp") == about(100)
 
@@ -169,7 +175,7 @@ async def test_of_very_many_refused_a_bounded_number_travels(fleet: Fleet) -> No
     await fleet.client.zadd(f"{fleet.prefix}:refused", {f"fp{i}": until + i for i in range(MOST + 500)})
     await fleet.beat()
     assert fleet.breakers[0].count == MOST
-    fleet.breakers[0].heard("one more", 5.0)
+    fleet.breakers[0].update("one more", 5.0)
     assert fleet.breakers[0].refused_for("one more") is None
 
 
@@ -233,14 +239,14 @@ async def test_alone_one_tenants_odd_questions_refuse_nothing_to_another() -> No
 
 
 def test_who_uses_a_credential_counts_for_some_time() -> None:
-    evidence = Evidence(lambda level, asked: 1.0)
-    noisy, quiet = (Payer(name, credential="fp") for name in ("noisy", "quiet"))
-    evidence.asks(0.0, noisy)
+    evidence = Evidence(PauseRules(1.0))
+    noisy, quiet = (Flow(name, credential="fp") for name in ("noisy", "quiet"))
+    evidence.note_active(0.0, noisy)
     assert evidence.sole_user(0.0, noisy)
-    evidence.asks(1.0, quiet)
+    evidence.note_active(1.0, quiet)
     assert not evidence.sole_user(1.0, noisy)
     assert evidence.sole_user(1.0 + ACTIVE, noisy)
-    assert evidence.sole_user(1.0, Payer("noisy", credential="other"))
+    assert evidence.sole_user(1.0, Flow("noisy", credential="other"))
 
 
 async def test_alone_one_odd_question_refuses_nothing_and_a_success_clears_the_suspicion() -> None:
@@ -263,7 +269,7 @@ async def test_without_redis_each_process_judges_by_the_same_rules() -> None:
         assert alone.breaker.refused_for("fp") == 0
     assert await alone.breaker.probe("fp")
     assert not await alone.breaker.probe("fp")
-    alone.now += RULES.probe
+    alone.now += 60
     assert await alone.breaker.probe("fp")
     alone.breaker.judge(ACCEPTED)
     assert alone.breaker.refused_for("fp") is None

@@ -13,11 +13,11 @@ from gateway.upstream.credential_breaker import (
     NOTHING,
     REFUSED,
     RESET,
-    Kind,
-    Sign,
+    Signal,
+    SignalKind,
     retry_after,
-    sign_of,
-    sign_of_error,
+    signal_of,
+    signal_of_error,
 )
 
 HTML = b"text/html"
@@ -44,16 +44,16 @@ NOW = 784_111_777.0
         pytest.param(304, True, ANSWERED, id="304"),
     ],
 )
-def test_a_sign_depends_on_status_and_on_who_speaks(status: int, speaks: bool, sign: Sign) -> None:
-    assert sign_of(status, [], NOW, speaks=speaks) == sign
+def test_a_sign_depends_on_status_and_on_who_speaks(status: int, speaks: bool, sign: Signal) -> None:
+    assert signal_of(status, [], NOW, speaks=speaks) == sign
 
 
 def test_a_block_says_how_long() -> None:
     headers = [(b"content-type", HTML), (b"retry-after", b"7")]
-    assert sign_of(503, headers, NOW, speaks=False) == Sign(Kind.REFUSED, 7.0)
-    assert sign_of(403, headers, NOW, speaks=False) == Sign(Kind.REFUSED, 7.0)
-    assert sign_of(429, headers, NOW, speaks=True) == Sign(Kind.LIMITED, 7.0)
-    assert sign_of(500, headers, NOW, speaks=False) == FAILED
+    assert signal_of(503, headers, NOW, speaks=False) == Signal(SignalKind.REFUSED, 7.0)
+    assert signal_of(403, headers, NOW, speaks=False) == Signal(SignalKind.REFUSED, 7.0)
+    assert signal_of(429, headers, NOW, speaks=True) == Signal(SignalKind.LIMITED, 7.0)
+    assert signal_of(500, headers, NOW, speaks=False) == FAILED
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_rfc9110_10_2_3_retry_after(values: list[bytes], seconds: float | None) 
 
 
 def test_a_broken_connection_counts_and_silence_does_not() -> None:
-    assert sign_of_error(UpstreamDisconnected("reset")) == RESET
-    assert sign_of_error(UpstreamTimeout("slow")) == NOTHING
-    assert sign_of_error(UpstreamUnreachable("no route")) == NOTHING
+    assert signal_of_error(UpstreamDisconnected("reset")) == RESET
+    assert signal_of_error(UpstreamTimeout("slow")) == NOTHING
+    assert signal_of_error(UpstreamUnreachable("no route")) == NOTHING

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 import redis.asyncio
 
-from gateway.upstream.credential_breaker import ANSWERED, FAILED, LIMITED, NOTHING, REFUSED, RESET, Kind, Sign
-from gateway.upstream.evidence import ENOUGH
-from gateway.upstream.flight import Payer
-from gateway.upstream.upstream_breaker import Gate
+from gateway.upstream.credential_breaker import (
+    ANSWERED,
+    FAILED,
+    LIMITED,
+    NOTHING,
+    REFUSED,
+    RESET,
+    Signal,
+    SignalKind,
+)
+from gateway.upstream.flight import FlightRequest, Flow
+from gateway.upstream.upstream_breaker import ENOUGH, UpstreamBreaker
 from tests.upstream.houses import RULES, Fleet, House, Query, about, after, closed, out, told, wait
 
 
@@ -75,7 +83,7 @@ async def test_after_the_pause_one_probe_sets_out_and_no_other(house: House) -> 
 
 
 @pytest.mark.parametrize("sign", [FAILED, NOTHING, RESET], ids=["failed", "silent", "reset"])
-async def test_a_probe_that_learns_nothing_is_followed_by_another(house: House, sign: Sign) -> None:
+async def test_a_probe_that_learns_nothing_is_followed_by_another(house: House, sign: Signal) -> None:
     await closed(house, LIMITED)
     await wait(house)
     await closed(house, sign)
@@ -114,7 +122,7 @@ async def test_a_block_that_comes_in_while_the_probe_is_out_counts(house: House)
     ],
 )
 async def test_decision_9_the_third_in_a_row_closes_where_one_tenant_is_active(
-    house: House, sign: Sign, between: list[Sign], pause: float
+    house: House, sign: Signal, between: list[Signal], pause: float
 ) -> None:
     for each in (sign, sign, *between):
         await told(house, each)
@@ -125,7 +133,7 @@ async def test_decision_9_the_third_in_a_row_closes_where_one_tenant_is_active(
 
 async def test_a_refusal_says_how_long(house: House) -> None:
     for _ in range(ENOUGH):
-        await told(house, Sign(Kind.REFUSED, 222))
+        await told(house, Signal(SignalKind.REFUSED, 222))
     assert await house.closed_for() == about(222)
 
 
@@ -135,17 +143,17 @@ async def test_a_failure_or_silence_closes_nothing(house: House) -> None:
 
 
 def test_what_the_fleet_says_goes_but_for_what_it_has_yet_to_hear() -> None:
-    gate = Gate(RULES)
-    gate.told(0.0, 50.0)
+    gate = UpstreamBreaker(RULES)
+    gate.update(0.0, 50.0)
     assert gate.closed_for(10.0) == 40.0
-    assert gate.untold(10.0) == 0.0
-    gate.judge(10.0, after(100), Payer("t"), "x")
-    assert gate.untold(10.0) == 100.0
-    gate.told(20.0, 0.0)
+    assert gate.unreported(10.0) == 0.0
+    gate.judge(10.0, after(100), FlightRequest("x", Flow("t")))
+    assert gate.unreported(10.0) == 100.0
+    gate.update(20.0, 0.0)
     assert gate.closed_for(20.0) == 90.0
-    gate.told(20.0, 95.0)
-    assert gate.untold(20.0) == 0.0
-    gate.told(30.0, 0.0)
+    gate.update(20.0, 95.0)
+    assert gate.unreported(20.0) == 0.0
+    gate.update(30.0, 0.0)
     assert gate.closed_for(30.0) == 0.0
 
 
