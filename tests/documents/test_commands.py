@@ -18,6 +18,8 @@ from tests.documents.pages import FENCE, HEADING, PAGES, ROOT, SPAN, lines_to_ty
 COMMANDS: Any = typer.main.get_command(app)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMES = [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in PAGES]
+PLACES = ("gateway", "tests", "benchmarks", "docs")
+SOURCE = re.compile(r"(?:[a-z_]+/)*[a-z_]+\.(?:py|lua|js)")
 PATHS = re.compile(r"(?:tests|benchmarks|docs|gateway|helm)/[\w./-]+")
 
 
@@ -77,6 +79,15 @@ def test_files_it_names_are_there(page: Path) -> None:
     for span in SPAN.findall(FENCE.sub("", page.read_text())):
         if PATHS.fullmatch(span) and (ROOT / span.partition("/")[0]).is_dir():
             assert (ROOT / span).exists(), span
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_files_of_rooms_it_names_are_there(page: Path) -> None:
+    """Design pages name files by their room, ``cache/store.py``, or alone, ``put.lua``."""
+    there = [file.as_posix() for place in PLACES for file in (ROOT / place).rglob("*")]
+    for span in SPAN.findall(FENCE.sub("", page.read_text())):
+        if SOURCE.fullmatch(span):
+            assert any(f"/{file}".endswith(f"/{span}") for file in there), span
 
 
 def anchors(text: str) -> set[str]:
