@@ -27,7 +27,7 @@ from gateway.admin.web.pages import Web, docs_routes, static_routes
 from gateway.admin.web.sign_in import SignIn
 from gateway.admin.web.tenants import KeysPages, TenantsPages
 from gateway.cache.lifetimes import lifetimes_of
-from gateway.cache.purges import Marks
+from gateway.cache.purges import Purges
 from gateway.cache.rules import Rules
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue import endpoints as catalogue
@@ -105,8 +105,8 @@ class Composition:
         self.admission = RateLimiter(self.redis, self.prefix, lambda: self.queue.fleet.share)
         # cache
         self.store = Store(self.redis, NearCache(settings.near_max_bytes), self.prefix, clock)
-        self.marks = Marks(self.redis, self.prefix, clock, on_recall=self.store.near.drop)
-        self.sharing = Sharing(self.marks, totals=settings.totals_scope == "public")
+        self.purges = Purges(self.redis, self.prefix, clock, on_recall=self.store.near.drop)
+        self.sharing = Sharing(self.purges, totals=settings.totals_scope == "public")
         # upstream
         on_dispatch = self.metrics.dispatched
         self.queue = queue_of(settings, self.redis, lambda: self.registry.mark, self.sync_clock, on_dispatch)
@@ -159,7 +159,7 @@ class Composition:
 
         fetcher = Fetcher(self.client, self.store, self.profile, call)
         rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
-        return Resolver(fetcher, self.marks, self.sharing, self.queue, rules, self.prefix, longest)
+        return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
 
     def build_proxy(self) -> Proxy:
         """The public proxy."""
@@ -199,8 +199,8 @@ class Composition:
         yield Background(self.watch.run)
         yield Background(refresh.run, refresh.stop)
         yield Background(self.admission.run, self.admission.stop)
-        yield Background(self.marks.follow)
-        yield Background(partial(self.store.tell, self.marks))
+        yield Background(self.purges.follow)
+        yield Background(partial(self.store.tell, self.purges))
         yield Background(self.usage.run)
         yield Background(self.sessions.run)
         yield Background(self.pulse.run)
@@ -247,7 +247,7 @@ class Composition:
         ).operations
         yield from TenantsApi(registry, self.usage).operations
         yield from FleetApi(
-            settings, self.redis, self.usage, self.marks, self.queue, self.profile.recognise
+            settings, self.redis, self.usage, self.purges, self.queue, self.profile.recognise
         ).operations
         yield from ExplainApi(
             self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous

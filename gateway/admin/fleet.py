@@ -12,7 +12,7 @@ from msgspec.structs import asdict as fields_of
 
 from gateway import __version__
 from gateway.admin.operations import Call, Operation, Parameter
-from gateway.cache.purges import Marks, Recognise, Subject, preview
+from gateway.cache.purges import Purges, PurgeScope, Recognise, preview
 from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import CacheUnavailable, InvalidInput
@@ -48,14 +48,14 @@ class FleetApi:
         settings: Settings,
         redis: Client,
         usage: DayCounters,
-        marks: Marks,
+        purges: Purges,
         queue: Queue,
         recognise: Recognise,
     ) -> None:
         self._settings = settings
         self._redis = redis
         self._usage = usage
-        self._marks = marks
+        self._purges = purges
         self._queue = queue
         self._recognise = recognise
 
@@ -93,7 +93,7 @@ class FleetApi:
     async def purge(self, call: Call) -> Any:
         subject = self._subject(call.body)
         call.facts.update({name: value for name, value in fields_of(call.body).items() if value})
-        at = await self._marks.purge(subject, hard=call.body.hard)
+        at = await self._purges.purge(subject, hard=call.body.hard)
         return {"purged": datetime.fromtimestamp(at, UTC), "hard": call.body.hard}
 
     async def estimate(self, call: Call) -> Any:
@@ -128,7 +128,7 @@ class FleetApi:
     async def settings(self, _: Call) -> Any:
         return self._settings.masked()
 
-    def _subject(self, body: PurgeBody) -> Subject:
+    def _subject(self, body: PurgeBody) -> PurgeScope:
         wanted = {name: value for name, value in fields_of(body).items() if name != "hard" and value}
         if len(wanted) != 1:
             raise InvalidInput("Give exactly one of query, item, institution, all")
@@ -136,16 +136,16 @@ class FleetApi:
         check_no_key(str(value), f"the {name}")
         match name:
             case "query":
-                return Subject.exact(self._recognise(*parted(pasted_target(value))).canonical)
+                return PurgeScope.exact(self._recognise(*parted(pasted_target(value))).canonical)
             case "item":
                 kind, _, item_id = value.partition("/")
                 if kind not in ITEMS or not item_id or "/" in item_id or not item_id.isprintable():
                     raise InvalidInput(f"item must be like article/23, with one of {', '.join(sorted(ITEMS))}")
-                return Subject.item(kind, item_id)
+                return PurgeScope.item(kind, item_id)
             case "institution":
                 check_institution(value)
-                return Subject.institution(value)
-        return Subject.everything()
+                return PurgeScope.institution(value)
+        return PurgeScope.everything()
 
 
 def _tenants(text: str | None) -> list[str] | None:

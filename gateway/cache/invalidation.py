@@ -61,7 +61,7 @@ KEPT = 120.0
 MOST = 20_000
 
 
-class Voids:
+class Invalidations:
     """The records that were invalidated recently, as far as this process knows (RFC 9111 §4.4).
 
     An answer that was dispatched before its record's invalidation no longer counts, whether it arrives late or is
@@ -78,7 +78,7 @@ class Voids:
         return bool(self._since)
 
     def __repr__(self) -> str:
-        return f"<Voids {len(self._since)} known, {len(self._untold)} untold>"
+        return f"<Invalidations {len(self._since)} known, {len(self._untold)} untold>"
 
     def note(self, key: str, since: bytes, now: float) -> None:
         """A record was invalidated. A time beyond ``now`` is of a clock that was wrong."""

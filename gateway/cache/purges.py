@@ -35,54 +35,54 @@ DIGITS = 18
 """Of a time in microseconds; a longer number is none."""
 
 
-class TooManyMarks(Overload):
-    """As many marks as may be are in force; a purge of everything covers them all."""
+class TooManyPurges(Overload):
+    """The greatest number of purges is in force; a purge of everything covers them all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class PurgeScope:
     """The scope of a purge, as a unique name of bounded length."""
 
     name: str
 
     @classmethod
-    def everything(cls) -> Subject:
+    def everything(cls) -> PurgeScope:
         """All that is stored."""
         return EVERYTHING
 
     @classmethod
-    def institution(cls, name: str) -> Subject:
+    def institution(cls, name: str) -> PurgeScope:
         """All answers inside an institution."""
         return cls("institution:" + _digest(name.encode()))
 
     @classmethod
-    def item(cls, kind: str, item_id: str) -> Subject:
+    def item(cls, kind: str, item_id: str) -> PurgeScope:
         """All answers about one item, such as ``article`` ``23``, inside any institution and outside."""
         return cls("item:" + _digest(kind.encode(), item_id.encode()))
 
     @classmethod
-    def exact(cls, canonical: bytes) -> Subject:
+    def exact(cls, canonical: bytes) -> PurgeScope:
         """One query by its meaning, in every scope."""
         return cls("query:" + _digest(canonical))
 
 
-EVERYTHING = Subject("all")
+EVERYTHING = PurgeScope("all")
 
 
-def subjects_of(query: Query) -> list[Subject]:
+def purge_scopes_of(query: Query) -> list[PurgeScope]:
     """All subjects that cover a query."""
-    found = [EVERYTHING, Subject.exact(query.canonical)]
+    found = [EVERYTHING, PurgeScope.exact(query.canonical)]
     if query.institution is not None:
-        found.append(Subject.institution(query.institution))
+        found.append(PurgeScope.institution(query.institution))
     if query.item is not None and query.item_id is not None:
-        found.append(Subject.item(query.item, query.item_id))
+        found.append(PurgeScope.item(query.item, query.item_id))
     if query.posted is not None:
-        found.append(Subject.exact(query.exact))  # by its target alone it is purged with all that is posted there
+        found.append(PurgeScope.exact(query.exact))  # purging a target purges all that is posted there
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class PurgeTimes:
     """The times of a query's last soft and hard purge, in seconds of the fleet's own time; 0 means never."""
 
     soft: float
@@ -94,7 +94,7 @@ class Marked:
         return max(self.soft, self.hard)
 
 
-def purged(marked: Marked, entries: Sequence[Entry]) -> list[Entry]:
+def purged(marked: PurgeTimes, entries: Sequence[Entry]) -> list[Entry]:
     """The entries that remain after purges: a hard purge removes an entry, a soft one makes it stale.
 
     A purge covers what was dispatched up to its time. An entry that must not be served stale (RFC 9111 §4.2.4) is
@@ -115,7 +115,7 @@ def _softly(entry: Entry, since: float) -> Entry | None:
     return structs.replace(entry, fresh_until=fresh_until, serve_until=fresh_until, keep_until=fresh_until)
 
 
-class Marks:
+class Purges:
     """The purges in force. ``follow`` keeps them current, by message and once a second by their version.
 
     ``revision`` changes with each change. ``on_recall`` is called with each record that some process recalls. The
@@ -149,18 +149,18 @@ class Marks:
         self._reading: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Marks {len(self._soft)} soft, {len(self._hard)} hard>"
+        return f"<Purges {len(self._soft)} soft, {len(self._hard)} hard>"
 
-    def covering(self, query: Query) -> Marked | None:
+    def covering(self, query: Query) -> PurgeTimes | None:
         """When a query's answers were purged; None, at no cost, where they were not."""
         if not self._soft and not self._hard:
             return None
-        names = [subject.name for subject in subjects_of(query)]
+        names = [subject.name for subject in purge_scopes_of(query)]
         soft = max(self._soft.get(name, 0.0) for name in names)
         hard = max(self._hard.get(name, 0.0) for name in names)
-        return Marked(soft, hard) if soft or hard else None
+        return PurgeTimes(soft, hard) if soft or hard else None
 
-    async def purge(self, subject: Subject, *, hard: bool = False) -> float:
+    async def purge(self, subject: PurgeScope, *, hard: bool = False) -> float:
         """Purges, here at once and everywhere within a second or two; the time of the mark.
 
         Raises CacheUnavailable, and TooManyMarks where only a larger purge would still be remembered.
@@ -169,7 +169,7 @@ class Marks:
         arguments = (name, self._life_ms, MOST, self._channel, *self._time())
         stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
         if stamp == 0:
-            raise TooManyMarks(f"{MOST} purges are in force already; purge an institution, or all.")
+            raise TooManyPurges(f"{MOST} purges are in force already; purge an institution, or all.")
         self._note(name.encode(), b"%d" % stamp)
         return stamp * MICRO
 
@@ -182,7 +182,7 @@ class Marks:
         purge of its answers."""
         if not self._private or query.institution is None:
             return False
-        since = self._private.get(Subject.institution(query.institution).name, 0.0)
+        since = self._private.get(PurgeScope.institution(query.institution).name, 0.0)
         if since <= self._clock.order() - PRIVATE_SECONDS:
             return False
         marked = self.covering(query)
@@ -191,7 +191,7 @@ class Marks:
     async def keep_private(self, institution: str) -> None:
         """Remembers that an institution's totals are private: here at once, and everywhere within two seconds.
         Raises CacheUnavailable where only this process could take note."""
-        name = f"p:{Subject.institution(institution).name}"
+        name = f"p:{PurgeScope.institution(institution).name}"
         self._note(name.encode(), b"%d" % round(self._clock.order() / MICRO))
         await self._tell(name, MOST_PRIVATE)
 
@@ -218,7 +218,7 @@ class Marks:
                 await asyncio.wait({self._reading}, timeout=RETRY_SECONDS)
 
     async def poll(self) -> None:
-        """Reads the marks where their version is news. Raises CacheUnavailable."""
+        """Read the purges if their version is new. Raises CacheUnavailable."""
         with redis_errors(self._client):
             self._reading = asyncio.ensure_future(self._read())
             await shielded(self._reading)
@@ -250,11 +250,11 @@ class Marks:
         self._version = version
 
     def _forget(self, horizon: float) -> None:
-        """Nothing stored is as old as this; Redis forgets such marks too."""
+        """Forget purges older than anything stored, as Redis does."""
         self.revision += 1
-        for marks in (self._soft, self._hard, self._private):
-            for subject in [subject for subject, stamp in marks.items() if stamp < horizon]:
-                del marks[subject]
+        for purges in (self._soft, self._hard, self._private):
+            for subject in [subject for subject, stamp in purges.items() if stamp < horizon]:
+                del purges[subject]
 
     def _note(self, name: bytes, stamp: bytes) -> None:
         """Takes note of a purge; ignores what is malformed."""
@@ -266,12 +266,12 @@ class Marks:
                 self._recalled[subject] = int(stamp)
                 self._on_recall(subject)
             return
-        marks = {"h": self._hard, "s": self._soft, "p": self._private}[kind]
+        purges = {"h": self._hard, "s": self._soft, "p": self._private}[kind]
         self._clock.reached(int(stamp) * MICRO)
         self.revision += 1
-        marks[subject] = max(marks.get(subject, 0.0), int(stamp) * MICRO)
-        if marks is self._private and len(marks) > MOST_PRIVATE:
-            del marks[min(marks, key=marks.__getitem__)]
+        purges[subject] = max(purges.get(subject, 0.0), int(stamp) * MICRO)
+        if purges is self._private and len(purges) > MOST_PRIVATE:
+            del purges[min(purges, key=purges.__getitem__)]
 
 
 def _digest(*parts: bytes) -> str:
@@ -295,7 +295,7 @@ class Preview:
 
 
 async def preview(
-    client: Client, prefix: str, subject: Subject, recognise: Recognise, most: int = MOST
+    client: Client, prefix: str, subject: PurgeScope, recognise: Recognise, most: int = MOST
 ) -> Preview:
     """Looks, by one SCAN of each server, at no more than about ``most`` records. Raises CacheUnavailable.
 
@@ -312,7 +312,7 @@ async def preview(
 
 
 async def _look(
-    server: Client, prefix: str, ours: re.Pattern[bytes], subject: Subject, recognise: Recognise, most: int
+    server: Client, prefix: str, ours: re.Pattern[bytes], subject: PurgeScope, recognise: Recognise, most: int
 ) -> Preview:
     cursor, looked, matching = 0, 0, 0
     while True:
@@ -345,15 +345,15 @@ async def _size(client: Client) -> int:
     return int(await client.dbsize())
 
 
-def _covers(subject: Subject, value: object, key: str, recognise: Recognise) -> bool:
+def _covers(subject: PurgeScope, value: object, key: str, recognise: Recognise) -> bool:
     if not isinstance(value, bytes):
         return False
-    return any(subject in _subjects(entry.target, recognise) for entry in decode(value, key))
+    return any(subject in _scopes(entry.target, recognise) for entry in decode(value, key))
 
 
-def _subjects(target: bytes, recognise: Recognise) -> list[Subject]:
+def _scopes(target: bytes, recognise: Recognise) -> list[PurgeScope]:
     try:
-        return subjects_of(recognise(*parted(target)))
+        return purge_scopes_of(recognise(*parted(target)))
     except BadTarget:
         return []
 

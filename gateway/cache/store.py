@@ -24,9 +24,9 @@ from gateway.cache.entry import (
     mended,
     stamp,
 )
-from gateway.cache.invalidation import KEPT, Voids
+from gateway.cache.invalidation import KEPT, Invalidations
 from gateway.cache.keys import CacheKey
-from gateway.cache.purges import LONGEST_LIFE, Marks
+from gateway.cache.purges import LONGEST_LIFE, Purges
 from gateway.errors import CacheUnavailable
 from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors
 from gateway.redis_cluster import ClusterClient
@@ -40,7 +40,7 @@ Keys = tuple[str, ...]
 Waiting = dict[Keys, list[asyncio.Future[list[Any]]]]
 
 
-class LookUps:
+class BatchedReader:
     """Reads of records, batched: reads of one turn of the event loop share a command, and so do reads that arrive
     while other commands are under way. A read never joins a command that was already sent, so that it sees what
     Redis had after it was asked.
@@ -55,7 +55,7 @@ class LookUps:
         self._asking: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<LookUps {len(self._waiting)} waiting, {len(self._asking)} commands under way>"
+        return f"<BatchedReader {len(self._waiting)} waiting, {len(self._asking)} commands under way>"
 
     async def values(self, *keys: str) -> list[Any]:
         """The values of these keys in Redis, None for a missing one. Raises CacheUnavailable."""
@@ -218,12 +218,12 @@ class Store:
         self.client = client
         self.clock = clock or Clock()
         self.near = near
-        self.voids = Voids()
+        self.invalidations = Invalidations()
         self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
         self.recalled = 0
         self._retell = asyncio.Event()
-        self._look_ups = LookUps(client)
+        self._look_ups = BatchedReader(client)
 
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
@@ -246,7 +246,7 @@ class Store:
 
     def invalidated(self, key: str) -> str:
         """Names the last invalidation of a record; empty where no older answer can be under way."""
-        since = self.voids.since(key, self.clock.order()) if self.voids else None
+        since = self.invalidations.since(key, self.clock.order()) if self.invalidations else None
         return "" if since is None else since.decode()
 
     def invalidate(self, key: str, order: float) -> Invocation:
@@ -256,7 +256,7 @@ class Store:
         asyncio.get_running_loop().call_later(RETELL_SECONDS, self._retell.set)
 
         def heard(counts: bytes) -> None:
-            self.voids.told(key, since)
+            self.invalidations.told(key, since)
             self._hear(counts + key.encode())
 
         call = self._invalidation(key, since)
@@ -268,16 +268,16 @@ class Store:
         self.recalled += 1
         self._retell.set()
 
-    async def tell(self, marks: Marks) -> None:
+    async def tell(self, purges: Purges) -> None:
         """Makes the whole fleet forget what it was not told of yet, as soon as Redis takes it, until cancelled."""
         while True:
             await self._retell.wait()
             self._retell.clear()
             try:
-                for key, since in self.voids.untold:
+                for key, since in self.invalidations.untold:
                     await invoke(self.client, self._invalidation(key, since))
-                    await marks.recall(key)
-                    self.voids.told(key, since)
+                    await purges.recall(key)
+                    self.invalidations.told(key, since)
             except CacheUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
                 self._retell.set()
@@ -314,14 +314,14 @@ class Store:
         self.near.drop(key)
         if len(since) == STAMP and since.isdigit():
             self.clock.reached(int(since) * 1e-6)
-            self.voids.note(key, since, self.clock.order())
+            self.invalidations.note(key, since, self.clock.order())
 
     def _void(self, key: str, order: float) -> bytes:
         """A record is invalidated here, which the fleet has to be told; since when."""
         since = stamp(order)
         self.near.drop(key)
-        self.voids.note(key, since, self.clock.order())
-        self.voids.tell(key, since)
+        self.invalidations.note(key, since, self.clock.order())
+        self.invalidations.tell(key, since)
         return since
 
     def _invalidation(self, key: str, since: bytes) -> Invocation:
@@ -337,7 +337,7 @@ class Store:
 
     def _keep(self, entry: Entry) -> None:
         """Keeps an entry near, unless it is void."""
-        if not self.voids.covers(entry):
+        if not self.invalidations.covers(entry):
             self.near.put(entry)
 
     def _put(self, key: str, taken: object) -> None:
@@ -354,8 +354,8 @@ class Store:
             self._hear(since + key.encode())
         elif not entries:
             self.undecodable += 1
-        if self.voids:
-            entries = [entry for entry in entries if not self.voids.covers(entry)]
+        if self.invalidations:
+            entries = [entry for entry in entries if not self.invalidations.covers(entry)]
         for entry in reversed(entries):
             self.near.put(entry)
         return tuple(entries)

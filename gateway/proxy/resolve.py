@@ -14,7 +14,7 @@ from msgspec import structs
 from gateway.cache.control import NO_WISHES, Lines, wishes_of
 from gateway.cache.entry import Entry
 from gateway.cache.keys import CacheKey, cache_key, question_of
-from gateway.cache.purges import Marked, Marks, purged
+from gateway.cache.purges import Purges, PurgeTimes, purged
 from gateway.cache.rules import (
     Asked,
     Decision,
@@ -64,7 +64,7 @@ class Lookup(msgspec.Struct, frozen=True):
     key: CacheKey
     access: Access
     asked: Asked
-    marked: Marked | None
+    marked: PurgeTimes | None
 
     @property
     def flight(self) -> str:
@@ -110,7 +110,7 @@ class Validity(msgspec.Struct, frozen=True):
     """
 
     query: Query
-    marked: Marked | None
+    marked: PurgeTimes | None
     key: CacheKey
     records: tuple[int | None, int | None]
     entry: Entry
@@ -146,7 +146,7 @@ class Resolver:
     def __init__(
         self,
         fetcher: Fetcher,
-        marks: Marks,
+        purges: Purges,
         sharing: Sharing,
         queue: Queue,
         rules: Rules,
@@ -157,7 +157,7 @@ class Resolver:
         self.profile = fetcher.profile
         self.store = fetcher.store
         self.clock = fetcher.store.clock
-        self.marks = marks
+        self.purges = purges
         self.sharing = sharing
         self.queue = queue
         self._rules = rules
@@ -177,7 +177,7 @@ class Resolver:
         access = access or authorise(requester.tenant, query, self.sharing.covers)
         sent = self.profile.forwarded(query, method, headers)
         asked = Asked(wishes_of(headers), sent)
-        return Lookup(requester, query, self.key(query, access, sent), access, asked, self.marks.covering(query))
+        return Lookup(requester, query, self.key(query, access, sent), access, asked, self.purges.covering(query))
 
     def key(self, query: Query, access: Access, sent: Lines = ()) -> CacheKey:
         """Where the answers to a query live in a scope; ``sent`` are the headers that go upstream."""
@@ -262,7 +262,7 @@ class Resolver:
     def _within(self, lookup: Lookup, access: Access) -> Lookup:
         """The same lookup in another scope."""
         query = lookup.query
-        key, marked = self.key(query, access, lookup.asked.headers), self.marks.covering(query)
+        key, marked = self.key(query, access, lookup.asked.headers), self.purges.covering(query)
         return structs.replace(lookup, access=access, key=key, marked=marked)
 
     # What is stored, and what to do about it

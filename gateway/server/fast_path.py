@@ -67,7 +67,7 @@ class FastPath:
         self._callers = proxy.callers
         self._admission = proxy.callers.admission
         self._resolver = proxy.resolver
-        self._marks = proxy.resolver.marks
+        self._purges = proxy.resolver.purges
         self._near = proxy.resolver.store.near
         self._breaker = proxy.resolver.queue.breaker
         self._clock = proxy.resolver.clock
@@ -81,7 +81,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Any) -> None:
         """Have the proxy answer, and learn its response to a repeated request."""
         # Read before, so that what changes meanwhile counts as changed.
-        revisions = Revisions(self._registry.directory.serial, self._marks.revision)
+        revisions = Revisions(self._registry.directory.serial, self._purges.revision)
         request = Request.of(scope, receive)
         response = await self.proxy.serve(request, scope, send)
         if response is not None and response.outcome is Outcome.HIT and self.max_bytes:
@@ -134,7 +134,7 @@ class FastPath:
         valid = (
             (rendered.since <= now < rendered.tick or self._update(rendered, now))
             and (rendered.callers == self._registry.directory.serial or self._is_held(rendered))
-            and (rendered.purges == self._marks.revision or self._is_unpurged(rendered))
+            and (rendered.purges == self._purges.revision or self._is_unpurged(rendered))
             and (rendered.changes == self._near.changes or self._is_near(rendered))
             and (rendered.scope is None or self._breaker.refused_for(rendered.scope) is None)
         )
@@ -182,11 +182,11 @@ class FastPath:
     def _is_unpurged(self, rendered: RenderedResponse) -> bool:
         """Whether no more of the query's answers was purged, and they are still shared if they were."""
         validity = rendered.validity
-        if self._marks.covering(validity.query) != validity.marked:
+        if self._purges.covering(validity.query) != validity.marked:
             return False
         if validity.shared and not self._resolver.sharing.covers(validity.query):
             return False
-        rendered.purges = self._marks.revision
+        rendered.purges = self._purges.revision
         return True
 
     def _is_near(self, rendered: RenderedResponse) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.cache.keys import PUBLIC
-from gateway.cache.purges import Marks
+from gateway.cache.purges import Purges
 from gateway.catalogue.answers import read
 from gateway.catalogue.query import Family, Query
 from gateway.errors import CacheUnavailable, ConfigurationError, Forbidden, Headers, Unauthenticated
@@ -284,11 +284,11 @@ class Sharing:
     without, and kept in the public scope, where nothing fetched with a credential ever is.
 
     An institution may keep its totals to itself all the same. The service says so when it is asked; callers with a
-    credential then ask with it, and the fleet remembers that for a day (``Marks.private``).
+    credential then ask with it, and the fleet remembers that for a day (``Purges.private``).
     """
 
-    def __init__(self, marks: Marks, *, totals: bool) -> None:
-        self._marks = marks
+    def __init__(self, purges: Purges, *, totals: bool) -> None:
+        self._purges = purges
         self._totals = totals
 
     def __repr__(self) -> str:
@@ -296,15 +296,15 @@ class Sharing:
 
     def covers(self, query: Query) -> bool:
         """Whether this query is asked once for all."""
-        return self._totals and query.family in SHARED and not self._marks.private(query)
+        return self._totals and query.family in SHARED and not self._purges.private(query)
 
     async def withdraw(self, query: Query) -> None:
         """Stop sharing after the service refused this query without a credential: here at once, in the fleet by
         way of Redis; while that does not answer, each process finds out for itself."""
-        if query.institution is None or self._marks.private(query):
+        if query.institution is None or self._purges.private(query):
             return
         try:
-            await self._marks.keep_private(query.institution)
+            await self._purges.keep_private(query.institution)
         except CacheUnavailable:
             return
 

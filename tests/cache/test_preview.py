@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 
 from gateway.cache.entry import Entry
-from gateway.cache.purges import EVERYTHING, Subject, preview
+from gateway.cache.purges import EVERYTHING, PurgeScope, preview
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue.endpoints import recognise
 from gateway.errors import CacheUnavailable
@@ -55,10 +55,10 @@ async def test_it_counts_what_a_purge_would_cover_and_nothing_else(client: Clien
         name: await preview(client, prefix, subject, known)
         for name, subject in {
             "all": EVERYTHING,
-            "item": Subject.item("article", "23"),
-            "institution": Subject.institution("lboro"),
-            "query": Subject.exact(known(b"/total/views/article/23", b"").canonical),
-            "nothing": Subject.institution("monash"),
+            "item": PurgeScope.item("article", "23"),
+            "institution": PurgeScope.institution("lboro"),
+            "query": PurgeScope.exact(known(b"/total/views/article/23", b"").canonical),
+            "nothing": PurgeScope.institution("monash"),
         }.items()
     }
     assert {name: look.matching for name, look in looks.items()} == {

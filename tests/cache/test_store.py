@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from gateway.cache.entry import MARK, STAMP, VARIANTS, Entry, encode, invalidated_since, stamp
 from gateway.cache.keys import PUBLIC, CacheKey, cache_key
-from gateway.cache.purges import EVERYTHING, Marks
+from gateway.cache.purges import EVERYTHING, Purges
 from gateway.cache.store import NearCache, Store
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
@@ -189,9 +189,9 @@ async def test_what_redis_did_not_take_is_told_again(shared_redis: RedisServer, 
     store = Store(client, NearCache(0), prefix)
     await put(store, entry_for(key.entry, b"old", store.clock.order() - 1))
     store.invalidate(key.entry, store.clock.order())  # the call is never made
-    telling = asyncio.create_task(store.tell(Marks(client, prefix)))
+    telling = asyncio.create_task(store.tell(Purges(client, prefix)))
     async with asyncio.timeout(20):
-        while store.voids.untold:
+        while store.invalidations.untold:
             await asyncio.sleep(0.05)
     assert invalidated_since(bytes(await client.get(key.entry) or b""))  # type: ignore[arg-type]
     telling.cancel()
@@ -205,7 +205,7 @@ async def test_a_body_that_looks_like_a_mark_is_none(client: Client, prefix: str
     await put(here, entry_for(key.entry, MARK + b"%08d" % STAMP + stamp(NOW + 1)))
     assert (await there.look_up(key)).entries
     assert there.look_near(key).entries
-    assert not there.voids
+    assert not there.invalidations
 
 
 async def test_every_stored_record_has_a_time_to_live(client: Client, prefix: str) -> None:
@@ -250,7 +250,7 @@ async def test_a_sweep_of_the_embedded_redis_passes_by_what_is_no_entry(prefix: 
     usage = DayCounters(client, prefix, 30)
     answered(usage, Outcome.HIT, key_id="AbCdEf1234")
     await usage.flush()
-    await Marks(client, prefix).purge(EVERYTHING)
+    await Purges(client, prefix).purge(EVERYTHING)
     await RateLimiter(client, prefix, lambda: 1).admit("reports", TenantLimits(requests_per_second=1))
     before = await client.dbsize()
     assert await Sweeper(client, prefix, 0).sweep() == 0

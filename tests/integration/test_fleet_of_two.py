@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio
 from cryptography.fernet import Fernet
 
-from gateway.cache.purges import Marks, Subject
+from gateway.cache.purges import Purges, PurgeScope
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.redis_server import RedisServer
 
@@ -57,10 +57,10 @@ def warm(stage: Stage, target: str, key: str) -> None:
     assert all(gateway.metric("stats_gateway_prepared_answers_total") > 0 for gateway in stage.gateways)
 
 
-async def purge(stage: Stage, subject: Subject, *, hard: bool) -> None:
+async def purge(stage: Stage, subject: PurgeScope, *, hard: bool) -> None:
     """As any process of the fleet would."""
     client = redis.asyncio.Redis.from_url(stage.environment["STATS_GATEWAY_REDIS_URL"], protocol=2)
-    await Marks(client, stage.environment["STATS_GATEWAY_REDIS_PREFIX"]).purge(subject, hard=hard)
+    await Purges(client, stage.environment["STATS_GATEWAY_REDIS_PREFIX"]).purge(subject, hard=hard)
     await client.aclose()
 
 
@@ -123,7 +123,7 @@ def test_a_hard_purge_reaches_every_near_cache(stage: Stage) -> None:
     warm(stage, LBORO, key)
     warm(stage, other, key)
     stage.reset_calls()
-    asyncio.run(purge(stage, Subject.item("article", "77"), hard=True))
+    asyncio.run(purge(stage, PurgeScope.item("article", "77"), hard=True))
     until(lambda: stage.calls()["total"] > 0 or not statuses(stage, LBORO, key))
     until(lambda: all("; hit" in status for status in caches(stage, LBORO, key)))
     assert all("; hit" in status for status in caches(stage, other, key))
@@ -134,7 +134,7 @@ def test_a_soft_purge_goes_on_serving_while_it_refreshes(stage: Stage) -> None:
     key = stage.keys["reports"]
     warm(stage, LBORO, key)
     stage.reset_calls()
-    asyncio.run(purge(stage, Subject.institution("lboro"), hard=False))
+    asyncio.run(purge(stage, PurgeScope.institution("lboro"), hard=False))
     seen: list[str] = []
 
     def refreshed() -> bool:

@@ -11,7 +11,7 @@ import httpx2 as httpx
 import pytest
 from msgspec import structs
 
-from gateway.cache.purges import Subject
+from gateway.cache.purges import PurgeScope
 from gateway.server.fast_path import LONGEST_HEAD, ONCE, SHORT, FastPath, shared
 from gateway.tenants.tenant import Pair
 from tests.integration.house import FakeClock, House, housed
@@ -147,7 +147,7 @@ async def test_an_expired_key_opens_nothing(house: House, stage: Stage, clock: F
 @pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
 async def test_what_was_purged_is_not_given_again(house: House, key: str, hard: bool, clock: FakeClock) -> None:
     await prepared(house, key)
-    await house.resolver.marks.purge(Subject.institution("lboro"), hard=hard)
+    await house.resolver.purges.purge(PurgeScope.institution("lboro"), hard=hard)
     before = lane(house).served
     await house.get(TARGET, key)
     assert lane(house).served == before
@@ -155,7 +155,7 @@ async def test_what_was_purged_is_not_given_again(house: House, key: str, hard: 
 
 async def test_what_becomes_of_others_takes_nobodys_answer_away(house: House, stage: Stage, key: str) -> None:
     await prepared(house, key)
-    registry, marks = stage.registry(), house.resolver.marks
+    registry, purges = stage.registry(), house.resolver.purges
     registry.add("others", "others", Pair("monash", "monash", "sandbox-monash"))
     followed = house.resolver.profile.registry  # type: ignore[attr-defined]
     before = lane(house).served
@@ -163,7 +163,7 @@ async def test_what_becomes_of_others_takes_nobodys_answer_away(house: House, st
         change()
         assert followed.refresh()
         await house.get(TARGET, key)
-    await marks.purge(Subject.institution("monash"), hard=True)
+    await purges.purge(PurgeScope.institution("monash"), hard=True)
     await house.get(TARGET, key)
     assert lane(house).served == before + 3
 

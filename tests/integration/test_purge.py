@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from gateway.cache.purges import EVERYTHING, Subject
+from gateway.cache.purges import EVERYTHING, PurgeScope
 from gateway.redis import Clock
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged, until
@@ -37,7 +37,7 @@ async def test_who_asks_after_a_purge_does_not_join_a_flight_from_before(stage: 
     stage.close_gate()
     before = asyncio.create_task(house.get(TARGET, key))
     await in_flight(stage, 1)
-    await house.resolver.marks.purge(Subject.institution("lboro"), hard=True)
+    await house.resolver.purges.purge(PurgeScope.institution("lboro"), hard=True)
     after = asyncio.create_task(house.get(TARGET, key))
     await in_flight(stage, 2)
     stage.open_gate()
@@ -53,14 +53,14 @@ async def test_an_error_record_is_asked_for_anew(stage: Stage, house: House, har
     key = stage.keys["reports"]
     assert (await house.get(wrong, key)).status_code == 400
     assert "; hit" in (await house.get(wrong, key)).headers["cache-status"]
-    await house.resolver.marks.purge(EVERYTHING, hard=hard)
+    await house.resolver.purges.purge(EVERYTHING, hard=hard)
     assert "fwd=uri-miss" in (await house.get(wrong, key)).headers["cache-status"]
 
 
 async def test_what_was_purged_hard_stands_in_for_no_failure(stage: Stage, house: House) -> None:
     key = stage.keys["reports"]
     assert (await house.get(TARGET, key)).status_code == 200
-    await house.resolver.marks.purge(EVERYTHING, hard=True)
+    await house.resolver.purges.purge(EVERYTHING, hard=True)
     stage.plan(status=503, body='{"message": "down", "code": "Down", "data": null}', times=5)
     assert (await house.get(TARGET, key)).status_code == 503
 
@@ -68,7 +68,7 @@ async def test_what_was_purged_hard_stands_in_for_no_failure(stage: Stage, house
 async def test_what_was_purged_softly_does(stage: Stage, house: House) -> None:
     key = stage.keys["reports"]
     assert (await house.get(TARGET, key)).status_code == 200
-    await house.resolver.marks.purge(EVERYTHING)
+    await house.resolver.purges.purge(EVERYTHING)
     stage.plan(status=503, body='{"message": "down", "code": "Down", "data": null}', times=5)
     answer = await house.get(TARGET, key)
     assert answer.status_code == 200
@@ -89,6 +89,6 @@ async def test_a_purge_counts_at_once_where_redis_answers_late(stage: Stage, har
     key = stage.keys["reports"]
     async with housed(stage, Late()) as house:
         assert (await house.get(TARGET, key)).status_code == 200
-        await house.resolver.marks.purge(EVERYTHING, hard=hard)
+        await house.resolver.purges.purge(EVERYTHING, hard=hard)
         for each in told:
             assert each in (await house.get(TARGET, key)).headers["cache-status"]

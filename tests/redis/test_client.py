@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from gateway.cache.purges import Marks
+from gateway.cache.purges import Purges
 from gateway.errors import CacheUnavailable
 from gateway.redis import Client, Invocation, Script, connect, invoke, invoke_all, redis_errors, shielded
 from gateway.redis_pool import REPLY_MAX_BYTES, Pool, PooledConnection
@@ -242,7 +242,7 @@ async def test_what_fails_after_its_caller_left_is_not_logged(proxy: ChaosProxy,
             "command": lambda: command(client, "GET", "a"),
             "script": lambda: invoke(client, echo),
             "scripts": lambda: invoke_all(client, [echo, echo]),
-            "purges": Marks(client, "p").poll,
+            "purges": Purges(client, "p").poll,
         }
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(LIMIT / 4):

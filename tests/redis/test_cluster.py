@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gateway.cache.purges import EVERYTHING, Marks, preview
+from gateway.cache.purges import EVERYTHING, Purges, preview
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
 from gateway.observe.outcome import Outcome
@@ -102,7 +102,7 @@ async def test_the_parts_that_use_pipelines_and_scans_work_in_a_cluster(
     await stored(client, prefix, *(f"/total/views/article/{number}" for number in range(30)))
     look = await preview(client, prefix, EVERYTHING, known)
     assert (look.matching, look.complete) == (30, True)
-    assert await Marks(client, prefix).purge(EVERYTHING, hard=True) > 0
+    assert await Purges(client, prefix).purge(EVERYTHING, hard=True) > 0
 
 
 async def test_a_message_reaches_whoever_listens_at_any_node(client: ClusterClient, prefix: str) -> None:
