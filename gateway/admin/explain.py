@@ -14,7 +14,7 @@ import msgspec
 from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.entry import Entry
 from gateway.cache.lifetimes import Lifetimes, rule_of
-from gateway.catalogue import posted
+from gateway.catalogue.posted import with_content
 from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import GatewayError, Headers, InvalidInput, NoSuchRecord
@@ -91,7 +91,7 @@ class ExplainApi:
             return query
         if not self._resolver.profile.is_posted(path):
             raise InvalidInput("Nothing is asked by POST there")
-        return posted.with_content(query, [JSON], body.encode())
+        return with_content(query, [JSON], body.encode())
 
     def _view(self, explanation: Explanation) -> dict[str, Any]:
         lookup, found, now = explanation.lookup, explanation.found, self._resolver.clock.now()

@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 
 from gateway.catalogue.query import Family, Posted, Query, encoded
 
-PATHS = frozenset({b"/count/articles"})
+POSTED_PATHS = frozenset({b"/count/articles"})
 """Where questions are asked by POST, by these exact bytes: another spelling is an endpoint that nobody knows."""
-MOST_BYTES = 65_536
+MOST_POSTED_BYTES = 65_536
 """What the content of such a question may have."""
 
 DESCRIBING = frozenset({b"content-type", b"content-encoding"})

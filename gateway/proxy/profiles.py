@@ -18,7 +18,7 @@ from gateway.cache.freshness import Response as TimedResponse
 from gateway.cache.keys import variant_of
 from gateway.cache.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.cache.rules import failed
-from gateway.catalogue import posted
+from gateway.catalogue.posted import POSTED_PATHS
 from gateway.catalogue.answers import Reading, Shapes
 from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers, TargetTooLong
@@ -152,7 +152,7 @@ class StatisticsProfile:
 
     def is_posted(self, path: bytes) -> bool:
         """Whether the catalogue lists it."""
-        return path in posted.PATHS
+        return path in POSTED_PATHS
 
     def forwarded(self, query: Query, method: str, headers: Headers) -> Headers:
         """None with a known query, whose answer depends on none; what an unknown one may be negotiated by; with

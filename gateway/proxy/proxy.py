@@ -8,7 +8,7 @@ import structlog
 from msgspec import structs
 from starlette.types import Send
 
-from gateway.catalogue import posted
+from gateway.catalogue.posted import MOST_POSTED_BYTES, with_content
 from gateway.catalogue.query import Query
 from gateway.errors import GatewayError
 from gateway.lifecycle import Lifecycle
@@ -131,9 +131,9 @@ class Proxy:
 
     async def _with_content(self, request: Request, query: Query) -> Query:
         """The query of which the request's content is a part. Raises BodyTooLarge, DeadlineExceeded."""
-        most = min(self._passthrough.max_bytes, posted.MOST_BYTES)
+        most = min(self._passthrough.max_bytes, MOST_POSTED_BYTES)
         content = await in_time(request.body(most), request.deadline)
-        return posted.with_content(query, request.headers, content)
+        return with_content(query, request.headers, content)
 
     def _own_response(self, request: Request, *, posted: bool) -> Response | None:
         """The response to what needs no key and goes no further: a preflight (Fetch §3.2), and an OPTIONS about

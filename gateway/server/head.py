@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.catalogue import posted
+from gateway.catalogue.posted import MOST_POSTED_BYTES, POSTED_PATHS
 from gateway.catalogue.target import ABSOLUTE, DEFAULT_PORTS, canonical_authority, path_of
 from gateway.errors import (
     BadRequest,
@@ -223,7 +223,7 @@ class Limits:
         """The methods that may have a body at ``target``, as ``methods``, and the most bytes of ``method``'s."""
         if self.methods is None or not self.posted or path_of(target) not in self.posted:
             return self.methods, self.body_bytes
-        most = min(self.body_bytes, posted.MOST_BYTES) if method == POST else self.body_bytes
+        most = min(self.body_bytes, MOST_POSTED_BYTES) if method == POST else self.body_bytes
         return self.methods | {POST}, most
 
     @classmethod
@@ -239,5 +239,5 @@ class Limits:
             write_seconds=settings.send_timeout,
             body_bytes=settings.request_max_bytes,
             body_seconds=settings.body_timeout,
-            posted=frozenset() if settings.profile == "generic" else posted.PATHS,
+            posted=frozenset() if settings.profile == "generic" else POSTED_PATHS,
         )
