@@ -36,9 +36,9 @@ from gateway.catalogue.endpoints import recognise
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Background, Lifespan, MetricsRefresh, RegistryWatch
-from gateway.observe.aggregate import Aggregate, Aggregates
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
+from gateway.observe.outcome import Aggregate, Aggregates
 from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall, report_shapes
 from gateway.proxy.access_log import AccessLog
 from gateway.proxy.callers import ByNetwork, Callers

@@ -14,7 +14,7 @@ import msgspec
 from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.entry import Entry
 from gateway.cache.lifetimes import Lifetimes, rule_of
-from gateway.catalogue.posted import with_content
+from gateway.catalogue.endpoints import with_content
 from gateway.catalogue.query import Family, Query
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import GatewayError, Headers, InvalidInput, NoSuchRecord

@@ -17,14 +17,7 @@ from gateway.admin.operations import Call, Operation, Parameter
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters
 from gateway.tenants.registry import Registry
-from gateway.tenants.schema import (
-    Life,
-    TenantTable,
-    check_origin,
-    check_tenant_id,
-    key_view,
-    tenant_view,
-)
+from gateway.tenants.schema import Life, TenantTable, check_origin, check_tenant_id, key_view, tenant_view
 from gateway.tenants.tenant import Count, Pair, Rate, Share, Tenant
 
 PAGE, PAGE_MOST = 100, 1_000

@@ -46,7 +46,7 @@ def sandbox(
     """
     # Here, so that the other commands need not wait for it to load.
     from gateway.sandbox import create_sandbox
-    from gateway.sandbox.server import bind, run, url_of
+    from gateway.sandbox.app import bind, run, url_of
     from gateway.sandbox.service import INSTITUTIONS, password_of
 
     try:

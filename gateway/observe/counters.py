@@ -20,8 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from gateway.errors import CacheUnavailable, InvalidInput
-from gateway.observe.aggregate import NAMES, SIZE, Aggregate, quantile
-from gateway.observe.outcome import SPARED, Outcome
+from gateway.observe.outcome import NAMES, SIZE, SPARED, Aggregate, Outcome, quantile
 from gateway.redis import Client, redis_errors, shielded
 
 MINUTE, DAY = 60, 86_400

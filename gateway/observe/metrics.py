@@ -14,14 +14,14 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
-from gateway.observe.aggregate import BOUNDS
 from gateway.observe.logs import BUFFER_BYTES, dropped_lines
+from gateway.observe.outcome import BOUNDS
 from gateway.upstream.credential_breaker import REFUSALS
 from gateway.upstream.pacing import COMMON, Priority
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
-    from gateway.observe.aggregate import Aggregate
+    from gateway.observe.outcome import Aggregate
     from gateway.redis import Client
     from gateway.tenants.following import Standing
     from gateway.upstream.queue import Queue

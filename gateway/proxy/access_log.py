@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from gateway.catalogue.query import Family
-from gateway.observe.aggregate import Aggregates, Labels
 from gateway.observe.metrics import Metrics
-from gateway.observe.outcome import SPARED, Outcome, clock
+from gateway.observe.outcome import SPARED, Aggregates, Labels, Outcome, clock
 from gateway.proxy.request import Request
 from gateway.proxy.response import Response
 from gateway.redis_url import without_keys

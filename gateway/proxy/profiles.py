@@ -18,8 +18,8 @@ from gateway.cache.freshness import Response as TimedResponse
 from gateway.cache.keys import variant_of
 from gateway.cache.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.cache.rules import failed
-from gateway.catalogue.posted import POSTED_PATHS
 from gateway.catalogue.answers import Reading, Shapes
+from gateway.catalogue.endpoints import POSTED_PATHS
 from gateway.catalogue.query import Family, Query
 from gateway.errors import Headers, TargetTooLong
 from gateway.proxy.callers import ByNetwork, Located

@@ -8,7 +8,7 @@ import structlog
 from msgspec import structs
 from starlette.types import Send
 
-from gateway.catalogue.posted import MOST_POSTED_BYTES, with_content
+from gateway.catalogue.endpoints import MOST_POSTED_BYTES, with_content
 from gateway.catalogue.query import Query
 from gateway.errors import GatewayError
 from gateway.lifecycle import Lifecycle

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.catalogue.posted import MOST_POSTED_BYTES, POSTED_PATHS
+from gateway.catalogue.endpoints import MOST_POSTED_BYTES, POSTED_PATHS
 from gateway.catalogue.target import ABSOLUTE, DEFAULT_PORTS, canonical_authority, path_of
 from gateway.errors import (
     BadRequest,

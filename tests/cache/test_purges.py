@@ -14,8 +14,7 @@ from msgspec import structs
 from gateway.cache import purges as marks_module
 from gateway.cache.entry import Entry
 from gateway.cache.purges import EVERYTHING, Purges, PurgeScope, PurgeTimes, TooManyPurges, purged
-from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.posted import with_content
+from gateway.catalogue.endpoints import recognise, with_content
 from gateway.catalogue.query import Query
 from gateway.redis import Clock
 

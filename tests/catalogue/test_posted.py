@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.posted import canonical_json, with_content
+from gateway.catalogue.endpoints import canonical_json, recognise, with_content
 from gateway.catalogue.query import Family, Query
 
 PLAIN = b'{"groups":[{"id":327},{"id":12}]}'

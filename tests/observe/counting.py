@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.observe.aggregate import Aggregate, Labels
 from gateway.observe.counters import DayCounters, MinuteCounters
-from gateway.observe.outcome import Outcome
+from gateway.observe.outcome import Aggregate, Labels, Outcome
 
 
 def answered(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.observe.aggregate import Aggregate, Labels
 from gateway.observe.metrics import Metrics
-from gateway.observe.outcome import Outcome
+from gateway.observe.outcome import Aggregate, Labels, Outcome
 from gateway.tenants.following import Standing
 from gateway.upstream.pacing import Priority
 

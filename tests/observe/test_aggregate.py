@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.observe.aggregate import BOUNDS, NAMES, SIZE, Aggregate, Labels, quantile
-from gateway.observe.outcome import Outcome
+from gateway.observe.outcome import BOUNDS, NAMES, SIZE, Aggregate, Labels, Outcome, quantile
 
 
 def counted(values: list[float]) -> list[int]:

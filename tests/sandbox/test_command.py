@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import httpx2 as httpx
 import pytest
 
+from gateway.sandbox.app import bind
 from gateway.sandbox.faults import Fault
-from gateway.sandbox.server import bind
 from gateway.server.listener import bind as gateway_bind
 from tests.cli.command import command as run_as_process
 from tests.loopback import LOOPBACK
