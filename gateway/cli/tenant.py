@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,7 +158,7 @@ class LimitOptions:
 
     def changes(self) -> dict[str, Any]:
         """The limits and lifetimes that were given. Raises ConfigurationError."""
-        typed = {field.name: getattr(self, field.name) for field in fields(TenantLimits)}
+        typed = {name: getattr(self, name) for name in TenantLimits.__struct_fields__}
         return {
             "limits": {field: _number(field, text) for field, text in typed.items() if text is not None},
             "lifetimes": dict(_lifetime(text) for text in self.lifetime or ()),

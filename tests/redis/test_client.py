@@ -19,6 +19,8 @@ from gateway.settings import Settings
 from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
 from tests.redis_server import RedisServer, free_port, redis_server
 
+pytestmark = pytest.mark.serial
+
 LIMIT = 0.4
 PATIENCE = 5.0
 
