@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.clock_shim import ClockShim, clock_shim
 from tests.redis_server import BINARY, HINT, RedisServer, redis_server
-from tests.selection import NEVER_QUICK, NO_PROCESS, forbid_processes, mark, within
+from tests.selection import NEVER_QUICK, NO_PROCESS, forbid_processes, is_short, mark, within
 
 settings.register_profile("gateway", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("exhaustive", parent=settings.get_profile("gateway"), max_examples=300)
@@ -40,10 +40,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return within(f"{path}/test") in NEVER_QUICK or None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks come before what selects by them."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks come before what selects by them; what takes longest in one process begins first."""
     mark(items)
+    yield
+    items.sort(key=is_short)
 
 
 def is_quick(config: pytest.Config) -> bool:

@@ -72,6 +72,11 @@ def mark(items: Sequence[pytest.Item]) -> None:
                 item.add_marker("exhaustive")
 
 
+def is_short(item: pytest.Item) -> bool:
+    """Whether what one process has to run with a test takes a small part of the whole time."""
+    return folder(item) not in ONE_PROCESS and folder(item) != "integration"
+
+
 def is_left_out(item: pytest.Item) -> bool:
     """Whether ``make test`` leaves it out."""
     return any(item.get_closest_marker(name) for name in ("drill", "exhaustive"))

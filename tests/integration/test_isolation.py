@@ -128,7 +128,7 @@ def test_no_sequence_of_requests_crosses_a_scope(stage: Stage) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=20,
+            max_examples=40 if settings.get_current_profile_name() == "exhaustive" else 10,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
