@@ -162,7 +162,6 @@ class Composition:
         return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
 
     def build_proxy(self) -> Proxy:
-        """The public proxy."""
         settings = self.settings
         return Proxy(
             _callers(settings, self.profile, self.admission, self.clock),

@@ -47,12 +47,10 @@ class Lifecycle:
         return self.phase is Phase.RUNNING
 
     def started(self) -> None:
-        """Enter the running phase."""
         if self.phase is Phase.STARTING:
             self.phase = Phase.RUNNING
 
     def drain(self) -> None:
-        """Enter the draining phase."""
         self.phase, self.draining = Phase.DRAINING, True
 
 

@@ -74,7 +74,6 @@ class RegistryWatch:
         self._look.set()
 
     async def run(self) -> None:
-        """Follow the registry."""
         for note in self._notes:
             log.warning("registry", note=note)
         self._notes = ()
@@ -94,7 +93,6 @@ class MetricsRefresh:
         self._show = show
 
     async def run(self) -> None:
-        """Refresh them every second."""
         clock = asyncio.get_running_loop().time
         while True:
             self._show()

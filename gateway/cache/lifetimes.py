@@ -66,7 +66,6 @@ class Lifetimes:
         return self.unknown
 
     def of(self, rule: str) -> float:
-        """The lifetime of this name."""
         return float(getattr(self, rule))
 
     def serving(self, family: Family, life: float) -> float:

@@ -90,7 +90,6 @@ class PurgeTimes:
 
     @property
     def latest(self) -> float:
-        """The later of the two."""
         return max(self.soft, self.hard)
 
 

@@ -166,7 +166,6 @@ class NearCache:
         self._serials.pop(key, None)
 
     def clear(self) -> None:
-        """Forgets everything."""
         self.changes += 1
         self._records.clear()
         self._serials.clear()

@@ -253,5 +253,4 @@ def _doubtful(text: str) -> NoReturn:
 
 
 def _digest(*parts: bytes) -> str:
-    """Injective, whatever the parts hold."""
     return blake2b(b"".join([b"%d:%s" % (len(part), part) for part in parts]), digest_size=20).hexdigest()

@@ -143,7 +143,6 @@ class Counters(Generic[Bucket]):
         self.gather()
 
     def _counts(self, bucket: Bucket) -> list[int]:
-        """A bucket's counts, to add to."""
         counts = self._pending.pop(bucket, None)
         if counts is None:
             if len(self._pending) >= self.MOST:

@@ -20,8 +20,6 @@ from gateway.cache.rules import Why
 
 
 class Outcome(StrEnum):
-    """How a request was answered."""
-
     HIT = "hit"
     STALE = "stale"
     MISS = "miss"

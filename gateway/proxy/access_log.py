@@ -43,7 +43,6 @@ class AccessLog:
         self._line_at = 0.0  # the next one, at the earliest
 
     def began(self, request: Request) -> None:
-        """Begin the request's span."""
         if self.tracing is not None:
             request.span = self.tracing.request(request.method, request.headers)
 

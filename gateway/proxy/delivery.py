@@ -327,7 +327,6 @@ def _unsatisfiable(response: Response, nothing: Unsatisfiable) -> Response:
 
 
 def _failed(response: Response) -> Response:
-    """A 412 (RFC 9110 §15.5.13)."""
     return _in_place_of(response, 412)
 
 

@@ -83,7 +83,6 @@ class Fetcher:
 
     @property
     def clock(self) -> Clock:
-        """The fleet's clock."""
         return self.store.clock
 
     def reuse(self, lookup: Lookup) -> Reuse:

@@ -226,7 +226,6 @@ class GenericProfile:
         return None
 
     def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:
-        """Everyone."""
         return EVERYONE
 
     def origins_of(self, tenant: Tenant | None) -> Collection[str]:

@@ -128,7 +128,6 @@ class Request(Requester, kw_only=True, eq=False):
 
     @property
     def target(self) -> bytes:
-        """The target as written."""
         return self.path + b"?" + self.query_string if self.query_string or self.has_query else self.path
 
     @property

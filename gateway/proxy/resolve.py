@@ -260,7 +260,6 @@ class Resolver:
         return Validity(lookup.query, lookup.marked, key, records, entry, scope, shared)
 
     def _within(self, lookup: Lookup, access: Access) -> Lookup:
-        """The same lookup in another scope."""
         query = lookup.query
         key, marked = self.key(query, access, lookup.asked.headers), self.purges.covering(query)
         return structs.replace(lookup, access=access, key=key, marked=marked)

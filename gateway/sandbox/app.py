@@ -115,7 +115,6 @@ class Gate:
         self._opened.clear()
 
     def open(self) -> None:
-        """Releases all who are held."""
         self._opened.set()
 
     async def wait(self) -> None:

@@ -88,7 +88,6 @@ class Plan:
         self._answer, self.times = _read(raw)
 
     def cancel(self) -> None:
-        """Nothing is ordered any more."""
         self._answer, self.times = None, 0
 
     def next(self) -> Answer | None:

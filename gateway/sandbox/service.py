@@ -148,6 +148,5 @@ class Service:
         return Census(self._universe, question, self._today()).answer()
 
     def _counted(self, endpoint: Endpoint, content: bytes) -> dict[str, int]:
-        """How many articles each group has."""
         groups = [Question("count", endpoint.institution, "group", str(id)) for id in read_groups(content)]
         return {group.item_id or "": self._value(group) for group in groups}

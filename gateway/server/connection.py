@@ -69,7 +69,6 @@ class ClientConnection(HttpToolsProtocol):
         self._peer = self.client[0] if self.client else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release what the connection held."""
         self.spares.pop(self, None)
         self.half_closed.pop(self, None)
         self._stop_patience()

@@ -301,7 +301,6 @@ class Worker:
             return
 
     def kill(self) -> None:
-        """Send SIGKILL."""
         self._process.kill()
 
 

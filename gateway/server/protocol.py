@@ -159,7 +159,6 @@ class GatewayProtocol(ClientConnection):
             self.cycle.keep_alive = False  # it is the last
 
     def _begin(self) -> None:
-        """Start the request's cycle."""
         super().on_headers_complete()
         self.scope[ONE_WRITE] = self._write_at_once  # type: ignore[literal-required]
         self.scope[ARRIVED] = self._arrived  # type: ignore[literal-required]

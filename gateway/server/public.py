@@ -35,7 +35,6 @@ class Gateway(Starlette):
     dates_itself: bool | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one ASGI connection."""
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
@@ -81,8 +80,6 @@ class Gateway(Starlette):
 
 
 def health_routes(queue: Queue, registry: Registry, lifecycle: Lifecycle) -> list[Route]:
-    """The health checks."""
-
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 

@@ -158,7 +158,6 @@ class NewKey(NamedTuple):
 
 
 def mint_key() -> NewKey:
-    """A new random key."""
     key_id, secret = _digits(ID_LENGTH), _digits(SECRET_LENGTH)
     return NewKey(f"sgw_{key_id}_{secret}", key_id, digest_of(secret))
 

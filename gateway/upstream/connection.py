@@ -36,7 +36,6 @@ class Recall:
             self._takers.append(taker)
 
     def make(self) -> None:
-        """Recall all answers."""
         self._made = True
         while self._takers:
             self._takers.popleft()()
@@ -154,7 +153,6 @@ class Connection(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """Close at once."""
         self._ended = True
         self._transport.abort()
         on_end = self._on_end
@@ -180,7 +178,6 @@ class Connection(asyncio.Protocol):
     # The event loop's callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one, and no subclass
 
     def data_received(self, data: bytes) -> None:
@@ -210,11 +207,9 @@ class Connection(asyncio.Protocol):
         self._over()
 
     def pause_writing(self) -> None:
-        """Make ``write`` wait."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """Let ``write`` go on."""
         self._writable.set()
 
     def _over(self) -> None:

@@ -216,7 +216,6 @@ class Message:
 
     @property
     def complete(self) -> bool:
-        """Whether the answer has ended."""
         return self._head is not None and (self._ended or self._content.complete)
 
     @property

@@ -19,8 +19,6 @@ from gateway.upstream.connection import Connection
 
 
 class Sockets:
-    """Opens connections."""
-
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None, seconds: float) -> Connection:
         """Connect within ``seconds``, name look-up included, and as many again for TLS.
 
@@ -127,7 +125,6 @@ class TrustStore:
 
     @property
     def places(self) -> list[str]:
-        """The named file and folders."""
         return [place for place in (self.file, *self.folders) if place]
 
     @property

@@ -155,7 +155,6 @@ class Exchange(httpx.AsyncByteStream):
         return Response(head.status_code, headers=head.headers.raw_items(), stream=self, extensions=extensions)
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """The response's content, in pieces."""
         connection, message = self._connection, self.message
         assert connection is not None
         yield self._first
