@@ -33,7 +33,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.errors import UnusableSettings
 from gateway.redis_url import MASK, masked_url
 from gateway.setting_values import (

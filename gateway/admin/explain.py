@@ -15,7 +15,8 @@ from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.entry import Entry
 from gateway.cache.lifetimes import Lifetimes, rule_of
 from gateway.catalogue.endpoints import with_content
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import GatewayError, Headers, InvalidInput, NoSuchRecord
 from gateway.observe.outcome import Outcome
@@ -37,11 +38,6 @@ def header_view(headers: Headers) -> dict[str, str]:
     return view
 
 
-REASONS = {
-    "closed": "the window has settled: 48 hours have passed since its last day",
-    "open": "the window can still change",
-    "totals": "totals, overviews, counts, and tops without a closed window, change all the time",
-}
 JSON = (b"content-type", b"application/json")
 
 
@@ -137,7 +133,7 @@ class ExplainApi:
         return {
             "rule": rule,
             "seconds": self._lifetimes.of(rule) if own is None else own,
-            "why": REASONS[rule] + ("" if own is None else "; the tenant has its own lifetime for that"),
+            "why": rule.reason + ("" if own is None else "; the tenant has its own lifetime for that"),
             "stale_at_midnight": query.rests_on_today,
         }
 

@@ -7,13 +7,14 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from gateway.admin.operations import Call, Operation, Parameter
+from gateway.cache.lifetimes import Rule
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters
 from gateway.tenants.registry import Registry
@@ -24,7 +25,6 @@ PAGE, PAGE_MOST = 100, 1_000
 Words = Annotated[str, msgspec.Meta(max_length=200)]
 Lines = Annotated[str, msgspec.Meta(max_length=2_000)]
 """Text whose limits the registry itself explains."""
-Rule = Literal["closed", "open", "totals", "empty", "error", "forbidden"]
 
 
 class LimitsBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -10,19 +10,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
+from typing import Self
 
 from gateway.cache.control import CacheControl, age_of
 from gateway.catalogue.answers import Reading
-from gateway.catalogue.query import ALL_TIME, Family, Query
+from gateway.catalogue.families import ALL_TIME, Family
+from gateway.catalogue.query import Query
 from gateway.settings import Settings
 
 DAY = 86_400.0
 SETTLING = 48 * 3600.0
 """How long after its last day a window can still change."""
 
-ERRORS = frozenset({"error", "forbidden"})
-RULES = frozenset({"closed", "open", "totals", "empty"}) | ERRORS
-"""The names of the lifetimes that a tenant may override."""
+
+class Rule(StrEnum):
+    """The lifetimes that a tenant may override, by the settings' names without ``lifetime_``.
+
+    ``label`` says what has such a lifetime, ``reason`` why.
+    """
+
+    CLOSED = "closed", "Closed windows", "the window has settled: 48 hours have passed since its last day"
+    OPEN = "open", "Open windows", "the window can still change"
+    TOTALS = (
+        "totals",
+        "Totals, overviews, counts and tops",
+        "totals, overviews, counts, and tops without a closed window, change all the time",
+    )
+    EMPTY = "empty", "Empty answers"
+    ERROR = "error", "400 and 404"
+    FORBIDDEN = "forbidden", "403"
+
+    label: str
+    reason: str
+
+    def __new__(cls, value: str, label: str = "", reason: str = "") -> Self:
+        member = str.__new__(cls, value)
+        member._value_, member.label, member.reason = value, label, reason
+        return member
+
+
+ERRORS = frozenset({Rule.ERROR, Rule.FORBIDDEN})
 CHANGED = "changed"
 """The lifetime of an answer in a shape that the service started to use recently."""
 
@@ -148,20 +175,20 @@ def _rule(query: Query, answer: Answer, rules: Lifetimes) -> str | None:
             return CHANGED
         case 200 if query.family is not Family.UNKNOWN:
             rule = rule_of(query, answer.dispatched_at)
-            return "empty" if reading.empty and rules.empty < rules.of(rule) else rule
+            return Rule.EMPTY if reading.empty and rules.empty < rules.of(rule) else rule
         case 403:
-            return "forbidden"
+            return Rule.FORBIDDEN
         case 400 | 404:
-            return "error"
+            return Rule.ERROR
         case _:
             return None
 
 
-def rule_of(query: Query, now: float) -> str:
+def rule_of(query: Query, now: float) -> Rule:
     """The name of the lifetime of an answer to a known query, asked at ``now`` and not empty."""
     if query.last_day is not None and _has_settled(query.last_day, now):
-        return "closed"
-    return "totals" if query.family in ALL_TIME or query.family is Family.TOPS else "open"
+        return Rule.CLOSED
+    return Rule.TOTALS if query.family in ALL_TIME or query.family is Family.TOPS else Rule.OPEN
 
 
 def _has_settled(last_day: date, now: float) -> bool:

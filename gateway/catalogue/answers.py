@@ -3,80 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family, Shape, is_envelope
 
 IN_A_ROW = 20
 """Different queries in a row, answered in the same new shape, before that counts as the service's own."""
 MOST_NAMES, LONGEST_NAME = 20, 64
 """Most top-level names of a new shape, and the longest: data has many names, a shape few."""
 
-NUMBER = re.compile(rb"[-0-9]|null")
-OBJECT = re.compile(rb"\{|null")
-"""How a value of each kind begins in JSON; each may be null."""
-
-ID = re.compile("[0-9]+")
-
 _NOTHING = re.compile(rb"null|\{\s*\}|-?0(?:\.0*)?(?:[eE][-+]?[0-9]+)?")
-_ENVELOPE = frozenset(
-    {
-        *("code", "description", "detail", "details", "error", "errorcode", "errormessage", "errors", "exception"),
-        *("fault", "maintenance", "message", "messages", "msg", "ok", "reason", "status", "statuscode", "success"),
-        *("title", "type"),
-    }
-)
-"""Names that intermediaries use for their own state; compared without case, ``_`` and ``-``."""
-
-
-class Shape:
-    """The shape of a family's answers: an object with these ``keys``, whose values are of one kind or null.
-    Without keys it is an object of such values by the ids of what was asked about.
-
-    ``bare`` says that with a sub-item the wrapper may be missing, which leaves an object of numbers.
-    """
-
-    def __init__(self, *keys: str, kind: re.Pattern[bytes], bare: bool = False) -> None:
-        self.keys = keys
-        self.kind = kind
-        self.bare = bare
-        # Other members are skipped, and values checked, but nothing is built of them.
-        self._wrapped = msgspec.json.Decoder(msgspec.defstruct("Wrapped", [(key, msgspec.Raw) for key in keys]))
-
-    def values(self, body: bytes, *, sub_item: bool) -> list[msgspec.Raw] | None:
-        """The values of the keys as JSON; None for a body of another shape. Raises ValueError for a body that is
-        not JSON. ``sub_item`` says that the query had one.
-        """
-        if not self.keys:
-            return self._unnamed(body)
-        try:
-            found = self._wrapped.decode(body)
-        except msgspec.ValidationError:
-            return [msgspec.Raw(body.strip())] if self.bare and sub_item and _is_bare(body) else None
-        values = [getattr(found, key) for key in self.keys]
-        return values if all(map(self.kind.match, values)) else None
-
-    def _unnamed(self, body: bytes) -> list[msgspec.Raw] | None:
-        try:
-            found = _OBJECT.decode(body)
-        except msgspec.ValidationError:
-            return None
-        values = list(found.values())
-        return values if all(map(self.kind.match, values)) and all(map(ID.fullmatch, found)) else None
-
-
-SHAPES: Mapping[Family, Shape] = {
-    Family.TOTALS: Shape("totals", kind=NUMBER),
-    Family.OVERVIEW: Shape("views", "downloads", "shares", kind=NUMBER),
-    Family.TIMELINE: Shape("timeline", kind=OBJECT),
-    Family.BREAKDOWN: Shape("breakdown", kind=OBJECT),
-    Family.TOPS: Shape("top", kind=OBJECT, bare=True),
-    Family.COUNT: Shape(kind=NUMBER),
-}
-"""The answers of the known families. Other families may answer any JSON."""
 
 
 class _Error(msgspec.Struct):
@@ -85,7 +24,6 @@ class _Error(msgspec.Struct):
 
 
 _ERROR = msgspec.json.Decoder(_Error)
-_COUNTS = msgspec.json.Decoder(dict[str, float])
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 
@@ -117,14 +55,14 @@ def read(
     without a body.
     """
     if status != 200 and status < 400:
-        return Reading(speaks=family not in SHAPES)
+        return Reading(speaks=family.form.shape is None)
     said = b", ".join([value for name, value in headers if name == b"content-type"])
     media_type = said.partition(b";")[0].strip().lower()
     if media_type != b"application/json" or not _is_utf8(body):
         return STRANGER
     try:
         if status == 200:
-            return _answer(SHAPES.get(family), body, sub_item=sub_item)
+            return _answer(family.form.shape, body, sub_item=sub_item)
         _ERROR.decode(body)
         return Reading(speaks=True)
     except (ValueError, RecursionError):
@@ -138,27 +76,15 @@ def _answer(shape: Shape | None, body: bytes, *, sub_item: bool) -> Reading:
     return Reading(speaks=True, empty=all(map(_NOTHING.fullmatch, values)))
 
 
-def _is_bare(body: bytes) -> bool:
-    try:
-        counts = _COUNTS.decode(body)
-        return bool(counts) and not any(map(_is_envelope, counts))
-    except msgspec.ValidationError:
-        return False
-
-
 def _names(body: bytes) -> tuple[str, ...]:
     """The top-level names that identify a new shape; none where they look like an intermediary's or like data."""
     try:
         names = sorted(_OBJECT.decode(body))
     except msgspec.ValidationError:
         return ()
-    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME or _is_envelope(name) for name in names):
+    if len(names) > MOST_NAMES or any(len(name) > LONGEST_NAME or is_envelope(name) for name in names):
         return ()
     return tuple(names)
-
-
-def _is_envelope(name: str) -> bool:
-    return name.lower().replace("_", "").replace("-", "") in _ENVELOPE
 
 
 def _is_utf8(body: bytes) -> bool:

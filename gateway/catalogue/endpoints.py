@@ -14,9 +14,8 @@ from importlib.resources import files
 from operator import itemgetter
 from typing import Any, NamedTuple, NoReturn
 
+from gateway.catalogue.families import ALL_TIME, FIRST_SEGMENTS, PATHS, Family
 from gateway.catalogue.query import (
-    ALL_TIME,
-    Family,
     Parameters,
     Posted,
     Query,
@@ -27,22 +26,15 @@ from gateway.catalogue.query import (
 )
 from gateway.catalogue.target import check_target
 
-FAMILY_NAMES = frozenset({"total", "timeline", "breakdown", "top", "count"})
 COUNTERS = ("views", "downloads", "shares")
 ITEMS = ("article", "author", "collection", "group", "project")
 GRANULARITIES = ("day", "month", "year", "total")
 IGNORED = frozenset({"_"})
 
-_NO_INSTITUTION = FAMILY_NAMES | {"-", ""}
+_NO_INSTITUTION = FIRST_SEGMENTS | {"-", ""}
+_COUNTERS = frozenset({*COUNTERS, None})
+_GRANULARITIES = frozenset({*GRANULARITIES, None})
 
-_FILTERED = frozenset({"start_date", "end_date", "sub_item", "sub_item_id"})
-_DOCUMENTED: dict[Family, frozenset[str]] = {
-    Family.TOTALS: frozenset(),
-    Family.OVERVIEW: frozenset(),
-    Family.TIMELINE: _FILTERED,
-    Family.BREAKDOWN: _FILTERED,
-    Family.TOPS: frozenset({"item_id", "start_date", "end_date", "sub_item", "count"}),
-}
 _SUB_ITEMS = frozenset({"category", "item_type"})
 _TOPS_SUB_ITEMS = _SUB_ITEMS | {"referral"}
 
@@ -55,10 +47,10 @@ class _Place(NamedTuple):
 
     family: Family
     institution: str | None
-    granularity: str | None
-    counter: str | None
-    item: str
-    item_id: str | None
+    granularity: str | None = None
+    counter: str | None = None
+    item: str = ""
+    item_id: str | None = None
 
 
 def recognise(
@@ -88,31 +80,19 @@ def recognise(
 
 
 def _place(institution: str | None, segments: list[str]) -> _Place | None:
-    match segments:
-        case ["total", counter, item, item_id]:
-            place = _Place(Family.TOTALS, institution, None, counter, item, item_id)
-        case ["total", item, item_id]:
-            place = _Place(Family.OVERVIEW, institution, None, None, item, item_id)
-        case ["timeline", granularity, counter, item, item_id]:
-            place = _Place(Family.TIMELINE, institution, granularity, counter, item, item_id)
-        case ["breakdown", granularity, counter, item, item_id]:
-            place = _Place(Family.BREAKDOWN, institution, granularity, counter, item, item_id)
-        case ["top", counter, item]:
-            return _Place(Family.TOPS, institution, None, counter, item, None) if _named(counter, item) else None
-        case _:
-            return None
-    counted = place.granularity is None or place.granularity in GRANULARITIES
-    return place if item_id and counted and _named(place.counter, item) else None
-
-
-def _named(counter: str | None, item: str) -> bool:
-    return (counter is None or counter in COUNTERS) and item in ITEMS
+    known = PATHS.get((segments[0], len(segments))) if segments else None
+    if known is None:
+        return None
+    family, fields = known
+    place = _Place(family, institution, **dict(zip(fields, segments[1:], strict=True)))
+    named = place.counter in _COUNTERS and place.item in ITEMS and place.granularity in _GRANULARITIES
+    return place if named and place.item_id != "" else None
 
 
 def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[str]) -> Query | None:
     if b";" in raw_query:
         return None  # some servers split parameters at semicolons too: what is asked is anybody's guess
-    sorted_out = _sort_out(decoded_parameters(raw_query), _DOCUMENTED[place.family], ignored)
+    sorted_out = _sort_out(decoded_parameters(raw_query), place.family.form.parameters, ignored)
     if sorted_out is None:
         return None
     known, others = sorted_out

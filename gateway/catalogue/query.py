@@ -6,28 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote
 
-
-class Family(StrEnum):
-    """The known families of questions (docs/service.md, Endpoints), and everything else.
-
-    An overview is all totals of one item at once; counts are of the articles in groups, and are asked by POST.
-    """
-
-    TOTALS = "totals"
-    OVERVIEW = "overview"
-    TIMELINE = "timeline"
-    BREAKDOWN = "breakdown"
-    TOPS = "tops"
-    COUNT = "count"
-    UNKNOWN = "unknown"
-
-
-ALL_TIME = frozenset({Family.TOTALS, Family.OVERVIEW, Family.COUNT})
-"""Families whose answers cover all time, and need no credential inside an institution."""
+from gateway.catalogue.families import ALL_TIME, Family
 
 
 @dataclass(frozen=True, slots=True)

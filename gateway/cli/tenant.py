@@ -15,7 +15,7 @@ from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.admin.doctor.finding import counted
-from gateway.cache.lifetimes import RULES
+from gateway.cache.lifetimes import Rule
 from gateway.cli.format import aligned
 from gateway.cli.key import is_live, key_lines
 from gateway.cli.options import (
@@ -280,8 +280,8 @@ def _number(name: str, text: str) -> float | None:
 
 def _lifetime(text: str) -> tuple[str, float | None]:
     rule, equals, value = text.partition("=")
-    if not equals or rule not in RULES:
-        raise ConfigurationError(f"--lifetime must be like open=60, with one of {', '.join(sorted(RULES))}")
+    if not equals or rule not in set(Rule):
+        raise ConfigurationError(f"--lifetime must be like open=60, with one of {', '.join(sorted(Rule))}")
     return rule, _number(f"lifetime {rule}", value)
 
 

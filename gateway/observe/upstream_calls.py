@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.errors import Headers, UpstreamDisconnected
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import Metrics

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.observe.metrics import Metrics
 from gateway.observe.outcome import SPARED, Aggregates, Labels, Outcome, clock
 from gateway.proxy.request import Request

@@ -17,7 +17,7 @@ from gateway.cache.entry import Entry
 from gateway.cache.freshness import Response as TimedResponse
 from gateway.cache.freshness import conditions, confirmed, confirmed_by
 from gateway.cache.store import Store
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.errors import (
     CacheUnavailable,
     GatewayError,

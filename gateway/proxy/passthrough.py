@@ -11,7 +11,8 @@ from gateway.cache.invalidation import LOCATIONS, invalidated, is_unsafe
 from gateway.cache.keys import question_of
 from gateway.cache.rules import Why
 from gateway.catalogue.answers import read
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, CacheUnavailable, GatewayError
 from gateway.observe.outcome import Forwarded, Outcome

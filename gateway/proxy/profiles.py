@@ -20,7 +20,8 @@ from gateway.cache.lifetimes import Answer, Kind, Lifetime, Lifetimes, lifetime
 from gateway.cache.rules import failed
 from gateway.catalogue.answers import Reading, Shapes
 from gateway.catalogue.endpoints import POSTED_PATHS
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from gateway.errors import Headers, TargetTooLong
 from gateway.proxy.callers import ByNetwork, Located
 from gateway.proxy.methods import READS, hops_onward, one_hop_less

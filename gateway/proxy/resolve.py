@@ -29,7 +29,8 @@ from gateway.cache.rules import (
     overridden,
 )
 from gateway.cache.store import NOTHING, Found
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from gateway.errors import (
     CacheUnavailable,
     CredentialRefused,

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec.structs import asdict
 
-from gateway.catalogue.endpoints import FAMILY_NAMES
+from gateway.cache.lifetimes import Rule
+from gateway.catalogue.families import FIRST_SEGMENTS
 from gateway.catalogue.target import canonical_authority
 from gateway.errors import ConfigurationError, located
 from gateway.tenants.tenant import (
@@ -84,7 +85,7 @@ class TenantTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     origins: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     limits: TenantLimits = UNLIMITED
-    lifetimes: dict[Literal["closed", "open", "totals", "empty", "error", "forbidden"], Life] = {}
+    lifetimes: dict[Rule, Life] = {}
     institutions: dict[str, InstitutionTable] = {}
     keys: dict[str, KeyTable] = {}
 
@@ -209,7 +210,7 @@ def check_institution(institution: str) -> None:
             f"{institution!r} cannot be an institution: it must be one path segment of letters, digits, "
             "'.', '_', '~' and '-', beginning with a letter or digit"
         )
-    if institution in FAMILY_NAMES:
+    if institution in FIRST_SEGMENTS:
         raise ConfigurationError(f"{institution!r} cannot be an institution: it begins other paths")
 
 

@@ -20,7 +20,7 @@ import msgspec
 from gateway.cache.keys import PUBLIC
 from gateway.cache.purges import Purges
 from gateway.catalogue.answers import read
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.query import Query
 from gateway.errors import CacheUnavailable, ConfigurationError, Forbidden, Headers, Unauthenticated
 
 Address = IPv4Address | IPv6Address
@@ -272,7 +272,6 @@ def authorise(tenant: Tenant, query: Query, shared: Callable[[Query], bool]) -> 
     raise Forbidden("Unauthorized request")
 
 
-SHARED = frozenset({Family.TOTALS, Family.OVERVIEW})
 REFUSALS = frozenset({401, 403})
 
 
@@ -295,7 +294,7 @@ class Sharing:
 
     def covers(self, query: Query) -> bool:
         """Whether this query is asked once for all."""
-        return self._totals and query.family in SHARED and not self._purges.private(query)
+        return self._totals and query.family.form.shareable and not self._purges.private(query)
 
     async def withdraw(self, query: Query) -> None:
         """Stop sharing after the service refused this query without a credential: here at once, in the fleet by

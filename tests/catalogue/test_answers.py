@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gateway.catalogue.answers import IN_A_ROW, Reading, Shapes, read
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 
 TOTALS, OVERVIEW, TIMELINE, BREAKDOWN, TOPS, COUNT, UNKNOWN = Family
 JSON = b"application/json; charset=UTF-8"

@@ -4,7 +4,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.query import Family, Query, encoded
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query, encoded
 from tests.catalogue.service import READINGS, Request, neighbours, requests, spelt
 
 ROOM = 100_000

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise
-from gateway.catalogue.query import ALL_TIME, Family, Query
+from gateway.catalogue.families import ALL_TIME, Family
+from gateway.catalogue.query import Query
 from gateway.errors import BadTarget
 
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalogue.endpoints import canonical_json, recognise, with_content
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 
 PLAIN = b'{"groups":[{"id":327},{"id":12}]}'
 JSON = (b"content-type", b"application/json")

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.catalogue.endpoints import recognise
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from tests.catalogue.service import READINGS, YEARS, Limit, anniversary
 
 

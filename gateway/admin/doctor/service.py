@@ -17,7 +17,7 @@ from gateway.cache.control import age_of, joined, response_control
 from gateway.cache.dates import http_date
 from gateway.cache.keys import question_of
 from gateway.catalogue.answers import Reading, read
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, Headers, UpstreamRedirected
 from gateway.tenants.tenant import Credential
 from gateway.upstream.client import UpstreamClient, UpstreamRequest, UpstreamResponse

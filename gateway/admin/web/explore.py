@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -18,7 +18,8 @@ from gateway.admin.web.charts import EVERY, Window, chart_of
 from gateway.admin.web.format import span
 from gateway.admin.web.pages import PageRequest, Web
 from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise
-from gateway.catalogue.query import Family, Query
+from gateway.catalogue.families import Family
+from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import BadTarget, GatewayError, InvalidInput
 from gateway.observe.outcome import Outcome
@@ -27,13 +28,7 @@ MOST_TENANTS = 200
 """Tenants to choose from; where there are more, their id is typed."""
 MOST_TEXT = 200_000
 """Characters of an answer that a page shows; the API has the rest."""
-FAMILIES = {
-    Family.TOTALS: "Total",
-    Family.OVERVIEW: "Total of each counter",
-    Family.TIMELINE: "Timeline",
-    Family.BREAKDOWN: "Breakdown by place",
-    Family.TOPS: "Top list",
-}
+FAMILIES = {family.value: family.form.label for family in Family if family.form.label}
 SUB_ITEMS = {"": "everything", "category": "category", "item_type": "item type", "referral": "referral"}
 PLURALS = {"category": "categories", "item_type": "item types", "referral": "referrals"}
 WINDOWS = {
@@ -100,9 +95,9 @@ def routes(web: Web) -> list[Route]:
         except GatewayError as raised:
             error = raised
         typed = given.get("path", "").strip() or asked.target
-        frame: dict[str, Any] = {"typed": typed, "asked": asked, "tenants": offered, "answer": None, "span": span}
+        frame: dict[str, Any] = {"typed": typed, "asked": asked, "tenants": offered, "answer": None}
         tops = "/explore?" + urlencode(_place(asked) | {"family": "tops", "window": "none"})
-        return web.render(request, "explore.html", error=error, choices=CHOICES, tops=tops, **(frame | values))
+        return web.render(request, "explore.html", error=error, tops=tops, **(HELPERS | frame | values))
 
     return [Route("/explore", web.page(explore), methods=["GET"])]
 
@@ -223,21 +218,26 @@ def fields_for(query: Query, target: str) -> Fields:
 
 def target_of(fields: Fields, today: date) -> str:
     """The fields' request target; the service validates it. Raises InvalidInput for fields that make none."""
-    if not fields.item_id and fields.family != "tops":
+    form = Family(fields.family).form
+    if not fields.item_id and "item_id" in form.fields:
         raise InvalidInput(f"Which {fields.item}? Give its id")
-    place = [quote(fields.institution, safe="~!$&'()*+,;=:@")] if fields.institution else []
-    item_id = quote(fields.item_id, safe="~!$&'()*+,;=:@")
-    match fields.family:
-        case "totals":
-            return _joined([*place, "total", fields.counter, fields.item, item_id], {})
-        case "overview":
-            return _joined([*place, "total", fields.item, item_id], {})
-        case "tops":
-            extra = {"item_id": fields.item_id, "sub_item": fields.sub_item, "count": fields.count}
-            return _joined([*place, "top", fields.counter, fields.item], extra | _dates(fields, today))
-    path = [*place, fields.family, fields.granularity, fields.counter, fields.item, item_id]
-    filters = {"sub_item": fields.sub_item, "sub_item_id": fields.sub_item_id if fields.sub_item else ""}
-    return _joined(path, _dates(fields, today) | filters)
+    given = asdict(fields) | _dates(fields, today)
+    if not fields.sub_item:
+        given["sub_item_id"] = ""
+    path = [fields.institution] if fields.institution else []
+    path += [given[segment.strip("{}")] if segment.startswith("{") else segment for segment in form.segments]
+    query = urlencode({name: given[name] for name in form.parameters if given.get(name)})
+    quoted = "/".join([quote(segment, safe="~!$&'()*+,;=:@") for segment in path])
+    return f"/{quoted}?{query}" if query else f"/{quoted}"
+
+
+def families_with(field: str) -> str:
+    """The families whose questions have this field, as words."""
+    return " ".join([name for name in FAMILIES if Family(name).form.has(field)])
+
+
+HELPERS = {"choices": CHOICES, "having": families_with, "span": span}
+"""What the page's template uses."""
 
 
 def window_of(query: Query, target: str, today: date) -> Window | None:
@@ -294,11 +294,6 @@ def _earlier(month: date, months: int) -> date:
     """The first of a month so many months before."""
     number = month.year * 12 + month.month - 1 - months
     return date(number // 12, number % 12 + 1, 1)
-
-
-def _joined(path: list[str], parameters: Mapping[str, str]) -> str:
-    query = urlencode({name: value for name, value in parameters.items() if value})
-    return "/" + "/".join(path) + (f"?{query}" if query else "")
 
 
 def _parameters(target: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from gateway.admin.web.pages import HEADERS, Form, PageRequest, Web
+from gateway.cache.lifetimes import Rule
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, InvalidInput, NoSuchRecord
 from gateway.observe.counters import Row
 
@@ -34,14 +35,7 @@ LIMITS = {
     "share": "Share",
 }
 WHOLE = frozenset({"burst", "requests_per_day", "queued"})
-LIFETIMES = {
-    "closed": "Closed windows",
-    "open": "Open windows",
-    "totals": "Totals, overviews, counts and tops",
-    "empty": "Empty answers",
-    "error": "400 and 404",
-    "forbidden": "403",
-}
+LIFETIMES = {rule.value: rule.label for rule in Rule}
 OVERLAPS = {
     "0": "at once",
     "3600": "after an hour",

@@ -20,9 +20,9 @@ function arrange() {
   for (const element of form.querySelectorAll("[data-only]")) {
     const belongs = element.dataset.only.split(" ").includes(family);
     const idle = element.contains(fields.sub_item_id) && !element.contains(fields.sub_item) && fields.sub_item.value === "";
-    show(element, belongs && !idle);
+    const undated = "dates" in element.dataset && fields.window.value !== "dates";
+    show(element, belongs && !idle && !undated);
   }
-  if (!["totals", "overview"].includes(family)) show(form.querySelector("[data-dates]"), fields.window.value === "dates");
 }
 
 /** Offers the institutions that the chosen tenant holds credentials for, and at first what the URL named. */
