@@ -111,6 +111,8 @@ class Form(NamedTuple):
 
 
 _FILTERS = ("start_date", "end_date", "sub_item", "sub_item_id")
+ANY = Form()
+"""The form of a question that nobody knows."""
 _RANKED = ("item_id", "sub_item", "count", "start_date", "end_date")
 _ITEM = "{counter}/{item}/{item_id}"
 
@@ -147,11 +149,11 @@ class Family(StrEnum):
     )
     TOPS = "tops", Form("top/{counter}/{item}", Shape("top", kind=OBJECT, bare=True), "Top list", _RANKED)
     COUNT = "count", Form("count/articles", Shape(kind=NUMBER), all_time=True)
-    UNKNOWN = "unknown", Form()
+    UNKNOWN = "unknown"
 
     form: Form
 
-    def __new__(cls, value: str, form: Form) -> Self:
+    def __new__(cls, value: str, form: Form = ANY) -> Self:
         member = str.__new__(cls, value)
         member._value_ = value
         member.form = form

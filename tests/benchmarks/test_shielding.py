@@ -86,8 +86,8 @@ def test_kinds_are_what_the_gateway_and_the_peers_take_them_for(today: date) -> 
     closed_dates = re.compile(rf"[?&]end_date=(?:{settled(today)})(?:&|$)")
     midnight = datetime.combine(today, time(), UTC).timestamp()
     for request in {r.target: r for r in requests(Day(1, today, 5_000))}.values():
-        assert rule_of(query_of(request.target), midnight) == request.kind
-        assert rule_of(query_of(request.target), midnight + 86_399) == request.kind
+        assert rule_of(query_of(request.target), midnight).value == request.kind
+        assert rule_of(query_of(request.target), midnight + 86_399).value == request.kind
         assert bool(closed_dates.search(request.target)) == (request.kind is Kind.CLOSED)
 
 

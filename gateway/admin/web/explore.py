@@ -236,7 +236,7 @@ def families_with(field: str) -> str:
     return " ".join([name for name in FAMILIES if Family(name).form.has(field)])
 
 
-HELPERS = {"choices": CHOICES, "having": families_with, "span": span}
+HELPERS: dict[str, Any] = {"choices": CHOICES, "having": families_with, "span": span}
 """What the page's template uses."""
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.admin.web.pages import FORM_TYPE, own_path, read_form
 from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
+from gateway.cache.lifetimes import Rule
 from gateway.errors import InvalidInput
 from gateway.tenants.schema import TenantTable, tenant_view
 from gateway.tenants.tenant import TenantLimits
@@ -94,7 +95,7 @@ def test_the_version_differs_with_each_own_field_and_not_with_keys() -> None:
             TenantTable(origins=("https://a.example",)),
             TenantTable(networks=("10.1.0.0/16",)),
             TenantTable(limits=TenantLimits(burst=2)),
-            TenantTable(lifetimes={"open": 3.0}),
+            TenantTable(lifetimes={Rule.OPEN: 3.0}),
         )
     }
     assert len(versions) == 8
