@@ -78,7 +78,7 @@ scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream cal
 simulate: .venv/dev  ## a day of a hundred replicas, simulated: Redis, queue and budget (ARGS="--budgets 2,10")
 	$(BIN)/python -m benchmarks.simulation $(ARGS)
 
-bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about twenty minutes; ARGS=--help, ARGS=--smoke)
+bench: .venv/dev  ## the gateway beside nginx, Varnish and bare ASGI apps (about an hour; ARGS=--help, ARGS=--smoke)
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 bench-check: .venv/dev  ## whether the benchmarks still work: the short form of each

@@ -1,8 +1,11 @@
 """The gateway beside nginx, Varnish and bare ASGI apps, all on this machine, one core each.
 
+Hits are measured in cases, which differ in what clients send; a short look at two of them is
+``--only hits --cases b,c --contenders nginx,gateway --rounds 3 --seconds 2``.
+
 Everything is started on loopback and ended again. Contenders take turns, in several rounds, on one core; the load
-and all that is not measured run on another, whose idle share is told with each row. Figures are medians, with the
-least and the most; ratios are taken round by round. Progress goes to standard error, tables to standard output.
+and all that is not measured run on another, whose idle share is told. Figures are medians, with the least and the
+most; ratios are taken round by round. Progress goes to standard error, tables to standard output.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import load
+from benchmarks.cases import CASES, LETTERS
 from benchmarks.command import end, names, numbers, positive, show
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.process import DidNotStart
-from benchmarks.contenders.setup import with_tenants
 from benchmarks.goals import GOALS
 from benchmarks.machine import cores, facts, kept_to
 from benchmarks.measures import hits, memory, misses, stampede, startup
@@ -53,7 +56,15 @@ def arguments() -> argparse.ArgumentParser:
         usage='make bench [ARGS="options"]',
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="contenders:\n" + "\n".join(f"  {each.name:16} {each.about}" for each in ALL),
+        epilog="\n".join(
+            [
+                "contenders:",
+                *(f"  {each.name:16} {each.about}" for each in ALL),
+                "",
+                "cases:",
+                *(f"  {case.letter} {case.name:20} {case.about}" for case in CASES),
+            ]
+        ),
     )
     add = parser.add_argument
     every = [each.name for each in ALL]
@@ -65,6 +76,7 @@ def arguments() -> argparse.ArgumentParser:
         help=f"measurements, comma-separated, out of {', '.join(MEASURES)} (all)",
     )
     add("--contenders", type=names(every), default=every, metavar="NAMES", help="out of those below (all)")
+    add("--cases", type=names(list(LETTERS)), default=list(LETTERS), metavar="LETTERS", help="of hits (all)")
     add("--rounds", type=positive(int), default=5, metavar="N", help="how often each has its turn (5)")
     add("--seconds", type=positive(float), default=4.0, metavar="S", help="how long each load lasts (4)")
     add("--entries", type=positive(int), default=10_000, metavar="N", help="entries for measuring memory (10000)")
@@ -90,9 +102,8 @@ def bench(given: argparse.Namespace) -> Results:
         core, load_core = cores()
         stack.enter_context(kept_to(load_core))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        [holder] = with_tenants(folder, {"reports": ["lboro"]})
         rig = Rig(
-            folder, holder, [], core, load_core,
+            folder, [], core, load_core, [LETTERS[letter] for letter in given.cases],
             given.rounds, given.seconds, given.entries, given.crowds, given.misses,
             **(SMOKE_RIG if given.smoke else {}),
         )  # fmt: skip

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
+from benchmarks.cases import CASES
 from benchmarks.contenders.contender import Contender
 from benchmarks.results import Ratio, Table
-from benchmarks.rig import (
-    ASGI,
-    BARE,
-    BARE_REDIS,
-    DRESSED,
-    GATEWAY,
-    GRANIAN,
-    NGINX,
-    NO_LANE,
-    SHARED,
-    SORTED,
-    VARNISH,
-)
+from benchmarks.rig import ASGI, BARE_REDIS, DRESSED, FULL, GATEWAY, NGINX, SHARED, VARNISH
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +24,43 @@ class Goal:
     goal: float | None = None
     at_least: bool = True
     unit: str = ""
+    case: str = ""
 
     def ratio(self, tables: Sequence[Table]) -> Ratio | None:
         """The figures of a run; None where they were not measured."""
         for table in tables:
             if table.name == self.table:
-                over = table.samples(self.over.name, self.column)
-                under = [1.0] * len(over) if self.under is None else table.samples(self.under.name, self.column)
+                over, under = self._samples(table, self.over), self._samples(table, self.under)
                 samples = [a / b for a, b in zip(over, under, strict=False) if b]
                 if samples:
                     return Ratio(self.name, samples, self.goal, self.at_least, self.unit)
         return None
 
+    def _samples(self, table: Table, contender: Contender | None) -> Iterable[float]:
+        return repeat(1.0) if contender is None else table.samples(contender.name, self.column, self.case)
+
 
 GOALS = (
-    Goal("near hits/s: fast lane ÷ nginx", "throughput", "per_second", GATEWAY, NGINX, 1.0),
-    Goal("near hit's CPU: nginx ÷ fast lane", "throughput", "cpu", NGINX, GATEWAY),
-    Goal("near hits/s: fast lane ÷ nginx that sorts", "throughput", "per_second", GATEWAY, SORTED),
-    Goal("near hits/s: fast lane ÷ Varnish", "throughput", "per_second", GATEWAY, VARNISH, 1.0),
-    Goal("near hit's CPU: Varnish ÷ fast lane", "throughput", "cpu", VARNISH, GATEWAY),
-    Goal("near hits/s: ASGI app ÷ bare app, both under uvicorn", "throughput", "per_second", ASGI, BARE, 0.75),
-    Goal("near hit's CPU: bare app ÷ ASGI app, both under uvicorn", "throughput", "cpu", BARE, ASGI),
-    Goal("near hits/s: ASGI app ÷ bare app with as many headers", "throughput", "per_second", ASGI, DRESSED),
-    Goal("near hit's CPU: bare app with as many headers ÷ ASGI app", "throughput", "cpu", DRESSED, ASGI),
-    Goal(
-        "near hits/s: ASGI app served without the lane ÷ bare uvicorn",
-        "throughput",
-        "per_second",
-        NO_LANE,
-        BARE,
-        0.75,
+    Goal("hits/s (a): fast lane ÷ nginx", "hits", "a", GATEWAY, NGINX, 1.2),
+    *(Goal(f"hits/s ({case}): gateway ÷ nginx", "hits", case, GATEWAY, NGINX, 0.8) for case in "bcdgh"),
+    *(Goal(f"hits/s ({case}): gateway ÷ nginx", "hits", case, GATEWAY, NGINX, 0.6) for case in "ef"),
+    *(Goal(f"hits/s ({case}): gateway ÷ Varnish", "hits", case, GATEWAY, VARNISH, 1.2) for case in "abcdg"),
+    *(Goal(f"hits/s ({case}): gateway ÷ Varnish", "hits", case, GATEWAY, VARNISH, 1.0) for case in "ef"),
+    *(
+        Goal(f"hits/s ({case}): ASGI app, nothing prepared ÷ bare app with as many headers, both under uvicorn",
+             "hits", case, ASGI, DRESSED, 0.55)
+        for case in "abc"
     ),
-    Goal("near hits/s: ASGI app under granian ÷ bare uvicorn", "throughput", "per_second", GRANIAN, BARE),
-    Goal("shared hits/s ÷ bare app with one Redis GET", "throughput", "per_second", SHARED, BARE_REDIS, 0.8),
-    Goal("shared hit's CPU: bare app with one Redis GET ÷ gateway", "throughput", "cpu", BARE_REDIS, SHARED),
-    Goal("p99 of a hit at half load: gateway ÷ nginx", "latency", "p99", GATEWAY, NGINX, 2.0, at_least=False),
+    *(
+        Goal(f"shared hits/s ({case}) ÷ bare app with one Redis GET", "hits", case, SHARED, BARE_REDIS, 0.9)
+        for case in "ac"
+    ),
+    Goal("CPU of a near hit by its whole way (b)", "cost", "b", FULL, None, 40.0, at_least=False, unit=" µs"),
+    *(
+        Goal(f"p99 of a hit at half load ({case.letter}): gateway ÷ nginx", "latency", "p99", GATEWAY, NGINX, 1.5,
+             at_least=False, case=case.heading)
+        for case in CASES if case.letter in "ac"
+    ),
     Goal("a miss over a direct call", "misses", "overhead", GATEWAY, None, 2.0, at_least=False, unit=" ms"),
-    Goal("CPU of a miss", "misses", "cpu", GATEWAY, None, unit=" ms"),
-)
+    Goal("CPU of a miss", "misses", "cpu", GATEWAY, None, 0.8, at_least=False, unit=" ms"),
+)  # fmt: skip

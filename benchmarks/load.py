@@ -1,8 +1,9 @@
-"""Load: as much as a contender takes (wrk), a steady rate of it (``steady.c``), and each target once.
+"""Load: heads in turn, as much as a contender takes or at a steady rate (``load.c``), and each target once.
 
-wrk asks again as soon as it is answered, which tells what a contender can do and nothing about how soon it
-answers: that is for a rate below it. Debian has no generator that keeps one: h2load's clients, once they were held
-up together, go on asking together, and its p50 is then that of its own bursts. So there is a small one of ours.
+Asking again as soon as one is answered tells what a contender can do, and nothing about how soon it answers: that
+is for a rate below it. What else makes load either sends the same bytes over and over, or spends more on making
+others than a contender on answering them, or keeps no rate: h2load's clients, once they were held up together, go
+on asking together, and its p50 is then that of its own bursts. So there is a small one of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import json
 import math
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,10 @@ from pathlib import Path
 
 from benchmarks.contenders.contender import lacking
 from benchmarks.machine import Watch
-from tests.integration.load import Connection
+from tests.integration.load import Answer, Connection
 
 CONNECTIONS = 32
-SCRIPT = Path(__file__).parent / "load.lua"
-SOURCE = Path(__file__).parent / "steady.c"
+SOURCE = Path(__file__).parent / "load.c"
 STEADY_CONNECTIONS = 64
 WARMING_SECONDS = 1.5
 """Of a steady rate, not counted: a client's first requests teach the contender what it sends."""
@@ -39,12 +38,15 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a generator found. Times in microseconds; ``idle`` is its core's unused share, ``busy`` what it used
-    itself of one core."""
+    """What a generator found. Times in microseconds; ``answers`` counts all of them, those while it warmed up
+    included, ``unchanged`` the 304s among them; ``idle`` is its core's unused share, ``busy`` what it used itself
+    of one core."""
 
     per_second: float
     p50: float
     p99: float
+    answers: int
+    unchanged: int
     idle: float
     busy: float
 
@@ -58,57 +60,53 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks for what: the address, the key, and the targets, one after another, over and over."""
+    """Who asks for what: the address, the key, and the targets."""
 
     port: int
     key: str
     targets: Sequence[str]
-    core: int | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
 
 def lacks() -> str:
     """What is missing for making load."""
-    return lacking("wrk", "wrk") or lacking("cc", "gcc libc6-dev")
+    return lacking("cc", "gcc libc6-dev")
 
 
-def saturating(client: Client, seconds: float, connections: int = CONNECTIONS) -> Load:
-    """As many requests as are answered, from one thread. Raises LoadFailed."""
-    with tempfile.TemporaryDirectory() as folder, Watch(client.core) as watch:
-        words = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "10s"]
-        words += ["-H", f"X-API-Key: {client.key}", "-s", str(SCRIPT), client.url]
-        said = _run([*words, "--", str(_file(folder, client.targets))])
-    found = json.loads(said.partition("RESULT ")[2].splitlines()[0])
-    if found["refused"] or found["broken"]:
-        raise LoadFailed(f"{found['refused']} answers were no 200, {found['broken']} requests failed")
-    return Load(found["requests"] / found["seconds"], found["p50"], found["p99"], watch.idle, watch.busy)
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """The compiled ``load.c``; it runs where its caller does, which is ``core`` where that is known."""
 
+    program: Path
+    core: int | None = None
 
-def compiled(folder: Path) -> Path:
-    """The program that makes a steady load, compiled into the folder. Raises LoadFailed."""
-    program = folder / "steady"
-    _run(["cc", "-O2", "-o", str(program), str(SOURCE), "-lm"])
-    return program
+    @classmethod
+    def compiled(cls, folder: Path, core: int | None = None) -> Generator:
+        """Compiles it into the folder. Raises LoadFailed."""
+        program = folder / "load"
+        _run(["cc", "-O2", "-o", str(program), str(SOURCE), "-lm"])
+        return cls(program, core)
 
+    def saturating(
+        self, port: int, heads: Path, seconds: float, connections: int = CONNECTIONS, warming: float = 0.0
+    ) -> Load:
+        """As many requests as are answered. Raises LoadFailed where an answer was neither a 200 nor a 304."""
+        return self._load(port, heads, connections, 0.0, warming, seconds)
 
-def steady(program: Path, client: Client, rate: float, seconds: float) -> Load:
-    """``rate`` requests a second, by what ``compiled`` made. Raises LoadFailed."""
-    with tempfile.TemporaryDirectory() as folder, Watch(client.core) as watch:
-        targets = str(_file(folder, client.targets))
-        words = [client.port, client.key, targets, STEADY_CONNECTIONS, rate, WARMING_SECONDS, seconds]
-        found = _found(_run([str(program), *map(str, words)]))
-    return Load(found["requests"] / found["seconds"], found["p50"], found["p99"], watch.idle, watch.busy)
+    def steady(self, port: int, heads: Path, rate: float, seconds: float) -> Load:
+        """``rate`` requests a second. Raises LoadFailed."""
+        return self._load(port, heads, STEADY_CONNECTIONS, rate, WARMING_SECONDS, seconds)
 
-
-def _found(said: str) -> dict[str, float]:
-    """A generator's line of JSON. Raises LoadFailed where not all went well."""
-    found: dict[str, float] = json.loads(said[said.index("{") :].splitlines()[0])
-    if found["refused"] or found["broken"]:
-        raise LoadFailed(f"{found['refused']:.0f} answers were no 200, {found['broken']:.0f} requests failed")
-    return found
+    def _load(self, port: int, heads: Path, *numbers: float) -> Load:
+        with Watch(self.core) as watch:
+            said = _run([str(self.program), str(port), str(heads), *map(str, numbers)])
+        found: dict[str, float] = json.loads(said)
+        if found["refused"] or found["broken"]:
+            raise LoadFailed(
+                f"{found['refused']} answers were neither 200 nor 304, {found['broken']} requests failed"
+            )
+        answers, unchanged = int(found["whole"] + found["unchanged"]), int(found["unchanged"])
+        rate = found["requests"] / found["seconds"]
+        return Load(rate, found["p50"], found["p99"], answers, unchanged, watch.idle, watch.busy)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -116,32 +114,29 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
 
 
-async def each_once(client: Client, connections: int = 16) -> Counter[int]:
-    """Asks for each target once; the answers' statuses."""
+async def each_once(client: Client, connections: int = 16) -> list[Answer]:
+    """Asks for each target once; the answers."""
     waiting = list(reversed(client.targets))
-    statuses: Counter[int] = Counter()
+    answers: list[Answer] = []
 
     async def ask() -> None:
         connection = Connection(client.port, client.key)
         while waiting:
-            statuses[(await connection.get(waiting.pop())).status] += 1
+            answers.append(await connection.get(waiting.pop()))
         connection.close()
 
     await asyncio.gather(*(ask() for _ in range(connections)))
-    return statuses
+    return answers
 
 
-def fill(client: Client) -> None:
-    """Each target once, so that the next time is a hit. Raises LoadFailed where an answer is no 200."""
-    statuses = asyncio.run(each_once(client))
+def fill(client: Client) -> dict[str, str]:
+    """Each target once, so that the next time is a hit; the entity tags by target. Raises LoadFailed where an
+    answer is no 200."""
+    answers = asyncio.run(each_once(client))
+    statuses = Counter(answer.status for answer in answers)
     if set(statuses) != {200}:
         raise LoadFailed(f"answers were {dict(statuses)}")
-
-
-def _file(folder: str, targets: Sequence[str]) -> Path:
-    path = Path(folder) / "targets"
-    path.write_text("\n".join(targets) + "\n")
-    return path
+    return {answer.target: answer.etag for answer in answers}
 
 
 def _run(words: Sequence[str]) -> str:

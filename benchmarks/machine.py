@@ -18,7 +18,7 @@ from benchmarks.contenders.contender import located
 
 PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "httpx2", "redis", "hiredis", "granian")
 NUMBER = re.compile(r"\d+(?:\.\d+)+")
-PROGRAMS = {"redis-server": "--version", "wrk": "-v"}
+PROGRAMS = {"redis-server": "--version"}
 
 
 def facts() -> dict[str, str]:

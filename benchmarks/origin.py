@@ -1,8 +1,9 @@
 """Origin: what stands for the service while others are measured: quick, and it counts.
 
-An ASGI app for uvicorn. ``GET /-/calls`` tells how often it was asked since the last ``DELETE /-/calls``; all else
-is answered with a timeline of a month and its total, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and
-takes longer.
+An ASGI app for uvicorn. ``GET /-/calls`` tells how often it was asked since the last ``DELETE /-/calls``; what is
+posted to ``/-/traces`` is taken and forgotten, as by a collector of spans. All else is answered with a timeline of
+a month and its total, with an entity tag, after ``ORIGIN_LATENCY`` seconds. The sandbox knows more, and takes
+longer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.redis_server import free_port
 
 LATENCY = "ORIGIN_LATENCY"
 CALLS = b"/-/calls"
+TRACES = "/-/traces"
 DAYS = 31
 
 
@@ -51,6 +53,11 @@ class Origin:
                 self.calls = 0
             await _answer(send, b"%d" % self.calls)
             return
+        if scope["raw_path"] == TRACES.encode():
+            while (await receive()).get("more_body", False):
+                pass
+            await _answer(send, b"")
+            return
         self.calls += 1
         if self.latency:
             await asyncio.sleep(self.latency)
@@ -59,7 +66,11 @@ class Origin:
 
 
 async def _answer(send: Any, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json; charset=UTF-8"), (b"content-length", b"%d" % len(body))]
+    headers = [
+        (b"content-type", b"application/json; charset=UTF-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"etag", b'"%08x"' % crc32(body)),
+    ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
@@ -23,13 +23,14 @@ GATEWAY = "gateway.asgi:app"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """``app`` is the gateway's or a name in ``apps.py``; whatever it is, the server is told the same, but that the
-    gateway's answers bring a Date."""
+    """``app`` is the gateway's, with ``settings`` of its own, or a name in ``apps.py``; whatever it is, the server
+    is told the same, but that the gateway's answers bring a Date."""
 
     name: str
     about: str
     app: Literal["bare", "dressed", "with_redis", "gateway"]
     server: Literal["uvicorn", "granian"] = "uvicorn"
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     def missing(self) -> str:
         try:
@@ -52,7 +53,7 @@ class Served:
                 [sys.executable, "-m", *self._words(port)],
                 log,
                 setup.core,
-                environment(setup, url) | {REDIS_URL: url},
+                environment(setup, url, self.settings) | {REDIS_URL: url},
             ) as process,
         ):
             ready = await_ready(process, log, answers(port, path))

@@ -9,11 +9,20 @@ from pathlib import Path
 
 from gateway.settings import load_settings
 from gateway.tenants.registry import open_registry
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, mint_key
 
 ENOUGH_PER_SECOND = 1_000_000.0
 """A tenant's limit that nothing here reaches, so that limits are counted and nobody is refused."""
 INSTITUTIONS = ("lboro", "monash", "melbourne")
+TENANT = """\
+[tenants.{name}.limits]
+requests_per_second = {rate}
+[tenants.{name}.institutions.{pair.institution}]
+username = "{pair.username}"
+password = "{sealed}"
+[tenants.{name}.keys.{key.id}]
+digest = "{key.stored}"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +91,15 @@ def with_tenants(folder: Path, tenants: Mapping[str, Sequence[str]]) -> list[Hol
             registry.put_credential(name, pair)
         holders.append(Holder(name, registry.add_key(name), pairs))
     return holders
+
+
+def with_many_tenants(folder: Path, count: int) -> list[Holder]:
+    """The same for so many tenants that hold one institution's pair, written at once: one by one, ten thousand
+    would take an hour."""
+    pair = pair_of(INSTITUTIONS[0])
+    path = folder / "tenants.toml"
+    sealed = open_registry(load_settings(registry=str(path))).keyring.vault_for_sealing().seal(pair.password)
+    common = {"rate": ENOUGH_PER_SECOND, "pair": pair, "sealed": sealed}
+    named = {f"tenant-{number}": mint_key() for number in range(count)}
+    path.write_text("".join(TENANT.format(name=name, key=key, **common) for name, key in named.items()))
+    return [Holder(name, key.text, [pair]) for name, key in named.items()]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.goals import GOALS
+from benchmarks.cases import CASES
 from benchmarks.load import lacks
 from benchmarks.results import Results, Table, read
 from benchmarks.rig import ALL
@@ -18,7 +18,7 @@ from tests.integration.stage import until
 
 COMMAND = [sys.executable, "-m", "benchmarks.bench"]
 CROWD, MISSES, ENTRIES, TARGETS = 100, 20, 200, 50
-EACH_KIND = "nginx,varnish,bare-redis,gateway,gateway-shared,asgi-granian"
+EACH_KIND = "nginx,varnish,bare-redis,gateway,gateway-shared,asgi-uvicorn"
 
 
 def needs_load() -> None:
@@ -54,25 +54,35 @@ def calls(table: Table) -> dict[str, list[float]]:
 
 def test_each_contender_answers_hits_without_asking_again(tmp_path: Path) -> None:
     needs_load()
-    found = smoke(tmp_path, "--only", "hits", "--contenders", EACH_KIND)
-    throughput, latency = found.tables
-    wanted = {each.name: [0.0 if each.name.startswith("bare") else float(TARGETS)] for each in ALL}
-    assert calls(throughput) == {name: wanted[name] for name in found.versions}
-    assert {row.contender for row in latency.rows} == set(found.versions)
-    for row in throughput.rows:
-        assert row.samples["per_second"][0] > 0
-        assert row.samples["cpu"][0] > 0
-    for row in latency.rows:
+    found = smoke(tmp_path, "--only", "hits", "--cases", "a,h", "--contenders", EACH_KIND)
+    tables = {table.name: table for table in found.tables}
+    wanted = {name: float(TARGETS) for name in found.versions}
+    assert of_case(tables["calls"], "a") == {**wanted, "bare-redis": 0.0}
+    assert of_case(tables["calls"], "h") == {name: n for name, n in wanted.items() if name != "bare-redis"}
+    for name in found.versions:
+        assert tables["hits"].samples(name, "a")[0] > 0
+        assert tables["cost"].samples(name, "a")[0] > 0
+    assert {row.contender for row in tables["latency"].rows} == set(found.versions)
+    for row in tables["latency"].rows:
         assert 0 < row.samples["p50"][0] <= row.samples["p99"][0]
+    if "nginx" in found.versions:
+        for table, inverse in (("hits", False), ("cost", True)):
+            ours, theirs = (tables[table].samples(name, "h")[0] for name in ("gateway", "nginx"))
+            beside = tables["shares" if table == "hits" else "cheapness"].samples("gateway", "h")[0]
+            assert beside == (theirs / ours if inverse else ours / theirs)
     if not found.skipped:
-        reached = {
-            goal.name
-            for goal in GOALS
-            if goal.table in ("throughput", "latency")
-            and {goal.over.name, goal.under.name if goal.under else ""} <= set(EACH_KIND.split(","))
-        }
-        assert {ratio.name for ratio in found.ratios} == reached
-        assert len(reached) > 4
+        assert {"hits/s (a): fast lane ÷ nginx", "hits/s (h): gateway ÷ nginx"} <= {r.name for r in found.ratios}
+
+
+def test_a_gateway_answers_hits_of_all_kinds_of_clients(tmp_path: Path) -> None:
+    needs_load()
+    found = smoke(tmp_path, "--only", "hits", "--cases", "b,c,d,e,f,g", "--contenders", "gateway")
+    calls = next(table for table in found.tables if table.name == "calls")
+    assert {case: calls.samples("gateway", case) for case in "bcdefg"} == {case: [TARGETS] for case in "bcdefg"}
+
+
+def of_case(table: Table, case: str) -> dict[str, float]:
+    return {row.contender: row.samples[case][0] for row in table.rows if case in row.samples}
 
 
 def test_a_miss_and_a_stampede_cost_one_call(tmp_path: Path) -> None:
@@ -125,6 +135,7 @@ def of(folder: Path, benchmark: str = "benchmarks.bench") -> list[str]:
     ("words", "said"),
     [
         (["--only", "hits,nothing"], "'nothing' is not one of hits, misses"),
+        (["--cases", "a,z"], "'z' is not one of a, b"),
         (["--contenders", "apache"], "'apache' is not one of nginx"),
         (["--rounds", "0"], "must be above 0"),
         (["--crowds", "10,x"], "'10,x' is no list of numbers"),
@@ -153,6 +164,6 @@ def test_a_contender_that_is_not_installed_is_skipped_with_a_line() -> None:
     assert "nginx" not in done.stdout
 
 
-def test_help_names_every_contender() -> None:
+def test_help_names_every_contender_and_case() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=False)
-    assert all(each.name in done.stdout and each.about in done.stdout for each in ALL)
+    assert all(each.name in done.stdout and each.about in done.stdout for each in (*ALL, *CASES))

@@ -24,6 +24,7 @@ class Answer:
     seconds: float
     source: str = ""
     body: bytes = b""
+    etag: str = ""
 
 
 class Connection:
@@ -39,18 +40,19 @@ class Connection:
         begun = time.monotonic()
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                status, source, body = await self._exchange(target)
+                status, headers, body = await self._exchange(target)
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             self.close()
             return Answer(target, 0, time.monotonic() - begun, repr(error))
-        return Answer(target, status, time.monotonic() - begun, source, body)
+        seconds = time.monotonic() - begun
+        return Answer(target, status, seconds, headers.get("cache-status", ""), body, headers.get("etag", ""))
 
     def close(self) -> None:
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
-    async def _exchange(self, target: str) -> tuple[int, str, bytes]:
+    async def _exchange(self, target: str) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -60,7 +62,7 @@ class Connection:
         body = await reader.readexactly(int(headers["content-length"]))
         if headers.get("connection") == "close":
             self.close()
-        return int(first.split()[1]), headers.get("cache-status", ""), body
+        return int(first.split()[1]), headers, body
 
 
 @dataclass
