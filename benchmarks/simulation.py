@@ -8,7 +8,8 @@ is asked for once in the day, at some time (reports walk over everything); all o
 Zipf's law. A query is about a closed window, an open one, or totals, and its answer lives as the defaults say.
 What is not stored is asked for by one queue with the budget's spacing and burst, fair between tenants and bounded
 for each as the gateway's is. People wait up to their deadline, and a job keeps its place when its callers were
-sent away; refreshes go when nobody else waits. Near caches are followed in a few of the replicas alone.
+sent away; refreshes go when nobody else waits and the whole burst is there. Near caches are followed in a few of
+the replicas alone.
 """
 
 from __future__ import annotations
@@ -129,7 +130,8 @@ class Line:
     def dispatched(self, now: float) -> Iterator[tuple[float, Job]]:
         """The jobs whose turn came until now, and when it did."""
         while band := self._bands[0] or self._bands[1]:
-            at = max(self._now, self._tat - (self._burst - 1) * self._spacing)
+            ahead = self._burst - 1 if band is self._bands[0] else 0
+            at = max(self._now, self._tat - ahead * self._spacing)
             if at > now:
                 return
             job = heappop(band)

@@ -61,7 +61,7 @@ from gateway.tenants.tenant import ANONYMOUS, UNLIMITED, Network, Sharing, Tenan
 from gateway.upstream.client import client_of
 from gateway.upstream.credential_breaker import PauseRules
 from gateway.upstream.headers import policy_of
-from gateway.upstream.pacing import Budget, FleetRules
+from gateway.upstream.pacing import Budget, FleetRules, Shares
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 from gateway.upstream.runner import OnDispatch
@@ -326,6 +326,7 @@ def queue_of(
     rules = QueueRules(
         max_queued=settings.queue_max,
         max_per_tenant=settings.queue_max_per_tenant,
+        shares=Shares(settings.jobs_share, settings.warm_share),
         longest_run=settings.upstream_timeout + settings.connect_timeout + settings.pool_timeout + 10,
         gate=PauseRules(settings.gate_pause, settings.gate_longest, shortest=1.0),
         breaker=PauseRules(settings.breaker_pause, settings.breaker_longest),

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
     body_max_bytes: int = Field(8 * 1024 * 1024, ge=1_024, description="size of an upstream answer")
     budget: Budget = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
     budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
+    jobs_share: float = Field(0.1, ge=0, le=0.9, description="part of the budget that jobs keep in a busy hour")
+    warm_share: float = Field(
+        0.5, ge=0.01, le=1, description="part of the budget that warming may use of what all others leave"
+    )
     upstream_directives: Literal["obey", "ignore"] = Field(
         "obey", description="whether the service's own Cache-Control bounds the lifetimes of known questions"
     )

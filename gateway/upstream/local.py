@@ -17,11 +17,13 @@ import structlog
 from gateway.errors import QueryPaused, QueueFull
 from gateway.upstream.credential_breaker import NOTHING
 from gateway.upstream.flight import Deserted, Fetched, Flight, Flow, LeadLost
-from gateway.upstream.pacing import Heartbeat, LocalBudget, Priority
+from gateway.upstream.pacing import Heartbeat, LocalBudget, Priority, Shares
 from gateway.upstream.queue_state import QueueRules
 from gateway.upstream.tasks import Background, signalled
 from gateway.upstream.upstream_breaker import UpstreamBreaker
 
+CALLS_AHEAD = 10
+"""Calls that jobs found spare and that count ahead; as in pace.lua."""
 WORTH_ASKING = 0.1
 """Seconds of waiting after which Redis may be back."""
 
@@ -51,7 +53,7 @@ class LocalRunner:
         self._gate = gate
         self._heartbeat = heartbeat
         self._background = background
-        self._queue = LocalQueue(rules.max_queued, rules.max_per_tenant)
+        self._queue = LocalQueue(rules.max_queued, rules.max_per_tenant, rules.shares)
         self._turns: dict[Flight, asyncio.Future[bool]] = {}
         self._giving = False
         self._writing = asyncio.Lock()
@@ -185,11 +187,18 @@ class Place:
 
 
 class LocalQueue:
-    """The flights of a process that wait for their turns, at most ``most`` of them. Pure."""
+    """The flights of a process that wait for their turns, at most ``most`` of them. Pure.
 
-    def __init__(self, most: int, most_per_tenant: int) -> None:
+    Its time is the number of slots that came: the shares are counted in these, as ``lua/pace.lua`` does in calls.
+    """
+
+    def __init__(self, most: int, most_per_tenant: int, shares: Shares) -> None:
         self._most = most
         self._most_per_tenant = most_per_tenant
+        self._shares = shares
+        self._slots = 0
+        self._taken = 0
+        self._due = 1.0
         self._places: dict[Flight, Place] = {}
         self._finish: Counter[str] = Counter()
         self._virtual = 0
@@ -208,11 +217,33 @@ class LocalQueue:
             self._tidy()
 
     def next(self) -> Flight | None:
-        flight = min(self._places, key=self._turn, default=None)
-        if flight is not None:
-            self._virtual = self._places.pop(flight).start
-            self._tidy()
+        """The flight that takes the slot that came; None if it stays empty."""
+        self._slots += 1
+        flight = self._guaranteed() or min(self._places, key=self._turn, default=None)
+        if flight is None or self._too_warm(flight):
+            return None
+        self._taken = self._slots
+        if self._priority(flight) is Priority.JOBS:
+            self._note_job()
+        self._virtual = self._places.pop(flight).start
+        self._tidy()
         return flight
+
+    def _guaranteed(self) -> Flight | None:
+        """The first of the jobs, if this slot is theirs whatever people ask."""
+        if not self._shares.jobs or self._due > self._slots:
+            return None
+        jobs = (each for each in self._places if self._priority(each) is Priority.JOBS)
+        return min(jobs, key=self._turn, default=None)
+
+    def _note_job(self) -> None:
+        if self._shares.jobs:
+            spacing = 1 / self._shares.jobs
+            self._due = max(min(self._due, self._slots + CALLS_AHEAD * spacing) + spacing, self._slots)
+
+    def _too_warm(self, flight: Flight) -> bool:
+        """Whether it is to warm, and has to leave this slot empty."""
+        return self._priority(flight) is Priority.WARM and self._slots - self._taken < 1 / self._shares.warm
 
     def rank(self, flight: Flight) -> int:
         if flight not in self._places:

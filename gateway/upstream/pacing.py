@@ -32,29 +32,53 @@ def micros(seconds: float) -> int:
 
 
 class Priority(IntEnum):
-    """The jobs that go first, in order: one of a later priority waits while any of an earlier one does.
+    """The jobs that go first, in order: one of a later priority waits while any of an earlier one does, but for
+    the share that is guaranteed to JOBS (``Shares``).
 
     The one table of priorities: the Lua scripts, the metrics, the API, the console and the command line go by it.
-    The number is part of Redis keys. ``words`` describe such jobs to operators. ``capacity`` is the share of the
-    queue that may be filled before a new job of this priority is turned away.
+    ``band`` is its number in Redis, in the same order; older versions know 0 to 2. ``words`` describe such jobs to
+    operators. ``capacity`` is the share of the queue that may be filled before a new job of this priority is
+    turned away. ``spare``: it leaves people their burst, and takes only what of the budget is beyond
+    ``budget_burst`` - 1 calls.
     """
 
-    PEOPLE = 0, "for people", 1.0
-    LEFT = 1, "whose callers left", 1.0
-    REFRESH = 2, "to refresh", 0.5
+    PEOPLE = 0, "0", "for people", 1.0, False
+    LEFT = 1, "1", "whose callers left", 1.0, False
+    JOBS = 2, "1.5", "for reports and batches", 1.0, True
+    REFRESH = 3, "2", "to refresh", 0.5, True
+    WARM = 4, "3", "to warm", 0.5, True
 
+    band: str
     words: str
     capacity: float
+    spare: bool
 
-    def __new__(cls, number: int, words: str = "", capacity: float = 1.0) -> Self:
-        member = int.__new__(cls, number)
-        member._value_ = number
-        member.words, member.capacity = words, capacity
+    def __new__(cls, place: int, band: str, words: str, capacity: float, spare: bool) -> Self:
+        member = int.__new__(cls, place)
+        member._value_ = place
+        member.band, member.words, member.capacity, member.spare = band, words, capacity, spare
         return member
+
+    @classmethod
+    def of(cls, band: bytes) -> Priority:
+        """The priority of a number in Redis. Raises ValueError if there is none."""
+        for priority in cls:
+            if priority.band == band.decode():
+                return priority
+        raise ValueError(f"no priority has the band {band!r}")
 
     @property
     def label(self) -> str:
         return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Parts of the budget, from 0 to 1: ``jobs`` are guaranteed theirs while people ask for all of it; ``warm`` is
+    what warming may take at most of the calls that all others leave."""
+
+    jobs: float = 0.1
+    warm: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

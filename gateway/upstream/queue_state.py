@@ -12,7 +12,7 @@ from typing import Any
 from gateway.redis import Client, Invocation, Script, invoke, invoke_all, redis_errors
 from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, PauseRules, Signal
 from gateway.upstream.flight import Claim, FlightRequest, Flow
-from gateway.upstream.pacing import MICRO, Budget, HeartbeatReply, Priority, Terms, micros
+from gateway.upstream.pacing import MICRO, Budget, HeartbeatReply, Priority, Shares, Terms, micros
 from gateway.upstream.snapshot import MOST_LISTED, JobPosition, QueueSnapshot
 from gateway.upstream.upstream_breaker import PauseKind, UpstreamBreaker
 
@@ -107,11 +107,14 @@ class Left(Enum):
 
 
 def prelude(priorities: Sequence[Priority]) -> str:
-    """The table of priorities as Lua, which begins each script: their numbers by name, the last one, and the share
-    of the queue that each may fill."""
-    numbers = [f"local {each.name} = {each.value}" for each in priorities]
-    capacities = ", ".join(f"[{each.value}] = {each.capacity}" for each in priorities)
-    return "\n".join([*numbers, f"local LAST = {max(priorities).value}", f"local CAPACITY = {{{capacities}}}", ""])
+    """The table of priorities as Lua, which begins each script: their bands by name and in order, the share of the
+    queue that each may fill, and which take only what is spare of the budget."""
+    names = [f"local {each.name} = {each.band}" for each in priorities]
+    bands = ", ".join(each.band for each in priorities)
+    capacities = ", ".join(f"[{each.band}] = {each.capacity}" for each in priorities)
+    spare = ", ".join(f"[{each.band}] = true" for each in priorities if each.spare)
+    tables = f"local BANDS, CAPACITY, SPARE = {{{bands}}}, {{{capacities}}}, {{{spare}}}"
+    return "\n".join([*names, tables, ""])
 
 
 PACKAGE = "gateway.upstream.lua"
@@ -124,14 +127,14 @@ FINISH, BEAT, PROBE, HOLD, CENSUS, STANDING = (
     Script.load(PACKAGE, *SHARED, "breaker.lua", f"{name}.lua", prelude=prelude(list(Priority)))
     for name in ("finish", "beat", "probe", "hold", "census", "standing")
 )
-GATE, BREAKER = PauseRules(5.0, shortest=1.0), PauseRules(10.0)
+GATE, BREAKER, SHARES = PauseRules(5.0, shortest=1.0), PauseRules(10.0), Shares()
 LONGEST_WAIT = 10 * 365 * 86_400 * 10**6
 """Microseconds that a gate may be closed for, at most: the longest that a setting may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRules:
-    """The queue's bounds, and the pauses of its two breakers; times in seconds.
+    """Bounds of the queue, the ``shares`` of jobs and warming, and the pauses of two breakers; times in seconds.
 
     A process without a heartbeat for ``dead_after`` counts as dead. A flight runs at most ``longest_run``, and
     loses at most ``attempts`` leaders. A process beats every ``beat``, and looks without a hint every ``poll``.
@@ -139,6 +142,7 @@ class QueueRules:
 
     max_queued: int = 1_000
     max_per_tenant: int = 200
+    shares: Shares = SHARES
     dead_after: float = 3.0
     longest_run: float = 60.0
     attempts: int = 3
@@ -186,7 +190,7 @@ class QueueState:
         flow, rules = request.flow, self.rules
         with redis_errors(self._client):
             sent = time.monotonic()
-            job = (request.id, flow.tenant, int(request.priority), token, int(looked), *self._budget)
+            job = (request.id, flow.tenant, request.priority.band, token, int(looked), *self._budget)
             bounds = (rules.max_queued, flow.bound(rules.max_per_tenant), flow.cost, int(not kept))
             asked = (request.target, flow.asker, flow.credential, *rules.gate.arguments)
             also = [part for other in others for part in (other.tenant, other.cost)]
@@ -286,7 +290,8 @@ class QueueState:
             times = (micros(rules.dead_after), micros(rules.longest_run), rules.attempts)
             sent = time.monotonic()
             gate = (micros(self.gate.unreported(sent)), *rules.gate.arguments, self.gate.why)
-            reply = self._heard(await self._run(BEAT, *times, *self._budget, *gate, mark))
+            shares = (rules.shares.jobs, rules.shares.warm)
+            reply = self._heard(await self._run(BEAT, *times, *self._budget, *gate, mark, *shares))
             now, skew, processes, queued, running, wait, refused, targets, why, place, terms = reply
             self._fleet_time = (int(now) * MICRO + int(skew) * MICRO, sent)
             depths = tuple(int(count) for _, count in zip(Priority, queued, strict=True))

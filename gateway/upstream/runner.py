@@ -263,7 +263,7 @@ class FlightRunner:
         if left is Left.DROPPED or (left is Left.THEIRS and not flight.wanted):
             raise Deserted
         if not flight.awaited:
-            flight.request = replace(flight.request, priority=Priority.LEFT)
+            flight.request = replace(flight.request, priority=max(Priority.LEFT, flight.request.priority))
         if flight.awaited or left is Left.THEIRS:  # somebody came while the last one was leaving, or is patient
             flight.restate()
 

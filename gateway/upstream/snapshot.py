@@ -152,11 +152,11 @@ class JobPosition:
         if reply == [b"none"]:
             return None
         state, rank, tenant, priority = reply
-        return cls(int(rank), state == b"running", tenant.decode(), Priority(int(priority)))
+        return cls(int(rank), state == b"running", tenant.decode(), Priority.of(priority))
 
 
 def _running(id: bytes, tenant: bytes, priority: bytes, age: bytes, attempts: bytes, process: bytes) -> RunningJob:
-    whose = (id.decode(), tenant.decode(), Priority(int(priority)))
+    whose = (id.decode(), tenant.decode(), Priority.of(priority))
     return RunningJob(*whose, int(age) * MICRO, int(attempts), process.decode())
 
 

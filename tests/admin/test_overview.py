@@ -72,7 +72,7 @@ def test_either_of_two_gateways_tells_what_both_did(stage: Stage) -> None:
         assert sum(minute["calls"] for minute in overview["minutes"]) == 1
         assert overview["budget"] == {"per_second": 0.5, "burst": 7}
         assert overview["queue"] == {
-            "waiting": 0, "running": 0, "by_band": {"people": 0, "left": 0, "refresh": 0}
+            "waiting": 0, "running": 0, "by_band": {"people": 0, "left": 0, "jobs": 0, "refresh": 0, "warm": 0}
         }  # fmt: skip
         assert overview["gate"] == {"state": "open", "closed_for": 0.0, "held_for": None, "why": ""}
         assert overview["redis"] == {"status": "ok", "embedded": False}

@@ -15,6 +15,7 @@ from gateway.observe.counters import Latency, Minute, Today
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
 from gateway.upstream.snapshot import depths_of
+from tests.upstream.fleet import depths
 
 NOW = datetime(2030, 1, 31, 12, 34, 30, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def overview(**changes: Any) -> Overview:
         today=Today(90_123, 85_012, 3_012, 86_123),
         latency={outcome: Latency(1_200, 0.0004, 0.0011, 12.0) for outcome in Outcome},
         budget=Pace(1.0, 5),
-        queue=Work(3, 1, depths_of([2, 1, 0])),
+        queue=Work(3, 1, QUEUED),
         gate=Gate("open", 0.0, None),
         refused_credentials=0,
         redis=Redis("ok", False),
@@ -43,6 +44,7 @@ def overview(**changes: Any) -> Overview:
     return msgspec.structs.replace(told, **changes)
 
 
+QUEUED = depths_of(depths(people=2, left=1))
 DAYS = [Day("dashboards", 100, 50, 50), Day("reports", 5_000, 4_900, 40)]
 
 
@@ -51,7 +53,7 @@ def text(seen: Seen, width: int = 80, height: int | None = 24, **more: Any) -> s
 
 
 def test_on_a_usual_terminal_everything_has_its_place() -> None:
-    waiting = Waiting({"dashboards": depths_of([2, 1, 0])})
+    waiting = Waiting({"dashboards": QUEUED})
     assert text(Seen(overview(latency={"hit": Latency(34_200, 0.0004, 0.0011, 12.0)}), DAYS, waiting)) == (
         "stats-gateway 1.2.3  2 processes  12 tenants  Redis ok              12:34:30 UTC\n"
         "\n"
@@ -61,7 +63,7 @@ def test_on_a_usual_terminal_everything_has_its_place() -> None:
         "\n"
         "Today     90,123 requests, 85,012 from the cache, 3,012 calls, 86,123 saved\n"
         "Budget    1.00/s, burst 5; 75.0 % used\n"
-        "Queue     3 waiting: 2 people, 1 left, 0 refresh; 1 running\n"
+        "Queue     3 waiting: 2 people, 1 left, 0 jobs, 0 refresh, 0 warm; 1 running\n"
         "Gate      open\n"
         "\n"
         "Outcome        last hour     share       p50       p95       p99\n"
@@ -130,7 +132,7 @@ def test_credentials_that_are_not_used_are_named_by_their_fingerprint() -> None:
 
 
 def test_a_tenant_that_waits_is_shown_although_it_had_no_answer_yet() -> None:
-    assert "newcomer" in text(Seen(overview(latency={}), DAYS, Waiting({"newcomer": depths_of([1, 0, 0])})))
+    assert "newcomer" in text(Seen(overview(latency={}), DAYS, Waiting({"newcomer": QUEUED})))
     assert "nobody asked" in text(Seen(overview(latency={})))
 
 

@@ -20,6 +20,11 @@ LENGTHY = Signal(SignalKind.LIMITED, 300.0)
 BRIEF = Signal(SignalKind.LIMITED, 0.3)
 
 
+def depths(**counts: int) -> tuple[int, ...]:
+    """Queued jobs in the order of the priorities, by their labels; the others have none."""
+    return tuple(counts.pop(each.label, 0) for each in Priority) + tuple(counts.values())
+
+
 @dataclass
 class Service:
     """The work of flights: each call waits until it is told what sign to give."""

@@ -20,6 +20,7 @@ from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import Left, Queued, QueueRules, QueueState
 from gateway.upstream.tasks import EndOfInput
 from tests.redis_server import free_port
+from tests.upstream.fleet import depths
 from tests.upstream.test_queue import LONG, QUICK, Origin, fleet, nothing, until
 
 SPENT = Budget(3_600, 1)
@@ -150,9 +151,9 @@ async def test_a_job_that_other_processes_hold_gives_way_once_nobody_waits_anywh
     assert band == [Priority.LEFT, Priority.LEFT, Priority.PEOPLE, Priority.LEFT]
 
 
-@pytest.mark.parametrize(("kept", "queued"), [(True, (0, 1, 0)), (False, (0, 0, 0))])
+@pytest.mark.parametrize(("kept", "queued"), [(True, depths(left=1)), (False, depths())])
 async def test_a_job_gives_way_whose_callers_died_with_their_process(
-    redis_client: redis.asyncio.Redis, prefix: str, kept: bool, queued: tuple[int, int, int]
+    redis_client: redis.asyncio.Redis, prefix: str, kept: bool, queued: tuple[int, ...]
 ) -> None:
     dying, left = (QueueState(redis_client, prefix, SPENT, QueueRules(dead_after=0.05)) for _ in range(2))
     await dying.beat()

@@ -11,7 +11,7 @@ import redis.asyncio
 
 from gateway.upstream.flight import Flight, FlightRequest, Flow
 from gateway.upstream.local import LocalQueue
-from gateway.upstream.pacing import Budget, Priority
+from gateway.upstream.pacing import Budget, Priority, Shares
 from gateway.upstream.queue_state import Full, Gone, Landed, Queued, QueueRules, QueueState
 
 SPENT = Budget(3_600, 1)
@@ -150,6 +150,19 @@ CASES = {
     "then what nobody waits for": Case(
         [*several("l", A, 2, leaves=True), *several("b", B, 4), Ask("b4", B)], (), ["l1"]
     ),
+    "all that is spare goes before what somebody waits for, the latest first": Case(
+        [
+            *(Ask(band.label, A, band=band) for band in (Priority.JOBS, Priority.WARM, Priority.REFRESH)),
+            *several("b", B, 3),
+            *several("c", C, 3),
+        ],
+        (),
+        ["warm", "refresh", "jobs"],
+    ),
+    "a job takes the place of a refresh, and of nobody else": Case(
+        [*several("a", A, 5), Ask("r", B, band=Priority.REFRESH), *several("j", C, 2, band=Priority.JOBS)],
+        ["r", "j1"],
+    ),
     "refreshes before what nobody waits for": Case(
         [*several("r", A, 1, band=Priority.REFRESH), *several("l", A, 1, leaves=True), *several("b", B, 5)],
         (),
@@ -191,7 +204,7 @@ async def test_who_gives_way(case: Case, either: redis.asyncio.Redis, prefix: st
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_who_gives_way_without_redis(case: Case) -> None:
-    await plays(case, Alone(LocalQueue(case.most, case.each)))
+    await plays(case, Alone(LocalQueue(case.most, case.each, Shares())))
 
 
 async def test_a_refusal_says_how_many_go_before_the_tenants_next_job(
@@ -248,7 +261,7 @@ async def test_among_equals_a_tenant_with_nothing_queued_goes_first(
 
 
 async def test_the_same_without_redis() -> None:
-    line = Alone(LocalQueue(9, 9))
+    line = Alone(LocalQueue(9, 9, Shares()))
     for ask in (*several("a", A, 3), *several("b", B, 3)):
         assert await line.ask(ask)
     served = [line.room.next() for _ in range(3)]

@@ -19,7 +19,7 @@ from gateway.upstream.flight import Confirm, Fetched, FlightRequest, FlightResul
 from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.snapshot import GateSnapshot, GateState, depths_of
 from tests.redis_server import RedisServer, free_port, redis_server
-from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
+from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet, depths
 from tests.upstream.test_queue import LONG, entry_of, nothing, until
 
 LONGER = Signal(SignalKind.LIMITED, 1.5)
@@ -157,7 +157,7 @@ async def test_alone_a_process_counts_its_own_jobs_and_what_is_kept_back(gone: F
     one.breaker.update("fp", 60.0)
     one.gate.update(time.monotonic(), 60.0)
     snapshot = one.local_snapshot()
-    assert (snapshot.running_total, snapshot.queued) == (1, depths_of([1, 0, 1]))
+    assert (snapshot.running_total, snapshot.queued) == (1, depths_of(depths(people=1, refresh=1)))
     assert (snapshot.processes_total, snapshot.refused_total) == (1, 1)
     assert snapshot.gate.state is GateState.CLOSED
     assert snapshot.gate.closed_for == pytest.approx(60, abs=20)

@@ -18,7 +18,7 @@ from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import QueueRules
 from tests.redis_server import RedisServer
-from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet
+from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet, depths
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, nothing, until
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ async def test_while_closed_refreshes_are_dropped_and_leave_nothing(fleet: Fleet
         queue.refresh(FlightRequest("b", Flow("t"), Priority.REFRESH, "x"), fleet.service.work("b"), nothing)
         await until(lambda queue=queue: queue.flights == 0)  # type: ignore[misc]
     assert fleet.service.calls == ["a"]
-    assert (await one._state.beat()).queued == (0, 0, 0)
+    assert (await one._state.beat()).queued == depths()
 
 
 async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None:

@@ -19,6 +19,7 @@ from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import Claimed, Left, Queued, QueueRules, QueueState
 from gateway.upstream.snapshot import MOST_LISTED, GateState, JobPosition, Refused, RunningJob, depths_of
 from tests.redis_server import free_port
+from tests.upstream.fleet import depths
 
 SECOND = 1_000_000
 SPENT = Budget(600, 50)
@@ -73,7 +74,7 @@ def fleet(either: redis.asyncio.Redis, prefix: str) -> Fleet:
 
 async def test_of_an_idle_fleet_there_is_nothing_to_tell(fleet: Fleet) -> None:
     snapshot = await fleet.one.snapshot()
-    assert snapshot.queued == depths_of([0, 0, 0])
+    assert snapshot.queued == depths_of(depths())
     assert (snapshot.tenants, snapshot.running, snapshot.processes, snapshot.refused) == ({}, (), {}, ())
     assert (snapshot.tenants_total, snapshot.running_total, snapshot.processes_total, snapshot.refused_total) == (
         0,
@@ -98,12 +99,12 @@ async def test_jobs_are_counted_by_tenant_and_band(fleet: Fleet) -> None:
         await fleet.queue(fleet.one, f"c{i}", "c", Priority.REFRESH)
     await fleet.queue(fleet.two, "a9", "a", Priority.REFRESH)
     snapshot = await fleet.free.snapshot()
-    assert snapshot.queued == depths_of([5, 1, 4])
+    assert snapshot.queued == depths_of(depths(people=5, left=1, refresh=4))
     assert sum(snapshot.queued.values()) == 10
     assert list(snapshot.tenants.items()) == [
-        ("a", depths_of([4, 0, 1])),
-        ("c", depths_of([0, 0, 3])),
-        ("b", depths_of([1, 1, 0])),
+        ("a", depths_of(depths(people=4, refresh=1))),
+        ("c", depths_of(depths(refresh=3))),
+        ("b", depths_of(depths(people=1, left=1))),
     ]
     assert (snapshot.tenants_total, snapshot.uncounted) == (3, 0)
 
@@ -204,7 +205,7 @@ async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:
     assert [len(each) for each in lists] == [MOST_LISTED] * 4
     assert (snapshot.tenants_total, snapshot.running_total, snapshot.processes_total) == (many, many, many)
     assert snapshot.refused_total == many + 10
-    assert next(iter(snapshot.tenants.items())) == (f"tenant{many - 1:03}", depths_of([2, 0, 0]))
+    assert next(iter(snapshot.tenants.items())) == (f"tenant{many - 1:03}", depths_of(depths(people=2)))
     assert sum(snapshot.queued.values()) == many + 1
     assert {each.fingerprint for each in snapshot.refused if each.held_for is not None} == {
         f"h{i}" for i in range(10)
@@ -215,7 +216,7 @@ async def test_of_a_very_long_queue_the_first_jobs_are_counted_by_tenant(fleet: 
     await fleet.client.zadd(fleet.key("band:0"), {f"{i:012}:p{i}": i for i in range(4_000)})
     await fleet.client.zadd(fleet.key("band:2"), {f"{i:012}:r{i}": i for i in range(3_000)})
     snapshot = await fleet.one.snapshot()
-    assert snapshot.queued == depths_of([4_000, 0, 3_000])
+    assert snapshot.queued == depths_of(depths(people=4_000, refresh=3_000))
     assert snapshot.uncounted == 2_000
     assert [sum(depths.values()) for depths in snapshot.tenants.values()] == [5_000]
 

@@ -1,7 +1,7 @@
 -- A sign of life; and the reaper: what the dead left running is queued again, what only they held is dropped.
 -- It brings along a closing of the gate that this process learnt of without Redis.
 -- ARGV: process, dead-after, longest run, attempts, interval, burst, closing, the gate's pause, longest and shortest,
--- why it closed, mark of the encryption key
+-- why it closed, mark of the encryption key, the shares of jobs and of warming
 -- -> Redis's time, how far the fleet's is ahead of it, processes, queued per band, running, own-wait, the refused
 -- credentials, how many targets are refused, why the gate is closed, the caller's place among the processes, the
 -- terms of each that differs; and last, the gate's word
@@ -75,15 +75,15 @@ for i = 1, #terms, 2 do
     end
   end
 end
-call('HSET', q .. ':fleet', 'interval', int(strictest), 'burst', int(least))
-fleet[3], fleet[4] = int(strictest), int(least)
+call('HSET', q .. ':fleet', 'interval', int(strictest), 'burst', int(least), 'jobs', ARGV[13], 'warm', ARGV[14])
+fleet[3], fleet[4], fleet[5], fleet[6] = int(strictest), int(least), ARGV[13], ARGV[14]
 
 if closing > 0 then close(closing, false, rules, ARGV[11], {}, '') end
 if strictest > 0 then tat_of(strictest, least) end
 local own = -1
 if reaped then own = announce(interval, burst) end
 local depths = {}
-for band = 0, LAST do depths[band + 1] = call('ZCARD', band_key(band)) end
+for place, band in ipairs(BANDS) do depths[place] = call('ZCARD', band_key(band)) end
 local running = call('ZCARD', q .. ':running')
 local why = not calm() and call('HGET', gate_key, 'why') or ''
 return {

@@ -12,18 +12,18 @@ local most = tonumber(ARGV[5])
 local WALK = 5000
 
 local bands, depths, tenants, left = {}, {}, {}, WALK
-for band = 0, LAST do
-  bands[band + 1] = call('ZCARD', band_key(band))
+for place, band in ipairs(BANDS) do
+  bands[place] = call('ZCARD', band_key(band))
   local members = left > 0 and call('ZRANGE', band_key(band), 0, left - 1) or {}
   left = left - #members
   for _, member in ipairs(members) do
     local tenant = call('HGET', job_key(string.sub(member, 14)), 'tenant') or ''
     if not depths[tenant] then
       depths[tenant] = {tenant, sum = 0}
-      for each = 0, LAST do depths[tenant][each + 2] = 0 end
+      for each = 1, #BANDS do depths[tenant][each + 1] = 0 end
       tenants[#tenants + 1] = depths[tenant]
     end
-    depths[tenant][band + 2] = depths[tenant][band + 2] + 1
+    depths[tenant][place + 1] = depths[tenant][place + 1] + 1
     depths[tenant].sum = depths[tenant].sum + 1
   end
 end

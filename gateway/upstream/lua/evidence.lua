@@ -158,7 +158,7 @@ end
 -- What waits for its turn to be asked with this credential does not wait in vain for the end of its pause.
 local function turn_away(credential, length)
   local walked = 0
-  for band = 0, LAST do
+  for _, band in ipairs(BANDS) do
     for _, member in ipairs(call('ZRANGE', band_key(band), 0, WALKED - walked - 1)) do
       walked = walked + 1
       local id = id_of(member)

@@ -8,7 +8,6 @@
 -- No `until`: open. `until` ahead: closed. `until` past: half open, one flight may probe; a probe whose job
 -- is no longer run under the token it set out with is lost, and another may go. `held`: closed, and no probe
 -- goes, until somebody resumes; signs are still heeded, but for opening and expiry.
-local DEPTH = 64
 local HELD = 60000000
 
 -- Microseconds for which nothing may set out by the signs (0 where the gate is open, or half open without a
@@ -78,17 +77,6 @@ local function contest(caller)
   call('HDEL', gate_key, 'probe', 'token')
   if tonumber(gate[1]) > now then call('HSET', gate_key, 'until', int(now)) end
   news('gate:' .. int(gate_word()))
-end
-
--- The job whose turn is next: the first in the order of rank. Through a half-open gate it is one of those who did
--- not close it, then any but the very query that did.
-local function head()
-  local gate = calm() and {} or call('HMGET', gate_key, 'until', 'by', 'query')
-  if not gate[1] or tonumber(gate[1]) > now then return first(1, function() return true end) end
-  local function another(id) return id ~= gate[3] end
-  return first(DEPTH, function(id) return another(id) and not listed(gate[2] or '', caller_of(id)) end)
-    or first(DEPTH, function(id) return another(id) and may_probe(caller_of(id)) end)
-    or first(DEPTH, function(id) return may_probe(caller_of(id)) end)
 end
 
 -- The one tenant on whose word all this rests; nil where two independent ones say so.

@@ -1,4 +1,5 @@
--- When the next job may set out, who is told, and how it is taken.
+-- Which job is next, when it may set out, who is told, and how it is taken.
+local DEPTH = 64
 
 -- The caller's budget or the fleet's, whichever is lower: those that disagree keep to the lowest.
 local function lowest(interval, burst)
@@ -34,15 +35,73 @@ local function take(interval, burst)
   return tat
 end
 
--- Microseconds until somebody may set out, by the gate and the budget.
-local function turn_wait(interval, burst) return math.max(gate_wait(), budget_wait(interval, burst)) end
+-- When jobs may set out whatever people ask: they have a share of the budget in the busiest hour. So many calls that
+-- they found spare count ahead; what they did not use is not saved up.
+local CALLS_AHEAD = 10
+local function jobs_due(interval)
+  local share = tonumber(fleet[5]) or 0
+  if share == 0 then return math.huge end
+  return math.min(tonumber(fleet[7]) or now, now + CALLS_AHEAD * interval / share)
+end
+
+local function note_job(interval, burst)
+  interval = lowest(interval, burst)
+  local due = jobs_due(interval)
+  if interval == 0 or due == math.huge then return end
+  local spacing = interval / tonumber(fleet[5])
+  fleet[7] = int(math.max(due + spacing, now))
+  call('HSET', q .. ':fleet', 'due', fleet[7])
+end
+
+-- Microseconds until the budget allows a call of this band. The spare bands leave people their burst: they wait until
+-- all calls but the one that they take could follow at once. Warming waits on until its share of such time is over.
+local function band_wait(band, interval, burst)
+  local wait = budget_wait(interval, burst)
+  interval, burst = lowest(interval, burst)
+  if interval == 0 or not SPARE[band] then return wait end
+  local spare = tat_of(interval, burst) - now
+  if band == WARM then spare = spare + interval * (1 / (tonumber(fleet[6]) or 1) - 1) end
+  if band == JOBS then spare = math.min(spare, jobs_due(interval) - now) end
+  return math.max(wait, spare)
+end
+
+-- Microseconds until somebody of this band may set out, by the gate and the budget.
+local function turn_wait(band, interval, burst) return math.max(gate_wait(), band_wait(band, interval, burst)) end
+
+-- Whether the next call is one that jobs are guaranteed, though somebody goes before them: it is the only one that the
+-- budget allows then.
+local function owed(interval, burst)
+  local wait = budget_wait(interval, burst)
+  interval, burst = lowest(interval, burst)
+  return interval > 0 and jobs_due(interval) <= now + wait and tat_of(interval, burst) - (burst - 2) * interval > now
+end
+
+-- The job whose turn is next, and its band: the first in the order of rank, but for the calls that jobs are guaranteed.
+-- Through a half-open gate it is one of those who did not close it, then any but the very query that did.
+local function head(interval, burst)
+  local gate = calm() and {} or call('HMGET', gate_key, 'until', 'by', 'query')
+  if not gate[1] or tonumber(gate[1]) > now then
+    local function anybody() return true end
+    local id, band = first(BANDS, 1, anybody)
+    if not id or band >= JOBS or not owed(interval, burst) then return id, band end
+    local job = first({JOBS}, 1, anybody)
+    return job or id, job and JOBS or band
+  end
+  local function another(id) return id ~= gate[3] end
+  local function trusted(id) return another(id) and not listed(gate[2] or '', caller_of(id)) end
+  local function probing(id) return may_probe(caller_of(id)) end
+  local id, band = first(BANDS, DEPTH, trusted)
+  if not id then id, band = first(BANDS, DEPTH, function(each) return another(each) and probing(each) end) end
+  if not id then id, band = first(BANDS, DEPTH, probing) end
+  return id, band
+end
 
 -- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the
 -- caller is one of them (it needs no message), else -1.
 local function announce(interval, burst)
-  local id = head()
+  local id, band = head(interval, burst)
   if not id then return -1 end
-  local wait, own = turn_wait(interval, burst), -1
+  local wait, own = turn_wait(band, interval, burst), -1
   for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
     if proc == me then own = wait else wake(proc, 'turn:' .. int(wait)) end
   end
@@ -50,10 +109,11 @@ local function announce(interval, burst)
 end
 
 -- The caller becomes the leader of this job's flight; the job is not queued.
-local function lead(id, gen, token, interval, burst)
+local function lead(id, gen, token, band, interval, burst)
   call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
   call('ZADD', q .. ':running', int(now), id)
   pass(id, token)
+  if band == JOBS then note_job(interval, burst) end
   return {'claimed', id, gen, token, take(interval, burst), announce(interval, burst), gate_word()}
 end
 
@@ -62,5 +122,5 @@ local function dispatch(id, token, interval, burst)
   local job = call('HMGET', job_key(id), 'band', 'start', 'gen')
   dequeue(id)
   if queued() > 0 then call('HSET', q .. ':fair', 'v' .. job[1], job[2]) end
-  return lead(id, job[3], token, interval, burst)
+  return lead(id, job[3], token, tonumber(job[1]), interval, burst)
 end

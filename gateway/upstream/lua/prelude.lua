@@ -4,14 +4,15 @@
 -- microseconds of the fleet's time.
 --
 --   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
---                           interval, burst (the lowest budget of those that live)
+--                           interval, burst (the lowest budget of those that live); jobs, warm (the shares that the
+--                           last sign of life told of); due (when jobs' next guaranteed call may set out)
 --   :job:<id>        hash   tenant caller credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
 --   :procs:<id>      set    the processes that hold the request of a job and could run it
 --   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
---   :band:<priority> zset   who is next: people, jobs whose callers left, refreshes; score = start tag,
---                           one less where its tenant had no turn to wait for: among equals, newcomers go first
+--   :band:<number>   zset   who is next within a priority; score = start tag, one less where its tenant had no
+--                           turn to wait for: among equals, newcomers go first
 --   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
 --   :pending         hash   tenant -> queued jobs
 --   :line:<tenant>   zset   a tenant's queued jobs in the order of their turns
@@ -45,7 +46,7 @@ local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of
 local LEAP = 1500000
 local time = call('TIME')
 local wall = time[1] * 1000000 + time[2]
-local fleet = call('HMGET', q .. ':fleet', 'skew', 'last', 'interval', 'burst')
+local fleet = call('HMGET', q .. ':fleet', 'skew', 'last', 'interval', 'burst', 'jobs', 'warm', 'due')
 local expected = tonumber(table.remove(ARGV)) or 0
 local skew = tonumber(fleet[1]) or math.max(0, expected - wall)
 local now = wall + skew
@@ -65,14 +66,16 @@ local function news(message) call('PUBLISH', q .. ':news', message) end
 
 local function queued()
   local jobs = 0
-  for band = 0, LAST do jobs = jobs + call('ZCARD', band_key(band)) end
+  for _, band in ipairs(BANDS) do jobs = jobs + call('ZCARD', band_key(band)) end
   return jobs
 end
 
 -- How many jobs go before a queued one.
 local function rank_of(band, member)
   local rank = call('ZRANK', band_key(band), member) or 0
-  for before = 0, tonumber(band) - 1 do rank = rank + call('ZCARD', band_key(before)) end
+  for _, before in ipairs(BANDS) do
+    if before < tonumber(band) then rank = rank + call('ZCARD', band_key(before)) end
+  end
   return rank
 end
 
@@ -144,20 +147,21 @@ local function stray(band, member)
   return true
 end
 
--- The first job in the order of rank for which accept(id) holds, among the first `depth`.
-local function first(depth, accept)
-  for band = 0, LAST do
+-- The first job in the order of rank for which accept(id, band) holds, among the first `depth` of these bands; and
+-- its band.
+local function first(bands, depth, accept)
+  for _, band in ipairs(bands) do
     local members = call('ZRANGE', band_key(band), 0, depth - 1)
     local strays = 0
     for _, member in ipairs(members) do
       local id = id_of(member)
       if stray(band, member) then
         strays = strays + 1
-      elseif accept(id) then
-        return id
+      elseif accept(id, band) then
+        return id, band
       end
     end
-    if strays > 0 then return first(depth, accept) end
+    if strays > 0 then return first(bands, depth, accept) end
     depth = depth - #members
     if depth <= 0 then return nil end
   end

@@ -72,11 +72,11 @@ end
 -- A tenant's last job in the queue, and its band. What an older version took out of it is struck off the line.
 local function last_of(tenant)
   for _ = 1, STALE do
-    local last = call('ZREVRANGE', line_key(tenant), 0, 0, 'WITHSCORES')
-    if not last[1] then return nil end
-    local band = math.floor(tonumber(last[2]) / BAND)
-    if call('ZSCORE', band_key(band), last[1]) then return last[1], band end
-    call('ZREM', line_key(tenant), last[1])
+    local last = call('ZREVRANGE', line_key(tenant), 0, 0)[1]
+    if not last then return nil end
+    local band = call('HGET', job_key(id_of(last)), 'band')
+    if band and call('ZSCORE', band_key(band), last) then return last, tonumber(band) end
+    call('ZREM', line_key(tenant), last)
   end
   return nil
 end
@@ -95,13 +95,14 @@ local function own_room(tenant, band)
   return true
 end
 
--- Room in a full queue: the last refresh goes, else the last job that nobody waits for, else the last one of
--- whoever has the most by its share, but nobody's only one. Where another tenant waits for it too, that one is
+-- Room in a full queue: the last one of the latest priority goes, where that is later than the new one's; else the last
+-- one of whoever has the most by its share, but nobody's only one. Where another tenant waits for it too, that one is
 -- charged for it instead, and the next is looked for. Of those who have some already, whoever would have the
 -- most finds no room. Whether there is room.
 local function make_room(band, pending, cost)
-  for later = LAST, band + 1, -1 do
-    local last = call('ZREVRANGE', band_key(later), 0, 0)[1]
+  for place = #BANDS, 1, -1 do
+    local later = BANDS[place]
+    local last = later > band and call('ZREVRANGE', band_key(later), 0, 0)[1]
     if last then
       drop(last, later)
       return true

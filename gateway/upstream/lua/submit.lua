@@ -13,6 +13,11 @@ local function note_others(payer)
   for i = 19, #ARGV, 2 do note(id, payer, ARGV[i], ARGV[i + 1]) end
 end
 
+local function goes(id)
+  local next_id, next_band = head(interval, burst)
+  return next_id == id and turn_wait(next_band, interval, burst) == 0
+end
+
 local job = call('HMGET', job_key(id), 'state', 'band', 'gen', 'owner', 'token', 'tenant')
 if job[1] then
   hold(me, id)
@@ -31,7 +36,7 @@ if job[1] then
   end
   note(id, job[6], tenant, cost)
   note_others(job[6])
-  if head() == id and turn_wait(interval, burst) == 0 then return dispatch(id, token, interval, burst) end
+  if goes(id) then return dispatch(id, token, interval, burst) end
   return {'queued', job[3], announce(interval, burst), gate_word()}
 end
 
@@ -63,8 +68,7 @@ if band > PEOPLE then call('HSET', job_key(id), 'idle:' .. me, 1) end
 note_others(tenant)
 call('PEXPIRE', job_key(id), DAY)
 hold(me, id)
-local free = turn_wait(interval, burst) == 0
-if free and ahead == 0 then return lead(id, gen, token, interval, burst) end
+if ahead == 0 and turn_wait(band, interval, burst) == 0 then return lead(id, gen, token, band, interval, burst) end
 enqueue(id, tenant, band)
-if free and head() == id then return dispatch(id, token, interval, burst) end
+if goes(id) then return dispatch(id, token, interval, burst) end
 return {'queued', gen, announce(interval, burst), gate_word()}
