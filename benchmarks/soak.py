@@ -76,7 +76,7 @@ def expected(asked: str) -> bytes:
     return SERVICE.answer("GET", path, query, PAIRS[path.split("/")[1]]).body
 
 
-SERVICE = Service(1, examples=True, today=lambda: date(2014, 12, 31))
+SERVICE = Service(1, today=lambda: date(2014, 12, 31))
 
 
 @dataclass

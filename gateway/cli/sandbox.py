@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import typer
 
-from gateway.cli.options import Commands
-from gateway.cli.options import examples as example_lines
+from gateway.cli.options import Commands, examples, option
 from gateway.errors import ConfigurationError
 
 RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/s")
@@ -15,10 +16,55 @@ RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)/s")
 app = Commands()
 
 
+HABITS = "Habits of the service"
+
+
+@dataclass(frozen=True)
+class HabitOptions:
+    """The fields of ``gateway.sandbox.Habits``, which is not imported before it is needed."""
+
+    examples: bool = typer.Option(
+        True,
+        "--examples/--no-examples",
+        help="Answer the documented examples word for word.",
+        rich_help_panel=HABITS,
+    )
+    items: Annotated[int, option("--items", "N", "Articles in each institution.", panel=HABITS)] = 400
+    order: Annotated[str, option("--order", "ORDER", "Order of keys: rank, time or arbitrary.", panel=HABITS)] = (
+        "rank"
+    )
+    count_limit: Annotated[
+        int | None,
+        option("--count-limit", "N", "The most that a top lists, whatever is asked for.", panel=HABITS),
+    ] = None
+    top_error: Annotated[
+        float,
+        option("--top-error", "FRACTION", "Share of a top, the lowest, whose numbers are too low.", panel=HABITS),
+    ] = 0.0
+    lag: Annotated[
+        int, option("--lag", "DAYS", "The latest days that totals count, and nothing else does.", panel=HABITS)
+    ] = 0
+    zone: Annotated[str, option("--zone", "NAME", "Time zone in which a day begins and ends.", panel=HABITS)] = (
+        "UTC"
+    )
+    revise: Annotated[
+        float,
+        option("--revise", "FRACTION", "Share of past events that is missing, another every day.", panel=HABITS),
+    ] = 0.0
+    empty: Annotated[
+        str | None, option("--empty", "TEXT", "What stands for nothing: null or {}.", panel=HABITS)
+    ] = None
+
+
 @app.command(
-    epilog=example_lines("stats-gateway sandbox --rate 1/s", "stats-gateway sandbox --latency 2 --fail 0.1")
+    epilog=examples(
+        "stats-gateway sandbox --rate 1/s",
+        "stats-gateway sandbox --latency 2 --fail 0.1",
+        "stats-gateway sandbox --items 20000 --order arbitrary --top-error 0.1",
+    )
 )
 def sandbox(
+    habits: HabitOptions,
     host: str = typer.Option("127.0.0.1", metavar="ADDRESS", help="Address to listen on."),
     port: int = typer.Option(
         9100, min=0, max=65_535, metavar="PORT", help="Port to listen on; 0 takes a free one."
@@ -31,9 +77,6 @@ def sandbox(
     fail: float = typer.Option(
         0.0, min=0, max=1, metavar="FRACTION", help="Share of calls that get 500, 503, silence or HTML 403."
     ),
-    examples: bool = typer.Option(
-        True, "--examples/--no-examples", help="Answer the documented examples word for word."
-    ),
 ) -> None:
     """Stand in for the statistics service, for trying and testing.
 
@@ -45,12 +88,13 @@ def sandbox(
     starts counting again. Ctrl-C stops it.
     """
     # Here, so that the other commands need not wait for it to load.
-    from gateway.sandbox import create_sandbox
+    from gateway.sandbox import Habits, create_sandbox
     from gateway.sandbox.app import bind, run, url_of
     from gateway.sandbox.service import INSTITUTIONS, password_of
 
     try:
-        service = create_sandbox(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, examples=examples)
+        known = Habits(**asdict(habits))
+        service = create_sandbox(seed=seed, latency=latency, rate=_per_second(rate), fail=fail, habits=known)
     except ValueError as error:
         raise ConfigurationError(f"sandbox: {error}") from None
     try:

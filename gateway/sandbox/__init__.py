@@ -4,5 +4,6 @@ It imports nothing from the rest of the package, so that it can prove the rest w
 """
 
 from gateway.sandbox.app import Sandbox, create_sandbox
+from gateway.sandbox.habits import Habits
 
-__all__ = ["Sandbox", "create_sandbox"]
+__all__ = ["Habits", "Sandbox", "create_sandbox"]

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import uvicorn
@@ -21,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.sandbox.faults import Fault, Faults, Pacer, Plan, faulty_answer
+from gateway.sandbox.habits import Habits
 from gateway.sandbox.question import Answer
 from gateway.sandbox.service import Service
 
@@ -226,15 +227,15 @@ def create_sandbox(
     latency: float = 0.0,
     rate: float | None = None,
     fail: float = 0.0,
-    examples: bool = True,
+    habits: Habits = Habits(),  # noqa: B008 (never changes)
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
     hold_seconds: float = HOLD_SECONDS,
 ) -> Sandbox:
     """A sandbox: ``latency`` in seconds, ``rate`` in calls per second, ``fail`` a fraction from 0 to 1.
 
-    ``clock`` (Unix seconds) says what day it is in UTC, ``monotonic`` times the arrivals; nothing is held
-    longer than ``hold_seconds``. Raises ValueError for a value outside its range.
+    ``clock`` (Unix seconds) says what day it is in the zone of the ``habits``, ``monotonic`` times the arrivals;
+    nothing is held longer than ``hold_seconds``. Raises ValueError for a value outside its range.
     """
     if not latency >= 0:
         raise ValueError("latency must not be negative")
@@ -242,7 +243,8 @@ def create_sandbox(
         raise ValueError("rate must be more than 0 calls per second")
     if not 0 <= fail <= 1:
         raise ValueError("fail must be a fraction from 0 to 1")
-    service = Service(seed, examples=examples, today=lambda: datetime.fromtimestamp(clock(), UTC).date())
+    zone = habits.time_zone()
+    service = Service(seed, habits=habits, today=lambda: datetime.fromtimestamp(clock(), zone).date())
     return Sandbox(
         service,
         pacer=Pacer(rate),

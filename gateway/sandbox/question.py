@@ -218,11 +218,11 @@ def read_groups(content: bytes) -> list[int]:
 def window_of(question: Question, today: date) -> Window:
     """The days that a question covers; nothing is known after *today*.
 
-    Totals, and tops without ``sub_item``, cover all time; a totals client may still narrow that by dates.
+    Totals, and tops without ``sub_item``, cover all time; clients may still narrow that by dates.
     """
-    if question.family == "top" and question.sub_item is None:
-        return Window(date.min, today)
-    all_time = question.family in ("total", "overview", "count")
+    all_time = question.family in ("total", "overview", "count") or (
+        question.family == "top" and question.sub_item is None
+    )
     first = question.start or (date.min if all_time else today.replace(day=1))
     return Window(first, min(_end(question) or today, today))
 

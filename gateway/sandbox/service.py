@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import date
 from typing import Any
 
+from gateway.sandbox.census import Census
+from gateway.sandbox.habits import Habits
 from gateway.sandbox.question import (
     COUNTERS,
     Answer,
@@ -21,7 +23,7 @@ from gateway.sandbox.question import (
     render,
     route,
 )
-from gateway.sandbox.world import Census, Universe
+from gateway.sandbox.world import Universe
 
 DOCUMENTED: Mapping[str, Any] = {
     "/total/views/article/23": {"totals": 231},
@@ -108,11 +110,11 @@ def is_authorised(institution: str | None, authorization: bytes | None) -> bool:
 
 
 class Service:
-    """Answers requests about the universe of a seed, under the documented examples if these are wanted."""
+    """Answers requests about the universe of a seed by its habits."""
 
-    def __init__(self, seed: int, *, examples: bool, today: Callable[[], date]) -> None:
-        self._universe = Universe(seed)
-        self._examples = documented_answers() if examples else {}
+    def __init__(self, seed: int, *, today: Callable[[], date], habits: Habits = Habits()) -> None:  # noqa: B008
+        self._universe = Universe(seed, habits)
+        self._examples = documented_answers() if habits.examples else {}
         self._today = today
 
     def answer(

@@ -8,17 +8,20 @@ deterministic function of (seed, institution, article, counter); inside no insti
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from itertools import accumulate
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
-from gateway.sandbox.question import Question, Window, window_of
+from gateway.sandbox.habits import Habits
+from gateway.sandbox.question import Window
+
+T = TypeVar("T")
 
 ITEM_TYPES = ("figure", "media", "dataset", "fileset", "poster", "paper", "presentation", "thesis", "code")
 
@@ -26,9 +29,20 @@ PLACES: tuple[tuple[tuple[str, str | None], int], ...] = (
     (("United States", "Kansas City"), 9),
     (("United States", "Orlando"), 7),
     (("United States", "Boston"), 11),
+    (("United States", "Ann Arbor"), 4),
+    (("United States", "Austin"), 3),
+    (("United States", "Baltimore"), 3),
+    (("United States", "Chicago"), 6),
+    (("United States", "Denver"), 2),
+    (("United States", "Ithaca"), 2),
+    (("United States", "Pittsburgh"), 3),
+    (("United States", "Seattle"), 5),
+    (("United States", "Tucson"), 1),
+    (("United States", "Unknown"), 5),
     (("United States", None), 4),
     (("United Kingdom", "London"), 12),
     (("United Kingdom", "Loughborough"), 8),
+    (("United Kingdom", "Unknown"), 2),
     (("United Kingdom", None), 3),
     (("Australia", "Melbourne"), 10),
     (("Australia", "Sydney"), 6),
@@ -47,7 +61,8 @@ PLACES: tuple[tuple[tuple[str, str | None], int], ...] = (
     (("Venezuela", "Caracas"), 3),
     (("Antarctica", None), 1),
 )
-"""((country, city or None), weight): some events are known by their country alone."""
+"""((country, city or None), weight): some events are known by their country alone, some by a city ``Unknown``, and
+one country has more cities than a breakdown lists."""
 
 REFERRALS = (
     ("www.google.com", 30),
@@ -70,7 +85,6 @@ def seeded(*parts: object) -> Random:
     return Random(repr(parts))  # noqa: S311 - invents events, guards nothing
 
 
-ARTICLES = 400
 AUTHORS = 80
 COLLECTIONS = 40
 GROUPS = 25
@@ -79,7 +93,7 @@ CATEGORIES = 15
 
 FIRST_DAY = date(2010, 1, 1)
 DAYS = tuple((FIRST_DAY + timedelta(n)).isoformat() for n in range(30 * 365))
-"""Every day on which something can happen, as it is written: the order of the text is that of time."""
+"""Every day on which something can happen, as it is written; elsewhere a day is its number in here."""
 LAST_PUBLICATION = 12 * 365
 EVENTS = {"views": 100, "downloads": 40, "shares": 15}
 """Events of an article without much luck, by counter, over all of ``DAYS``."""
@@ -95,6 +109,7 @@ REFERRAL_WEIGHTS = list(accumulate(weight for _, weight in REFERRALS))
 class Article:
     """An article, and what it belongs to; the names of the fields are those of items and sub-items."""
 
+    number: int
     article: str
     author: str
     collection: str | None
@@ -105,41 +120,78 @@ class Article:
     published: int
     popularity: float
 
-    def part_of(self, kind: str, name: str | None) -> bool:
-        """Whether it belongs to that item or sub-item; to any of the kind, when none is named."""
-        mine = getattr(self, kind)
-        return mine is not None and name in (None, mine)
-
 
 class Event(NamedTuple):
-    """One view, download or share: its day (``YYYY-MM-DD``), where from, and what led there."""
+    """One view, download or share: its day, where from, and what led there."""
 
-    day: str
+    day: int
     country: str
     city: str | None
     referral: str
 
 
-class Universe:
-    """The world that grows from a seed."""
+Days = MutableSequence[int]
 
-    def __init__(self, seed: int) -> None:
+
+class Universe:
+    """The world that grows from a seed, as its service tells of it by its habits."""
+
+    def __init__(self, seed: int, habits: Habits) -> None:
         self.seed = seed
+        self.habits = habits
         self.articles = lru_cache(maxsize=64)(self._articles)
+        self.members = lru_cache(maxsize=256)(self._members)
+        self._days = lru_cache(maxsize=max(8_192, 8 * habits.items))(self._draw_days)
         self._events = lru_cache(maxsize=8_192)(self._draw_events)
 
-    def events(self, institution: str | None, counter: str, article: Article, window: Window) -> Sequence[Event]:
+    def number(self, institution: str | None, counter: str, article: Article, window: Window, today: date) -> int:
+        """How many events of an article are in a window."""
+        return len(self.days(institution, counter, article, window, today))
+
+    def days(
+        self, institution: str | None, counter: str, article: Article, window: Window, today: date
+    ) -> Sequence[int]:
+        """The days of an article's events in a window, as the service knows them today, in the order of time."""
+        every = self._days(institution, counter, article.number)
+        known = self._revised(every, every, article, today)
+        return known[bisect_left(known, number_of(window.first)) : bisect_right(known, number_of(window.last))]
+
+    def events(
+        self, institution: str | None, counter: str, article: Article, window: Window, today: date
+    ) -> Sequence[Event]:
         """What happened to an article in a window, in the order of time."""
-        every = self._events(institution, counter, article)
-        first = bisect_left(every, window.first.isoformat(), key=_day)
-        return every[first : bisect_right(every, window.last.isoformat(), key=_day)]
+        every = self._events(institution, counter, article.number)
+        known = self._revised(every, self._days(institution, counter, article.number), article, today)
+        first, end = number_of(window.first), number_of(window.last) + 1
+        return [event for event in known if first <= event.day < end]
+
+    def _revised(self, each: MutableSequence[T], days: Days, article: Article, today: date) -> MutableSequence[T]:
+        """``each`` of the events on ``days`` that has not been taken back; of today's, all."""
+        if not self.habits.revise:
+            return each
+        past = bisect_left(days, number_of(today))
+        one_of = round(1 / self.habits.revise)
+        kept = each[:past]
+        del kept[(today.toordinal() + article.number) % one_of :: one_of]
+        kept.extend(each[past:])
+        return kept
 
     def _articles(self, institution: str | None) -> Sequence[Article]:
-        return tuple(self._draw_article(institution, number) for number in range(1, ARTICLES + 1))
+        return tuple(self._draw_article(institution, number) for number in range(1, self.habits.items + 1))
+
+    def _members(self, institution: str | None, kind: str) -> Mapping[str, Sequence[Article]]:
+        """The articles that belong to each item or sub-item of a kind."""
+        found: dict[str, list[Article]] = {}
+        for article in self.articles(institution):
+            name = getattr(article, kind)
+            if name is not None:
+                found.setdefault(name, []).append(article)
+        return found
 
     def _draw_article(self, institution: str | None, number: int) -> Article:
         draw = seeded(self.seed, institution, number)
         return Article(
+            number=number,
             article=str(number),
             author=str(draw.randint(1, AUTHORS)),
             collection=_one_of(draw, COLLECTIONS),
@@ -151,117 +203,28 @@ class Universe:
             popularity=min(draw.paretovariate(1.2), MOST_POPULAR),
         )
 
-    def _draw_events(self, institution: str | None, counter: str, article: Article) -> Sequence[Event]:
-        draw = seeded(self.seed, institution, article.article, counter)
-        number = round(EVENTS[counter] * article.popularity)
-        days = sorted(draw.choices(DAYS[article.published :], k=number))
-        places = draw.choices(PLACE_NAMES, cum_weights=PLACE_WEIGHTS, k=number)
-        referrals = draw.choices(REFERRAL_NAMES, cum_weights=REFERRAL_WEIGHTS, k=number)
+    def _draw_days(self, institution: str | None, counter: str, number: int) -> Days:
+        return self._history(institution, counter, number)[1]
+
+    def _draw_events(self, institution: str | None, counter: str, number: int) -> MutableSequence[Event]:
+        draw, days = self._history(institution, counter, number)
+        places = draw.choices(PLACE_NAMES, cum_weights=PLACE_WEIGHTS, k=len(days))
+        referrals = draw.choices(REFERRAL_NAMES, cum_weights=REFERRAL_WEIGHTS, k=len(days))
         return [Event(day, *place, referral) for day, place, referral in zip(days, places, referrals, strict=True)]
+
+    def _history(self, institution: str | None, counter: str, number: int) -> tuple[Random, Days]:
+        """An article's days, and the stream of chance that goes on to their events."""
+        article = self.articles(institution)[number - 1]
+        draw = seeded(self.seed, institution, article.article, counter)
+        many = round(EVENTS[counter] * article.popularity)
+        return draw, array("H", sorted(draw.choices(range(article.published, len(DAYS)), k=many)))
+
+
+def number_of(day: date) -> int:
+    """The number of a day, counted from the first; negative before it."""
+    return (day - FIRST_DAY).days
 
 
 def _one_of(draw: Random, many: int) -> str | None:
     """One of so many, or none in one case out of four."""
     return str(draw.randint(1, many)) if draw.random() < 0.75 else None
-
-
-def _day(event: Event) -> str:
-    return event.day
-
-
-Breakdown = dict[str, dict[str, dict[str, int]]]
-BUCKET_LENGTH = {"year": len("YYYY"), "month": len("YYYY-MM"), "day": len("YYYY-MM-DD")}
-BARE_TOPS = ("referral", "item_type")
-"""The sub-items whose tops the documentation shows without ``{"top": …}`` around them."""
-
-
-class Census:
-    """Answers questions about one universe on one day."""
-
-    def __init__(self, universe: Universe, question: Question, today: date) -> None:
-        self._universe = universe
-        self._question = question
-        self._window = window_of(question, today)
-
-    def answer(self) -> Any:
-        """The answer as JSON values; the order of the keys is that of the wire."""
-        match self._question.family:
-            case "total":
-                return {"totals": self._total(self._question.counter)}
-            case "count":
-                return len(self._members())
-            case "timeline":
-                return {"timeline": timeline(self._happened(), self._bucket()) or None}
-            case "breakdown":
-                return {"breakdown": breakdown(self._happened(), self._bucket())}
-            case "top":
-                return self._top()
-            case "overview":
-                raise ValueError("an overview is made of totals")
-
-    def _members(self) -> Sequence[Article]:
-        asked = self._question
-        found = [
-            article
-            for article in self._universe.articles(asked.institution)
-            if article.part_of(asked.item, asked.item_id)
-        ]
-        if asked.sub_item is None or asked.sub_item_id is None:
-            return found
-        return [article for article in found if article.part_of(asked.sub_item, asked.sub_item_id)]
-
-    def _events(self, article: Article, counter: str | None) -> Sequence[Event]:
-        return self._universe.events(self._question.institution, counter or "views", article, self._window)
-
-    def _happened(self) -> Iterator[Event]:
-        for article in self._members():
-            yield from self._events(article, self._question.counter)
-
-    def _total(self, counter: str | None) -> int:
-        return sum(len(self._events(article, counter)) for article in self._members())
-
-    def _bucket(self) -> Callable[[Event], str]:
-        length = BUCKET_LENGTH.get(self._question.granularity or "total")
-        return (lambda event: "total") if length is None else (lambda event: event.day[:length])
-
-    def _top(self) -> dict[str, Any]:
-        asked = self._question
-        if asked.sub_item == "referral":
-            numbers = Counter(event.referral for event in self._happened())
-        else:
-            numbers = self._numbers_by(asked.sub_item or asked.item)
-        best = ranking(numbers, asked.count)
-        return best if best and asked.sub_item in BARE_TOPS else {"top": best}
-
-    def _numbers_by(self, kind: str) -> Counter[str]:
-        numbers: Counter[str] = Counter()
-        for article in self._members():
-            numbers[getattr(article, kind)] += len(self._events(article, self._question.counter))
-        return numbers
-
-
-def timeline(events: Iterable[Event], bucket: Callable[[Event], str]) -> dict[str, int]:
-    """Events by bucket, in the order of time; a bucket without events does not appear."""
-    return dict(sorted(Counter(map(bucket, events)).items()))
-
-
-def breakdown(events: Iterable[Event], bucket: Callable[[Event], str]) -> Breakdown:
-    """Events by bucket, country and city; a country's ``total`` also counts those without a city."""
-    found: dict[str, dict[str, Counter[str | None]]] = {}
-    for event in events:
-        countries = found.setdefault(bucket(event), {})
-        countries.setdefault(event.country, Counter())[event.city] += 1
-    return {
-        name: {country: _with_total(cities) for country, cities in sorted(countries.items())}
-        for name, countries in sorted(found.items())
-    }
-
-
-def ranking(numbers: Counter[str], count: int) -> dict[str, int]:
-    """The ``count`` highest, highest first, equals by name; nothing that never happened."""
-    best = sorted((-number, name) for name, number in numbers.items() if number)
-    return {name: -number for number, name in best[:count]}
-
-
-def _with_total(cities: Counter[str | None]) -> dict[str, int]:
-    return {city: cities[city] for city in sorted(filter(None, cities))} | {"total": cities.total()}

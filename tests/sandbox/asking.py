@@ -13,6 +13,7 @@ import httpx2 as httpx
 
 from gateway.sandbox.app import Sandbox
 from gateway.sandbox.faults import Fault, Faults
+from gateway.sandbox.habits import Habits
 from gateway.sandbox.question import Answer
 from gateway.sandbox.service import INSTITUTIONS, Service, password_of
 
@@ -29,8 +30,8 @@ def pair_of(institution: str) -> str:
     return basic(institution, password_of(institution))
 
 
-def service(*, seed: int = 1, examples: bool = False, today: date = TODAY) -> Service:
-    return Service(seed, examples=examples, today=lambda: today)
+def service(*, seed: int = 1, today: date = TODAY, examples: bool = False, **habits: Any) -> Service:
+    return Service(seed, habits=Habits(examples=examples, **habits), today=lambda: today)
 
 
 def answer_of(service: Service, target: str, *, method: str = "GET") -> Answer:

@@ -9,9 +9,10 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.sandbox.habits import Habits
 from gateway.sandbox.question import COUNTERS, ITEMS, Window
 from gateway.sandbox.world import Universe
-from tests.sandbox.asking import answer_of, json_of, service
+from tests.sandbox.asking import TODAY, answer_of, json_of, service
 
 WORLD = service(seed=7)
 INSTITUTIONS = ("", "/lboro", "/monash")
@@ -154,7 +155,7 @@ def test_filters_select_subsets(place: Place, window: str, only: str) -> None:
 @given(places, windows)
 def test_every_item_is_the_sum_of_its_articles(place: Place, window: str) -> None:
     institution, counter, item, item_id = place
-    articles = Universe(seed=7).articles(institution.removeprefix("/") or None)
+    articles = Universe(7, Habits()).articles(institution.removeprefix("/") or None)
     inside = [article.article for article in articles if getattr(article, item) == item_id]
     assert total(place, window) == sum(total((institution, counter, "article", one), window) for one in inside)
 
@@ -175,13 +176,13 @@ def test_seeds_institutions_counters_and_items_have_numbers_of_their_own() -> No
 
 
 def test_institutions_and_counters_have_histories_of_their_own() -> None:
-    universe, always = Universe(seed=7), Window(date.min, date.max)
+    universe, always = Universe(7, Habits()), Window(date.min, date.max)
     outside, inside = universe.articles(None), universe.articles("lboro")
     assert [article.group for article in outside] != [article.group for article in inside]
 
     article = max(outside, key=lambda article: article.popularity)
     places = [(None, "views"), (None, "downloads"), ("lboro", "views")]
-    histories = [{event.day for event in universe.events(*place, article, always)} for place in places]
+    histories = [{event.day for event in universe.events(*place, article, always, TODAY)} for place in places]
     assert not any(one <= other for one, other in permutations(histories, 2))
 
 
