@@ -37,6 +37,7 @@ ROOMS: tuple[frozenset[str], ...] = (
     frozenset({"upstream"}),
     frozenset({"observe"}),
     frozenset({"proxy"}),
+    frozenset({"jobs"}),
     frozenset({"server", "admin"}),
     frozenset({"lifespan"}),
     frozenset({"app"}),

@@ -1,0 +1,1 @@
+"""Jobs: many questions that one request asks: batches, warming, reports."""
