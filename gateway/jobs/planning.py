@@ -1,0 +1,108 @@
+"""Plans a report: the cheapest way to fill each counter's columns, and what that costs. It asks for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gateway.jobs.asking import Asker
+from gateway.jobs.checks import Trust, probes_of, samples_of
+from gateway.jobs.columns import Method, ReportRequest, item_target, ranking_target
+from gateway.jobs.ranking import FIRST_COUNT, MOST_GROWTHS
+
+LOOKED_UP = 500
+"""How many stored answers are looked for at once."""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """How a counter's columns are to be filled, and the calls that it takes at best and at worst.
+
+    At worst is None where that rests on how many items there are, which only the rankings tell.
+    """
+
+    counter: str
+    method: Method
+    best: int
+    worst: int | None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a report costs: calls at best and at worst, and the seconds that they take at the budget."""
+
+    choices: tuple[Choice, ...]
+    best: int
+    worst: int | None
+    best_seconds: float
+    worst_seconds: float | None
+
+
+class Checking(msgspec.Struct, frozen=True):
+    """The calls that check a report's rankings: at best, where overviews agree with totals, and at worst."""
+
+    best: int
+    worst: int
+
+    def share(self, place: int, many: int) -> Checking:
+        """The part of one of so many counters."""
+        return Checking(self.best // many + (place < self.best % many), self.worst // many + 1)
+
+
+def checking(request: ReportRequest, trust: Trust, now: float) -> Checking:
+    """What it costs to check the rankings of a report's counters."""
+    counters = request.counters
+    many = samples_of(request, counters, trust, now)
+    singly = many * len(counters)
+    if request.is_dated or len(counters) == 1:
+        sums = len(counters) if len(request.periods()) > 1 else 0
+        return Checking(singly + sums, singly + sums)
+    probes = probes_of(trust, now)
+    return Checking(min(many + probes * len(counters), singly), singly + 2 * probes)
+
+
+def choose(request: ReportRequest, counter: str, rankings: int, checks: Checking, items: int | None) -> Choice:
+    """The cheapest way to fill a counter's columns. ``rankings`` and ``items`` are those that are not stored, of
+    items None where it is unknown which there are."""
+    cheap = items is not None and items <= rankings + checks.best
+    if request.method == "each" or (request.method == "auto" and cheap):
+        return Choice(counter, "stored" if items == 0 else "each", items or 0, items)
+    best, worst = rankings + checks.best, 2 * rankings + checks.worst + MOST_GROWTHS
+    if request.method == "auto":
+        return Choice(counter, "ranking", best, None if request.ids is None else worst + len(request.ids))
+    return Choice(counter, "ranking", best, worst)
+
+
+async def plan(request: ReportRequest, asker: Asker, trust: Trust, now: float) -> Plan:
+    """The plan for a report, from what is stored. It spends nothing."""
+    checks, many = checking(request, trust, now), len(request.counters)
+    choices = [
+        await _choice(request, counter, asker, trust, checks.share(place, many))
+        for place, counter in enumerate(request.counters)
+    ]
+    listing = many if request.ids is None and (request.is_dated or request.method == "each") else 0
+    best = listing + sum(choice.best for choice in choices)
+    known = [choice.worst for choice in choices if choice.worst is not None]
+    worst = listing + sum(known) if len(known) == many else None
+    seconds = None if worst is None else worst * asker.interval
+    return Plan(tuple(choices), best, worst, best * asker.interval, seconds)
+
+
+async def _choice(request: ReportRequest, counter: str, asker: Asker, trust: Trust, checks: Checking) -> Choice:
+    places = trust.count or FIRST_COUNT
+    targets = [ranking_target(request, column, places) for column in request.columns(counter)]
+    rankings = await _missing(asker, targets, most=len(targets))
+    if request.ids is None:
+        return choose(request, counter, rankings, checks, None)
+    most = len(request.ids) if request.method == "each" else rankings + checks.best
+    items = await _missing(asker, [item_target(request, counter, id) for id in request.ids], most)
+    return choose(request, counter, rankings, checks, items)
+
+
+async def _missing(asker: Asker, targets: Sequence[str], most: int) -> int:
+    """How many of the targets are not stored; stops to count where there are more than ``most``."""
+    missing = 0
+    for start in range(0, len(targets), LOOKED_UP):
+        missing += (await asker.stored(targets[start : start + LOOKED_UP])).count(None)
+        if missing > most:
+            break
+    return missing

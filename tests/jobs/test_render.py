@@ -1,0 +1,112 @@
+"""The documents of a report: what people open, and what programs read back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import zipfile
+from datetime import date
+from typing import Any
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from gateway.errors import ConfigurationError
+from gateway.jobs.columns import item_target
+from gateway.jobs.render import Document, as_csv, as_json, as_xlsx, document, sidecar
+from tests.jobs.sandboxed import NOW, Sandboxed, reported, wish
+
+MONTHS = {"by": "month", "first": date(2016, 2, 1), "last": date(2016, 3, 20), "counters": ("views", "shares")}
+SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+
+
+async def made(**fields: Any) -> Document:
+    """A report in which one item has no shares, and shares have no ranking."""
+    request = wish(60, **MONTHS | fields)
+    asker = Sandboxed({"items": 50})
+    asker.answers = {"/lboro/top/shares/article?count=10000&start_date=2016-02-01&end_date=2016-02-29": (403, b""),
+                     item_target(request, "shares", 7): (503, b"")}  # fmt: skip
+    return document(await reported(asker, request), ["line 3: 1e+07 is read as 10000000"])
+
+
+async def test_json_has_the_numbers_and_what_each_column_rests_on() -> None:
+    found = await made()
+    read = json.loads(as_json(found))
+    assert (read["institution"], read["by"], read["from"], read["to"]) == (
+        "lboro",
+        "month",
+        "2016-02-01",
+        "2016-03-20",
+    )
+    assert [column["name"] for column in read["columns"]] == [
+        "views 2016-02",
+        "views 2016-03",
+        "shares 2016-02",
+        "shares 2016-03",
+    ]
+    views, shares = read["columns"][1], read["columns"][2]
+    assert (views["method"], views["checked"], views["partial"]) == ("ranking", 20, True)
+    assert (views["from"], views["to"]) == ("2016-03-01", "2016-03-20")
+    assert shares["method"] == "each"
+    assert shares["why"] == "the ranking of shares was answered 403"
+    assert read["failed"] == 1
+    assert read["rows"][6]["values"][2:] == [None, None]
+    assert read["rows"][6]["problem"] == "shares: answered 503"
+    assert read["notes"] == ["line 3: 1e+07 is read as 10000000"]
+    assert msgspec.json.decode(as_json(found), type=Document) == found
+
+
+async def test_csv_has_a_row_an_item_and_names_failures_in_its_last_column() -> None:
+    found = await made()
+    text = "".join(as_csv(found))
+    assert text.startswith("id,views 2016-02,views 2016-03,shares 2016-02,shares 2016-03,problem\r\n")
+    assert text.count("\r\n") == text.count("\n") == 61
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[7][3:] == ["", "", "shares: answered 503"]
+    for row, expected in zip(rows[1:], found.rows, strict=True):
+        assert row[:3] == [str(expected.id), *map(str, expected.values[:2])]
+
+
+async def test_a_sidecar_has_all_but_the_rows() -> None:
+    found = await made()
+    read, whole = json.loads(sidecar(found)), json.loads(as_json(found))
+    assert read == {name: value for name, value in whole.items() if name != "rows"}
+
+
+def cells(book: zipfile.ZipFile, sheet: int) -> list[list[str | None]]:
+    """The texts of a sheet's cells; constant memory writes them in place."""
+    tree = ElementTree.fromstring(book.read(f"xl/worksheets/sheet{sheet}.xml"))
+    return [["".join(cell.itertext()) or None for cell in row] for row in tree.iter(f"{SHEET}row")]
+
+
+async def test_xlsx_has_the_table_and_on_a_second_sheet_what_it_rests_on() -> None:
+    pytest.importorskip("xlsxwriter")
+    found = await made()
+    with zipfile.ZipFile(io.BytesIO(as_xlsx(found))) as book:
+        table, columns = cells(book, 1), cells(book, 2)
+        assert b"<f>" not in book.read("xl/worksheets/sheet1.xml")
+    assert table[0] == ["id", *(column.name for column in found.columns), "problem"]
+    assert table[1][:3] == ["1", *map(str, found.rows[0].values[:2])]
+    assert table[7][-1] == "shares: answered 503"
+    assert len(table) == 61
+    assert [row[0] for row in columns] == ["name", *(column.name for column in found.columns)]
+    assert "the ranking of shares was answered 403" in columns[3]
+
+
+async def test_without_its_extra_xlsx_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    with pytest.raises(ConfigurationError, match=r"stats-gateway\[xlsx\]"):
+        as_xlsx(await made())
+
+
+async def test_a_difference_shows_both_numbers() -> None:
+    asker = Sandboxed({"items": 50, "top_error": 0.2})
+    found = document(await reported(asker, wish(60, counters=("views",))))
+    [column] = json.loads(as_json(found))["columns"]
+    assert (column["name"], column["period"], column["method"]) == ("views", "total", "each")
+    assert column["difference"]["item"] > column["difference"]["ranking"]
+    assert column["age"] == 0  # it was asked for after the report was begun
+    assert found.made.timestamp() == NOW

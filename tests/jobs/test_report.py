@@ -1,0 +1,247 @@
+"""Reports against a sandbox in this process: every number is the one that its item has by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.jobs.checks import Trust
+from gateway.jobs.columns import ReportRequest, item_target, overview_target
+from gateway.jobs.report import UNKNOWN, Report, ReportImpossible, is_partial
+from tests.jobs.sandboxed import COUNTERS, NOW, Sandboxed, each_by_itself, numbers, reported, wish
+from tests.sandbox.asking import TODAY
+
+WORLD = {"items": 200}
+MONTHS: dict[str, Any] = {"by": "month", "first": date(2014, 3, 1), "last": date(2016, 2, 29)}
+FEW_MONTHS: dict[str, Any] = {"by": "month", "first": date(2015, 5, 10), "last": date(2016, 3, 20)}
+
+
+def methods(report: Report) -> set[str]:
+    return {basis.method for basis in report.columns}
+
+
+def kinds(asker: Sandboxed) -> Counter[str]:
+    """The asker's calls by family."""
+    names = {"top": "ranking", "timeline": "timeline"}
+    found: Counter[str] = Counter()
+    for call in asker.calls:
+        parts = call.split("/")
+        found[names.get(parts[2]) or ("overview" if len(parts) == 5 else "total")] += 1
+    return found
+
+
+@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
+async def test_totals_take_a_ranking_a_counter_and_few_checks(many: int) -> None:
+    asker, request = Sandboxed({"items": many - 30}), wish(many)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    assert kinds(asker) == {"ranking": 3, "overview": 20, "total": 6}
+    assert [(basis.method, basis.checked) for basis in report.columns] == [("ranking", 20)] * 3
+
+    asker.calls.clear()
+    again = await reported(asker, request, report.trust, seed=2)
+    assert again.rows == report.rows
+    assert kinds(asker) == {"ranking": 3, "overview": 3, "total": 3}
+
+
+async def test_totals_are_checked_singly_where_overviews_do_not_agree() -> None:
+    asker, request = Sandboxed(WORLD), wish()
+    wrong = {"views": 1, "downloads": 1, "shares": 1}
+    asker.answers = {
+        overview_target(request, id): (200, repr(wrong).replace("'", '"').encode()) for id in request.ids or ()
+    }
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    assert kinds(asker)["total"] == 60
+    assert len(asker.calls) <= 70
+    assert report.trust.checked.keys() == set(COUNTERS)
+
+
+@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
+async def test_months_take_a_ranking_a_column_and_a_timeline_a_sample(many: int) -> None:
+    asker, request = Sandboxed({"items": many - 30}), wish(many, **MONTHS)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    assert kinds(asker) == {"ranking": 72 + 3, "timeline": 60}
+    assert methods(report) == {"ranking"}
+
+
+SWITCHES = [{"order": "arbitrary"}, {"order": "time"}, {"count_limit": 40}, {"top_error": 0.1}, {"lag": 400},
+            {"zone": "Pacific/Auckland"}, {"revise": 0.1}, {"empty": "null"}, {"empty": "{}"}]  # fmt: skip
+WRONG_RANKINGS = ("count_limit", "top_error")
+
+
+@pytest.mark.parametrize("window", [{}, FEW_MONTHS], ids=["totals", "months"])
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
+async def test_no_habit_of_the_service_makes_a_number_wrong(
+    switch: dict[str, Any], window: dict[str, Any], many: int
+) -> None:
+    asker, request = Sandboxed({"items": many - 30} | switch), wish(many, **window)
+    report = await reported(asker, request)
+    expected = each_by_itself(asker.service, request, report.ids)
+    assert numbers(report) == expected
+    [name] = switch
+    if name in WRONG_RANKINGS or (name == "lag" and not window):
+        fell_back = [(place, basis) for place, basis in enumerate(report.columns) if basis.method == "each"]
+        assert fell_back
+        for place, basis in fell_back:
+            assert basis.why == "an item by itself has another number"
+            assert basis.difference is not None
+            if basis.difference.period == basis.column.period.name:
+                told = expected[place][report.ids.index(basis.difference.id)]
+                assert basis.difference.item == told != basis.difference.ranking
+    else:
+        assert methods(report) == {"ranking"}
+        assert {basis.difference for basis in report.columns} == {None}
+
+
+@pytest.mark.parametrize("window", [{}, FEW_MONTHS], ids=["totals", "months"])
+@pytest.mark.parametrize("switch", [{}, {"revise": 0.3}], ids=str)
+async def test_what_moves_meanwhile_is_bracketed_by_two_rankings(
+    switch: dict[str, Any], window: dict[str, Any]
+) -> None:
+    request = wish(**window)
+    rankings = len(COUNTERS) * (len(request.periods()) + bool(window))
+    asker = Sandboxed(WORLD | switch, days={rankings + 5: TODAY + timedelta(60)})
+    before = each_by_itself(asker.service, request, request.ids or ())
+    report = await reported(asker, request)
+    after = each_by_itself(asker.service, request, report.ids)
+    assert before != after
+    assert methods(report) == {"ranking"}
+    assert kinds(asker)["ranking"] > rankings
+    for row, old, new in zip(numbers(report), before, after, strict=True):
+        assert row in (old, new)
+
+
+async def test_only_the_counter_that_differs_falls_back() -> None:
+    asker, request = Sandboxed(WORLD), wish()
+    asker.answers["/lboro/top/shares/article?count=10000"] = (200, b'{"top": {"7": 1}}')
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    assert [basis.method for basis in report.columns] == ["ranking", "ranking", "each"]
+    assert set(report.trust.checked) == {"views", "downloads", "overviews"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why"),
+    [
+        (403, b"{}", "the ranking of shares was answered 403"),
+        (200, b"<html>", "the ranking cannot be read"),
+        (200, b'{"top": {"1": -1}}', "the ranking has counts out of range"),
+        (200, b'{"top": {"1": "1"}}', "the ranking cannot be read"),
+        (200, b" " * (8 * 1024 * 1024 + 1), "the ranking is longer than 8 MiB"),
+    ],
+    ids=["403", "html", "negative", "text", "long"],
+)
+async def test_a_ranking_that_cannot_be_used_is_not(status: int, body: bytes, why: str) -> None:
+    asker, request = Sandboxed(WORLD), wish()
+    asker.answers["/lboro/top/shares/article?count=10000"] = (status, body)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    assert [basis.why for basis in report.columns] == ["", "", why]
+
+
+async def test_a_ranking_that_is_full_is_asked_for_again_with_more_places() -> None:
+    asker, request = Sandboxed(WORLD), wish()
+    report = await reported(asker, request, Trust(count=50))
+    assert [call for call in asker.calls if "/top/" in call] == [
+        "/lboro/top/views/article?count=50",
+        "/lboro/top/views/article?count=200",
+        *(f"/lboro/top/{counter}/article?count=200" for counter in ("downloads", "shares")),
+    ]
+    assert report.trust.count == 200
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+
+
+async def test_a_check_without_an_answer_is_made_on_another_item() -> None:
+    asker, request = Sandboxed(WORLD), wish(**FEW_MONTHS)
+    plain = await reported(asker, request)
+    sampled = next(call for call in asker.calls if "/timeline/" in call)
+    again = Sandboxed(WORLD, answers={sampled: (503, b"{}")})
+    report = await reported(again, request)
+    assert report.rows == plain.rows
+    assert kinds(again)["timeline"] == kinds(asker)["timeline"] + len(COUNTERS)
+
+
+async def test_without_enough_checks_no_ranking_is_used() -> None:
+    request = wish(counters=("views",))
+    refused = {item_target(request, "views", id): (503, b"{}") for id in request.ids or ()}
+    report = await reported(Sandboxed(WORLD, answers=refused), request)
+    assert set(report.rows[0]) == {UNKNOWN}
+    assert report.columns[0].why == "only 0 of the items to check were answered"
+    assert report.failures[1] == "views: answered 503"
+
+
+async def test_an_item_without_an_answer_is_the_only_one_to_fail() -> None:
+    request = wish(method="each")
+    asker = Sandboxed(WORLD, answers={item_target(request, "views", 7): (404, b"{}"),
+                                      item_target(request, "shares", 7): (200, b"[]")})  # fmt: skip
+    report = await reported(asker, request)
+    assert report.failures == {7: "views: answered 404; shares: the answer cannot be read"}
+    assert [list(row).count(UNKNOWN) for row in report.rows] == [1, 0, 1]
+
+
+async def test_rankings_alone_leave_a_counter_without_numbers_rather_than_wrong() -> None:
+    asker, request = Sandboxed(WORLD | {"top_error": 0.1}), wish(method="ranking")
+    report = await reported(asker, request)
+    assert len(asker.calls) <= 33
+    assert all(set(row) == {UNKNOWN} for row in report.rows)
+    assert all(basis.difference for basis in report.columns)
+
+
+@pytest.mark.parametrize("fields", [{}, FEW_MONTHS, {"method": "each"}], ids=["totals", "months", "each"])
+async def test_all_items_are_those_that_the_rankings_list(fields: dict[str, Any]) -> None:
+    asker, request = Sandboxed(WORLD, keeps=True), wish(ids=None, **fields)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+    everything = each_by_itself(asker.service, request, range(1, 201))
+    assert list(report.ids) == [place for place, row in enumerate(zip(*everything, strict=True), 1) if any(row)]
+
+
+async def test_items_that_cannot_be_listed_are_one_clear_error() -> None:
+    asker = Sandboxed(WORLD, answers={"/lboro/top/views/article?count=10000": (403, b"{}")})
+    with pytest.raises(ReportImpossible, match="cannot be listed: the ranking of views was answered 403"):
+        await reported(asker, wish(ids=None))
+
+
+async def test_a_few_items_are_asked_for_by_themselves_and_stored_answers_are_used() -> None:
+    asker, request = Sandboxed(WORLD, keeps=True), wish(5)
+    report = await reported(asker, request)
+    assert kinds(asker) == {"total": 15}
+    assert methods(report) == {"each"}
+    again = await reported(asker, request)
+    assert (len(asker.calls), methods(again), again.rows) == (15, {"stored"}, report.rows)
+
+
+async def test_the_same_seed_and_answers_ask_the_same_again() -> None:
+    first, second = Sandboxed(WORLD), Sandboxed(WORLD)
+    assert await reported(first, wish(**FEW_MONTHS)) == await reported(second, wish(**FEW_MONTHS))
+    assert first.calls == second.calls
+
+
+async def test_progress_ends_with_nothing_left() -> None:
+    asker = Sandboxed(WORLD | {"top_error": 0.1})
+    await reported(asker, wish())
+    done, total, left = asker.steps[-1]
+    assert (done, left) == (len(asker.calls), total - done)
+    assert [step[0] for step in asker.steps] == list(range(1, done + 1))
+
+
+async def test_a_report_on_nothing_asks_for_nothing_and_one_too_big_is_refused() -> None:
+    asker = Sandboxed(WORLD)
+    assert (await reported(asker, wish(0))).ids == ()
+    assert asker.calls == []
+    days = ReportRequest("lboro", "article", tuple(range(20_000)), ("views",), "day", date(2015, 1, 1), TODAY)
+    with pytest.raises(ReportImpossible, match="at most 1500000"):
+        await reported(asker, days)
+
+
+def test_a_period_is_partial_until_it_is_over_everywhere() -> None:
+    columns = wish(by="month", first=date(2016, 2, 1), last=date(2016, 3, 31)).periods()
+    assert [is_partial(period, NOW) for period in columns] == [False, True]
+    assert is_partial(columns[0], NOW - 14 * 86_400 - 1)
+    assert not is_partial(wish().window, NOW)
