@@ -11,7 +11,7 @@ from gateway.jobs.checks import Trust, probes_of, samples_of
 from gateway.jobs.columns import Method, ReportRequest, item_target, ranking_target
 from gateway.jobs.ranking import FIRST_COUNT, MOST_GROWTHS
 
-LOOKED_UP = 500
+LOOKED_UP = 64
 """How many stored answers are looked for at once."""
 
 

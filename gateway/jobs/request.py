@@ -9,7 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.catalogue.endpoints import COUNTERS, FAMILY_NAMES, ITEMS
+from gateway.catalogue.endpoints import COUNTERS, ITEMS
+from gateway.catalogue.families import FIRST_SEGMENTS
 from gateway.errors import InvalidInput
 from gateway.jobs.columns import By, ReportRequest
 from gateway.jobs.ids import listed_ids
@@ -68,7 +69,7 @@ def read_order(body: bytes) -> Order:
 
 
 def _check(asked: _Body) -> None:
-    known = 0 < len(asked.institution) <= LONGEST_INSTITUTION and asked.institution not in {*FAMILY_NAMES, "-"}
+    known = 0 < len(asked.institution) <= LONGEST_INSTITUTION and asked.institution not in {*FIRST_SEGMENTS, "-"}
     if not known:
         raise InvalidInput(f"institution: {asked.institution[:LONGEST_INSTITUTION]!r} is none")
     if asked.item not in ITEMS:

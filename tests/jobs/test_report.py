@@ -14,6 +14,7 @@ from gateway.jobs.report import UNKNOWN, Report, ReportImpossible, is_partial
 from tests.jobs.sandboxed import COUNTERS, NOW, Sandboxed, each_by_itself, numbers, reported, wish
 from tests.sandbox.asking import TODAY
 
+EXHAUSTIVE = pytest.mark.exhaustive
 WORLD = {"items": 200}
 MONTHS: dict[str, Any] = {"by": "month", "first": date(2014, 3, 1), "last": date(2016, 2, 29)}
 FEW_MONTHS: dict[str, Any] = {"by": "month", "first": date(2015, 5, 10), "last": date(2016, 3, 20)}
@@ -33,7 +34,7 @@ def kinds(asker: Sandboxed) -> Counter[str]:
     return found
 
 
-@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=EXHAUSTIVE)])
 async def test_totals_take_a_ranking_a_counter_and_few_checks(many: int) -> None:
     asker, request = Sandboxed({"items": many - 30}), wish(many)
     report = await reported(asker, request)
@@ -60,7 +61,7 @@ async def test_totals_are_checked_singly_where_overviews_do_not_agree() -> None:
     assert report.trust.checked.keys() == set(COUNTERS)
 
 
-@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=EXHAUSTIVE)])
 async def test_months_take_a_ranking_a_column_and_a_timeline_a_sample(many: int) -> None:
     asker, request = Sandboxed({"items": many - 30}), wish(many, **MONTHS)
     report = await reported(asker, request)
@@ -74,11 +75,15 @@ SWITCHES = [{"order": "arbitrary"}, {"order": "time"}, {"count_limit": 40}, {"to
 WRONG_RANKINGS = ("count_limit", "top_error")
 
 
-@pytest.mark.parametrize("window", [{}, FEW_MONTHS], ids=["totals", "months"])
+@pytest.mark.parametrize(
+    ("many", "window"),
+    [(230, {}), (230, FEW_MONTHS), pytest.param(2_000, {}, marks=EXHAUSTIVE),
+     pytest.param(2_000, MONTHS, marks=EXHAUSTIVE)],
+    ids=["totals", "months", "many-totals", "many-months"],
+)  # fmt: skip
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
-@pytest.mark.parametrize("many", [230, pytest.param(2_000, marks=pytest.mark.exhaustive)])
 async def test_no_habit_of_the_service_makes_a_number_wrong(
-    switch: dict[str, Any], window: dict[str, Any], many: int
+    switch: dict[str, Any], many: int, window: dict[str, Any]
 ) -> None:
     asker, request = Sandboxed({"items": many - 30} | switch), wish(many, **window)
     report = await reported(asker, request)
