@@ -79,7 +79,8 @@ async def plan(request: ReportRequest, asker: Asker, trust: Trust, now: float) -
         await _choice(request, counter, asker, trust, checks.share(place, many))
         for place, counter in enumerate(request.counters)
     ]
-    listing = many if request.ids is None and (request.is_dated or request.method == "each") else 0
+    # Where rankings are asked for anyway, those that list the items are among them.
+    listing = many if request.ids is None and request.method == "each" else 0
     best = listing + sum(choice.best for choice in choices)
     known = [choice.worst for choice in choices if choice.worst is not None]
     worst = listing + sum(known) if len(known) == many else None

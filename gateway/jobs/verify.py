@@ -155,7 +155,7 @@ class Verifier:
             whole = await self._rank(Column(counter, self._request.window))
         except NotARanking:
             return []
-        return [place for place, (total, each) in enumerate(zip(whole.row, row, strict=True)) if total != each]
+        return await self._desk.apart(partial(_unlike, whole.row, row))
 
     async def _tell(
         self, counters: Sequence[str], places: Sequence[int], rows: Sequence[Row], since: float
@@ -266,6 +266,10 @@ def numbers_in(request: ReportRequest, answered: Answered) -> dict[str, int] | s
 
 def _summed(ranked: Sequence[Ranked]) -> Row:
     return array("q", map(sum, zip(*[each.row for each in ranked], strict=True)))
+
+
+def _unlike(one: Row, other: Row) -> list[int]:
+    return [place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b]
 
 
 def _total(told: Told) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.jobs.checks import Trust
-from gateway.jobs.columns import ReportRequest, item_target, overview_target
+from gateway.jobs.columns import ReportRequest, item_target, overview_target, ranking_target
 from gateway.jobs.report import UNKNOWN, Report, ReportImpossible, is_partial
 from tests.jobs.sandboxed import COUNTERS, NOW, Sandboxed, each_by_itself, numbers, reported, wish
 from tests.sandbox.asking import TODAY
@@ -111,15 +111,16 @@ async def test_what_moves_meanwhile_is_bracketed_by_two_rankings(
 ) -> None:
     request = wish(**window)
     rankings = len(COUNTERS) * (len(request.periods()) + bool(window))
-    asker = Sandboxed(WORLD | switch, days={rankings + 5: TODAY + timedelta(60)})
+    asker = Sandboxed(WORLD | switch, keeps=True, days={rankings + 5: TODAY + timedelta(60)})
     before = each_by_itself(asker.service, request, request.ids or ())
     report = await reported(asker, request)
     after = each_by_itself(asker.service, request, report.ids)
     assert before != after
     assert methods(report) == {"ranking"}
     assert kinds(asker)["ranking"] > rankings
-    for row, old, new in zip(numbers(report), before, after, strict=True):
-        assert row in (old, new)
+    for row, basis, old, new in zip(numbers(report), report.columns, before, after, strict=True):
+        asked = asker.calls.count(ranking_target(request, basis.column, 10_000))
+        assert row == (new if asked == 2 else old)
 
 
 async def test_only_the_counter_that_differs_falls_back() -> None:
