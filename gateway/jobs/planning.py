@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -95,15 +96,13 @@ async def _choice(request: ReportRequest, counter: str, asker: Asker, trust: Tru
     if request.ids is None:
         return choose(request, counter, rankings, checks, None)
     most = len(request.ids) if request.method == "each" else rankings + checks.best
-    items = await _missing(asker, [item_target(request, counter, id) for id in request.ids], most)
+    items = await _missing(asker, (item_target(request, counter, id) for id in request.ids), most)
     return choose(request, counter, rankings, checks, items)
 
 
-async def _missing(asker: Asker, targets: Sequence[str], most: int) -> int:
+async def _missing(asker: Asker, targets: Iterable[str], most: int) -> int:
     """How many of the targets are not stored; stops to count where there are more than ``most``."""
-    missing = 0
-    for start in range(0, len(targets), LOOKED_UP):
-        missing += (await asker.stored(targets[start : start + LOOKED_UP])).count(None)
-        if missing > most:
-            break
+    missing, left = 0, iter(targets)
+    while missing <= most and (some := [*islice(left, LOOKED_UP)]):
+        missing += (await asker.stored(some)).count(None)
     return missing

@@ -77,13 +77,13 @@ async def make(
     what the asker raises.
     """
     chosen = planned or await plan(request, asker, trust, now)
+    ranked = [choice for choice in chosen.choices if choice.method == "ranking"]
     desk = Desk(asker)
-    desk.foresee(chosen.best)
+    desk.foresee(sum(choice.best for choice in ranked))
     ids = await _items(request, desk, trust) if request.ids is None else request.ids
     _check_size(request, ids)
     verifier = Verifier(desk, request, ids, trust, now)
-    by_ranking = [choice.counter for choice in chosen.choices if choice.method == "ranking"]
-    outcomes = await verifier.verify(by_ranking, draw)
+    outcomes = await verifier.verify([choice.counter for choice in ranked], draw)
     singly = Singly(desk, request, ids)
     if request.method != "ranking":
         await singly.fill([each for each in request.counters if each not in outcomes or outcomes[each].why])

@@ -138,7 +138,6 @@ class Verifier:
         many = self._many = samples_of(self._request, counters, self._trust, self._now)
         drawn = await self._desk.apart(lambda: sample(rows, suspects, many + SPARES, draw))
         places, spares = drawn[:many], drawn[many:]
-        self._desk.foresee(len(places) * len(counters))
         told = await self._tell(counters, places, rows, since)
         lacking = max(len(places) - len(told[counter]) for counter in counters)
         if lacking:

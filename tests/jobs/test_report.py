@@ -123,6 +123,14 @@ async def test_what_moves_meanwhile_is_bracketed_by_two_rankings(
         assert row == (new if asked == 2 else old)
 
 
+async def test_a_check_is_never_older_than_its_ranking() -> None:
+    asker, request = Sandboxed(WORLD, keeps=True), wish(method="ranking")
+    before = await reported(asker, wish(method="each"))
+    asker.today += timedelta(60)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, report.ids) != numbers(before)
+
+
 async def test_only_the_counter_that_differs_falls_back() -> None:
     asker, request = Sandboxed(WORLD), wish()
     asker.answers["/lboro/top/shares/article?count=10000"] = (200, b'{"top": {"7": 1}}')
@@ -233,8 +241,9 @@ async def test_progress_ends_with_nothing_left() -> None:
     asker = Sandboxed(WORLD | {"top_error": 0.1})
     await reported(asker, wish())
     done, total, left = asker.steps[-1]
-    assert (done, left) == (len(asker.calls), total - done)
+    assert (done, total, left) == (len(asker.calls), len(asker.calls), 0)
     assert [step[0] for step in asker.steps] == list(range(1, done + 1))
+    assert asker.steps[0][1] == 3 + 26  # foreseen before anything differed
 
 
 async def test_a_report_on_nothing_asks_for_nothing_and_one_too_big_is_refused() -> None:

@@ -103,6 +103,7 @@ def test_targets_are_those_that_a_client_would_write() -> None:
     [
         b"23\n24\n25\n",
         b"23\r\n24\r\n25",
+        b"\xef\xbb\xbf23\n24\n25",
         b"\xef\xbb\xbfid,title\n23,a\n\n24,b\n25,c\n",
         b'"id";"title"\n"23";"a;b"\n24;b\n25;\n',
         b"article_id\ttitle\n23\ta\n24\tb\n ,\n25\t\n".replace(b" ,", b" \t"),
