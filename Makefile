@@ -119,7 +119,7 @@ failover: .venv/dev  ## Redis behind Sentinel, in a Cluster, by TLS and ACL, and
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms
 	$(BIN)/pip install --quiet uv
-	$(LOCK) --upgrade --extra otel --output-file requirements.lock pyproject.toml
+	$(LOCK) --upgrade --extra otel --extra xlsx --output-file requirements.lock pyproject.toml
 	$(LOCK) --upgrade --constraint requirements.lock --group build --output-file requirements-build.lock
 	$(LOCK) --no-emit-package stats-gateway --constraint requirements.lock --constraint requirements-build.lock \
 	  --extra dev --output-file requirements-dev.lock pyproject.toml
