@@ -35,7 +35,7 @@ from gateway.catalogue.answers import Shapes
 from gateway.catalogue.endpoints import recognise
 from gateway.errors import ConfigurationError
 from gateway.lifecycle import Life, Lifecycle
-from gateway.lifespan import Background, Lifespan, MetricsRefresh, RegistryWatch
+from gateway.lifespan import Lifespan, MetricsRefresh, Part, RegistryWatch
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.outcome import Aggregate, Aggregates
@@ -181,7 +181,7 @@ class Composition:
 
     def public(self) -> Gateway:
         """The public app, whose lifespan runs everything."""
-        lifespan = Lifespan(self.queue, [*self.backgrounds()], self.lifecycle, self.settings.upstream_timeout)
+        lifespan = Lifespan(self.queue, [*self.parts()], self.lifecycle, self.settings.upstream_timeout)
         life = Life(lifespan.running)
         routes = [
             *health_routes(self.queue, self.registry, self.lifecycle),
@@ -192,25 +192,25 @@ class Composition:
         app.hosts = Limits.of(self.settings).hosts
         return app
 
-    def backgrounds(self) -> Iterator[Background]:
+    def parts(self) -> Iterator[Part]:
         """What runs beside the requests, in the order in which it stops."""
         refresh = MetricsRefresh(self.metrics, self.queue, self.show)
-        yield Background(self.watch.run)
-        yield Background(refresh.run, refresh.stop)
-        yield Background(self.admission.run, self.admission.stop)
-        yield Background(self.purges.follow)
-        yield Background(partial(self.store.tell, self.purges))
-        yield Background(self.usage.run)
-        yield Background(self.sessions.run)
-        yield Background(self.pulse.run)
+        yield Part(self.watch.run)
+        yield Part(refresh.run, refresh.stop)
+        yield Part(self.admission.run, self.admission.stop)
+        yield Part(self.purges.follow)
+        yield Part(partial(self.store.tell, self.purges))
+        yield Part(self.usage.run)
+        yield Part(self.sessions.run)
+        yield Part(self.pulse.run)
         if self.generic or self.settings.pass_methods:
-            yield Background(self.store.follow)
+            yield Part(self.store.follow)
         if self.embedded:
-            yield Background(Sweeper(self.redis, self.prefix, self.settings.memory_max_bytes).run)
-        yield Background(stop=self.client.aclose)
-        yield Background(stop=self.redis.aclose)
+            yield Part(Sweeper(self.redis, self.prefix, self.settings.memory_max_bytes).run)
+        yield Part(stop=self.client.aclose)
+        yield Part(stop=self.redis.aclose)
         if self.tracing is not None:
-            yield Background(stop=partial(asyncio.to_thread, self.tracing.close))
+            yield Part(stop=partial(asyncio.to_thread, self.tracing.close))
 
     def admin(self) -> Starlette:
         """The admin API, the console, and the metrics."""

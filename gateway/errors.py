@@ -216,7 +216,7 @@ class QueueFull(Overload, code="GatewayQueueFull"):
 
 
 class DeadlineExceeded(Overload, code="GatewayDeadlineExceeded"):
-    """The caller's time is over; the job keeps its place and runs."""
+    """The caller's time is over; the queued call keeps its place and runs."""
 
 
 class TooManyConnections(Overload, code="GatewayTooManyConnections"):

@@ -28,7 +28,7 @@ log = structlog.get_logger("gateway")
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
-class Background(NamedTuple):
+class Part(NamedTuple):
     """A part with a life of its own: a loop, begun again after a fault, and what stops the part for good."""
 
     run: Loop | None = None
@@ -39,7 +39,7 @@ class Lifespan:
     """Runs the queue and the other parts. They stop in their order, once the flights have had ``grace`` seconds to
     finish."""
 
-    def __init__(self, queue: Queue, parts: Sequence[Background], lifecycle: Lifecycle, grace: float) -> None:
+    def __init__(self, queue: Queue, parts: Sequence[Part], lifecycle: Lifecycle, grace: float) -> None:
         self._queue = queue
         self._parts = parts
         self._lifecycle = lifecycle

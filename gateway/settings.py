@@ -101,9 +101,7 @@ class Settings(BaseSettings):
     public_url: OptionalOrigin = Field(
         "", description="where clients reach the public listener, as the console's curl lines name it"
     )
-    public_hosts: Words = Field(
-        (), description="names that clients call; only for these do networks tell who asks"
-    )
+    public_hosts: Words = Field((), description="names that clients call: for these, networks say who asks")
     max_connections: int = Field(
         10_000, ge=1, description="open connections per worker; fewer where open files do not allow"
     )
@@ -136,9 +134,7 @@ class Settings(BaseSettings):
     budget: Budget = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
     budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
     jobs_share: float = Field(0.1, ge=0, le=0.9, description="part of the budget that jobs keep in a busy hour")
-    warm_share: float = Field(
-        0.5, ge=0.01, le=1, description="part of the budget that warming may use of what all others leave"
-    )
+    warm_share: float = Field(0.5, ge=0.01, le=1, description="part of what all others leave that warming may use")
     upstream_directives: Literal["obey", "ignore"] = Field(
         "obey", description="whether the service's own Cache-Control bounds the lifetimes of known questions"
     )
@@ -150,8 +146,8 @@ class Settings(BaseSettings):
 
     # The queue
     caller_timeout: Seconds = Field(30.0, description="time that a caller waits for an answer, else 503")
-    queue_max: int = Field(1_000, ge=1, description="jobs that may wait in all")
-    queue_max_per_tenant: int = Field(200, ge=1, description="jobs that may wait for one tenant")
+    queue_max: int = Field(1_000, ge=1, description="calls that may wait in the queue")
+    queue_max_per_tenant: int = Field(200, ge=1, description="calls that may wait for one tenant")
 
     # The cache
     redis_url: RedisUrl = Field(
@@ -233,7 +229,7 @@ class Settings(BaseSettings):
     )
     anonymous_burst: int = Field(50, ge=1, le=1_000_000, description="of those, how many may come at once")
     anonymous_requests_per_day: int = Field(0, ge=0, description="of those, how many in a day; 0: no limit")
-    anonymous_queued: int = Field(50, ge=1, description="jobs that may wait for all callers without a key")
+    anonymous_queued: int = Field(50, ge=1, description="calls that may wait for all callers without a key")
     anonymous_share: float = Field(1.0, ge=0.01, le=100, description="their weight in the upstream budget")
     invalid_keys_per_minute: int = Field(
         30, ge=0, le=60_000, description="invalid keys that one address may send, then 429; 0: no limit"

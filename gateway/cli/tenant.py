@@ -148,7 +148,7 @@ class LimitOptions:
     ] = None
     burst: Annotated[str | None, option("--burst", "N", "Of those, how many may come at once.")] = None
     requests_per_day: Annotated[str | None, option("--requests-per-day", "N", "How many a day, by UTC.")] = None
-    queued: Annotated[str | None, option("--queued", "N", "Jobs of its that may wait at once.")] = None
+    queued: Annotated[str | None, option("--queued", "N", "Calls of its that may wait at once.")] = None
     share: Annotated[
         str | None, option("--share", "N", "Its weight in the upstream budget, beside others' 1.")
     ] = None

@@ -42,7 +42,7 @@ ASKING = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
 """Bounds in seconds for the service's own time."""
 REGISTRY_TROUBLES = ("unread", "doubtful", "broken")
 WAITING = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-"""Bounds in seconds for a job's wait in the queue."""
+"""Bounds in seconds for a queued call's wait in the queue."""
 
 
 class TenantNames:
@@ -158,7 +158,7 @@ class Metrics:
         self.changed.labels(family).set(changed)
 
     def dispatched(self, priority: Priority, waited: float) -> None:
-        """Counts a job whose turn came after ``waited`` seconds."""
+        """Counts a queued call whose turn came after ``waited`` seconds."""
         self.queue_wait.labels(priority.label).observe(waited)
 
     # What is kept elsewhere, and looked up when it is asked for
@@ -234,7 +234,7 @@ class Metrics:
             "upstream_call_duration_seconds", "The service's own time for an answer.", ASKING, "result"
         )
         self.queue_wait = self._histogram(
-            "queue_wait_seconds", "From a job's submission to its turn.", WAITING, "band"
+            "queue_wait_seconds", "From a call's submission to its turn.", WAITING, "band"
         )
         self.changed = self._common(
             "answer_shape_changed", "1 while the service answers in a shape that is not known.", "family"
@@ -268,7 +268,7 @@ class Metrics:
         self.waiters = self._gauge("flight_waiters", "Callers who wait for a flight.")
         self.flights = self._gauge("flights", "Flights that have not landed.")
         self.led = self._gauge("flights_led", "Flights that a process here asks the service for.")
-        self.depth = self._common("queue_depth", "Jobs queued in the whole fleet, when last seen.", "band")
+        self.depth = self._common("queue_depth", "Calls queued in the whole fleet, when last seen.", "band")
         self.processes = self._common("fleet_processes", "Processes of the fleet, when last seen.")
         self.fleet_size = self._common(
             "fleet_size", "Processes that the budget is shared among without Redis, at least."

@@ -18,7 +18,7 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """Jobs that wait and jobs that run; ``by_band`` counts the waiting ones by priority."""
+    """Calls that wait and calls that run; ``by_band`` counts the waiting ones by priority."""
 
     waiting: int
     running: int

@@ -47,7 +47,7 @@ from gateway.tenants.tenant import Access, Sharing, authorise, refuses
 from gateway.upstream.flight import FlightRequest, FlightResult, Flow, Reuse, Work, flow_of
 from gateway.upstream.pacing import Priority
 from gateway.upstream.queue import Queue
-from gateway.upstream.snapshot import JobPosition
+from gateway.upstream.snapshot import QueuePosition
 
 ATTEMPTS = 3
 """Flights that a lookup joins at most: an error may echo another's spelling; the last is for its own alone."""
@@ -138,7 +138,7 @@ class Explanation(NamedTuple):
     shared: bool
     decision: Decision
     refused_for: float | None
-    standing: JobPosition | None
+    standing: QueuePosition | None
 
 
 class Resolver:

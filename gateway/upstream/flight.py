@@ -23,15 +23,15 @@ from gateway.upstream.pacing import Priority
 from gateway.upstream.tasks import EndOfInput
 
 COST = 1_000
-"""What a job costs at weight 1."""
+"""What a queued call costs at weight 1."""
 OTHERS = 4
-"""Tenants besides its own that a job remembers; as in room.lua."""
+"""Tenants besides its own that a queued call remembers; as in room.lua."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A tenant's flow of jobs in the fair queue: its ``weight`` beside others' 1, and how many jobs it may have
-    queued (None: as many as the queue's own bound allows).
+    """A tenant's flow of queued calls in the fair queue: its ``weight`` beside others' 1, and how many of them may
+    wait (None: as many as the queue's own bound allows).
 
     ``caller`` is who asks if not the tenant as a whole: one of its keys, or an address without a key.
     ``credential`` is the fingerprint of the pair that is sent along, if any.
@@ -50,16 +50,16 @@ class Flow:
 
     @property
     def bearer(self) -> str:
-        """The credential or caller that a 429 tells to slow down."""
+        """The credential or caller that a 429 asks to slow down."""
         return self.credential or f"caller:{self.asker}"
 
     @property
     def cost(self) -> int:
-        """Thousandths of virtual time that a job takes (start-time fair queuing)."""
+        """Thousandths of virtual time that a queued call takes (start-time fair queuing)."""
         return max(1, round(COST / self.weight))
 
     def bound(self, most: int) -> int:
-        """How many jobs may wait, in a queue that allows a tenant ``most``."""
+        """How many queued calls may wait, in a queue that allows a tenant ``most``."""
         return most if self.max_queued is None else min(most, self.max_queued)
 
 
@@ -152,7 +152,7 @@ def encode(result: FlightResult) -> bytes:
 
 
 def decode(data: bytes) -> FlightResult | None:
-    """The result, or None if there is none to read: the job was dropped, or its leaders kept dying."""
+    """The result, or None if there is none to read: the queued call was dropped, or its leaders kept dying."""
     try:
         wire = _decoder.decode(data)
     except msgspec.DecodeError:
@@ -223,8 +223,8 @@ class Flight:
     ``reuse`` says who may have the answer, as far as is known now.
 
     ``waiters`` are the callers who wait now; ``patient`` those who wait too but send no more, and may have gone;
-    ``refused`` those who were sent away and are expected back, so that the job keeps its place. ``others`` are the
-    first few tenants besides the flow's whose callers joined, by id.
+    ``refused`` those who were sent away and are expected back, so that the queued call keeps its place. ``others``
+    are the first few tenants besides the flow's whose callers joined, by id.
 
     ``alone``: it flies without Redis or waits to; ``slot`` is the monotonic time at which its slot for that came,
     ``probe`` its number if it goes through a half-open gate. ``restated``: it has to be submitted anew, since
@@ -302,7 +302,7 @@ class Flight:
 
     @property
     def awaited(self) -> bool:
-        """Whether a caller waits for it who has surely not gone, or was told to come back for it."""
+        """Whether a caller waits for it who has surely not gone, or was asked to come back for it."""
         return self.waiters > 0 or self.refused > 0
 
     @property

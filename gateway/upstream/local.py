@@ -31,7 +31,7 @@ log = structlog.get_logger("gateway")
 
 
 def full(retry_after: float) -> QueueFull:
-    """The refusal of a job that finds no room, or had to make some."""
+    """The refusal of a queued call that finds no room, or had to make some."""
     return QueueFull("Too many requests wait for the service.", retry_after=retry_after)
 
 

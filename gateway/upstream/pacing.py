@@ -32,12 +32,12 @@ def micros(seconds: float) -> int:
 
 
 class Priority(IntEnum):
-    """The jobs that go first, in order: one of a later priority waits while any of an earlier one does, but for
-    the share that is guaranteed to JOBS (``Shares``).
+    """The queued calls that go first, in order: one of a later priority waits while any of an earlier one does,
+    but for the share that is guaranteed to JOBS (``Shares``).
 
     The one table of priorities: the Lua scripts, the metrics, the API, the console and the command line go by it.
-    ``band`` is its number in Redis, in the same order; older versions know 0 to 2. ``words`` describe such jobs to
-    operators. ``capacity`` is the share of the queue that may be filled before a new job of this priority is
+    ``band`` is its number in Redis, in the same order; older versions know 0 to 2. ``words`` describe such calls
+    to operators. ``capacity`` is the share of the queue that may be filled before a new one of this priority is
     turned away. ``spare``: it leaves people their burst, and takes only what of the budget is beyond
     ``budget_burst`` - 1 calls.
     """
@@ -113,7 +113,7 @@ class Budget:
         return 0.0 if self.interval is None else self.interval + self.guard
 
     def wait_for(self, rank: int) -> float:
-        """Expected seconds until a job with ``rank`` others before it has landed."""
+        """Expected seconds until a queued call with ``rank`` others before it has landed."""
         return (rank + 1) * self.spacing + 1.0
 
     @property
@@ -209,8 +209,8 @@ class Terms(NamedTuple):
 class HeartbeatReply:
     """The fleet as a heartbeat found it.
 
-    ``now`` is Redis's time and ``skew`` how far the fleet's own is ahead of it, in seconds. ``queued`` counts jobs
-    in the order of ``Priority``. ``wait``: seconds until this process's turn, None if its turn is not next.
+    ``now`` is Redis's time and ``skew`` how far the fleet's own is ahead of it, in seconds. ``queued`` counts the
+    queued calls in the order of ``Priority``. ``wait``: seconds until this process's turn, None if it is not next.
     ``refused`` maps refused credentials to the seconds left of their pauses, negative while held by hand.
     ``targets`` counts refused targets, ``why`` is the signal that closed the gate, if any. ``place`` is the
     caller's rank among the processes, from 0; ``others`` are terms that differ from its own.
@@ -329,7 +329,7 @@ class Fleet:
 class Heartbeat:
     """This process's heartbeat, every ``period`` seconds; hands each reply on.
 
-    ``depths`` are the fleet's queued jobs in the order of ``Priority``, when last seen. ``degraded``: the last
+    ``depths`` are the fleet's queued calls in the order of ``Priority``, when last seen. ``degraded``: the last
     heartbeat was lost, since Redis does not answer or accepts no writes.
     """
 

@@ -17,7 +17,7 @@ from gateway.upstream.local import LocalRunner
 from gateway.upstream.pacing import MICRO, Budget, Fleet, FleetRules, Heartbeat, HeartbeatReply
 from gateway.upstream.queue_state import Leading, Queued, QueueRules, QueueState, Running
 from gateway.upstream.runner import Dispatcher, FlightRunner, OnDispatch
-from gateway.upstream.snapshot import GateSnapshot, JobPosition, QueueSnapshot
+from gateway.upstream.snapshot import GateSnapshot, QueuePosition, QueueSnapshot
 from gateway.upstream.tasks import Background, EndOfInput, jittered, kept_alive
 
 STUBBORN = 5
@@ -104,7 +104,7 @@ class Queue:
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Jobs queued in the whole fleet, in the order of ``Priority``, when last seen."""
+        """Calls queued in the whole fleet, in the order of ``Priority``, when last seen."""
         return self._heartbeat.depths
 
     @property
@@ -210,7 +210,7 @@ class Queue:
         gate = GateSnapshot.local(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
         return QueueSnapshot.local(waiting, running, self.fleet.processes, gate, self.breaker.count)
 
-    async def position(self, id: str) -> JobPosition | None:
+    async def position(self, id: str) -> QueuePosition | None:
         """The position of the flight with this id in the whole fleet; None if none is under way."""
         return await self._state.position(id)
 

@@ -13,7 +13,7 @@ from gateway.redis import Client, Invocation, Script, invoke, invoke_all, redis_
 from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, PauseRules, Signal
 from gateway.upstream.flight import Claim, FlightRequest, Flow
 from gateway.upstream.pacing import MICRO, Budget, HeartbeatReply, Priority, Shares, Terms, micros
-from gateway.upstream.snapshot import MOST_LISTED, JobPosition, QueueSnapshot
+from gateway.upstream.snapshot import MOST_LISTED, QueuePosition, QueueSnapshot
 from gateway.upstream.upstream_breaker import PauseKind, UpstreamBreaker
 
 Wait = float | None
@@ -30,7 +30,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The job waits; ``rank`` jobs go before it, if that was asked."""
+    """The call waits; ``rank`` others go before it, if that was asked."""
 
     gen: str
     wait: Wait = None
@@ -56,7 +56,7 @@ class LookAgain:
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """No room: ``ahead`` jobs wait already."""
+    """No room: ``ahead`` queued calls wait already."""
 
     ahead: int
 
@@ -93,12 +93,12 @@ class Landed:
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Redis knows nothing of the job, or not as ours."""
+    """Redis knows nothing of the queued call, or not as ours."""
 
 
 class Left(Enum):
-    """What becomes of a job after its last caller here left: others elsewhere wait for it, it falls behind, it
-    ends, or it runs on."""
+    """What becomes of a queued call after its last caller here left: others elsewhere wait for it, it falls
+    behind, it ends, or it runs on."""
 
     THEIRS = "left"
     BEHIND = "behind"
@@ -182,7 +182,7 @@ class QueueState:
         kept: bool = True,
         others: Iterable[Flow] = (),
     ) -> Claimed | Queued | Running | LookAgain | Full | Paused | Closed:
-        """Join the job with the request's id or create it. ``token`` is the flight's, the same in each submission.
+        """Join the queued call with the request's id or create it. ``token`` is the flight's, the same each time.
 
         ``looked``: the cache has been looked into again; ``kept``: the answer will be stored; ``others`` are
         further tenants whose callers wait for it here.
@@ -211,7 +211,7 @@ class QueueState:
             return Full(int(reply[1]))
 
     async def claim(self) -> Claimed | Wait:
-        """Claim the next job, if it is ours; else the seconds after which to ask again."""
+        """Claim the next queued call, if it is ours; else the seconds after which to ask again."""
         with redis_errors(self._client):
             sent = time.monotonic()
             reply = self._heard(await self._run(CLAIM, secrets.token_hex(8), *self._budget))
@@ -250,7 +250,7 @@ class QueueState:
         )
 
     async def recover(self, id: str) -> Wait:
-        """Let a job wait again that this process leads but does not fly."""
+        """Let a queued call wait again that this process leads but does not fly."""
         with redis_errors(self._client):
             return _wait((await self._run(RECOVER, id, *self._budget))[0])
 
@@ -261,7 +261,7 @@ class QueueState:
             return Settled(_wait(rest[1]) if state == b"landed" else None, _wait(refused))
 
     async def poll(self, id: str, gen: str) -> Landed | Queued | Running | Leading | Gone:
-        """The state of a job of ours."""
+        """The state of a queued call of ours."""
         with redis_errors(self._client):
             reply = await self._run(POLL, id, gen)
             match reply[0]:
@@ -325,10 +325,10 @@ class QueueState:
             reply = await self._run(CENSUS, micros(self.rules.dead_after), *self._budget, MOST_LISTED)
             return QueueSnapshot.parse(reply)
 
-    async def position(self, id: str) -> JobPosition | None:
-        """The position of the job with this id, whichever process holds it; None if there is none."""
+    async def position(self, id: str) -> QueuePosition | None:
+        """The position of the queued call with this id, whichever process holds it; None if there is none."""
         with redis_errors(self._client):
-            return JobPosition.parse(await self._run(STANDING, id))
+            return QueuePosition.parse(await self._run(STANDING, id))
 
     async def hints(self) -> AsyncIterator[tuple[str, str]]:
         """Messages to this process: ``("turn", microseconds)``, ``("done", "<id>:<gen>")``,

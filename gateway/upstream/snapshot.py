@@ -16,16 +16,16 @@ MOST_LISTED = 100
 """Entries of each list of a snapshot."""
 
 Depths = dict[str, int]
-"""Jobs that wait, by their priority's label."""
+"""Queued calls that wait, by their priority's label."""
 
 
 def depths_of(counts: Iterable[int]) -> Depths:
-    """The jobs that wait, counted in the order of ``Priority``."""
+    """The queued calls that wait, counted in the order of ``Priority``."""
     return {priority.label: int(count) for priority, count in zip(Priority, counts, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
-class RunningJob:
+class RunningCall:
     """A flight under way: on which tenant's account, the seconds (``age``) for which ``process`` has led it, and
     how many leaders it lost before."""
 
@@ -89,7 +89,7 @@ class Refused:
 class QueueSnapshot:
     """The fleet at one moment.
 
-    ``tenants`` are those with the most jobs queued, the most first; ``uncounted`` are jobs of a very long queue
+    ``tenants`` are those with the most calls queued, the most first; ``uncounted`` are those of a very long queue
     that are in ``queued`` but in no tenant's count. ``running`` has the oldest first. ``processes`` maps living
     ones to the seconds since their last heartbeat. ``budget`` is the seconds after which the budget allows the
     next call, whatever the gate says. ``refused`` has the held first.
@@ -99,7 +99,7 @@ class QueueSnapshot:
     tenants: dict[str, Depths]
     tenants_total: int
     uncounted: int
-    running: tuple[RunningJob, ...]
+    running: tuple[RunningCall, ...]
     running_total: int
     processes: dict[str, float]
     processes_total: int
@@ -138,7 +138,7 @@ class QueueSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class JobPosition:
+class QueuePosition:
     """The position of one job: it runs, or ``rank`` others go before it."""
 
     rank: int
@@ -147,7 +147,7 @@ class JobPosition:
     band: Priority
 
     @classmethod
-    def parse(cls, reply: Sequence[Any]) -> JobPosition | None:
+    def parse(cls, reply: Sequence[Any]) -> QueuePosition | None:
         """The reply of ``lua/standing.lua``. Raises ValueError or TypeError for anything else."""
         if reply == [b"none"]:
             return None
@@ -155,9 +155,11 @@ class JobPosition:
         return cls(int(rank), state == b"running", tenant.decode(), Priority.of(priority))
 
 
-def _running(id: bytes, tenant: bytes, priority: bytes, age: bytes, attempts: bytes, process: bytes) -> RunningJob:
+def _running(
+    id: bytes, tenant: bytes, priority: bytes, age: bytes, attempts: bytes, process: bytes
+) -> RunningCall:
     whose = (id.decode(), tenant.decode(), Priority.of(priority))
-    return RunningJob(*whose, int(age) * MICRO, int(attempts), process.decode())
+    return RunningCall(*whose, int(age) * MICRO, int(attempts), process.decode())
 
 
 def _gate(state: bytes, wait: bytes, held: bytes, why: bytes, targets_refused: int) -> GateSnapshot:

@@ -21,7 +21,7 @@ BRIEF = Signal(SignalKind.LIMITED, 0.3)
 
 
 def depths(**counts: int) -> tuple[int, ...]:
-    """Queued jobs in the order of the priorities, by their labels; the others have none."""
+    """Queued calls in the order of the priorities, by their labels; the others have none."""
     return tuple(counts.pop(each.label, 0) for each in Priority) + tuple(counts.values())
 
 
@@ -90,7 +90,7 @@ class Fleet:
             await self.ask(queue, name)
 
     async def queued(self, queue: Queue, *names: str) -> list[asyncio.Task[FlightResult]]:
-        """Jobs that wait for their turn."""
+        """Queued calls that wait for their turn."""
         tasks = [self.ask(queue, name) for name in names]
         await until(lambda: all(name in queue._flights and queue._flights[name].gen for name in names))
         return tasks

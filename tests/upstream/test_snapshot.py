@@ -17,7 +17,7 @@ from gateway.upstream.flight import Claim, FlightRequest, Flow
 from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.queue_state import Claimed, Left, Queued, QueueRules, QueueState
-from gateway.upstream.snapshot import MOST_LISTED, GateState, JobPosition, Refused, RunningJob, depths_of
+from gateway.upstream.snapshot import MOST_LISTED, GateState, QueuePosition, Refused, RunningCall, depths_of
 from tests.redis_server import free_port
 from tests.upstream.fleet import depths
 
@@ -116,8 +116,8 @@ async def test_what_runs_is_told_with_its_age_and_its_leader(fleet: Fleet) -> No
     snapshot = await fleet.one.snapshot()
     process = fleet.free.process
     assert snapshot.running == (
-        RunningJob("old", "a", Priority.PEOPLE, about(300), 0, process),
-        RunningJob("new", "b", Priority.REFRESH, about(0), 0, process),
+        RunningCall("old", "a", Priority.PEOPLE, about(300), 0, process),
+        RunningCall("new", "b", Priority.REFRESH, about(0), 0, process),
     )
     assert snapshot.running_total == 2
     assert sum(snapshot.queued.values()) == 0
@@ -252,11 +252,11 @@ async def test_a_standing_is_the_same_whoever_asks(fleet: Fleet) -> None:
     await fleet.queue(fleet.two, "refresh", "b", Priority.REFRESH)
     await fleet.one.leave("q0", gens[0])
     for state in (fleet.one, fleet.two, fleet.free):
-        assert await state.position("running") == JobPosition(0, True, "a", Priority.PEOPLE)
-        assert await state.position("q1") == JobPosition(0, False, "a", Priority.PEOPLE)
-        assert await state.position("q2") == JobPosition(1, False, "a", Priority.PEOPLE)
-        assert await state.position("q0") == JobPosition(2, False, "a", Priority.LEFT)
-        assert await state.position("refresh") == JobPosition(3, False, "b", Priority.REFRESH)
+        assert await state.position("running") == QueuePosition(0, True, "a", Priority.PEOPLE)
+        assert await state.position("q1") == QueuePosition(0, False, "a", Priority.PEOPLE)
+        assert await state.position("q2") == QueuePosition(1, False, "a", Priority.PEOPLE)
+        assert await state.position("q0") == QueuePosition(2, False, "a", Priority.LEFT)
+        assert await state.position("refresh") == QueuePosition(3, False, "b", Priority.REFRESH)
         assert await state.position("unknown") is None
     await fleet.land(claim)
     assert await fleet.one.position("running") is None

@@ -192,7 +192,7 @@ def _faults(settings: Settings) -> Iterator[Finding]:
     if settings.profile != "generic" and each >= most:
         yield warning(
             "settings.queue",
-            f"one tenant may fill the queue: {each} jobs may wait for each, and {most} in all",
+            f"one tenant may fill the queue: {each} calls may wait for each, and {most} in all",
             "set STATS_GATEWAY_QUEUE_MAX_PER_TENANT well below STATS_GATEWAY_QUEUE_MAX",
         )
 

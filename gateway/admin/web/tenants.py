@@ -31,7 +31,7 @@ LIMITS = {
     "requests_per_second": "Requests a second",
     "burst": "Burst",
     "requests_per_day": "Requests a day",
-    "queued": "Queued jobs",
+    "queued": "Queued calls",
     "share": "Share",
 }
 WHOLE = frozenset({"burst", "requests_per_day", "queued"})

@@ -1,6 +1,6 @@
 -- What an operator wants to see of the fleet; moves nothing. Lists are cut at `most`, counts are whole.
 -- ARGV: process, dead-after, interval, burst, most
--- -> queued per band, tenants {tenant, per band …}, how many tenants, jobs that were not looked at,
+-- -> queued per band, tenants {tenant, per band …}, how many tenants, how many calls were not looked at,
 --    running {id, tenant, band, age, attempts, process}, how many, processes {process, silence}, how many,
 --    the gate {what it is by the signs, its wait, held for, or -1, why it closed, how many targets are refused},
 --    the budget's wait,
@@ -8,7 +8,7 @@
 local dead_after = tonumber(ARGV[2])
 local interval, burst = lowest(tonumber(ARGV[3]), tonumber(ARGV[4]))
 local most = tonumber(ARGV[5])
--- Other commands wait while this runs: of a queue of very many jobs, the first ones are counted by tenant.
+-- Other commands wait while this runs: of a very long queue, the first calls are counted by tenant.
 local WALK = 5000
 
 local bands, depths, tenants, left = {}, {}, {}, WALK

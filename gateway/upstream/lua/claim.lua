@@ -1,4 +1,4 @@
--- Claims the next job, where the caller holds it and the budget allows.
+-- Claims the next queued call, where the caller holds it and the budget allows.
 -- ARGV: process, token, interval, burst  -> claimed … | wait microseconds | idle; and last, the gate's word
 local token, interval, burst = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local PATIENCE = 500000

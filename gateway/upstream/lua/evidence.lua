@@ -96,7 +96,7 @@ local function bearer_of(credential, caller)
   return credential ~= '' and credential or 'caller:' .. caller
 end
 
--- Why a new job may not be queued, and for how many microseconds; nil where it may.
+-- Why a new call may not be queued, and for how many microseconds; nil where it may.
 local function paused(target, caller, credential)
   if calm() then return nil end
   local asked = {target = target, bearer = bearer_of(credential, caller), caller = caller}

@@ -3,9 +3,10 @@
 --   :gate   hash   until, pause (how long it was closed for); level (blocks in a row); probe, token (the probing
 --                  flight); longest, shortest (bounds of a pause, in microseconds); why (the last sign), by (the
 --                  callers whose evidence closed it, with | between), alone (the tenant on whose word alone that is,
---                  while it is), query (the job that closed it); held (since when somebody keeps it closed by hand; the key then has no TTL)
+--                  while it is), query (the call that closed it); held (since when somebody
+--                  keeps it closed by hand; the key then has no TTL)
 --
--- No `until`: open. `until` ahead: closed. `until` past: half open, one flight may probe; a probe whose job
+-- No `until`: open. `until` ahead: closed. `until` past: half open, one flight may probe; a probe whose queued call
 -- is no longer run under the token it set out with is lost, and another may go. `held`: closed, and no probe
 -- goes, until somebody resumes; signs are still heeded, but for opening and expiry.
 local HELD = 60000000

@@ -1,4 +1,4 @@
--- The last caller of this process disconnected. Where somebody waits elsewhere the job is theirs now; else it
+-- The last caller of this process disconnected. Where somebody waits elsewhere the queued call is theirs now; else it
 -- gives way, and whoever is next by then is told. ARGV: process, id, gen, unkept, interval, burst
 -- -> left | behind | dropped | kept
 local id, gen = ARGV[2], ARGV[3]

@@ -1,4 +1,4 @@
--- Which job is next, when it may set out, who is told, and how it is taken.
+-- Which queued call is next, when it may set out, who hears of it, and how it is taken.
 local DEPTH = 64
 
 -- The caller's budget or the fleet's, whichever is lower: those that disagree keep to the lowest.
@@ -76,7 +76,8 @@ local function owed(interval, burst)
   return interval > 0 and jobs_due(interval) <= now + wait and tat_of(interval, burst) - (burst - 2) * interval > now
 end
 
--- The job whose turn is next, and its band: the first in the order of rank, but for the calls that jobs are guaranteed.
+-- The queued call whose turn is next, and its band: the first in the order of rank, but for those that jobs are
+-- guaranteed.
 -- Through a half-open gate it is one of those who did not close it, then any but the very query that did.
 local function head(interval, burst)
   local gate = calm() and {} or call('HMGET', gate_key, 'until', 'by', 'query')
@@ -96,7 +97,7 @@ local function head(interval, burst)
   return id, band
 end
 
--- Tells the processes that hold the next job when its turn comes. Answers the wait in microseconds where the
+-- Tells the processes that hold the next queued call when its turn comes. Answers the wait in microseconds where the
 -- caller is one of them (it needs no message), else -1.
 local function announce(interval, burst)
   local id, band = head(interval, burst)
@@ -108,7 +109,7 @@ local function announce(interval, burst)
   return own
 end
 
--- The caller becomes the leader of this job's flight; the job is not queued.
+-- The caller becomes the leader of this call's flight; the call does not wait in the queue.
 local function lead(id, gen, token, band, interval, burst)
   call('HSET', job_key(id), 'state', 'running', 'owner', me, 'token', token)
   call('ZADD', q .. ':running', int(now), id)

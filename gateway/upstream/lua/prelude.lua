@@ -8,15 +8,15 @@
 --                           last sign of life told of); due (when jobs' next guaranteed call may set out)
 --   :job:<id>        hash   tenant caller credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
---                           a job costs them); idle:<process> (it holds the job, and nobody there waits for it)
---   :procs:<id>      set    the processes that hold the request of a job and could run it
---   :held:<proc>     set    the jobs that a process holds; the reaper's way from a dead process to them
+--                           it costs them); idle:<process> (it holds the call, and nobody there waits for it)
+--   :procs:<id>      set    the processes that hold the request of a call and could run it
+--   :held:<proc>     set    the queued calls that a process holds; the reaper's way from a dead process to them
 --   :band:<number>   zset   who is next within a priority; score = start tag, one less where its tenant had no
 --                           turn to wait for: among equals, newcomers go first
 --   :fair            hash   seq; per band the virtual time v and each tenant's finish tag f (start-time fair queuing)
---   :pending         hash   tenant -> queued jobs
---   :line:<tenant>   zset   a tenant's queued jobs in the order of their turns
---   :load            zset   tenants with more than one queued job -> what those cost them together
+--   :pending         hash   tenant -> queued calls
+--   :line:<tenant>   zset   a tenant's queued calls in the order of their turns
+--   :load            zset   tenants with more than one queued call -> what those cost them together
 --   :running         zset   id -> dispatched
 --   :tat             string theoretical arrival time of the next call (GCRA)
 --   :turn            string id|since: whose turn it is, and since when
@@ -70,7 +70,7 @@ local function queued()
   return jobs
 end
 
--- How many jobs go before a queued one.
+-- How many queued calls go before another.
 local function rank_of(band, member)
   local rank = call('ZRANK', band_key(band), member) or 0
   for _, before in ipairs(BANDS) do
@@ -79,7 +79,7 @@ local function rank_of(band, member)
   return rank
 end
 
--- A tenant has so many jobs more queued. What they cost together is told by its share: whoever has a larger one
+-- A tenant has so many more queued calls. What they cost together is told by its share: whoever has a larger one
 -- may have more of them.
 local function count(tenant, more, cost)
   local jobs = call('HINCRBY', q .. ':pending', tenant, more)
@@ -92,7 +92,7 @@ local function count(tenant, more, cost)
 end
 
 -- Redis keeps no seq while the queue is empty, so a generation is told apart by time as well.
--- A job's cost in virtual time is what its payer's share makes of it.
+-- A queued call's cost in virtual time is what its payer's share makes of it.
 local function enqueue(id, tenant, band)
   local cost = tonumber(call('HGET', job_key(id), 'cost')) or 1000
   local fair = q .. ':fair'
@@ -130,7 +130,7 @@ local function landed_lately(id)
   return at and now - at < RESULT_MS * 1000
 end
 
--- A job leaves the queue for good; whoever else held it hears of it.
+-- A queued call leaves the queue for good; whoever else held it hears of it.
 local function forget(id, gen)
   for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
     call('SREM', held_key(proc), id)
@@ -140,15 +140,15 @@ local function forget(id, gen)
   call('ZREM', q .. ':running', id)
 end
 
--- A job can be gone before its place in the queue: Redis evicted it, or Redis's clock leapt over its expiry.
+-- A queued call can be gone before its place in the queue: Redis evicted it, or Redis's clock leapt over its expiry.
 local function stray(band, member)
   if call('HGET', job_key(id_of(member)), 'member') == member then return false end
   call('ZREM', band_key(band), member)
   return true
 end
 
--- The first job in the order of rank for which accept(id, band) holds, among the first `depth` of these bands; and
--- its band.
+-- The first queued call in the order of rank for which accept(id, band) holds, among the first `depth` of these
+-- bands; and its band.
 local function first(bands, depth, accept)
   for _, band in ipairs(bands) do
     local members = call('ZRANGE', band_key(band), 0, depth - 1)
@@ -170,7 +170,7 @@ end
 
 local function mine(id) return call('SISMEMBER', procs_key(id), me) == 1 end
 
--- A running job waits again; its token dies with its leader's lead, so that a result that still comes is late.
+-- A running call waits again; its token dies with its leader's lead, so that a result that still comes is late.
 local function requeue(id)
   local job = call('HMGET', job_key(id), 'tenant', 'band')
   call('ZREM', q .. ':running', id)

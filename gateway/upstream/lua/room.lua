@@ -1,9 +1,9 @@
--- Who gives way: jobs that nobody waits for, and the last job of whoever has the most where the queue is full.
+-- Who gives way: queued calls that nobody waits for; and where the queue is full, the last one of whoever has the most.
 local OTHERS = 4
 local CHARGED = 32
 local STALE = 32
 
--- Out of the queue without having been served: its tenant's next job takes the turn that it paid for.
+-- Out of the queue without having been served: its tenant's next queued call takes the turn that it paid for.
 local function withdraw(id)
   local job = call('HMGET', job_key(id), 'band', 'tenant', 'cost')
   local finish = 'f' .. job[1] .. ':' .. job[2]
@@ -12,7 +12,7 @@ local function withdraw(id)
   dequeue(id)
 end
 
--- A queued job ends unserved; those who hold it hear of that, and how many went before it.
+-- A queued call ends unserved; those who hold it hear of that, and how many went before it.
 local function drop(member, band)
   local id = id_of(member)
   local gen = call('HGET', job_key(id), 'gen')
@@ -24,7 +24,7 @@ local function drop(member, band)
   forget(id, gen)
 end
 
--- Whether anybody waits for a job, in any process that holds it.
+-- Whether anybody waits for a queued call, in any process that holds it.
 local function awaited(id)
   for _, proc in ipairs(call('SMEMBERS', procs_key(id))) do
     if call('HEXISTS', job_key(id), 'idle:' .. proc) == 0 then return true end
@@ -32,7 +32,7 @@ local function awaited(id)
   return false
 end
 
--- Nobody waits for a queued job any more. What it would bring for nobody is not asked for; what it would bring
+-- Nobody waits for a queued call any more. What it would bring for nobody is not asked for; what it would bring
 -- for later waits behind all that somebody waits for.
 local function abandon(id)
   local job = call('HMGET', job_key(id), 'band', 'member', 'tenant', 'unkept')
@@ -47,13 +47,13 @@ local function abandon(id)
   return 'behind'
 end
 
--- Another tenant than the one who pays asked for a job too; only so many are remembered.
+-- Another tenant than the one who pays asked for a queued call too; only so many are remembered.
 local function note(id, payer, tenant, cost)
   if tenant == payer or (tonumber(call('HGET', job_key(id), 'others')) or 0) >= OTHERS then return end
   if call('HSETNX', job_key(id), 'also:' .. tenant, cost) == 1 then call('HINCRBY', job_key(id), 'others', 1) end
 end
 
--- Charges a job to another tenant who asked for it; whether there was one.
+-- Charges a queued call to another tenant who asked for it; whether there was one.
 local function charge_another(id, payer)
   local job = call('HGETALL', job_key(id))
   for i = 1, #job, 2 do
@@ -69,7 +69,7 @@ local function charge_another(id, payer)
   return false
 end
 
--- A tenant's last job in the queue, and its band. What an older version took out of it is struck off the line.
+-- A tenant's last queued call in the queue, and its band. What an older version took out of it is struck off the line.
 local function last_of(tenant)
   for _ = 1, STALE do
     local last = call('ZREVRANGE', line_key(tenant), 0, 0)[1]
@@ -81,13 +81,13 @@ local function last_of(tenant)
   return nil
 end
 
--- How many jobs go before a tenant's next one, as far as can be told now.
+-- How many queued calls go before a tenant's next one, as far as can be told now.
 local function ahead_of(tenant)
   local last, band = last_of(tenant)
   return last and rank_of(band, last) + 1 or queued()
 end
 
--- Room among a tenant's own jobs: one that goes after the new one's band ends for it.
+-- Room among a tenant's own queued calls: one that goes after the new one's band ends for it.
 local function own_room(tenant, band)
   local last, behind = last_of(tenant)
   if not last or behind <= band then return false end

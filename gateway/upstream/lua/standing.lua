@@ -1,4 +1,4 @@
--- Where a job stands, whoever holds it. ARGV: process, id  -> state rank tenant band | none
+-- Where a queued call stands, whoever holds it. ARGV: process, id  -> state rank tenant band | none
 local job = call('HMGET', job_key(ARGV[2]), 'state', 'band', 'member', 'tenant')
 if not job[1] then return {'none'} end
 if job[1] == 'running' then return {job[1], 0, job[4], job[2]} end

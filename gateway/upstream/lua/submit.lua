@@ -1,8 +1,8 @@
--- Submits a job, or joins the one of this id; claims it at once where it is next and the budget allows.
+-- Submits a queued call, or joins the one of this id; claims it at once where it is next and the budget allows.
 -- ARGV: process, id, tenant, band, token, rechecked, interval, burst, max, max per tenant, cost, unkept, target,
 -- caller, credential (empty: none), the gate's pause, longest and shortest, and of other tenants who wait for it
 -- there: tenant, cost, …
--- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full jobs-ahead
+-- -> claimed id gen token tat own-wait | queued gen own-wait | running gen | recheck | full calls-ahead
 -- | paused kind microseconds | closed microseconds; and last, the gate's word
 local id, tenant, band, token, rechecked = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local interval, burst, max, max_tenant = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
