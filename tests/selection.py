@@ -63,9 +63,7 @@ def mark(items: Sequence[pytest.Item]) -> None:
         elif folder(item) in APART:
             item.add_marker("exhaustive")
         if folder(item) in SERVED and isinstance(item, pytest.Function) and not is_left_out(item):
-            # Values that are given together share an index.
-            indices = item.callspec.indices if hasattr(item, "callspec") else {}
-            alike[f"{file}::{name.partition('[')[0]}"][item] = indices.items()
+            alike[f"{file}::{name.partition('[')[0]}"][item] = {*parameters(item)}
     for combinations in alike.values():
         if len(combinations) > 1:
             for item in combinations.keys() - needed(combinations):
@@ -80,6 +78,20 @@ def is_short(item: pytest.Item) -> bool:
 def is_left_out(item: pytest.Item) -> bool:
     """Whether ``make test`` leaves it out."""
     return any(item.get_closest_marker(name) for name in ("drill", "exhaustive"))
+
+
+def parameters(item: pytest.Function) -> Iterator[tuple[object, ...]]:
+    """What a test is run with: names, and the values that are given to these together."""
+    values = item.callspec.params if hasattr(item, "callspec") else {}
+    given = [names_of(mark.args[0]) for mark in item.iter_markers("parametrize")]
+    by_fixtures = values.keys() - {name for names in given for name in names}
+    for names in (*given, *((name,) for name in by_fixtures)):
+        yield (*names, *(id(values[name]) for name in names))
+
+
+def names_of(names: str | Sequence[str]) -> Sequence[str]:
+    """The names of a ``parametrize``, which may be one string."""
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else names
 
 
 def needed(combinations: Mapping[T, Collection[object]]) -> set[T]:

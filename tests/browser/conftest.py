@@ -31,7 +31,7 @@ Enter = Callable[..., Awaitable[Visitor]]
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def console_stage(shared_redis: RedisServer) -> Iterator[Stage]:
     """A gateway with two admin tokens, on the real Redis, in front of the sandbox."""
     watcher = {"digest": f"sha256:{hashlib.sha256(WATCHER.encode()).hexdigest()}", "role": "read-only"}
@@ -51,7 +51,7 @@ def gateway(console_stage: Stage) -> Process:
     return console_stage.gateways[0]
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One for all tests of a test process; each has a context of its own."""
     if BINARY is None:
@@ -62,7 +62,7 @@ async def browser() -> AsyncIterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cookies(console_stage: Stage) -> dict[str, tuple[str, str]]:
     """Sessions, by role, of people who signed in before."""
     base = admin_url(console_stage.gateways[0])

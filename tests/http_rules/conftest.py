@@ -10,7 +10,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from zlib import crc32
 
 import pytest
 
@@ -24,29 +23,22 @@ USUAL = {Setup("memory", "lane"), Setup("redis", "no-lane")}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each rule is checked on memory:// with the fast path, on a real Redis without, and under one of the others'
-    servers, which differs from rule to rule; the exhaustive run checks it in every way."""
+    """Each rule is checked on memory:// with the fast path, and on a real Redis without; the exhaustive run checks
+    it in every way. That the app answers alike under others' servers is for ``tests/servers``."""
     for item in items:
         if is_left_out(item):
             item.add_marker("exhaustive")
 
 
 def is_left_out(item: pytest.Item) -> bool:
-    """Whether it is another server's turn."""
-    setup = (
-        item.callspec.params.get("setup")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
-    if not isinstance(setup, Setup) or setup in USUAL:
+    """Whether its setup is for the exhaustive run."""
+    if not (isinstance(item, pytest.Function) and hasattr(item, "callspec")):
         return False
-    rule = item.nodeid.partition("[")[0]
-    return setup.server not in ELSEWHERE or [*ELSEWHERE].index(setup.server) != crc32(rule.encode()) % len(
-        ELSEWHERE
-    )
+    setup = item.callspec.params.get("setup")
+    return isinstance(setup, Setup) and setup not in USUAL
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """The origin, and the gateways before it."""
     with origin_server() as origin, ExitStack() as stack:

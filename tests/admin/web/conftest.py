@@ -18,7 +18,7 @@ def admin_url(gateway: Process) -> str:
     return f"http://127.0.0.1:{gateway.admin_port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet(shared_redis: RedisServer) -> Iterator[Stage]:
     """Two processes that share a Redis, with two tenants."""
     with staged(redis_url=shared_redis.url, redis_prefix="web", budget="unlimited", **SETTINGS) as stage:
