@@ -23,9 +23,9 @@ SERVED = {"cli", "clients", "http_rules", "integration", "observe", "server", "s
 """Folders whose combinations cost a request or a process each."""
 APART = {"benchmarks", "container"}
 """Folders with a target of their own; of these, ``make test`` runs what starts nothing."""
-ONE_PROCESS = {"browser", "http_rules"}
-"""Folders whose fixtures serve all their files: one test process runs them."""
-NEVER_QUICK = APART | ONE_PROCESS | {"clients", "documents", "fuzz", "helm", "integration", "servers"}
+ONE_PROCESS = {"browser", "helm", "http_rules"}
+"""Folders that make something once for all their files: one test process runs them."""
+NEVER_QUICK = APART | ONE_PROCESS | {"clients", "documents", "fuzz", "integration", "servers"}
 """Folders in which nearly every test starts a service."""
 STARTERS = {
     *("subprocess", "tests.forked", "tests.redis_server", "tests.redis_fleet", "tests.promtool"),

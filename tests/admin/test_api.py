@@ -241,7 +241,7 @@ def test_a_purge_and_its_preview_and_explain_agree(house: House) -> None:
     key = {"X-API-Key": house.stage.keys["reports"]}
     target = house.gateway.url + LBORO
     assert get(target, headers=key).status_code == 200
-    assert house.ask("POST", "/api/purge/preview", {"item": "article/77"}).json()["matching"] >= 1
+    until(lambda: house.ask("POST", "/api/purge/preview", {"item": "article/77"}).json()["matching"] >= 1)
     assert house.ask("POST", "/api/purge/preview", {"item": "article/78"}).json()["matching"] == 0
     explain = {"path": LBORO, "tenant": "reports"}
     told = house.ask("GET", "/api/explain", params=explain).json()

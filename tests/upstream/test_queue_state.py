@@ -177,7 +177,7 @@ async def test_a_job_that_somebody_waits_for_does_not_expire(
 
 
 async def test_a_burst_may_follow_at_once_and_no_more(redis_client: redis.asyncio.Redis, prefix: str) -> None:
-    state = QueueState(redis_client, prefix, Budget(3_600, 3), replace(RULES, max_queued=9))
+    state = QueueState(redis_client, prefix, Budget(3_600, 3), QueueRules(max_queued=9))
     await redis_client.set(f"{prefix}:{{queue}}:tat", "1")
     jobs = [await state.submit(FlightRequest(f"job{i}", Flow("t")), token="t", looked=False) for i in range(4)]
     assert [type(job) for job in jobs] == [Claimed] * 3 + [Queued]
