@@ -13,7 +13,7 @@ from pathlib import Path
 
 FORKS = get_context("forkserver")
 # Each child also loads its parent's main module, which may be pytest's.
-FORKS.set_forkserver_preload(["gateway.cli", "gateway.app", "gateway.server", "pytest"])
+FORKS.set_forkserver_preload(["gateway.cli", "gateway.server", "tests.warm", "pytest"])
 
 
 class Forked:
