@@ -35,9 +35,13 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A quick run need not read what it would leave out."""
-    path = collection_path.relative_to(config.rootpath).as_posix() if is_quick(config) else ""
-    return within(f"{path}/test") in NEVER_QUICK or None
+    """A quick run need not read what it would leave out, nor need one of what runs alone."""
+    if is_quick(config):
+        path = collection_path.relative_to(config.rootpath).as_posix()
+        return within(f"{path}/test") in NEVER_QUICK or None
+    if str(config.option.markexpr).endswith(" and serial") and collection_path.name.startswith("test_"):
+        return "mark.serial" not in collection_path.read_text() or None
+    return None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -30,7 +30,7 @@ class Scale:
         return 1 / self.rate
 
 
-SHORT = Scale(rate=2, queries=30, processes=4, deadline=5)
+SHORT = Scale(rate=2, queries=18, processes=4, deadline=4)
 FULL = Scale(rate=1, queries=200, processes=4, deadline=30)
 
 

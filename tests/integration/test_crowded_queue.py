@@ -210,7 +210,7 @@ async def test_no_call_is_made_for_nobody_where_an_answer_is_its_own_askers_alon
 ) -> None:
     """In front of any origin: no place is kept for whoever is sent away, since nobody may have his answer."""
     settings = {"redis_url": shared_redis.url, "redis_prefix": prefix, "log_level": "warning"}
-    with staged(**settings, profile="generic", budget="15/m", budget_burst=1, caller_timeout=2) as stage:
+    with staged(**settings, profile="generic", budget="30/m", budget_burst=1, caller_timeout=1) as stage:
         async with gateways(stage, 1) as (service, (port,)):
             await persistent(port, "/odd/unknown/0")
             late, *_ = await persistent(port, "/odd/unknown/1")

@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer, free_port, redis_server
 
 pytestmark = pytest.mark.serial
 
-RATE, PROCESSES, WATCHED = 2, 4, 8.0
+RATE, PROCESSES, WATCHED = 2, 4, 5.0
 INTERVAL = 1 / RATE
 
 
