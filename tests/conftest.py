@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.clock_shim import ClockShim, clock_shim
 from tests.redis_server import BINARY, HINT, RedisServer, redis_server
-from tests.selection import NEVER_QUICK, NO_PROCESS, ONE_PROCESS, folder, forbid_processes, is_short, mark, within
+from tests.selection import NEVER_QUICK, NO_PROCESS, forbid_processes, mark, order, within
 
 settings.register_profile("gateway", deadline=None, max_examples=10, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("exhaustive", parent=settings.get_profile("gateway"), max_examples=300)
@@ -46,11 +46,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Marks come before what selects by them; what takes longest in one process begins first. What one process
-    starts for a folder ends with the folder's last test, so these follow each other."""
+    """Marks come before what selects by them."""
     mark(items)
     yield
-    items.sort(key=lambda item: (is_short(item), folder(item) if folder(item) in ONE_PROCESS else ""))
+    items.sort(key=order)
 
 
 def is_quick(config: pytest.Config) -> bool:

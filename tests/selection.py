@@ -70,9 +70,14 @@ def mark(items: Sequence[pytest.Item]) -> None:
                 item.add_marker("exhaustive")
 
 
-def is_short(item: pytest.Item) -> bool:
-    """Whether what one process has to run with a test takes a small part of the whole time."""
-    return folder(item) not in ONE_PROCESS and folder(item) != "integration"
+def order(item: pytest.Item) -> tuple[bool, str, str]:
+    """By which tests are sorted: what takes longest in one process begins first, and what shares something that is
+    started for it follows each other."""
+    place = folder(item)
+    front = ""
+    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+        front = str(item.callspec.params.get("front", ""))
+    return place not in {*ONE_PROCESS, "integration"}, place if place in ONE_PROCESS else "", front
 
 
 def is_left_out(item: pytest.Item) -> bool:

@@ -1,5 +1,5 @@
-"""Makes the parts of a gateway once in the process that tests fork theirs from: most of a start is reading templates
-and describing types, which a fork need not do again. It starts no thread and opens nothing."""
+"""Makes the parts of a gateway once in the process that tests fork theirs from: most of a start is reading
+templates and describing types, which a fork need not do again. It starts no thread and opens nothing."""
 
 from __future__ import annotations
 
