@@ -22,12 +22,16 @@ from tests.upstream.fleet import BRIEF, BRISK, LENGTHY, Fleet, depths
 from tests.upstream.test_queue import LONG, QUICK, UNLIMITED, nothing, until
 
 ROOT = Path(__file__).parents[2]
+LASTING = replace(QUICK, dead_after=60)
+"""Where nobody dies, a process that the machine lets wait counts as alive."""
 
 
 async def test_decision_9_a_block_closes_the_gate_for_the_whole_fleet(fleet: Fleet) -> None:
-    one, two, three = await fleet.grow(3)
+    one, two, three = await fleet.grow(3, rules=LASTING)
+    first = fleet.ask(one, "a")
+    await until(lambda: fleet.service.calls == ["a"])
+    asked = [first, *await fleet.queued(two, "a")]
     fleet.service.says(LENGTHY)
-    asked = [fleet.ask(one, "a"), fleet.ask(two, "a")]
     landings = await asyncio.gather(*asked)
     assert [landing.entry and landing.entry.status for landing in landings] == [429, 429]
     await fleet.closed()
@@ -90,7 +94,7 @@ async def test_while_closed_a_running_flight_may_be_joined(fleet: Fleet) -> None
 
 
 async def test_after_the_pause_one_queued_job_probes_and_the_others_wait_for_it(fleet: Fleet) -> None:
-    one, two = await fleet.grow(2, Budget(0.3, 1))
+    one, two = await fleet.grow(2, Budget(0.3, 1), LASTING)
     first = fleet.ask(one, "first")
     await until(lambda: fleet.service.calls == ["first"])
     tasks = await fleet.queued(two, "a", "b") + await fleet.queued(one, "c")
