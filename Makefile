@@ -7,7 +7,7 @@ CORES := $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 8 ] && n=8; echo $
 # Tests wait as much as they work.
 JOBS ?= $(shell n=$$((2 * $(CORES))); [ $$n -gt 8 ] && n=8; echo $$n)
 PYTEST = $(BIN)/pytest --dist loadgroup
-ALONE = -n $(JOBS) -p no:randomly
+ALONE = -n 3 -p no:randomly
 USUAL := not drill and not exhaustive
 ALL := (exhaustive or hypothesis) and not drill
 # Where ARGS select nothing of one part, pytest ends with 5.
