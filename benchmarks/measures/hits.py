@@ -22,9 +22,9 @@ TIMED = ("a", "c")
 HITS = (
     "As many hits as one core answers, on {connections} connections that ask again as soon as they are answered "
     "(`benchmarks/load.c`). They ask for {targets} targets at random, half of them closed windows behind a pair "
-    "and half public totals, all with an API key. What else is sent (`benchmarks/cases.py`):\n\n{cases}\n\n"
-    "Only in (a) do requests repeat each other to the byte. The bare apps do not look at what they are asked, and "
-    "answer nothing with 304."
+    "and half public totals, all with an API key. Columns are the cases of "
+    "[What clients send](#what-clients-send); only in (a) do requests repeat each other to the byte. The bare "
+    "apps do not look at what they are asked, and answer nothing with 304."
 )
 SHARES = (
     "The same as shares of nginx's in the same case and round: 1 is as many as nginx, 2 is twice as many. What "
@@ -83,8 +83,7 @@ def tables(rig: Rig, found: Samples, latency: Samples) -> list[Table]:
     def columns(digits: int) -> list[Column]:
         return [Column(case.letter, case.heading, digits) for case in rig.cases]
 
-    told = "\n".join(f"- {case.heading}: {case.about}." for case in CASES)
-    about = HITS.format(connections=CONNECTIONS, targets=rig.targets, cases=told)
+    about = HITS.format(connections=CONNECTIONS, targets=rig.targets)
     hits = found.by_case("hits", "Hits a second", about, "per_second", columns(0))
     costs = found.by_case("cost", "CPU of a hit, µs", COSTS, "cpu", columns(1))
     shares = Table("shares", "Hits a second ÷ nginx's", SHARES, columns(2), [])
