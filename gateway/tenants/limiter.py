@@ -191,20 +191,14 @@ class RateLimiter:
             self._next.urgent.set()
 
     async def _collect(self, exchange: Exchange) -> None:
-        """Renew what falls due meanwhile, and once more the leases that somebody waits for then."""
+        """Renew what falls due meanwhile."""
         timer = asyncio.get_running_loop().call_later(TICK, exchange.urgent.set)
         try:
             await exchange.urgent.wait()
         finally:
             timer.cancel()
             self._next = None
-        try:
-            await self._renewed(exchange.leases)
-        finally:
-            for subject, lease, _ in exchange.leases:
-                lease.task, lease.late_at = None, math.inf
-                if lease.waiting:
-                    self._renew(subject, lease)
+        await self._renewed(exchange.leases)
 
     async def _renewed(self, leases: Sequence[Due]) -> None:
         batches = [leases[first : first + self._batch] for first in range(0, len(leases), self._batch)]
@@ -212,28 +206,39 @@ class RateLimiter:
 
     async def _exchange(self, leases: Sequence[Due]) -> None:
         """Send the demands of some leases, and hand out what Redis grants to each; those that it does not answer
-        are alone."""
+        are alone. Leases that somebody waits for by then are renewed once more."""
         now, fleet = time.monotonic(), max(1, self._fleet())
-        demands = [lease.demand(now, fleet, returned=min(back, lease.tokens)) for _, lease, back in leases]
-        calls = [(each.subject, each.lease.rules, demand) for each, demand in zip(leases, demands, strict=True)]
         try:
-            grants = await self._ask(calls)
-        except CacheUnavailable:
-            grants = [None] * len(leases)
-        now = time.monotonic()
-        for (_, lease, _), demand, grant in zip(leases, demands, grants, strict=True):
-            if grant is None:
-                lease.go_alone(now)
-            else:
-                lease.receive(demand, grant, now)
+            demands = [lease.demand(now, fleet, returned=min(back, lease.tokens)) for _, lease, back in leases]
+            rules = [lease.rules for _, lease, _ in leases]
+            grants = await self._ask([due.subject for due in leases], rules, demands)
+            now = time.monotonic()
+            for (_, lease, _), demand, grant in zip(leases, demands, grants, strict=True):
+                if grant is None:
+                    lease.go_alone(now)
+                else:
+                    lease.receive(demand, grant, now)
+        finally:
+            for subject, lease, _ in leases:
+                lease.task, lease.late_at = None, math.inf
+                if lease.waiting:
+                    self._renew(subject, lease)
 
-    async def _ask(self, calls: Sequence[tuple[str, Rules, Demand]]) -> list[Grant | None]:
-        """The grants of demands, by one command; None where a caller's record is none. Raises CacheUnavailable."""
-        keys = [self._key(subject) for subject, _, _ in calls]
-        numbers = tuple(chain.from_iterable(arguments(rules, demand) for _, rules, demand in calls))
-        with redis_errors(self._client):
-            replies = await invoke(self._client, Invocation(ADMIT, keys[0], numbers, more_keys=tuple(keys[1:])))
-            return [grant_of(reply) if isinstance(reply, list) else None for reply in replies]
+    async def _ask(
+        self, subjects: Sequence[str], rules: Sequence[Rules], demands: Sequence[Demand]
+    ) -> list[Grant | None]:
+        """The grants of demands, by one command; None where Redis does not answer, or a record is none."""
+        keys = [self._key(subject) for subject in subjects]
+        numbers = tuple(chain.from_iterable(map(arguments, rules, demands)))
+        try:
+            with redis_errors(self._client):
+                replies = await invoke(
+                    self._client, Invocation(ADMIT, keys[0], numbers, more_keys=tuple(keys[1:]))
+                )
+                answers = zip(demands, replies, strict=True)
+                return [grant_of(reply) if isinstance(reply, list) else None for _, reply in answers]
+        except CacheUnavailable:
+            return [None] * len(demands)
 
     def _key(self, subject: str) -> str:
         name = blake2b(subject.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -44,7 +44,7 @@ steps = st.builds(
 
 async def answered(admission: RateLimiter, subject: str, rules: Rules, demand: Demand) -> Grant:
     """The answer to one demand."""
-    (grant,) = await admission._ask([(subject, rules, demand)])
+    (grant,) = await admission._ask([subject], [rules], [demand])
     assert grant is not None
     return grant
 
