@@ -48,7 +48,7 @@ tenants' limits that are counted and never reached; only the budget is unlimited
 limits, keep no log, trace nothing and do not look at who forwarded a request, in their favour.
 """
 SMOKE = {
-    "rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20, "tenants": [60],
+    "rounds": 1, "seconds": 0.3, "entries": 200, "crowds": [100], "misses": 20, "tenants": [60],
     "connections": 300,
 }  # fmt: skip
 """Just enough to see that everything runs."""

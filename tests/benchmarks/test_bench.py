@@ -156,7 +156,7 @@ def of(folder: Path, benchmark: str = "benchmarks.bench") -> list[str]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--only", "hits,nothing"], "'nothing' is not one of hits, misses"),
+        (["--only", "hits,nothing"], "'nothing' is not one of hits, tenants"),
         (["--cases", "a,z"], "'z' is not one of a, b"),
         (["--contenders", "apache"], "'apache' is not one of nginx"),
         (["--rounds", "0"], "must be above 0"),
