@@ -96,7 +96,7 @@ bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this m
 shielding: .venv/dev  ## upstream calls of a day of dashboards, beside nginx and Varnish (45 minutes; ARGS=--short: twelve)
 	@$(BIN)/python -m benchmarks.shielding $(ARGS)
 
-performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (over an hour)
+performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (two hours)
 	@$(BIN)/python -m benchmarks.report $(ARGS)
 
 image:  ## the container image (ENGINE=podman, IMAGE=name:tag)

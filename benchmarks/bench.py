@@ -27,12 +27,14 @@ from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.process import DidNotStart
 from benchmarks.goals import GOALS
 from benchmarks.machine import cores, facts, kept_to
-from benchmarks.measures import hits, memory, misses, stampede, startup
+from benchmarks.measures import connections, hits, memory, misses, stampede, startup, tenants
 from benchmarks.results import Results, Table, made_by
 from benchmarks.rig import ALL, Rig
 
 MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
     "hits": hits.measure,
+    "tenants": tenants.measure,
+    "connections": connections.measure,
     "misses": misses.measure,
     "stampede": stampede.measure,
     "memory": memory.measure,
@@ -40,12 +42,15 @@ MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
 }
 ABOUT = """\
 Each contender is one process (with its children) on a core of its own; the load, Redis and the origin run on
-another, whose idle share each row tells. They take turns, A B C A B C, and each begins anew every time. Whoever
-asks has an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual sample of
-hits, and a tenant's limit that is counted and never reached; only the budget is unlimited. nginx and Varnish count
-no limits and keep no log, in their favour.
+another, whose idle share is told. They take turns, A B C A B C, and each begins anew every time. Whoever asks has
+an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual sample of hits, and
+tenants' limits that are counted and never reached; only the budget is unlimited. nginx and Varnish count no
+limits, keep no log, trace nothing and do not look at who forwarded a request, in their favour.
 """
-SMOKE = {"rounds": 1, "seconds": 1.0, "entries": 200, "crowds": [100], "misses": 20}
+SMOKE = {
+    "rounds": 1, "seconds": 0.3, "entries": 200, "crowds": [100], "misses": 20, "tenants": [60],
+    "connections": 300,
+}  # fmt: skip
 """Just enough to see that everything runs."""
 SMOKE_RIG: dict[str, Any] = {"targets": 50, "warming": 0.0, "stall": 0.3}
 
@@ -82,6 +87,8 @@ def arguments() -> argparse.ArgumentParser:
     add("--entries", type=positive(int), default=10_000, metavar="N", help="entries for measuring memory (10000)")
     add("--crowds", type=numbers, default=[1_000, 10_000], metavar="N,N", help="stampedes' sizes (1000,10000)")
     add("--misses", type=positive(int), default=400, metavar="N", help="misses of a round (400)")
+    add("--tenants", type=numbers, default=[10, 100, 1_000, 10_000], metavar="N,N", help="for measuring tenants")
+    add("--connections", type=positive(int), default=5_000, metavar="N", help="for measuring connections (5000)")
     add("--smoke", action="store_true", help="one short round of everything, to see that it runs")
     add("--json", type=Path, metavar="FILE", help="write the results there too")  # fmt: skip
     return parser
@@ -104,7 +111,8 @@ def bench(given: argparse.Namespace) -> Results:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         rig = Rig(
             folder, [], core, load_core, [LETTERS[letter] for letter in given.cases],
-            given.rounds, given.seconds, given.entries, given.crowds, given.misses,
+            given.rounds, given.seconds, given.entries, given.crowds, given.misses, given.tenants,
+            given.connections,
             **(SMOKE_RIG if given.smoke else {}),
         )  # fmt: skip
         rig.contenders, skipped = available(given.contenders, rig.say)
@@ -130,7 +138,7 @@ def main() -> int:
     given = parser.parse_args()
     if given.smoke:
         vars(given).update(SMOKE)
-    if "hits" in given.only and (missing := load.lacks()):
+    if {"hits", "tenants", "connections"} & set(given.only) and (missing := load.lacks()):
         parser.error(missing)
     signal.signal(signal.SIGTERM, end)
     try:

@@ -39,12 +39,13 @@ Lines = Callable[[Random, str], str]
 
 @dataclass(frozen=True)
 class Case:
-    """``about`` says what is sent. So many ``heads`` are drawn, of ``tenants`` with a key each; ``settings`` are
-    the gateway's, in which ``{origin}`` stands for the origin's URL. ``share`` is that of answers which are 304.
-    """
+    """``about`` says what is sent, and ``by`` whom. So many ``heads`` are drawn, of ``tenants`` with a key each;
+    ``settings`` are the gateway's, in which ``{origin}`` stands for the origin's URL. ``share`` is that of answers
+    which are 304."""
 
     letter: str
     name: str
+    by: str
     about: str
     lines: Lines
     heads: int = 6_000
@@ -110,24 +111,26 @@ def _one_of_ten_agents(dice: Random, _: str) -> str:
 
 
 CASES = (
-    Case("a", "identical heads", "a script's few headers, the same to the byte for each target",
-         lambda *_: SCRIPT),
-    Case("b", "request ids", "the same, with an `X-Request-ID` that no other request has",
-         lambda *_: REQUEST_ID + SCRIPT),
-    Case("c", "behind an ingress",
+    Case("a", "identical heads", "one script in a loop, or a load test",
+         "few headers, the same to the byte whenever a target is asked for again", lambda *_: SCRIPT),
+    Case("b", "request ids", "a script that numbers its requests, or a proxy that does",
+         "the same, with an `X-Request-ID` that no other request has", lambda *_: REQUEST_ID + SCRIPT),
+    Case("c", "behind an ingress", "everybody, where an ingress or a load balancer stands in front",
          "a fresh `X-Request-ID`, and the caller's address, one of some thousands, in `X-Forwarded-For`, "
          "`X-Real-IP` and `Forwarded`, all by way of one trusted proxy",
          _behind_ingress, settings={"trusted_proxies": "127.0.0.0/8"}),
-    Case("d", "browsers", "twelve browsers' user agents, languages, `Sec-*`, referrers, and cookies that differ",
-         _from_browser),
-    Case("e", "agents and keys", "ten user agents, 50 tenants' keys", _one_of_ten_agents, 200_000, 50),
-    Case("f", "many keys", "500 tenants' keys: more pairs of key and target than prepared answers fit",
+    Case("d", "browsers", "web pages",
+         "twelve user agents, languages, `Sec-*`, referrers, and cookies that differ", _from_browser),
+    Case("e", "agents and keys", "some applications of some tenants", "ten user agents, 50 tenants' keys",
+         _one_of_ten_agents, 200_000, 50),
+    Case("f", "many keys", "many tenants who ask for the same things",
+         "500 tenants' keys: more pairs of key and target than prepared answers fit",
          lambda *_: SCRIPT, 200_000, 500),
-    Case("g", "traced",
+    Case("g", "traced", "applications with OpenTelemetry",
          "a `traceparent` that no other request has; one in a hundred says that it is recorded, and the gateway "
          "sends its spans to a collector", _traced,
          settings={"otlp_endpoint": f"{{origin}}{TRACES}", "trace_sample": 0.01}),
-    Case("h", "conditional", "an `If-None-Match`, of which half name the current answer and get a 304",
-         _conditional, share=0.5),
+    Case("h", "conditional", "clients with a cache of their own",
+         "an `If-None-Match`, of which half name the current answer and get a 304", _conditional, share=0.5),
 )  # fmt: skip
 LETTERS = {case.letter: case for case in CASES}

@@ -1,6 +1,6 @@
 """docs/performance.md, made of docs/performance.json, which the benchmarks' own results are written into.
 
-``make performance`` runs the benchmarks anew (over an hour) and writes both. With ``--from`` it takes results
+``make performance`` runs the benchmarks anew (two hours) and writes both. With ``--from`` it takes results
 that a benchmark wrote with ``--json``, with ``--page`` it only writes the page: nothing there is typed by hand.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.cases import CASES
 from benchmarks.results import Ratio, Results, Table, as_markdown, cells, ratio_cells, read
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -34,6 +35,18 @@ and makes this page of them (`benchmarks/report.py`); nothing here is typed by h
 configured is in [`benchmarks/contenders`](../benchmarks/contenders). Figures are medians, in parentheses the least
 and the most of several rounds. Machines differ and are noisy: ratios, taken round by round, say more than figures,
 and those of one run can be compared, those of two hardly.
+
+## What clients send
+
+What a hit costs depends on what is sent with the question. So hits are measured in cases, and each figure of hits
+says of which it is. Find the ones that are yours; one gateway has several, and (c) wherever an ingress stands in
+front of it. Figures of (a), where nothing differs, hold for no other case.
+
+{cases}
+
+How they are made is in [`benchmarks/cases.py`](../benchmarks/cases.py), and sent by
+[`benchmarks/load.c`](../benchmarks/load.c): it writes what must differ into each request anew, so that no request
+of (b), (c), (d) and (g) comes twice.
 """
 GOALS = """\
 ## Goals
@@ -46,7 +59,8 @@ def page(runs: Iterable[Results]) -> str:
     """The whole page."""
     ordered = sorted(runs, key=lambda run: BENCHMARKS.index(run.benchmark))
     targets = " and ".join(f"`make {name}`" for name in BENCHMARKS)
-    parts = [HEAD.format(targets=targets)]
+    lines = [["case", "who sends it", "what is sent"], *([each.heading, each.by, each.about] for each in CASES)]
+    parts = [HEAD.format(targets=targets, cases=_prose_table(lines))]
     if goals := [ratio for run in ordered for ratio in run.ratios if ratio.goal is not None]:
         parts.append(f"{GOALS}\n{_ratios(goals)}\n")
     parts += [section(run) for run in ordered]

@@ -128,12 +128,18 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of a script: its single key and its arguments. ``heard`` is called with each reply."""
+    """One call of a script: its key, or several on one server, and its arguments. ``heard`` is called with each
+    reply."""
 
     script: Script
     key: str
     args: tuple[Argument, ...]
     heard: Callable[[Any], object] = field(default=lambda _: None, compare=False, repr=False)
+    more_keys: tuple[str, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.key, *self.more_keys)
 
 
 async def invoke(client: Client, invocation: Invocation) -> Any:
@@ -157,7 +163,7 @@ async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[
 async def _several(client: Client, invocations: Sequence[Invocation]) -> list[Any]:
     pipe = client.pipeline(transaction=False)
     for each in invocations:
-        pipe.evalsha(each.script.sha, 1, each.key, *each.args)
+        pipe.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
     replies = list(await pipe.execute(raise_on_error=False))
     for i, reply in enumerate(replies):
         if _unknown(reply):
@@ -169,8 +175,9 @@ async def _several(client: Client, invocations: Sequence[Invocation]) -> list[An
 
 
 async def _one(client: Client, invocation: Invocation) -> Any:
+    keys = invocation.keys
     try:
-        reply = await client.evalsha(invocation.script.sha, 1, invocation.key, *invocation.args)
+        reply = await client.evalsha(invocation.script.sha, len(keys), *keys, *invocation.args)
     except ResponseError as error:
         if not _unknown(error):
             raise
@@ -180,7 +187,8 @@ async def _one(client: Client, invocation: Invocation) -> Any:
 
 
 async def _whole(client: Client, invocation: Invocation) -> Any:
-    return await client.eval(invocation.script.source, 1, invocation.key, *invocation.args)
+    keys = invocation.keys
+    return await client.eval(invocation.script.source, len(keys), *keys, *invocation.args)
 
 
 def _unknown(reply: object) -> bool:

@@ -26,19 +26,18 @@ sub vcl_recv {
     unset req.http.Authorization;
     unset req.http.Cookie;
 
-    # Who asks? An unknown key is nobody's.
+    # From which institution? The first segment, where it is no family's name.
+    unset req.http.X-Institution;
+    if (req.url !~ "^/(?:total|timeline|breakdown|top|count)/") {
+        set req.http.X-Institution = regsub(req.url, "^/([^/?]+)/.*$", "\1");
+    }
+
+    # Who asks, and with which credential? An unknown key is nobody's; a tenant has one for some institutions.
     unset req.http.X-Tenant;
 @keys@
     if (!req.http.X-Tenant) {
         return (synth(401));
     }
-
-    # With which credential? The tenant's for the institution in the path, else none.
-    unset req.http.X-Institution;
-    if (req.url !~ "^/(?:total|timeline|breakdown|top|count)/") {
-        set req.http.X-Institution = regsub(req.url, "^/([^/?]+)/.*$", "\1");
-    }
-@credentials@
 
     # In one order, so that two spellings of a request share an answer.
     set req.url = std.querysort(req.url);

@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from string import ascii_letters, digits
 
 from benchmarks.contenders.contender import lacking, located
 from benchmarks.contenders.nginx import basic
@@ -15,6 +17,11 @@ from benchmarks.contenders.process import Running, answers, await_ready, spawned
 from benchmarks.contenders.setup import Holder, Setup
 from benchmarks.contenders.template import filled, settled
 from tests.redis_server import free_port
+
+ALPHABET = sorted(ascii_letters + digits)
+FEW = 4
+PREFIX = len("sgw_") + 5
+"""Characters of a key that are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,7 @@ def configuration(setup: Setup) -> str:
         "default.vcl",
         {
             "origin_port": setup.origin_port,
-            "keys": _chain([(f'req.http.X-API-Key == "{h.key}"', "X-Tenant", h.name) for h in setup.holders]),
-            "credentials": _chain(_credentials(setup.holders)),
+            "keys": by_key(sorted(setup.holders, key=attrgetter("key"))),
             "closed_dates": settled(setup.today),
             "closed": setup.lifetimes.closed,
             "open": setup.lifetimes.open,
@@ -74,22 +80,33 @@ def configuration(setup: Setup) -> str:
     )
 
 
-def _credentials(holders: Sequence[Holder]) -> list[tuple[str, str, str]]:
-    return [
-        (
-            f'req.http.X-Tenant == "{holder.name}" && req.http.X-Institution == "{pair.institution}"',
-            "Authorization",
-            basic(pair),
-        )
-        for holder in holders
+def by_key(holders: Sequence[Holder]) -> str:
+    """What a key opens. VCL has no tables: holders, sorted by key, are halved until few are left to compare."""
+    middle = holders[len(holders) // 2].key[:PREFIX]
+    below = [holder for holder in holders if holder.key[:PREFIX] < middle]
+    if len(holders) <= FEW or not below:
+        return "".join(map(_opened, holders))
+    return (
+        f'if (req.http.X-API-Key ~ "{_less(middle)}") {{ {by_key(below)} }}\n'
+        f"else {{ {by_key(holders[len(below) :])} }}\n"
+    )
+
+
+def _opened(holder: Holder) -> str:
+    credentials = "".join(
+        f'if (req.http.X-Institution == "{pair.institution}") {{ set req.http.Authorization = "{basic(pair)}"; }}'
         for pair in holder.pairs
-    ]
+    )
+    return (
+        f'if (req.http.X-API-Key == "{holder.key}") {{ set req.http.X-Tenant = "{holder.name}"; {credentials} }}\n'
+    )
 
 
-def _chain(cases: Sequence[tuple[str, str, str]]) -> str:
-    """VCL has no tables: each case is a condition, a request header, and its value."""
-    tests = [
-        f'if ({condition}) {{\n        set req.http.{header} = "{value}";\n    }}'
-        for condition, header, value in cases
-    ]
-    return "    " + " else ".join(tests) if tests else ""
+def _less(text: str) -> str:
+    """A regular expression for what is less than a text of letters and digits, by its first characters."""
+    alternatives = (
+        f"{text[:at]}[{''.join(each for each in ALPHABET if each < text[at])}]"
+        for at in range(len(text))
+        if text[at] in ALPHABET[1:]
+    )
+    return f"^(?:{'|'.join(alternatives)})"

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders.contender import Contender
-from benchmarks.load import CONNECTIONS, WARMING_SECONDS, Generator, Load, LoadFailed, fill
-from benchmarks.origin import OriginProcess, origin
+from benchmarks.hitting import Hitting
+from benchmarks.load import CONNECTIONS, WARMING_SECONDS, Load
 from benchmarks.results import Column, Row, Table
-from benchmarks.rig import BARE, BARE_REDIS, DRESSED, NGINX, Rig, Samples, dashboard_targets
+from benchmarks.rig import BARE, BARE_REDIS, DRESSED, GRANIAN, NGINX, SORTED, Rig, Samples
 
 WHOLE_ALWAYS = (BARE, DRESSED, BARE_REDIS)
 """Contenders without conditional requests."""
+BESIDE = (SORTED, BARE, GRANIAN)
+"""Contenders that are measured in the first case only: they differ little from others, in all cases alike."""
 TIMED = ("a", "c")
 """The cases whose latency is measured."""
 HITS = (
     "As many hits as one core answers, on {connections} connections that ask again as soon as they are answered "
     "(`benchmarks/load.c`). They ask for {targets} targets at random, half of them closed windows behind a pair "
-    "and half public totals, all with an API key. What else is sent (`benchmarks/cases.py`):\n\n{cases}\n\n"
-    "Only in (a) do requests repeat each other to the byte. The bare apps do not look at what they are asked, and "
-    "answer nothing with 304."
+    "and half public totals, all with an API key. Columns are the cases of "
+    "[What clients send](#what-clients-send); only in (a) do requests repeat each other to the byte. The bare "
+    "apps do not look at what they are asked, and answer nothing with 304."
 )
 SHARES = (
     "The same as shares of nginx's in the same case and round: 1 is as many as nginx, 2 is twice as many. What "
@@ -40,32 +41,28 @@ LATENCY = (
 )
 
 
-class Heads:
-    """The files of heads, each made once where it is the same for all contenders."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-
-    def of(self, case: Case, tags: Mapping[str, str], tenants: int) -> Path:
-        """The case's file, with the keys of so many tenants, for the targets that have those entity tags."""
-        path = self._rig.folder / f"heads-{case.letter}-{tenants}"
-        if case.share or not path.exists():
-            path.write_bytes(case.drawn([holder.key for holder in self._rig.holders(tenants)], tags))
-        return path
-
-
 def measure(rig: Rig) -> list[Table]:
     """All tables. Raises LoadFailed where an answer was neither a 200 nor a 304, or not as many were as should."""
-    found, latency, heads = Samples(), Samples(), Heads(rig)
-    generator = Generator.compiled(rig.folder, rig.load_core)
-    with origin(rig.folder) as service:
+    found, latency = Samples(), Samples()
+    with Hitting.of(rig) as hitting:
         for case, contender in taking_turns(rig):
-            figures, half, note = once(rig, generator, heads, service, case, contender)
-            found.add(contender, figures, case.letter, note)
-            if half is not None:
-                timed = {"rate": half.per_second, "p50": half.p50, "p99": half.p99, "idle": half.idle * 100}
-                latency.add(contender, timed, case.heading, half.note)
+            with hitting.filled(contender, case) as hit:
+                full, figures = hitting.saturated(hit, case)
+                half = None
+                if case.letter in TIMED:
+                    half = hitting.generator.steady(hit.running.port, hit.heads, full.per_second / 2, rig.seconds)
+                    timed = {"rate": half.per_second, "p50": half.p50, "p99": half.p99, "idle": half.idle * 100}
+                    latency.add(contender, timed, case.heading, half.note)
+                figures["calls"] = float(hitting.service.calls())
+            found.add(contender, figures, case.letter, full.note)
+            rig.say(f"hits {case.heading}, {contender.name}: {told(full, figures, half)}")
     return tables(rig, found, latency)
+
+
+def told(full: Load, figures: Mapping[str, float], half: Load | None) -> str:
+    """A line of progress."""
+    at_half = f"; at half of it p50 {half.p50:.0f} µs, p99 {half.p99:.0f} µs" if half else ""
+    return f"{full.per_second:,.0f}/s, {figures['cpu']:.1f} µs of CPU each{at_half} {full.note}".rstrip()
 
 
 def taking_turns(rig: Rig) -> list[tuple[Case, Contender]]:
@@ -75,44 +72,9 @@ def taking_turns(rig: Rig) -> list[tuple[Case, Contender]]:
         for _ in range(rig.rounds)
         for case in rig.cases
         for contender in rig.contenders
-        if not (case.share and contender in WHOLE_ALWAYS)
+        if contender not in (WHOLE_ALWAYS if case.share else ())
+        if contender not in BESIDE or case is CASES[0]
     ]
-
-
-def once(
-    rig: Rig, generator: Generator, heads: Heads, service: OriginProcess, case: Case, contender: Contender
-) -> tuple[dict[str, float], Load | None, str]:
-    """One contender's figures in one case; the load at half of its rate, where that is measured; what to mind."""
-    settings = {name: _with_origin(value, service) for name, value in case.settings.items()}
-    with rig.started(contender, service, case.tenants, **settings) as running:
-        tags = fill(rig.client(running, dashboard_targets(rig.targets), case.tenants))
-        file = heads.of(case, tags, case.tenants)
-        spent = running.cpu
-        full = generator.saturating(running.port, file, rig.seconds, warming=rig.warming)
-        spent = running.cpu - spent
-        check(case, full)
-        half = None
-        if case.letter in TIMED:
-            half = generator.steady(running.port, file, full.per_second / 2, rig.seconds)
-        figures = {
-            "per_second": full.per_second,
-            "cpu": spent / full.answers * 1e6,
-            "idle": full.idle * 100,
-            "calls": float(service.calls()),
-        }
-    at_half = f"; at half of it p50 {half.p50:.0f} µs, p99 {half.p99:.0f} µs" if half else ""
-    rig.say(
-        f"hits {case.heading}, {contender.name}: {full.per_second:,.0f}/s, {figures['cpu']:.1f} µs of CPU each"
-        f"{at_half} {full.note}".rstrip()
-    )
-    return figures, half, full.note
-
-
-def check(case: Case, load: Load) -> None:
-    """Raises LoadFailed unless about as many answers were 304s as should be."""
-    share = load.unchanged / max(1, load.answers)
-    if abs(share - case.share) > 0.1:
-        raise LoadFailed(f"{share:.0%} of the answers were 304, not {case.share:.0%}")
 
 
 def tables(rig: Rig, found: Samples, latency: Samples) -> list[Table]:
@@ -121,8 +83,7 @@ def tables(rig: Rig, found: Samples, latency: Samples) -> list[Table]:
     def columns(digits: int) -> list[Column]:
         return [Column(case.letter, case.heading, digits) for case in rig.cases]
 
-    told = "\n".join(f"- {case.heading}: {case.about}." for case in CASES)
-    about = HITS.format(connections=CONNECTIONS, targets=rig.targets, cases=told)
+    about = HITS.format(connections=CONNECTIONS, targets=rig.targets)
     hits = found.by_case("hits", "Hits a second", about, "per_second", columns(0))
     costs = found.by_case("cost", "CPU of a hit, µs", COSTS, "cpu", columns(1))
     shares = Table("shares", "Hits a second ÷ nginx's", SHARES, columns(2), [])
@@ -159,7 +120,3 @@ def beside_nginx(found: Table, empty: Table, *, inverse: bool = False) -> Table:
         if row.contender != NGINX.name
     ]
     return msgspec.structs.replace(empty, rows=rows)
-
-
-def _with_origin(value: object, service: OriginProcess) -> object:
-    return value.format(origin=f"http://127.0.0.1:{service.port}") if isinstance(value, str) else value

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.contenders.contender import Contender
 from benchmarks.contenders.nginx import Nginx
 from benchmarks.contenders.process import Running
-from benchmarks.contenders.setup import Lifetimes, Setup, with_tenants
+from benchmarks.contenders.setup import Lifetimes, Setup, with_many_tenants, with_tenants
 from benchmarks.contenders.template import dates_before
 from benchmarks.contenders.varnish import Varnish
 from tests.integration.stage import Stage, staged, until
@@ -66,6 +66,19 @@ def test_a_contender_isolates_as_the_gateway_does(contender: Contender, tmp_path
         assert get(running, "/total/views/article/23", one).json() == {"totals": 231}
         assert get(running, "/total/views/article/23", other).json() == {"totals": 231}
         assert stage.calls()["total"] == 3, "what needs no pair is everybody's"
+
+
+def test_varnish_knows_many_keys_apart(tmp_path: Path) -> None:
+    """They are looked for by halves."""
+    varnish = Varnish()
+    if missing := varnish.missing():
+        pytest.skip(missing)
+    holders = with_many_tenants(tmp_path, 60)
+    with staged() as stage, varnish.started(Setup(tmp_path, stage.sandbox.port, holders)) as running:
+        for holder in holders:
+            assert get(running, PROTECTED, holder.key).status_code == 200
+        assert get(running, PROTECTED, holders[0].key[:-1]).status_code == 401
+        assert stage.calls()["total"] == 1
 
 
 @of(SORTING)

@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from gateway.tenants.limiter import PATIENCE
+from gateway.tenants.lease import PATIENCE
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.integration.load import Connection, Load
 from tests.integration.stage import Process, Stage, get, staged, until

@@ -18,12 +18,14 @@ from gateway.observe.outcome import Outcome
 from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.settings import Settings
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import open_registry
-from gateway.tenants.tenant import Pair
+from gateway.tenants.tenant import Pair, TenantLimits
 from tests.cache.test_preview import known, stored
 from tests.observe.counting import answered
 from tests.redis_fleet import ClusterOfServers, redis_cluster
 from tests.redis_server import RedisServer, free_port
+from tests.tenants.limits.test_limiter import settled
 from tests.tenants.places import KEY
 
 SET = Script("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('GET', KEYS[1])", "")
@@ -103,6 +105,18 @@ async def test_the_parts_that_use_pipelines_and_scans_work_in_a_cluster(
     look = await preview(client, prefix, EVERYTHING, known)
     assert (look.matching, look.complete) == (30, True)
     assert await Purges(client, prefix).purge(EVERYTHING, hard=True) > 0
+
+
+async def test_limits_of_callers_whose_records_are_on_several_nodes_are_renewed(
+    client: ClusterClient, prefix: str
+) -> None:
+    admission = RateLimiter(client, prefix, lambda: 1)
+    limits = TenantLimits(requests_per_second=1_000)
+    await asyncio.gather(*(admission.admit(f"caller-{number}", limits) for number in range(12)))
+    leases = list(admission._leases.values())
+    for lease in leases:
+        await settled(lease)
+    assert all(lease.tokens and not lease.failed and not lease.local.owed for lease in leases)
 
 
 async def test_a_message_reaches_whoever_listens_at_any_node(client: ClusterClient, prefix: str) -> None:

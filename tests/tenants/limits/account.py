@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gateway.tenants.limiter import Demand
+from gateway.tenants.lease import Demand
 from gateway.tenants.ratelimit import Grant, Rules, Seen
 
 MICRO = 1_000_000

@@ -22,10 +22,16 @@ Event = tuple[float, Callable[[], object]]
 
 
 def pressed(
-    url: str, prefix: str, limits: TenantLimits, fleet: int, seconds: float, events: Sequence[Event] = ()
+    url: str,
+    prefix: str,
+    limits: TenantLimits,
+    fleet: int,
+    seconds: float,
+    events: Sequence[Event] = (),
+    callers: int = 1,
 ) -> list[Tally]:
-    """What each of so many processes got."""
-    words = [url, prefix, json.dumps(asdict(limits)), str(fleet), str(seconds)]
+    """What each of so many processes got, for so many callers."""
+    words = [url, prefix, json.dumps(asdict(limits)), str(fleet), str(seconds), str(callers)]
     with ExitStack() as stack:
         members = [stack.enter_context(started(words)) for _ in range(fleet)]
         for member in members:

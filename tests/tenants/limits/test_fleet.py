@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from gateway.tenants.limiter import PATIENCE
+from gateway.tenants.lease import PATIENCE
 from gateway.tenants.tenant import TenantLimits
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.redis_server import RedisServer, redis_server

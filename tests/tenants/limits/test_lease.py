@@ -10,7 +10,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.tenants.limiter import AGAIN, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease
+from gateway.tenants.lease import AGAIN, HORIZON, IDLE, PATIENCE, RECHECK, SETTLE, Demand, Lease
 from gateway.tenants.ratelimit import Grant, LocalLimits, Rules
 from gateway.tenants.tenant import UNLIMITED
 from tests.tenants.limits.account import Account
@@ -134,11 +134,22 @@ def test_who_was_refused_for_long_asks_again_now_and_then_but_has_no_credit() ->
 
 
 def test_what_is_not_likely_to_be_used_soon_is_surplus() -> None:
+    """But for a quarter of the largest lease, which may rest."""
     lease = lease_of(Rules(0.01, 100, 0))
-    lease.tokens, lease.used, lease.last = 20, 8, IDLE * 3
+    lease.tokens, lease.used, lease.last = 40, 80, IDLE * 3
     assert lease.surplus(IDLE) == 0
-    assert lease.surplus(IDLE * 4) == 18
-    assert lease.surplus(IDLE * 4 + 0.1) == 20
+    assert lease.surplus(IDLE * 4) == 40 - 20
+    assert lease.surplus(IDLE * 4 + 0.1) == 40 - 12
+    assert lease.surplus(IDLE * 3 + HORIZON) == 40 - 12
+    assert lease.surplus(IDLE * 3 + HORIZON + 0.1) == 40
+
+
+def test_a_lease_is_for_longer_where_that_is_a_small_part_of_the_largest() -> None:
+    rules = Rules(0.001, 1_000, 0)
+    for used, wanted in ((2, 8), (20, 80), (50, 125), (400, 200), (4_000, 500)):
+        lease = lease_of(rules)
+        lease.used = used
+        assert lease.demand(1.0, 1).wanted == wanted, used
 
 
 def test_while_redis_is_late_or_gone_the_share_decides_and_every_waiter_is_answered() -> None:

@@ -12,7 +12,8 @@ import redis.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.tenants.limiter import Demand, RateLimiter
+from gateway.tenants.lease import Demand
+from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.ratelimit import UNSEEN, Grant, Report, Rules
 from tests.clock_shim import ClockShim
 from tests.redis_server import RedisServer
@@ -41,6 +42,13 @@ steps = st.builds(
 )
 
 
+async def answered(admission: RateLimiter, subject: str, rules: Rules, demand: Demand) -> Grant:
+    """The answer to one demand."""
+    (grant,) = await admission._ask([subject], [rules], [demand])
+    assert grant is not None
+    return grant
+
+
 @settings(max_examples=60)
 @given(
     st.booleans(), st.integers(1, 25), st.just(0) | st.integers(1, 50), st.lists(steps, min_size=1, max_size=12)
@@ -56,7 +64,7 @@ async def test_a_redis_that_forgot_adds_what_each_process_tells(shared_redis: Re
     rules = Rules(HOUR, 1_000, 1_000)
     async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
         admission = RateLimiter(client, prefix, lambda: 3)
-        ask = partial(admission._ask, "reports", rules)
+        ask = partial(answered, admission, "reports", rules)
         heard = [(await ask(Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(3)]
         await client.delete(*[name async for name in client.scan_iter(f"{prefix}:*")])
         told = [await ask(Demand(0, 0, Report(0.0, 7, 7, 7, seen))) for seen in heard]
@@ -73,7 +81,7 @@ async def test_what_was_told_is_counted_by_the_present_rate_and_known_as_long_as
     slow, slower = Rules(HOUR, 1_000, 0), Rules(2 * HOUR, 1_000, 0)
     async with redis.asyncio.Redis.from_url(shared_redis.url, protocol=2) as client:
         admission = RateLimiter(client, prefix, lambda: 2)
-        ask = partial(admission._ask, "reports")
+        ask = partial(answered, admission, "reports")
         first, last = [(await ask(slow, Demand(10, 0, Report(0.0, 0, 0, 0, UNSEEN)))).seen for _ in range(2)]
         (key,) = [name async for name in client.scan_iter(f"{prefix}:*")]
         await client.delete(key)
@@ -99,7 +107,7 @@ async def the_same(url: str, rules: Rules, asked: list[Step]) -> None:
             if step.forgets:
                 account.forget()
                 await client.delete("nothing", *[name async for name in client.scan_iter(f"{key}:*")])
-            got = await admission._ask("reports", rules, demand_of(step, real))
+            got = await answered(admission, "reports", rules, demand_of(step, real))
             expected = account.apply(demand_of(step, model), 0.0)
             assert (got.granted, got.seen.count) == (expected.granted, expected.seen.count)
             assert abs(got.level - expected.level) <= BRIEF * HOUR
@@ -125,7 +133,7 @@ async def test_when_redis_clock_steps_a_caller_waits_no_longer_and_has_no_second
     rules = Rules(1.0, 5, 20)
     async with redis.asyncio.Redis.from_url(stepped_redis.url, protocol=2) as client:
         admission = RateLimiter(client, prefix, lambda: 1)
-        ask = partial(admission._ask, "reports", rules)
+        ask = partial(answered, admission, "reports", rules)
         full = await ask(Demand(5, 0, Report(0.0, 0, 0, 0, UNSEEN)))
         clock.step(step)
         after = await ask(Demand(1, 0, Report(0.0, 0, 0, 0, full.seen)))
