@@ -289,7 +289,7 @@ def _profile(settings: Settings, registry: Registry, metrics: Metrics) -> Profil
         return GenericProfile(lifetimes, max_bytes=max_bytes, policy=policy_of(settings))
     return StatisticsProfile(
         registry,
-        ByNetwork(settings.public_hosts, _trusted(settings)),
+        ByNetwork(settings.public_hosts, _trusted(settings)) if settings.public_hosts else None,
         _anonymous(settings),
         partial(recognise, ignored=frozenset(settings.ignored_parameters), max_bytes=max_bytes),
         lifetimes,

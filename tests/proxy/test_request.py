@@ -16,7 +16,9 @@ class Client:
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
-        self.request = Request(b"1", method="GET", path=b"/", query_string=b"", headers=[], receive=self.receive)
+        self.request = Request(
+            b"1", method="GET", path=b"/", query_string=b"", headers=[], given={}, receive=self.receive
+        )
 
     async def receive(self) -> MutableMapping[str, Any]:
         await self.left.wait()
