@@ -343,7 +343,7 @@ class Store:
 
     def _keep(self, entry: Entry) -> None:
         """Keeps an entry near, unless it is void."""
-        if not self.invalidations.covers(entry):
+        if not self.invalidations or not self.invalidations.covers(entry):
             self.near.put(entry)
 
     def _put(self, key: str, taken: object) -> None:

@@ -87,7 +87,10 @@ class Request(Requester, kw_only=True, eq=False):
         """The request of an ASGI HTTP scope."""
         headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
         given, method = dict(headers), scope["method"]
-        request_id = _named(headers) if b"x-request-id" in given else fresh_id()
+        chosen = given.get(b"x-request-id")
+        if chosen is not None and len(given) < len(headers):
+            chosen = next(value for name, value in headers if name == b"x-request-id")  # the first of several
+        request_id = fresh_id() if chosen is None or not REQUEST_ID.fullmatch(chosen) else chosen
         path, mark, query_string = target_of(scope).partition(b"?")
         return cls(
             request_id,
@@ -242,9 +245,3 @@ def announces_body(headers: Headers) -> bool:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b""):
             return True
     return False
-
-
-def _named(headers: Headers) -> bytes:
-    """The request id that the client chose, the first of several; a new one where that is malformed."""
-    chosen = next(value for name, value in headers if name == b"x-request-id")
-    return chosen if REQUEST_ID.fullmatch(chosen) else fresh_id()
