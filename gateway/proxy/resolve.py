@@ -229,15 +229,16 @@ class Resolver:
         else:
             near = self.store.look_near(lookup.key)
             if near is not NOTHING:
-                decision = self._decide(lookup, near, withheld=withheld)
+                now = self.clock.now()
+                decision = self._decide(lookup, near, now, withheld=withheld)
                 if isinstance(decision, Serve):
                     stages.near, stages.looked_up = True, clock()
-                    return self._stored(lookup, decision.entry)
+                    return self._stored(lookup, decision.entry, now)
             decision = await self._decide_shared(lookup, deadline)
         stages.looked_up = clock()
         match decision:
             case Serve(entry):
-                return self._stored(lookup, entry)
+                return self._stored(lookup, entry, self.clock.now())
             case ServeAndRefresh(entry):
                 self._refresh(lookup, entry)
                 return Resolution(entry, Outcome.STALE, detail="refreshing")
@@ -245,8 +246,8 @@ class Resolver:
                 raise NotCached("Nothing stored answers this request, and only that was asked for.")
         return await self._fetch(lookup, decision, deadline, priority)
 
-    def _stored(self, lookup: Lookup, entry: Entry) -> Resolution:
-        if entry.fresh_until <= self.clock.now():
+    def _stored(self, lookup: Lookup, entry: Entry, now: float) -> Resolution:
+        if entry.fresh_until <= now:
             return Resolution(entry, Outcome.STALE, detail="max-stale")
         if not lookup.requester.stages.near or lookup.asked.wishes is not NO_WISHES:
             return Resolution(entry, Outcome.HIT)
@@ -278,15 +279,15 @@ class Resolver:
         if not shared.entries or self.store.near.serial(lookup.key.error) is not None:
             near = self.store.look_near(lookup.key)  # it may have landed here while Redis took its time
             shared = Found(shared.entries or near.entries, shared.error or near.error)
-        return self._decide(lookup, shared, withheld=self._is_withheld(lookup))
+        return self._decide(lookup, shared, self.clock.now(), withheld=self._is_withheld(lookup))
 
-    def _decide(self, lookup: Lookup, found: Found, *, withheld: bool) -> Decision:
+    def _decide(self, lookup: Lookup, found: Found, now: float, *, withheld: bool) -> Decision:
         entries: Sequence[Entry] = () if withheld else found.entries
         error = found.error
         if lookup.marked is not None or lookup.requester.tenant.lifetimes:
             entries = self._valid(lookup, entries)
             error = next(iter(self._valid(lookup, () if error is None else (error,))), None)
-        return decide(lookup.asked, entries, error, now=self.clock.now(), rules=self._rules)
+        return decide(lookup.asked, entries, error, now=now, rules=self._rules)
 
     def _valid(self, lookup: Lookup, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Stored entries with the tenant's own lifetimes, and after purges."""
@@ -310,7 +311,7 @@ class Resolver:
             found = await self.store.look_up(lookup.key)
         except CacheUnavailable:
             found, shared = self.store.look_near(lookup.key), False
-        access, decision = lookup.access, self._decide(lookup, found, withheld=False)
+        access, decision = lookup.access, self._decide(lookup, found, self.clock.now(), withheld=False)
         refused = None if access.credential is None else self.queue.breaker.refused_for(access.scope)
         try:
             standing = await self.queue.position(lookup.flight)
@@ -396,7 +397,7 @@ class Resolver:
         if lookup.query.protected and self._is_withheld(lookup):
             return None  # what the scope holds is withheld, from its probe too
         found = await self.store.look_up(lookup.key)
-        decision = self._decide(lookup, found, withheld=self._is_withheld(lookup))
+        decision = self._decide(lookup, found, self.clock.now(), withheld=self._is_withheld(lookup))
         return FlightResult(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
 
 
