@@ -239,7 +239,7 @@ async def deliver(
     """
     if not 200 <= response.status < 300 or method not in ("GET", "HEAD"):
         return response
-    conditional = not CONDITIONS.isdisjoint(dict(asked))
+    conditional = not CONDITIONS.isdisjoint([name for name, _ in asked])
     if response.status != 200:
         return _failed(response) if conditional and _fails(response, asked, None) else response
     if coder is not None and is_codable(response.headers, response.body):
@@ -306,7 +306,7 @@ def _whole(response: Response) -> Response:
     if ACCEPT_RANGES in response.headers:
         return response
     headers = response.headers
-    if b"accept-ranges" in dict(headers):
+    if b"accept-ranges" in [name for name, _ in headers]:
         headers = [line for line in headers if line[0] != b"accept-ranges"]
     return replace(response, headers=[*headers, ACCEPT_RANGES])
 

@@ -171,7 +171,7 @@ class Resolver:
         ``access``. Raises Forbidden, Unauthenticated."""
         access = access or authorise(requester.tenant, query, self.sharing.covers)
         sent = self.profile.forwarded(query, method, headers)
-        wishes = NO_WISHES if WISHING.isdisjoint(dict(headers)) else wishes_of(headers)
+        wishes = NO_WISHES if WISHING.isdisjoint([name for name, _ in headers]) else wishes_of(headers)
         key, marked = self.key(query, access, sent), self.purges.covering(query)
         return Lookup(requester, query, key, access, Asked(wishes, sent), marked)
 

@@ -133,7 +133,7 @@ class Response(msgspec.Struct, frozen=True):
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
         """Send it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
         headers = [*self.headers, *extra]
-        if b"date" not in dict(headers):
+        if b"date" not in [name for name, _ in headers]:
             headers.insert(0, (b"date", http_date_now()))
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
