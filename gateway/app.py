@@ -39,7 +39,7 @@ from gateway.lifespan import Lifespan, MetricsRefresh, Part, RegistryWatch
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.outcome import Aggregate, Aggregates
-from gateway.observe.upstream_calls import OnBehalfOf, UpstreamCall, report_shapes
+from gateway.observe.upstream_calls import UpstreamCall, report_shapes
 from gateway.proxy.access_log import AccessLog
 from gateway.proxy.callers import ByNetwork, Callers
 from gateway.proxy.delivery import Coder
@@ -154,9 +154,7 @@ class Composition:
     def build_resolver(self) -> Resolver:
         """Finds answers: in the cache, or by a call."""
 
-        def call(asker: OnBehalfOf, flight: str) -> UpstreamCall:
-            return UpstreamCall(self.metrics, self.usage, self.pulse, self.tracing, asker, flight)
-
+        call = partial(UpstreamCall, self.metrics, self.usage, self.pulse, self.tracing)
         fetcher = Fetcher(self.client, self.store, self.profile, call)
         rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
         return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
@@ -289,7 +287,7 @@ def _profile(settings: Settings, registry: Registry, metrics: Metrics) -> Profil
         return GenericProfile(lifetimes, max_bytes=max_bytes, policy=policy_of(settings))
     return StatisticsProfile(
         registry,
-        ByNetwork(settings.public_hosts, _trusted(settings)),
+        ByNetwork(settings.public_hosts, _trusted(settings)) if settings.public_hosts else None,
         _anonymous(settings),
         partial(recognise, ignored=frozenset(settings.ignored_parameters), max_bytes=max_bytes),
         lifetimes,

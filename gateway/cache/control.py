@@ -100,6 +100,8 @@ class Wishes:
 
 
 NO_WISHES = Wishes()
+WISHING = frozenset({b"cache-control", b"pragma"})
+"""The headers that hold a request's wishes."""
 
 
 def response_control(headers: Lines) -> CacheControl:

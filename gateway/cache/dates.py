@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from gateway.errors import Headers
-
 REFERENCE = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
@@ -92,11 +90,6 @@ def http_date_now() -> bytes:
 @lru_cache(maxsize=1)
 def _http_date(second: int) -> bytes:
     return format_date(second)
-
-
-def with_date(headers: Headers) -> Headers:
-    """An answer's headers, with a Date added where there is none. Header names are lower case."""
-    return headers if b"date" in [name for name, _ in headers] else [(b"date", http_date_now()), *headers]
 
 
 def adds_date(send: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import zlib
-from collections.abc import Iterator
 
 import msgspec
 from msgspec import structs
@@ -145,29 +144,37 @@ def encode(entry: Entry) -> bytes:
 def decode(record: bytes, key: str) -> list[Entry]:
     """The entries of a record, newest first; frames that are not whole, well-formed and of this very key are
     left out, and so is a purge mark."""
-    return [entry for _, data in _frames(record) if (entry := _decode_frame(data, key)) is not None]
+    entries, at = [], 0
+    while (end := _end_of_frame(record, at)) > at:
+        entry = _decode_frame(record, at + PREFIX, end, key)
+        if entry is not None:
+            entries.append(entry)
+        at = end
+    return entries
 
 
 def invalidated_since(record: bytes) -> bytes | None:
     """The stamp of a record's mark; None where it has none."""
     if MARK not in record:
         return None
-    return next((data[:STAMP] for variant, data in _frames(record) if variant == MARK), None)
-
-
-def _frames(record: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 0
-    while at < len(record):
-        digits = record[at + VARIANT : at + PREFIX]
-        if not digits.isdigit():
-            return
-        end = at + PREFIX + int(digits)
-        yield record[at : at + VARIANT], record[at + PREFIX : end]
+    while (end := _end_of_frame(record, at)) > at:
+        if record.startswith(MARK, at):
+            return record[at + PREFIX : min(end, at + PREFIX + STAMP)]
         at = end
+    return None
 
 
-def _decode_frame(data: bytes, key: str) -> Entry | None:
-    coding, check, payload = data[STAMP : STAMP + 1], data[STAMP + 1 : HEAD], data[HEAD:]
+def _end_of_frame(record: bytes, at: int) -> int:
+    """Where the frame that begins ``at`` ends; ``at`` itself where none begins."""
+    length = record[at + VARIANT : at + PREFIX]
+    return at + PREFIX + int(length) if length.isdigit() else at
+
+
+def _decode_frame(record: bytes, at: int, end: int, key: str) -> Entry | None:
+    """What stands after the length of a frame; None where that is no entry under this key."""
+    coding, check = record[at + STAMP : at + STAMP + 1], record[at + STAMP + 1 : at + HEAD]
+    payload = record[at + HEAD : end]
     if coding not in (PLAIN, ZSTD) or zlib.crc32(payload).to_bytes(4, "big") != check:
         return None
     try:

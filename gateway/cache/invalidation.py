@@ -61,8 +61,9 @@ KEPT = 120.0
 MOST = 20_000
 
 
-class Invalidations:
-    """The records that were invalidated recently, as far as this process knows (RFC 9111 §4.4).
+class Invalidations(dict[str, bytes]):
+    """The records that were invalidated recently, oldest first, and since when (RFC 9111 §4.4), as far as this
+    process knows.
 
     An answer that was dispatched before its record's invalidation no longer counts, whether it arrives late or is
     still in Redis. Times are stamps by the fleet's own clock, compared as text as in put.lua. An invalidation is
@@ -71,31 +72,28 @@ class Invalidations:
     """
 
     def __init__(self) -> None:
-        self._since: dict[str, bytes] = {}  # oldest first
+        super().__init__()
         self._untold: dict[str, bytes] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._since)
-
     def __repr__(self) -> str:
-        return f"<Invalidations {len(self._since)} known, {len(self._untold)} untold>"
+        return f"<Invalidations {len(self)} known, {len(self._untold)} untold>"
 
     def note(self, key: str, since: bytes, now: float) -> None:
         """A record was invalidated. A time beyond ``now`` is of a clock that was wrong."""
-        if not self._since.get(key, b"") < since <= stamp(now + AHEAD):
+        if not self.get(key, b"") < since <= stamp(now + AHEAD):
             return
-        self._since.pop(key, None)
-        self._since[key] = since
+        self.pop(key, None)
+        self[key] = since
         self._forget(stamp(now - KEPT))
 
     def since(self, key: str, now: float) -> bytes | None:
         """When a record was invalidated last, where older answers may be under way."""
-        since = self._since.get(key)
+        since = self.get(key)
         return None if since is None or since < stamp(now - KEPT) else since
 
     def covers(self, entry: Entry) -> bool:
         """Whether an answer was asked for before its record was invalidated."""
-        since = self._since.get(entry.key)
+        since = self.get(entry.key)
         return since is not None and since > stamp(entry.order)
 
     # What the fleet has still to be told
@@ -115,7 +113,7 @@ class Invalidations:
         return list(self._untold.items())
 
     def _forget(self, horizon: bytes) -> None:
-        for key, since in list(islice(self._since.items(), 2)):
-            if len(self._since) > MOST or (since < horizon and key not in self._untold):
-                del self._since[key]
+        for key, since in list(islice(self.items(), 2)):
+            if len(self) > MOST or (since < horizon and key not in self._untold):
+                del self[key]
                 self._untold.pop(key, None)

@@ -105,6 +105,8 @@ def select(entries: Sequence[Entry], headers: Lines) -> Entry | None:
 
     Entries from versions without a canonical form are found by their exact spelling.
     """
+    if entries and not entries[0].vary:
+        return entries[0]
     return _first(entries, headers, variant_of) or _first(entries, headers, spelling_of)
 
 

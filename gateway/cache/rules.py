@@ -81,15 +81,14 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     A fresh error record answers unless the entry was fetched after it. An entry too old for anything counts
     as absent. A wish for fresher data is granted from the ``refresh_floor`` on (RFC 9111 §5.2.1).
     """
-    usable = tuple([entry for entry in entries if entry.drop_at > now])
-    entry = select(usable, asked.headers)
-    wishes, why = asked.wishes, _why(entry, usable)
+    usable = [entry for entry in entries if entry.drop_at > now]
+    entry, wishes, granted = select(usable, asked.headers), asked.wishes, False
     if error is not None and error.fresh_until > now and (entry is None or entry.order <= error.order):
-        if not _granted(wishes, error, now, rules):
+        granted = wishes is not NO_WISHES and _granted(wishes, error, now, rules)
+        if not granted:
             return Serve(error)
-        why = Why.REQUEST
-    elif entry is not None and _granted(wishes, entry, now, rules):
-        why = Why.REQUEST if max(entry.fresh_until, entry.serve_until) > now else Why.STALE
+    elif entry is not None and wishes is not NO_WISHES and _granted(wishes, entry, now, rules):
+        granted = max(entry.fresh_until, entry.serve_until) > now
     elif entry is not None:
         if entry.fresh_until > now:
             return Serve(entry)
@@ -100,8 +99,8 @@ def decide(asked: Asked, entries: Sequence[Entry], error: Entry | None, *, now: 
     if wishes.only_if_cached:
         return Refuse()
     fallback = entry if entry is not None and _stands_in(entry, wishes, now) else None
-    validated = (entry,) if entry is not None else usable
-    validated = tuple(each for each in validated if has_validator(each))
+    validated = tuple([each for each in (usable if entry is None else (entry,)) if has_validator(each)])
+    why = Why.REQUEST if granted else _why(entry, usable)
     return Revalidate(validated, fallback, why) if validated else Fetch(fallback, why)
 
 
@@ -124,7 +123,7 @@ def failed(entry: Entry) -> bool:
 
 def _granted(wishes: Wishes, entry: Entry, now: float, rules: Rules) -> bool:
     """Whether the client asks for fresher data than this entry, and may have it."""
-    if wishes is NO_WISHES or (now - entry.received < rules.refresh_floor):
+    if now - entry.received < rules.refresh_floor:
         return False
     age, left = now - entry.born, entry.fresh_until - now
     too_old = wishes.max_age is not None and age > wishes.max_age and not _tolerated(wishes, entry, now)

@@ -130,6 +130,7 @@ class NearCache:
         self.changes = 0
         """Goes up with each change: while it stays the same, so do all records."""
         self._records: OrderedDict[str, Record] = OrderedDict()
+        self._sizes: dict[str, int] = {}
         self._serials: dict[str, int] = {}
         self._kept = 0
         self.serial = self._serials.get
@@ -151,39 +152,42 @@ class NearCache:
 
     def put(self, entry: Entry) -> None:
         """Keeps an entry, unless a newer one of its variant is there or it is larger than the whole cache."""
-        if entry.size > self.max_bytes:
+        size = entry.size
+        if size > self.max_bytes:
             return
-        there = self._records.get(entry.key, ())
-        others = [each for each in there if each.variant != entry.variant]
+        there = self._records.get(entry.key)
+        if there is None:
+            self._keep(entry.key, (entry,), size)
+            return
+        others = [each for each in there if each.variant != entry.variant][: VARIANTS - 1]
         if any(each.variant == entry.variant and each.order > entry.order for each in there):
             return
-        self._keep(entry.key, (entry, *others[: VARIANTS - 1]))
+        self._keep(entry.key, (entry, *others), size + sum([each.size for each in others]))
 
     def drop(self, key: str) -> None:
         """Forgets a record, if it is there."""
         self.changes += 1
-        self.bytes -= _size(self._records.pop(key, ()))
+        self.bytes -= self._sizes.pop(key, 0)
+        self._records.pop(key, None)
         self._serials.pop(key, None)
 
     def clear(self) -> None:
         self.changes += 1
         self._records.clear()
+        self._sizes.clear()
         self._serials.clear()
         self.bytes = 0
 
-    def _keep(self, key: str, record: Record) -> None:
+    def _keep(self, key: str, record: Record, size: int) -> None:
         self.drop(key)
         self._records[key] = record
+        self._sizes[key] = size
         self._kept += 1
         self._serials[key] = self._kept
-        self.bytes += _size(record)
+        self.bytes += size
         while self.bytes > self.max_bytes:
             self.drop(next(iter(self._records)))
             self.evicted += 1
-
-
-def _size(record: Record) -> int:
-    return sum(entry.size for entry in record)
 
 
 PUT = Script.load("gateway.cache.lua", "put.lua")
@@ -227,13 +231,16 @@ class Store:
     def look_near(self, key: CacheKey) -> Found:
         """What this process has; no round trip."""
         entries, errors = self.near.get(key.entry), self.near.get(key.error)
-        return Found(entries, _variant(errors, key.variant)) if entries or errors else NOTHING
+        if not entries and not errors:
+            return NOTHING
+        return Found(entries, _variant(errors, key.variant) if errors else None)
 
     async def look_up(self, key: CacheKey) -> Found:
         """What Redis has, copied near. Raises CacheUnavailable."""
         entries, errors = await self._look_ups.values(key.entry, key.error)
-        found, kept = self._read(entries, key.entry), self._read(errors, key.error)
-        return Found(found, _variant(kept, key.variant))
+        found = self._read(entries, key.entry)
+        error = None if errors is None else _variant(self._read(errors, key.error), key.variant)
+        return Found(found, error)
 
     def put(self, entry: Entry, now: float) -> Invocation:
         """Keeps an entry near, and answers the script call that stores it; what Redis refuses leaves again."""
@@ -336,7 +343,7 @@ class Store:
 
     def _keep(self, entry: Entry) -> None:
         """Keeps an entry near, unless it is void."""
-        if not self.invalidations.covers(entry):
+        if not self.invalidations or not self.invalidations.covers(entry):
             self.near.put(entry)
 
     def _put(self, key: str, taken: object) -> None:

@@ -38,6 +38,9 @@ class Query:
     ``last_day`` is the window's end where the request states it, clamped where the service clamps it; None
     where it rests on *today* or where the answer covers all time. ``rests_on_today`` is true when an omitted
     date makes the answer depend on the day it is asked.
+
+    ``literal`` is the exact request, as an error answer echoes it: the target and the posted content.
+    ``may_be_protected`` says that it is protected, or that nobody knows, as of an unknown endpoint.
     """
 
     family: Family
@@ -53,11 +56,15 @@ class Query:
     last_day: date | None = None
     rests_on_today: bool = False
     posted: Posted | None = None
+    literal: bytes = field(init=False, repr=False, compare=False)
+    may_be_protected: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def literal(self) -> bytes:
-        """The exact request, as an error answer echoes it: the target and the posted content."""
-        return self.exact if self.posted is None else b"%s\n%s" % (self.exact, self.posted.digest.encode())
+    def __post_init__(self) -> None:
+        # Once for all requests with this query, which is remembered.
+        posted = self.posted
+        literal = self.exact if posted is None else b"%s\n%s" % (self.exact, posted.digest.encode())
+        object.__setattr__(self, "literal", literal)
+        object.__setattr__(self, "may_be_protected", self.protected or self.family is Family.UNKNOWN)
 
 
 Parameters = list[tuple[str, str | None]]

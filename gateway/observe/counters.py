@@ -274,7 +274,8 @@ class DayCounters(Counters[tuple[int, str]]):
         self._used: dict[str, int] = {}
 
     def answered(self, aggregate: Aggregate) -> None:
-        _, outcome, _, tenant, key_id, _ = aggregate.labels
+        labels = aggregate.labels
+        outcome, tenant, key_id = labels.outcome, labels.tenant, labels.key_id
         count, hit = aggregate.count, outcome in SPARED
         now = int(time.time())
         self._count(now // DAY, tenant, (count, count * hit, 0, count * (hit or outcome is Outcome.COLLAPSED)))

@@ -135,14 +135,15 @@ class Metrics:
     # What is counted as it happens
 
     def answered(self, aggregate: Aggregate) -> None:
-        family, outcome, status, tenant, _, cache = aggregate.labels
-        self.requests.labels(family, outcome.value, str(status), self._tenants.label(tenant)).inc(aggregate.count)
+        each, outcome = aggregate.labels, aggregate.labels.outcome.value
+        tenant = self._tenants.label(each.tenant)
+        self.requests.labels(each.family, outcome, str(each.status), tenant).inc(aggregate.count)
         counts = [0] * (len(ANSWERING) + 1)
         for place, count in zip(PLACES, aggregate.buckets, strict=True):
             counts[place] += count
-        self.request_duration.labels(outcome.value).add(counts, aggregate.seconds)
-        if cache:
-            self.hits.labels(cache).inc(aggregate.count)
+        self.request_duration.labels(outcome).add(counts, aggregate.seconds)
+        if each.cache:
+            self.hits.labels(each.cache).inc(aggregate.count)
 
     def wrong_token(self, via: str) -> None:
         """Counts a wrong admin token, which came via the form, the API or the metrics."""

@@ -12,7 +12,6 @@ from enum import StrEnum
 from itertools import accumulate
 from math import floor
 from time import monotonic
-from typing import NamedTuple
 
 import msgspec
 
@@ -76,7 +75,7 @@ def cache_status(forwarded: Forwarded | None = None, *, ttl: float | None = None
 
 def hit_for(ttl: float) -> bytes:
     """The ``Cache-Status`` of a plain hit."""
-    return CACHE + b"; hit; ttl=%d" % whole_seconds(ttl)
+    return b"%s; hit; ttl=%d" % (CACHE, int(ttl) if ttl > 0 else whole_seconds(ttl))
 
 
 def whole_seconds(ttl: float) -> int:
@@ -93,23 +92,20 @@ clock: Callable[[], float] = monotonic
 """The clock of the stages, in seconds; only differences mean anything."""
 
 
-class Timings:
+class Timings(msgspec.Struct, eq=False):
     """The end of each stage of a request, in seconds of ``clock``; 0 for a stage that it did not reach.
 
     ``flown`` is the service's own time, in the flight that this request led or joined; ``near`` says that the
-    answer came from the near cache. Slots and plain stores, because every hit pays for them.
+    answer came from the near cache.
     """
 
-    __slots__ = ("admitted", "began", "flown", "identified", "landed", "looked_up", "near")
-
-    def __init__(self) -> None:
-        self.began = clock()
-        self.identified = 0.0
-        self.admitted = 0.0
-        self.looked_up = 0.0
-        self.landed = 0.0
-        self.flown = 0.0
-        self.near = False
+    began: float = msgspec.field(default_factory=clock)
+    identified: float = 0.0
+    admitted: float = 0.0
+    looked_up: float = 0.0
+    landed: float = 0.0
+    flown: float = 0.0
+    near: bool = False
 
     def spans(self, ended: float) -> list[tuple[str, float, float]]:
         """The stages that were begun, each with when it began and ended; the last ends with the request.
@@ -167,7 +163,7 @@ MOST = 10_000
 """Labels that are remembered between two gatherings."""
 
 
-class Labels(NamedTuple):
+class Labels(msgspec.Struct, frozen=True):
     """What all requests of an aggregate have in common. ``cache`` says where a stored answer was, ``near`` or
     ``shared``; it is empty for any other answer."""
 

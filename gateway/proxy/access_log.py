@@ -125,7 +125,7 @@ class AccessLog:
 
 def kind_of(request: Request, response: Response) -> Labels:
     """The labels under which a request counts."""
-    family = "none" if request.query is None else request.query.family.value
+    family = "none" if request.query is None else request.query.family._value_  # ``value`` is slow
     cache = ""
     if response.outcome in SPARED and not request.stages.landed:
         cache = "near" if request.stages.near else "shared"

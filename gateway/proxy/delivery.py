@@ -239,17 +239,16 @@ async def deliver(
     """
     if not 200 <= response.status < 300 or method not in ("GET", "HEAD"):
         return response
-    asked = [line for line in asked if line[0] in HEEDED]
+    conditional = not CONDITIONS.isdisjoint([name for name, _ in asked])
     if response.status != 200:
-        return _failed(response) if _fails(response, asked, None) else response
+        return _failed(response) if conditional and _fails(response, asked, None) else response
     if coder is not None and is_codable(response.headers, response.body):
         response = replace(response, headers=varying(response.headers, b"Accept-Encoding"))
     else:
         coder = None
-    if not asked:
-        return _whole(response)
-    if CONDITIONS.isdisjoint([name for name, _ in asked]):
-        return await _coded(response, asked, coder, key)
+    if not conditional:
+        return _whole(response) if coder is None else await _coded(response, asked, coder, key)
+    asked = [line for line in asked if line[0] in HEEDED]
     ranged = method == "GET" and any(name == b"range" for name, _ in asked)
     if _fails(response, asked, None if ranged else coder):  # ranges are cut from the uncoded body alone
         return _failed(response)
@@ -306,9 +305,10 @@ def _whole(response: Response) -> Response:
     """The whole response, which announces that ranges may be requested (RFC 9110 §14.3)."""
     if ACCEPT_RANGES in response.headers:
         return response
-    headers = [line for line in response.headers if line[0] != b"accept-ranges"]
-    headers.append(ACCEPT_RANGES)
-    return replace(response, headers=headers)
+    headers = response.headers
+    if b"accept-ranges" in [name for name, _ in headers]:
+        headers = [line for line in headers if line[0] != b"accept-ranges"]
+    return replace(response, headers=[*headers, ACCEPT_RANGES])
 
 
 def _partial(response: Response, part: Part, asked: Headers) -> Response:

@@ -122,7 +122,7 @@ class StatisticsProfile:
     def __init__(
         self,
         registry: Registry,
-        by_network: ByNetwork,
+        by_network: ByNetwork | None,
         anonymous: Tenant | None,
         recognise: Callable[[bytes, bytes, bool], Query],
         lifetimes: Lifetimes,
@@ -140,6 +140,8 @@ class StatisticsProfile:
 
     def located(self, headers: Headers, peer: str) -> Located | None:
         """By the registry's networks as they are now."""
+        if self._by_network is None:
+            return None
         return self._by_network.located(headers, peer, self.registry.directory.networks)
 
     def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:

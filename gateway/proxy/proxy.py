@@ -16,7 +16,7 @@ from gateway.observe.outcome import Outcome, clock
 from gateway.proxy.access_log import AccessLog
 from gateway.proxy.callers import Callers, in_time
 from gateway.proxy.delivery import Coder, deliver
-from gateway.proxy.methods import READS, own_answer
+from gateway.proxy.methods import own_answer
 from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.request import ClientGone, Request, Scope
 from gateway.proxy.resolve import Resolver
@@ -86,14 +86,12 @@ class Proxy:
 
     async def answer(self, request: Request, tenant: Tenant | None = None) -> Response:
         """The response to a request, or to one made as a ``tenant``. Raises GatewayError, ClientGone."""
-        by_post = self.profile.is_posted(request.path)
-        request.posted = by_post and request.method == "POST"
-        own = None if request.reads else self._own_response(request, posted=by_post)
-        if own is not None:
-            return own
         request.deadline = request.arrived + self._caller_timeout
-        request.check_method(self._passthrough.methods_at(posted=by_post))
-        if request.method in READS and request.may_have_body:
+        if not request.reads:
+            own = self._own_response(request)
+            if own is not None:
+                return own
+        elif request.may_have_body:
             await in_time(request.refuse_body(), request.deadline)
         if tenant is None:
             await self.callers.identify(request)
@@ -113,7 +111,8 @@ class Proxy:
         resolution = request.resolution = await self.resolver.resolve(lookup, request.deadline)
         response = self.profile.render(resolution, self._clock.now(), request.public)
         delivered = await deliver(response, request.method, request.headers, self._coder, response.key)
-        return with_upstream_status(delivered, response.status)
+        same = delivered.status == response.status
+        return delivered if same else with_upstream_status(delivered, response.status)
 
     async def _respond(self, request: Request, tenant: Tenant | None) -> Response | None:
         self.access_log.began(request)
@@ -135,18 +134,22 @@ class Proxy:
         content = await in_time(request.body(most), request.deadline)
         return with_content(query, request.headers, content)
 
-    def _own_response(self, request: Request, *, posted: bool) -> Response | None:
+    def _own_response(self, request: Request) -> Response | None:
         """The response to what needs no key and goes no further: a preflight (Fetch §3.2), and an OPTIONS about
-        the gateway itself; None for any other request."""
+        the gateway itself; None for any other request that is neither GET nor HEAD, which may be a question by
+        POST. Raises MethodNotAllowed, MethodUnknown."""
+        posted = self.profile.is_posted(request.path)
+        request.posted = request.reads = posted and request.method == "POST"
+        methods = self._passthrough.methods_at(posted=posted)
         public = self.profile.origins_of(None)
         granted = preflight(request.method, request.headers, posted=posted) if public else None
         if granted is not None:
             return Response(204, granted, b"", Outcome.BYPASS, "preflight")
-        if request.method != "OPTIONS":
-            return None
-        methods = self._passthrough.methods_at(posted=posted)
-        headers = own_answer(request.target, request.headers, methods)
-        return None if headers is None else Response(204, headers, b"", Outcome.BYPASS, "options")
+        own = request.method == "OPTIONS" and own_answer(request.target, request.headers, methods)
+        if own:
+            return Response(204, own, b"", Outcome.BYPASS, "options")
+        request.check_method(methods)
+        return None
 
     def _for_pages(self, request: Request, response: Response) -> Response:
         """Lets a tenant's own pages read the response, refusals too; one to nobody known, anybody's pages."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from random import getrandbits
 from time import monotonic
@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 FRAMED = frozenset({"1.0", "1.1"})
 """Versions of HTTP in which a header announces each body; in others it may just come (RFC 9113 §8.1)."""
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""The headers that announce a body."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ARRIVED = "gateway.arrived"
 """Where a protocol leaves in its ASGI scope when the request's first byte arrived, in monotonic seconds."""
@@ -50,9 +52,10 @@ class Request(Requester, kw_only=True, eq=False):
 
     ``has_query`` says that its target has a ``?``, be the query empty; ``framed`` that a body would have been
     announced. ``peer`` is the address at the other end of the connection, ``trusted`` the proxies that may stand
-    between; ``located`` what its address says of whose it is, None where that has no say. ``posted`` says that it
-    asks by POST.
-    Its client waits since ``arrived`` until the ``deadline``, both in monotonic seconds.
+    between; ``located`` what its address says of whose it is, None where that has no say. ``given`` are its
+    headers by name, of several with one name the last. ``reads`` says that it asks for something that may be
+    stored, and changes nothing; ``posted`` that it does so by POST. Its client waits since ``arrived`` until the
+    ``deadline``, both in monotonic seconds.
 
     ``extra_headers`` are added to whatever answers it, ``origin_headers`` among them those for web pages;
     ``resolution`` is what its answer was made of, if that was looked up.
@@ -62,6 +65,7 @@ class Request(Requester, kw_only=True, eq=False):
     path: bytes
     query_string: bytes
     headers: Headers
+    given: Mapping[bytes, bytes]
     receive: Receive = _no_message
     peer: str = ""
     has_query: bool = False
@@ -70,6 +74,7 @@ class Request(Requester, kw_only=True, eq=False):
     key_id: str | None = None
     located: Located | None = None
     query: Query | None = None
+    reads: bool = False
     posted: bool = False
     extra_headers: Headers = msgspec.field(default_factory=list)
     origin_headers: Headers = msgspec.field(default_factory=list)
@@ -81,25 +86,28 @@ class Request(Requester, kw_only=True, eq=False):
     def of(cls, scope: Scope, receive: Receive) -> Request:
         """The request of an ASGI HTTP scope."""
         headers = scope["headers"] if isinstance(scope["headers"], list) else list(scope["headers"])
-        given = [value for name, value in headers if name == b"x-request-id"]
-        request_id = given[0] if given and REQUEST_ID.fullmatch(given[0]) else fresh_id()
-        path, query_string, has_query = parted(target_of(scope))
-        request = cls(
+        given, method = dict(headers), scope["method"]
+        chosen = given.get(b"x-request-id")
+        if chosen is not None and len(given) < len(headers):
+            chosen = next(value for name, value in headers if name == b"x-request-id")  # the first of several
+        request_id = fresh_id() if chosen is None or not REQUEST_ID.fullmatch(chosen) else chosen
+        path, mark, query_string = target_of(scope).partition(b"?")
+        return cls(
             request_id,
-            method=scope["method"],
+            method=method,
             path=path,
             query_string=query_string,
             headers=headers,
+            given=given,
             receive=receive,
             peer=(scope.get("client") or ("",))[0],
-            has_query=has_query,
+            has_query=bool(mark),
             framed=scope.get("http_version", "1.1") in FRAMED,
+            reads=method in READS,
             extra_headers=[(b"x-request-id", request_id)],
+            ending=scope.get(END_OF_INPUT),
+            arrived=scope.get(ARRIVED) or monotonic(),
         )
-        request.ending = scope.get(END_OF_INPUT)
-        if ARRIVED in scope:
-            request.arrived = scope[ARRIVED]
-        return request
 
     @classmethod
     def get(cls, target: bytes) -> Request:
@@ -112,18 +120,17 @@ class Request(Requester, kw_only=True, eq=False):
             path=path,
             query_string=query_string,
             headers=[],
+            given={},
             has_query=has_query,
+            reads=True,
             extra_headers=[(b"x-request-id", request_id)],
         )
 
     @property
-    def reads(self) -> bool:
-        """Whether it asks for something that may be stored, and changes nothing."""
-        return self.method in READS or self.posted
-
-    @property
     def may_have_body(self) -> bool:
         """Whether it may have a body, before that is read."""
+        if self.framed and FRAMING.isdisjoint(self.given):
+            return False
         return not self.framed or announces_body(self.headers)
 
     @property
@@ -133,7 +140,7 @@ class Request(Requester, kw_only=True, eq=False):
     @property
     def public(self) -> bool:
         """Whether any cache may store its response: neither a key nor an address decided who asks."""
-        return self.tenant.anonymous and self.located is None
+        return self.key_id is None and self.located is None and self.tenant.anonymous
 
     @property
     def known(self) -> Tenant | None:
@@ -156,6 +163,8 @@ class Request(Requester, kw_only=True, eq=False):
 
     def header(self, name: bytes) -> bytes:
         """The first value of a header; empty without one."""
+        if name not in self.given:
+            return b""
         return next((value for key, value in self.headers if key == name), b"")
 
     def check_method(self, passed: Collection[str] | None) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
-from gateway.cache.control import NO_WISHES, Lines, wishes_of
+from gateway.cache.control import NO_WISHES, WISHING, Lines, wishes_of
 from gateway.cache.entry import Entry
 from gateway.cache.keys import CacheKey, cache_key, question_of
 from gateway.cache.purges import Purges, PurgeTimes, purged
@@ -94,12 +94,6 @@ class Lookup(msgspec.Struct, frozen=True):
         """Whether the service answers it with a credential only."""
         return self.access.credential is not None and self.query.protected
 
-    @property
-    def credential_may_be_needed(self) -> bool:
-        """Whether that is so or not known, as of an unknown endpoint."""
-        unknown = self.query.family is Family.UNKNOWN
-        return self.access.credential is not None and (self.query.protected or unknown)
-
 
 class Validity(msgspec.Struct, frozen=True):
     """What a hit on the near cache rests on: while that is unchanged, its answer may be given again.
@@ -177,8 +171,9 @@ class Resolver:
         ``access``. Raises Forbidden, Unauthenticated."""
         access = access or authorise(requester.tenant, query, self.sharing.covers)
         sent = self.profile.forwarded(query, method, headers)
-        asked = Asked(wishes_of(headers), sent)
-        return Lookup(requester, query, self.key(query, access, sent), access, asked, self.purges.covering(query))
+        wishes = NO_WISHES if WISHING.isdisjoint([name for name, _ in headers]) else wishes_of(headers)
+        key, marked = self.key(query, access, sent), self.purges.covering(query)
+        return Lookup(requester, query, key, access, Asked(wishes, sent), marked)
 
     def key(self, query: Query, access: Access, sent: Lines = ()) -> CacheKey:
         """Where the answers to a query live in a scope; ``sent`` are the headers that go upstream."""
@@ -228,20 +223,22 @@ class Resolver:
     async def _resolve(self, lookup: Lookup, deadline: float, priority: Priority) -> Resolution:
         """The answer from within one scope. What a refused credential's scope holds is withheld: one request is
         let through to see whether the service accepts it again (docs/decisions.md, 7)."""
-        stages = lookup.requester.stages
-        if self._refused_for(lookup) is not None:
+        stages, withheld = lookup.requester.stages, self._is_withheld(lookup)
+        if withheld and lookup.query.protected:
             decision = await self._probe(lookup, deadline)
         else:
             near = self.store.look_near(lookup.key)
-            if near is not NOTHING and isinstance(decision := self._decide(lookup, near), Serve):
-                stages.near, stages.looked_up = True, clock()
-                validity = self._validity(lookup, decision.entry) if lookup.asked.wishes is NO_WISHES else None
-                return self._stored(decision.entry, validity)
+            if near is not NOTHING:
+                now = self.clock.now()
+                decision = self._decide(lookup, near, now, withheld=withheld)
+                if isinstance(decision, Serve):
+                    stages.near, stages.looked_up = True, clock()
+                    return self._stored(lookup, decision.entry, now)
             decision = await self._decide_shared(lookup, deadline)
         stages.looked_up = clock()
         match decision:
             case Serve(entry):
-                return self._stored(entry)
+                return self._stored(lookup, entry, self.clock.now())
             case ServeAndRefresh(entry):
                 self._refresh(lookup, entry)
                 return Resolution(entry, Outcome.STALE, detail="refreshing")
@@ -249,16 +246,16 @@ class Resolver:
                 raise NotCached("Nothing stored answers this request, and only that was asked for.")
         return await self._fetch(lookup, decision, deadline, priority)
 
-    def _stored(self, entry: Entry, validity: Validity | None = None) -> Resolution:
-        if entry.fresh_until > self.clock.now():
-            return Resolution(entry, Outcome.HIT, validity=validity)
-        return Resolution(entry, Outcome.STALE, detail="max-stale")
-
-    def _validity(self, lookup: Lookup, entry: Entry) -> Validity:
-        key, serial = lookup.key, self.store.near.serial
-        scope = lookup.access.scope if lookup.credential_may_be_needed else None
-        records, shared = (serial(key.entry), serial(key.error)), lookup.access.own is not None
-        return Validity(lookup.query, lookup.marked, key, records, entry, scope, shared)
+    def _stored(self, lookup: Lookup, entry: Entry, now: float) -> Resolution:
+        if entry.fresh_until <= now:
+            return Resolution(entry, Outcome.STALE, detail="max-stale")
+        if not lookup.requester.stages.near or lookup.asked.wishes is not NO_WISHES:
+            return Resolution(entry, Outcome.HIT)
+        key, access, serial = lookup.key, lookup.access, self.store.near.serial
+        scope = access.scope if access.credential is not None and lookup.query.may_be_protected else None
+        records, shared = (serial(key.entry), serial(key.error)), access.own is not None
+        validity = Validity(lookup.query, lookup.marked, key, records, entry, scope, shared)
+        return Resolution(entry, Outcome.HIT, validity=validity)
 
     def _within(self, lookup: Lookup, access: Access) -> Lookup:
         query = lookup.query
@@ -279,20 +276,18 @@ class Resolver:
             shared = await in_time(self.store.look_up(lookup.key), deadline, self._look_up_timeout)
         except (CacheUnavailable, DeadlineExceeded):
             shared = NOTHING
-        near = self.store.look_near(lookup.key)  # once more: it may have landed here while Redis took its time
-        if near is not NOTHING:
+        if not shared.entries or self.store.near.serial(lookup.key.error) is not None:
+            near = self.store.look_near(lookup.key)  # it may have landed here while Redis took its time
             shared = Found(shared.entries or near.entries, shared.error or near.error)
-        return self._decide(lookup, shared)
+        return self._decide(lookup, shared, self.clock.now(), withheld=self._is_withheld(lookup))
 
-    def _decide(self, lookup: Lookup, found: Found) -> Decision:
-        entries = () if found.entries and self._is_withheld(lookup) else found.entries
-        return self._decide_on(lookup, entries, found.error)
-
-    def _decide_on(self, lookup: Lookup, entries: Sequence[Entry], error: Entry | None) -> Decision:
-        entries = self._valid(lookup, entries)
-        if error is not None:
-            error = next(iter(self._valid(lookup, (error,))), None)
-        return decide(lookup.asked, entries, error, now=self.clock.now(), rules=self._rules)
+    def _decide(self, lookup: Lookup, found: Found, now: float, *, withheld: bool) -> Decision:
+        entries: Sequence[Entry] = () if withheld else found.entries
+        error = found.error
+        if lookup.marked is not None or lookup.requester.tenant.lifetimes:
+            entries = self._valid(lookup, entries)
+            error = next(iter(self._valid(lookup, () if error is None else (error,))), None)
+        return decide(lookup.asked, entries, error, now=now, rules=self._rules)
 
     def _valid(self, lookup: Lookup, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Stored entries with the tenant's own lifetimes, and after purges."""
@@ -303,14 +298,12 @@ class Resolver:
             entries = purged(lookup.marked, entries)
         return entries
 
-    def _refused_for(self, lookup: Lookup) -> float | None:
-        """As the breaker's ``refused_for``, for the credential that the query needs; None where it needs none."""
-        return self.queue.breaker.refused_for(lookup.access.scope) if lookup.credential_needed else None
-
     def _is_withheld(self, lookup: Lookup) -> bool:
         """Whether no stored answer counts, since the service refuses the credential that brought it. For an
         unknown endpoint that is no probe: it may be open as well."""
-        return lookup.credential_may_be_needed and self.queue.breaker.refused_for(lookup.access.scope) is not None
+        access = lookup.access
+        needed = access.credential is not None and lookup.query.may_be_protected
+        return needed and self.queue.breaker.refused_for(access.scope) is not None
 
     async def _explain(self, lookup: Lookup) -> Explanation:
         shared = True
@@ -318,7 +311,7 @@ class Resolver:
             found = await self.store.look_up(lookup.key)
         except CacheUnavailable:
             found, shared = self.store.look_near(lookup.key), False
-        access, decision = lookup.access, self._decide_on(lookup, found.entries, found.error)
+        access, decision = lookup.access, self._decide(lookup, found, self.clock.now(), withheld=False)
         refused = None if access.credential is None else self.queue.breaker.refused_for(access.scope)
         try:
             standing = await self.queue.position(lookup.flight)
@@ -401,9 +394,10 @@ class Resolver:
 
     async def _recheck(self, lookup: Lookup) -> FlightResult | None:
         """The answer that has been stored since, before a flight asks for it; None where there is none."""
-        if self._refused_for(lookup) is not None:
+        if lookup.query.protected and self._is_withheld(lookup):
             return None  # what the scope holds is withheld, from its probe too
-        decision = self._decide(lookup, await self.store.look_up(lookup.key))
+        found = await self.store.look_up(lookup.key)
+        decision = self._decide(lookup, found, self.clock.now(), withheld=self._is_withheld(lookup))
         return FlightResult(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import structs
 from starlette.types import Scope, Send
 
-from gateway.cache.dates import with_date
+from gateway.cache.dates import http_date_now
 from gateway.cache.entry import Entry
 from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, render
 from gateway.observe.outcome import SPARED, Outcome, cache_status, hit_for, with_status
@@ -132,7 +132,9 @@ class Response(msgspec.Struct, frozen=True):
 
     async def send(self, scope: Scope, send: Send, extra: Headers) -> None:
         """Send it, with ``extra`` headers and a Date; to a HEAD without the body, but with its length."""
-        headers = with_date([*self.headers, *extra])
+        headers = [*self.headers, *extra]
+        if b"date" not in [name for name, _ in headers]:
+            headers.insert(0, (b"date", http_date_now()))
         if self.status not in BODILESS:
             headers.append((b"content-length", b"%d" % len(self.body)))
         await send_at_once(scope, send, self.status, headers, b"" if scope["method"] == "HEAD" else self.body)
@@ -156,16 +158,18 @@ def statistics_response(resolution: Resolution, now: float, public: bool) -> Res
     entry = resolution.entry
     ttl = entry.fresh_until - now
     headers = [pair for pair in entry.headers if pair[0] not in REPLACED]
+    transform = _transform(entry) if len(headers) < len(entry.headers) else b""
     if entry.fresh_until > 0:
         age = _age(entry, now)
-        headers.append((b"cache-control", _cache_control(entry, age, ttl, public)))
+        left = age + int(ttl) if ttl > 0 else 0
+        headers.append((b"cache-control", _max_age(_scope(public), left, transform)))
         headers.append((b"age", b"%d" % age))
     else:
-        headers.append((b"cache-control", b"no-store" + _transform(entry)))
+        headers.append((b"cache-control", b"no-store" + transform))
     if entry.etag:
         headers.append((b"etag", entry.etag))
     headers.append(_cache_status(resolution, ttl))
-    headers.append(_vary(entry))
+    headers.append(_vary(entry) if entry.vary else VARY)
     headers.append(VIA)
     return Response(entry.status, headers, entry.body, resolution.outcome, resolution.detail, _key_of(entry))
 
@@ -225,6 +229,8 @@ def with_upstream_status(response: Response, status: int) -> Response:
 
 def _cache_status(resolution: Resolution, ttl: float) -> tuple[bytes, bytes]:
     """``Cache-Status`` (RFC 9211), with what is left of the lifetime where it comes from the cache."""
+    if resolution.outcome is Outcome.HIT:
+        return (b"cache-status", hit_for(ttl))
     forwarded, detail = resolution.forwarded, resolution.detail
     left = ttl if forwarded is None or resolution.outcome in SPARED else None
     if forwarded is not None and detail == forwarded.why:
@@ -242,10 +248,6 @@ def _with_field(vary: bytes, field: bytes) -> bytes:
 
 def _age(entry: Entry, now: float) -> int:
     return int(now - entry.born) if now > entry.born else 0
-
-
-def _cache_control(entry: Entry, age: int, ttl: float, public: bool) -> bytes:
-    return _max_age(_scope(public), age + int(ttl) if ttl > 0 else 0, _transform(entry))
 
 
 def _scope(public: bool) -> bytes:
@@ -267,8 +269,6 @@ def _transform(entry: Entry) -> bytes:
 
 
 def _vary(entry: Entry) -> tuple[bytes, bytes]:
-    if not entry.vary:
-        return VARY
     more = [name for name in entry.vary if name not in KEYED]
     return (b"vary", b", ".join([VARY[1], *more])) if more else VARY
 

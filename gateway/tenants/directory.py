@@ -225,7 +225,7 @@ def presented_key(headers: Headers) -> bytes | None:
         elif name == b"authorization":
             authorization = _only(authorization, value, "Authorization")
     if authorization is None:
-        return None if api_key is None else _filled(api_key)
+        return _filled(api_key) if api_key == b"" else api_key
     authorized = _filled(_from_authorization(authorization))
     if api_key is not None and _filled(api_key) != authorized:
         raise AmbiguousKey("X-API-Key and Authorization hold different keys; send one")

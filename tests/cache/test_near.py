@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gateway.cache.store import NearCache
 from tests.cache.test_entry import entry
 
@@ -39,6 +41,19 @@ def test_replacing_and_dropping_keep_the_count() -> None:
     near.put(entry("a", body=b"x" * 100, dispatched=2.0))
     assert near.bytes == entry("a", body=b"x" * 100).size
     near.drop("a")
+    near.drop("a")
+    assert near.bytes == 0
+
+
+def test_all_variants_of_a_record_count() -> None:
+    near = NearCache(10_000)
+    one, other = (replace(entry("a", body=b"x" * size), variant=f"{size:024}") for size in (1, 100))
+    near.put(one)
+    near.put(other)
+    assert near.bytes == one.size + other.size
+    near.put(replace(one, body=b""))
+    assert near.bytes == one.size - 1 + other.size
+    near.clear()
     near.drop("a")
     assert near.bytes == 0
 

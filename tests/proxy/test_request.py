@@ -16,7 +16,9 @@ class Client:
 
     def __init__(self) -> None:
         self.left = asyncio.Event()
-        self.request = Request(b"1", method="GET", path=b"/", query_string=b"", headers=[], receive=self.receive)
+        self.request = Request(
+            b"1", method="GET", path=b"/", query_string=b"", headers=[], given={}, receive=self.receive
+        )
 
     async def receive(self) -> MutableMapping[str, Any]:
         await self.left.wait()
@@ -101,3 +103,20 @@ async def test_a_cancellation_from_outside_stays_one_even_if_the_client_leaves_t
     with pytest.raises(asyncio.CancelledError):
         await running
     assert work.cancelled
+
+
+@pytest.mark.parametrize(
+    ("chosen", "id_"),
+    [
+        ([b"mine"], b"mine"),
+        ([b"first", b"second"], b"first"),
+        ([b"no id!", b"second"], None),
+        ([], None),
+    ],
+)
+def test_the_first_id_that_a_client_chose_counts(chosen: list[bytes], id_: bytes | None) -> None:
+    headers = [(b"host", b"h"), *((b"x-request-id", each) for each in chosen), (b"accept", b"*/*")]
+    scope = {"method": "GET", "raw_path": b"/", "query_string": b"", "headers": headers}
+    request = Request.of(scope, Client().receive)
+    assert (request.id == id_) if id_ else len(request.id) == 16
+    assert request.extra_headers == [(b"x-request-id", request.id)]

@@ -12,9 +12,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from gateway.cache.dates import with_date
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.response import ONE_WRITE, head_of, send_at_once
+from gateway.observe.outcome import Outcome
+from gateway.proxy.response import ONE_WRITE, Response, head_of, send_at_once
 from gateway.server.protocol import protocol_class
 from tests.echo import BIG, LIMITS, Echo, Edge, edge
 from tests.wire import Wire, get
@@ -149,10 +149,17 @@ def test_a_head_is_its_lines_and_an_empty_one() -> None:
     assert head_of(LINE, [(b"a", b"b"), (b"c", b"")]) == LINE + b"a: b\r\nc: \r\n\r\n"
 
 
-def test_an_answer_has_one_date() -> None:
-    assert with_date([(b"a", b"b"), DATE]) == [(b"a", b"b"), DATE]
-    (name, value), other = with_date([(b"a", b"b")])
-    assert (name, value[-4:], other) == (b"date", b" GMT", (b"a", b"b"))
+async def test_an_answer_has_one_date() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    for headers in ([(b"a", b"b"), DATE], [(b"a", b"b")]):
+        await Response(204, headers, b"", Outcome.HIT).send({"method": "GET"}, send, [(b"c", b"d")])
+    assert sent[0]["headers"] == [(b"a", b"b"), DATE, (b"c", b"d")]
+    (name, value), *others = sent[2]["headers"]
+    assert (name, value[-4:], others) == (b"date", b" GMT", [(b"a", b"b"), (b"c", b"d")])
 
 
 @pytest.mark.parametrize(
