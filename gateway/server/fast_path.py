@@ -25,6 +25,7 @@ CRLF = b"\r\n"
 
 Found = tuple[KnownCaller, PreparedAnswer, bytes | None, bytes | None]
 """Who asks, what the answer is, and the values of BESIDE."""
+NO_ID = (None, None)
 Granted = tuple[PreparedAnswer, bytes, RateLimitFields]
 """What a request gets: an answer, its own request id, and what is left of its caller's limits."""
 
@@ -116,20 +117,20 @@ class FastPath:
             and now < caller.until
             and self._is_valid(answer, now)
         ):
-            return caller, answer, known.request_id, known.trace
+            return caller, answer, None, None
         self.prepared.drop(known)
         return None
 
     def _found_by_head(self, head: bytes, peer: str) -> Found | None:
-        """What is found for a head by its meaning. A head that comes again is remembered."""
+        """What is found for a head by its meaning. A head that comes again is remembered, unless it has an id."""
         if not self.prepared.questions:
             return None
         key = key_of_head(head, peer, exact=self._exact)
         found = None if key is None else self._found(key)
-        if found is not None and self._came_before(head):
+        if found is not None and found[2:] == NO_ID and self._came_before(head):
             assert key is not None
             where = None if has_key(key[1]) else peer
-            self.prepared.keep_head(RepeatedHead(head, where, *found[:2], found[2:]))
+            self.prepared.keep_head(RepeatedHead(head, where, found[0], found[1]))
         return found
 
     def _found(self, key: RequestKey) -> Found | None:

@@ -152,29 +152,21 @@ class PreparedAnswer:
 
 
 class RepeatedHead:
-    """The whole head of a request, and what was found for it: who asks, the answer, and the values of BESIDE.
+    """The whole head of a request without an id, and what was found for it: who asks, and the answer.
 
     That holds as long as the registry and the purges have these revisions; for a caller without a key it holds for
     this ``peer`` alone.
     """
 
-    __slots__ = ("answer", "caller", "head", "peer", "purges", "registry", "request_id", "trace")
+    __slots__ = ("answer", "caller", "head", "peer", "purges", "registry")
 
-    def __init__(
-        self,
-        head: bytes,
-        peer: str | None,
-        caller: KnownCaller,
-        answer: PreparedAnswer,
-        beside: tuple[bytes | None, bytes | None],
-    ) -> None:
+    def __init__(self, head: bytes, peer: str | None, caller: KnownCaller, answer: PreparedAnswer) -> None:
         self.head = head
         self.peer = peer
         self.caller = caller
         self.answer = answer
         self.registry = caller.registry
         self.purges = answer.purges
-        self.request_id, self.trace = beside
 
     @property
     def size(self) -> int:

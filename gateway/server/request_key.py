@@ -70,9 +70,15 @@ def _taken(group: int, name: bytes) -> bytes:
     return rb"%s:(?(%d)(?!))[ \t]*+(%s)(?=\r\n)" % (_spelt(name), group, value)
 
 
-_OTHER = bytes({*range(97, 123)}.difference(name[0] for name in COUNTED))
-_LINES = [
-    rb"[%s%s]%s*+:%s" % (_OTHER, _OTHER.upper(), _TOKEN, _VALUE),  # no name that counts begins like this
+def _unlike(prefix: bytes) -> bytes:
+    """A pattern for how names begin that start with ``prefix`` and go on like none that counts."""
+    following = {name[len(prefix)] for name in COUNTED if name.startswith(prefix)}
+    others = bytes({*range(97, 123)} - following)
+    return b"%s[%s%s]" % (_spelt(prefix), others, others.upper())
+
+
+_LINES = [  # the first two match what others would, but sooner
+    *(rb"%s%s*+:%s" % (_unlike(prefix), _TOKEN, _VALUE) for prefix in (b"", b"x-")),
     *(_taken(group, name) for group, name in enumerate(TAKEN, 3)),
     rb"%s:[ \t]*+%s(?=\r\n)" % (_spelt(CONNECTION), _spelt(PERSISTENT)),
     rb"(?!(?:%s):)%s++:%s" % (_any_of(COUNTED), _TOKEN, _VALUE),
