@@ -124,6 +124,15 @@ async def test_what_one_institution_may_see_is_not_shown_to_another(house: House
     assert (await comes_by_the_lane(house, CLOSED, mine)).status_code == 200
 
 
+async def test_what_a_credential_brought_is_for_its_holders_alone(house: House, stage: Stage) -> None:
+    target, bodies = "/lboro/total/views/article/99", {"reports": '{"totals": 1}', "others": '{"totals": 2}'}
+    for tenant, body in bodies.items():  # both may ask, one with a credential of that institution
+        stage.plan(body=body, times=1)
+        await taught(house, target, stage.keys[tenant])
+    for tenant, body in bodies.items():
+        assert (await comes_by_the_lane(house, target, stage.keys[tenant])).text == body
+
+
 async def test_tenants_with_terms_of_their_own_get_their_own_answers(house: House, stage: Stage) -> None:
     page = {"origin": "https://papers.example"}
     for tenant in ("reports", "papers"):
