@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
-from gateway.catalogue.query import Family
+from gateway.catalogue.families import Family
 from gateway.errors import GatewayError, Headers
 from gateway.observe.outcome import Aggregate, Outcome, clock
 from gateway.proxy.proxy import Proxy
