@@ -5,6 +5,7 @@ Only imported where it is asked for; needs the extra ``stats-gateway[otel]``.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -27,7 +29,21 @@ if TYPE_CHECKING:
 NANO = 1e9
 W3C = TraceContextTextMapPropagator()
 CARRIED = (b"traceparent", b"tracestate")
+UNSAMPLED = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][02468ace]")
+"""The ``traceparent`` of a trace that its beginner does not record (W3C Trace Context §3.2)."""
 Attributes = Mapping[str, str | int | float]
+
+
+class ForeseenIds(RandomIdGenerator):
+    """Random ids, of which that of the next trace is known beforehand: whether it is sampled depends on it."""
+
+    def __init__(self) -> None:
+        self.next_trace_id = super().generate_trace_id()
+
+    def generate_trace_id(self) -> int:
+        """The id that was foreseen."""
+        trace_id, self.next_trace_id = self.next_trace_id, super().generate_trace_id()
+        return trace_id
 
 
 class Tracing:
@@ -36,7 +52,10 @@ class Tracing:
 
     def __init__(self, processor: SpanProcessor, *, sample: float = 1.0, upstream: bool = False) -> None:
         resource = Resource.create({"service.name": "stats-gateway", "service.version": __version__})
-        self._provider = TracerProvider(ParentBased(TraceIdRatioBased(sample)), resource, shutdown_on_exit=False)
+        self._ids, self._sampler = ForeseenIds(), TraceIdRatioBased(sample)
+        self._provider = TracerProvider(
+            ParentBased(self._sampler), resource, shutdown_on_exit=False, id_generator=self._ids
+        )
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("gateway", __version__)
         self._upstream = upstream
@@ -46,6 +65,16 @@ class Tracing:
         """Sends spans to a collector by OTLP over HTTP, in the background; they are lost where it is gone."""
         exporter = OTLPSpanExporter(endpoint=url, timeout=5)
         return cls(BatchSpanProcessor(exporter), sample=sample, upstream=upstream)
+
+    def passes_over(self, traceparent: bytes | None) -> bool:
+        """Whether a request needs no span, which then has had its turn at being sampled; False where it may need
+        one, or its ``traceparent`` is unusual."""
+        if traceparent is not None:
+            return UNSAMPLED.fullmatch(traceparent) is not None
+        if self._ids.next_trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < self._sampler.bound:
+            return False
+        self._ids.generate_trace_id()
+        return True
 
     def request(self, method: str, headers: Headers) -> Span:
         """The span of a request that has just arrived."""

@@ -75,31 +75,26 @@ class AccessLog:
             self.tracing.answered(request.span, request.method, request.stages, "", {}, clock(), failed=False)
 
     def line(self, request: Request, response: Response) -> dict[str, Any]:
-        """What the log lines of repetitions of this request have in common."""
-        return self._facts(request, response, kind_of(request, response).family)
+        """What the log lines of repetitions of this response have in common, whoever asks."""
+        return _facts(request, response, kind_of(request, response).family)
 
-    def repeated(self, line: dict[str, Any], request_id: bytes, seconds: float, hits: int) -> None:
-        """Log a repeated response; the line stands for so many ``hits``."""
-        stages, again = {"look_up": round(seconds, 6)}, {"request_id": request_id.decode()}
-        log.info("request", **line | again, seconds=round(seconds, 6), stages=stages, hits=hits)
+    def who(self, request: Request) -> dict[str, Any]:
+        """What the log lines of a caller have in common."""
+        who = _who(request)
+        return {name: value for name, value in who.items() if name not in ("request_id", "trace_id")}
 
-    def _facts(self, request: Request, response: Response, family: str) -> dict[str, Any]:
-        facts: dict[str, Any] = _who(request)
-        facts |= {"method": request.method, "family": family}
-        if request.query is not None and request.query.family is not Family.UNKNOWN:
-            facts["path"] = shown_path(request.path)
-        facts |= {"outcome": response.outcome.value, "status": response.status}
-        if response.detail:
-            facts["detail"] = response.detail
-        if request.flight:
-            facts["flight"] = request.flight
-        elif response.outcome in SPARED:
-            facts["cache"] = "near" if request.stages.near else "shared"
-        return facts
+    def repeated(
+        self, request_id: bytes, trace: bytes | None, line: dict[str, Any], seconds: float, hits: int
+    ) -> None:
+        """Log a repeated response; the line stands for so many ``hits``. ``trace`` is its ``traceparent``."""
+        given = {} if trace is None or self.tracing is None else {"trace_id": trace[3:35].decode()}
+        stages = {"look_up": round(seconds, 6)}
+        facts = {"request_id": request_id.decode()} | line | given
+        log.info("request", **facts, seconds=round(seconds, 6), stages=stages, hits=hits)
 
     def _log(self, request: Request, response: Response, family: str, ended: float, **more: Any) -> None:
         write = log.warning if response.outcome is Outcome.FAILED else log.info
-        facts = self._facts(request, response, family)
+        facts = _who(request) | _facts(request, response, family)
         seconds = round(ended - request.stages.began, 6)
         write("request", **facts, seconds=seconds, stages=request.stages.seconds(ended), **more)
 
@@ -130,6 +125,20 @@ def kind_of(request: Request, response: Response) -> Labels:
     if response.outcome in SPARED and not request.stages.landed:
         cache = "near" if request.stages.near else "shared"
     return Labels(family, response.outcome, response.status, request.tenant.id, request.key_id, cache)
+
+
+def _facts(request: Request, response: Response, family: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"method": request.method, "family": family}
+    if request.query is not None and request.query.family is not Family.UNKNOWN:
+        facts["path"] = shown_path(request.path)
+    facts |= {"outcome": response.outcome.value, "status": response.status}
+    if response.detail:
+        facts["detail"] = response.detail
+    if request.flight:
+        facts["flight"] = request.flight
+    elif response.outcome in SPARED:
+        facts["cache"] = "near" if request.stages.near else "shared"
+    return facts
 
 
 def shown_path(path: bytes) -> str:

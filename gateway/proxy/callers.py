@@ -136,21 +136,16 @@ class Callers:
 
     async def admit(self, request: Request) -> None:
         """Take one request from the limit, and add the headers that report what is left. Raises RateLimited."""
-        tenant = request.tenant
-        subject = self.subject(tenant, request.peer)
-        if subject is None:
-            subject = f"{tenant.id}:{request.address}"
-        if subject:
-            request.extra_headers += (await self.admission.admit(subject, tenant.limits)).headers
+        if subject := self.subject(request):
+            limits = request.tenant.limits
+            request.extra_headers += (await self.admission.admit(subject, limits)).headers
 
-    def subject(self, tenant: Tenant, peer: str) -> str | None:
-        """Who is held to a tenant's limits when a request comes from the address ``peer``: nobody (empty) where
-        there are none; None where that depends on the request's headers."""
+    def subject(self, request: Request) -> str:
+        """Who is held to the limits of a request's tenant; empty where it has none."""
+        tenant = request.tenant
         if tenant.limits.requests_per_second is None and tenant.limits.requests_per_day is None:
             return ""
-        if not tenant.anonymous:
-            return tenant.id
-        return None if self._trusted else f"{tenant.id}:{subject_of(peer)}"
+        return f"{tenant.id}:{request.address}" if tenant.anonymous else tenant.id
 
 
 async def in_time(work: Awaitable[T], deadline: float, most: float = math.inf) -> T:

@@ -66,11 +66,13 @@ class Profile(Protocol):
     """Who may ask, what is asked, what is sent along, what is stored, and what the response looks like.
 
     ``shares_unstored``: everyone who joined a flight gets its answer, stored or not. ``watched``: answers may be
-    signs of a block or of a refused credential.
+    signs of a block or of a refused credential. ``by_meaning``: answers to known families depend on no header that
+    the gateway does not read itself.
     """
 
     shares_unstored: bool
     watched: bool
+    by_meaning: bool
 
     def located(self, headers: Headers, peer: str) -> Located | None:
         """What the address of a request says of whose it is; None where it has no say. ``peer`` is the address at
@@ -116,6 +118,7 @@ class StatisticsProfile:
 
     shares_unstored = True
     watched = True
+    by_meaning = True
     render = staticmethod(statistics_response)
     times = staticmethod(statistics_times)
 
@@ -215,6 +218,7 @@ class GenericProfile:
 
     shares_unstored = False
     watched = False
+    by_meaning = False
     render = staticmethod(generic_response)
     times = staticmethod(generic_times)
 

@@ -1,82 +1,73 @@
-"""FastPath: repeats responses from the near cache to repeated requests, ahead of the proxy."""
+"""FastPath: answers requests for what the near cache answered before, ahead of the proxy."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Mapping
-from functools import lru_cache
-from http import HTTPStatus
-from itertools import chain
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import structs
-
-from gateway.errors import Headers
-from gateway.observe.outcome import Outcome, clock
-from gateway.proxy.access_log import AccessLog, kind_of
-from gateway.proxy.methods import READS, target_of
-from gateway.proxy.profiles import Profile
+from gateway.catalogue.families import Family
+from gateway.errors import GatewayError, Headers
+from gateway.observe.outcome import Aggregate, Outcome, clock
 from gateway.proxy.proxy import Proxy
-from gateway.proxy.request import FRAMED, Receive, Request, Scope, fresh_id
-from gateway.proxy.response import BODILESS, Response
+from gateway.proxy.request import Receive, Request, Scope, fresh_id
+from gateway.proxy.response import Response
+from gateway.server.prepared import KnownCaller, KnownQuestion, Place, Prepared, PreparedAnswer, RepeatedHead
+from gateway.server.request_key import Identity, RequestKey, has_key, key_of_head, key_of_scope
 from gateway.tenants.ratelimit import NO_FIELDS, RateLimitFields
 from gateway.tenants.registry import Registry
+from gateway.tenants.tenant import Access, authorise
 
 HEAD = "gateway.head"
 """Where a protocol leaves a request's head in its ASGI scope: the bytes by which it looked for it here already."""
-LONGEST_HEAD = 4_096
 ONCE = 16_384
-"""Requests that were seen once, as hashes: only repeated ones are worth preparing."""
-SHARED, SHORT = 2_048, 200
-"""Headers that responses share, and the bytes of the longest of their values."""
-OVERHEAD = 3_000
-"""Approximate bytes that a rendered response costs beside its request's head, its body and its headers."""
-HEADER = 130
-"""Approximate bytes that a header costs beside its own, where it is kept as a pair."""
+"""Questions and heads that were seen once, as hashes: only what is repeated is worth keeping."""
 CRLF = b"\r\n"
 
-Parts = tuple[Any, ...]
-"""Method, target, and each header's name and value: flat, since each hit hashes and compares it."""
+Found = tuple[KnownCaller, PreparedAnswer, bytes | None, bytes | None]
+"""Who asks, what the answer is, and the values of BESIDE."""
+NO_ID = (None, None)
+Granted = tuple[PreparedAnswer, bytes, RateLimitFields]
+"""What a request gets: an answer, its own request id, and what is left of its caller's limits."""
 
 
 class Revisions(NamedTuple):
     """The revisions of who may ask, and of what was purged, under which a request was answered."""
 
-    callers: int
+    registry: int
     purges: int
 
 
 class FastPath:
-    """The app around the proxy. A request that is the same to the byte as an earlier one, from the same address
-    where that decides who asks, gets the same response for as long as all that it rested on is unchanged: the
-    record, its freshness, the registry, the key, purges, the credential's standing. Limits, counting and sampled
-    log lines are as for any request.
+    """The app around the proxy. It repeats an answer to whoever asks the same (``request_key.py``), was identified
+    before and is authorised now, for as long as all that it rests on is unchanged: the record, its freshness,
+    purges and the credential's standing; for the caller the registry and the key. Limits, counting, and which
+    requests are logged and traced are as on the proxy's way.
 
-    Any other request goes to the proxy, whose response is learnt once the request is repeated. ``max_bytes``
-    bounds what is kept, the oldest leaving first; 0 keeps nothing. ``served`` counts the responses given here.
+    Any other request goes to the proxy, whose response is learnt once it was asked for twice. ``max_bytes`` bounds
+    what is kept; 0 keeps nothing. ``served`` counts the responses given here.
     """
 
     def __init__(self, proxy: Proxy, registry: Registry, max_bytes: int) -> None:
-        # A request that may be traced needs a trace, which is not to be had here.
-        self.max_bytes = 0 if proxy.access_log.tracing is not None else max_bytes
-        self.bytes = 0
+        self.max_bytes = max_bytes
         self.served = 0
         self.proxy = proxy
+        self.prepared = Prepared(max_bytes)
+        self._exact = not proxy.profile.by_meaning
         self._registry = registry
         self._access_log = proxy.access_log
         self._callers = proxy.callers
         self._admission = proxy.callers.admission
         self._resolver = proxy.resolver
+        self._is_shared = proxy.resolver.sharing.covers
         self._purges = proxy.resolver.purges
         self._near = proxy.resolver.store.near
         self._breaker = proxy.resolver.queue.breaker
         self._clock = proxy.resolver.clock
         self._lifecycle = proxy.lifecycle
-        self._rendered: dict[Hashable, RenderedResponse] = {}
         self._once: set[int] = set()
 
     def __repr__(self) -> str:
-        return f"<FastPath {len(self._rendered)} responses, {self.bytes}/{self.max_bytes} bytes>"
+        return f"<FastPath {self.served} served, {self.prepared!r}>"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Any) -> None:
         """Have the proxy answer, and learn its response to a repeated request."""
@@ -91,138 +82,205 @@ class FastPath:
         """The whole response to a request by its head as it was received, without a body, from the address
         ``peer``; None where the proxy has to answer. Only for connections that stay open."""
         began = clock()
-        key: Hashable = head
-        rendered = self._rendered.get(head)
-        if rendered is None and self._registry.directory.networks:
-            key = (peer, head)
-            rendered = self._rendered.get(key)
-        if rendered is None:
+        found = self._repeated(head, peer) or self._found_by_head(head, peer)
+        granted = None if found is None else self._grant(found, began)
+        if granted is None:
             return None
-        served = self._serve(key, rendered, peer, began)
-        if served is None:
-            return None
-        request_id, limits = served
-        return b"".join((rendered.head, request_id, CRLF, limits.lines, rendered.tail))
+        answer, request_id, limits = granted
+        return b"".join((answer.head, request_id, CRLF, limits.lines, answer.last, answer.body))
 
     def ready(self, scope: Mapping[str, Any]) -> tuple[int, Headers, bytes] | None:
-        """The same as status, headers and body, for an ASGI scope whose head was not looked for here yet, unless a
-        body may come that its headers do not announce."""
-        if not self._rendered or HEAD in scope or scope["http_version"] not in FRAMED:
+        """The same as status, headers and body, for an ASGI scope whose head was not looked for here yet."""
+        if not self.prepared.questions or HEAD in scope:
             return None
         began = clock()
-        key: Hashable = key_of(scope)
-        peer = (scope.get("client") or ("",))[0]
-        rendered = self._rendered.get(key)
-        if rendered is None and self._registry.directory.networks:
-            key = (peer, key)
-            rendered = self._rendered.get(key)
-        if rendered is None:
+        key = key_of_scope(scope, exact=self._exact)
+        found = None if key is None else self._found(key)
+        granted = None if found is None else self._grant(found, began)
+        if granted is None:
             return None
-        served = self._serve(key, rendered, peer, began)
-        if served is None:
-            return None
-        request_id, limits = served
-        headers = [*rendered.headers, (b"x-request-id", request_id), *limits.headers, *rendered.last]
-        return rendered.status, headers, rendered.body
+        answer, request_id, limits = granted
+        headers = [*answer.headers, (b"x-request-id", request_id), *limits.headers, *answer.last_headers]
+        return answer.status, headers, answer.body
 
-    def _serve(
-        self, key: Hashable, rendered: RenderedResponse, peer: str, began: float
-    ) -> tuple[bytes, RateLimitFields] | None:
-        """The response's request id, and the headers of the caller's limits, once it is admitted and counted; None
-        where it may not be given, or that is not decided at once. One function, since each hit pays for a call."""
-        now = self._clock.now()
-        valid = (
-            (rendered.since <= now < rendered.tick or self._update(rendered, now))
-            and (rendered.callers == self._registry.directory.serial or self._is_held(rendered))
-            and (rendered.purges == self._purges.revision or self._is_unpurged(rendered))
-            and (rendered.changes == self._near.changes or self._is_near(rendered))
-            and (rendered.scope is None or self._breaker.refused_for(rendered.scope) is None)
+    # What is known of a request
+
+    def _repeated(self, head: bytes, peer: str) -> Found | None:
+        """What was found for the same bytes before, if it still holds."""
+        known = self.prepared.heads.get(head)
+        if known is None or (known.peer is not None and known.peer != peer):
+            return None
+        now, caller, answer = self._clock.now(), known.caller, known.answer
+        if (
+            known.registry == self._registry.directory.serial
+            and known.purges == self._purges.revision
+            and now < caller.until
+            and self._is_valid(answer, now)
+        ):
+            return caller, answer, None, None
+        self.prepared.drop(known)
+        return None
+
+    def _found_by_head(self, head: bytes, peer: str) -> Found | None:
+        """What is found for a head by its meaning. A head that comes again is remembered, unless it has an id."""
+        if not self.prepared.questions:
+            return None
+        key = key_of_head(head, peer, exact=self._exact)
+        found = None if key is None else self._found(key)
+        if found is not None and found[2:] == NO_ID and self._came_before(head):
+            assert key is not None
+            where = None if has_key(key[1]) else peer
+            self.prepared.keep_head(RepeatedHead(head, where, found[0], found[1]))
+        return found
+
+    def _found(self, key: RequestKey) -> Found | None:
+        """Who asks, if that is known and still holds, and the answer to what they may ask, if there is one."""
+        question, identity, request_id, trace = key
+        caller, known = self.prepared.callers.get(identity), self.prepared.questions.get(question)
+        if caller is None or known is None:
+            return None
+        now, serial = self._clock.now(), self._registry.directory.serial
+        if now >= caller.until or (caller.registry != serial and not self._is_held(caller)):
+            self.prepared.drop(caller)
+            return None
+        self.prepared.used(caller)
+        try:
+            access = authorise(caller.tenant, known.query, self._is_shared)
+        except GatewayError:
+            return None
+        answer = known.answers.get(place_of(access, caller.terms))
+        if answer is None:
+            return None
+        if not self._is_valid(answer, now):
+            self.prepared.drop(answer)
+            return None
+        return caller, answer, request_id, trace
+
+    def _is_valid(self, answer: PreparedAnswer, now: float) -> bool:
+        return (
+            (answer.since <= now < answer.tick or self._update(answer, now))
+            and (answer.purges == self._purges.revision or self._is_unpurged(answer))
+            and (answer.changes == self._near.changes or self._is_near(answer))
+            and (answer.scope is None or self._breaker.refused_for(answer.scope) is None)
         )
-        if not valid:
-            self._drop(key)
+
+    def _grant(self, found: Found, began: float) -> Granted | None:
+        """What the request gets, once it is admitted and counted; None where that is not decided at once, or the
+        request is traced."""
+        caller, answer, request_id, trace = found
+        tracing = self._access_log.tracing
+        if self._lifecycle.draining or (tracing is not None and not tracing.passes_over(trace)):
             return None
-        if self._lifecycle.draining:
-            return None
-        subject = rendered.subject
-        if subject is None:
-            subject = self._callers.subject(rendered.tenant, peer)
-            if subject is None:
+        limits = NO_FIELDS
+        if caller.subject:
+            admitted = self._admission.at_once(caller.subject, caller.tenant.limits, began)
+            if admitted is None:
                 return None
-        limits = self._admission.at_once(subject, rendered.tenant.limits, began) if subject else NO_FIELDS
-        if limits is None:
-            return None
-        request_id = rendered.request_id or fresh_id()
+            limits = admitted
+        request_id = request_id or fresh_id()
         self.served += 1
+        tally = caller.tallies.get(answer.kind) or self._tally(caller, answer)
         ended = clock()
-        rendered.tally.add(ended - began)
+        tally.add(ended - began)
         if stands_for := self._access_log.hit(ended):
-            self._access_log.repeated(rendered.line, request_id, ended - began, stands_for)
-        return request_id, limits
+            self._access_log.repeated(request_id, trace, caller.who | answer.line, ended - began, stands_for)
+        return answer, request_id, limits
+
+    def _tally(self, caller: KnownCaller, answer: PreparedAnswer) -> Aggregate:
+        labels = answer.labels._replace(tenant=caller.tenant.id, key_id=caller.key_id)
+        tally = caller.tallies[answer.kind] = self._access_log.tallies.of(labels)
+        return tally
 
     # Checks that take longer, made only after something changed
 
-    def _update(self, rendered: RenderedResponse, now: float) -> bool:
+    def _update(self, answer: PreparedAnswer, now: float) -> bool:
         """Whether it has not expired; renders it as of now."""
-        if now >= rendered.until:
+        if now >= answer.until:
             return False
-        key = rendered.validity.key
+        key = answer.validity.key
         self._near.get(key.entry)  # it is in use
         self._near.get(key.error)
-        rendered.render(now)
+        self.prepared.used(answer)
+        answer.render(now)
         return True
 
-    def _is_held(self, rendered: RenderedResponse) -> bool:
+    def _is_held(self, caller: KnownCaller) -> bool:
         """Whether the key is still the same tenant's, and that tenant unchanged."""
         directory = self._registry.directory
-        if rendered.key_id is None or not directory.has(rendered.tenant, rendered.key_id):
+        if caller.key_id is None or not directory.has(caller.tenant, caller.key_id):
             return False
-        rendered.callers = directory.serial
+        caller.registry = directory.serial
         return True
 
-    def _is_unpurged(self, rendered: RenderedResponse) -> bool:
-        """Whether no more of the query's answers was purged, and they are still shared if they were."""
-        validity = rendered.validity
-        if self._purges.covering(validity.query) != validity.marked:
+    def _is_unpurged(self, answer: PreparedAnswer) -> bool:
+        """Whether no more of the query's answers was purged."""
+        if self._purges.covering(answer.validity.query) != answer.validity.marked:
             return False
-        if validity.shared and not self._resolver.sharing.covers(validity.query):
-            return False
-        rendered.purges = self._purges.revision
+        answer.purges = self._purges.revision
         return True
 
-    def _is_near(self, rendered: RenderedResponse) -> bool:
+    def _is_near(self, answer: PreparedAnswer) -> bool:
         """Whether the query's near records are unchanged."""
-        near, key = self._near, rendered.validity.key
-        if (near.serial(key.entry), near.serial(key.error)) != rendered.validity.records:
+        near, key = self._near, answer.validity.key
+        if (near.serial(key.entry), near.serial(key.error)) != answer.validity.records:
             return False
-        rendered.changes = near.changes
+        answer.changes = near.changes
         return True
 
     # Learning
 
     def _learn(self, scope: Mapping[str, Any], revisions: Revisions, request: Request, response: Response) -> None:
-        """Keep a response that may be given again, rendered, if its request is repeated."""
-        if request.resolution is None or request.resolution.validity is None:
+        """Keep who asked, and a response that may be given again if it was asked for before."""
+        key, query, resolution = self._key_of(scope, request.peer), request.query, request.resolution
+        if key is None or query is None or resolution is None or not self._is_repeatable(request, response):
             return
-        parts = key_of(scope)
-        key = _by_peer(parts, request)
-        raw = isinstance(parts, bytes)
-        size = len(parts) if raw else _size(request)
-        if size > LONGEST_HEAD or not self._came_before(key):
+        question, identity, _, _ = key
+        caller = self._meet(identity, request, revisions)
+        access = authorise(request.tenant, query, self._is_shared)
+        place = place_of(access, caller.terms)
+        if not self._came_before((question, place)):
             return
-        # What is announced may turn out to be no body, but another time it could be one.
-        if request.method not in READS or request.may_have_body or not _is_repeatable(request, response):
+        lookup = self._resolver.lookup(request, query, request.headers, access, request.method)
+        validity = resolution.validity
+        if validity is None or validity.key != lookup.key:  # it came from elsewhere than the next would look first
             return
-        if not isinstance(parts, bytes):
-            key = _by_peer(_sharing(parts), request)
-            size += HEADER * len(request.headers)
-        tenant = request.tenant
-        subject = None if tenant.anonymous else self._callers.subject(tenant, request.peer)
-        facts = self.proxy.profile, self._access_log
-        self._keep(key, RenderedResponse(request, response, revisions, subject, *facts, raw=raw), size)
+        known = self.prepared.questions.get(question) or KnownQuestion(question, query)
+        line = self._access_log.line(request, response)
+        answer = PreparedAnswer(known, place, request, response, validity, self.proxy.profile, line)
+        answer.purges = revisions.purges
+        self.prepared.keep_answer(answer)
 
-    def _came_before(self, key: Hashable) -> bool:
-        digest = hash(key)
-        if digest in self._once or key in self._rendered:
+    def _key_of(self, scope: Mapping[str, Any], peer: str) -> RequestKey | None:
+        """The key of a request that the proxy answered, by the door at which it will be looked for."""
+        head: bytes | None = scope.get(HEAD)
+        if head is None:
+            return key_of_scope(scope, exact=self._exact)
+        return key_of_head(head, peer, exact=self._exact)
+
+    def _is_repeatable(self, request: Request, response: Response) -> bool:
+        """Whether a near hit is the whole entry, or says that it is unchanged; has a date; and is about what is
+        known, unless no header is inert."""
+        assert request.query is not None
+        assert request.resolution is not None
+        known = self._exact or request.query.family is not Family.UNKNOWN
+        near = request.resolution.validity is not None
+        whole = response.status in (request.resolution.entry.status, 304)
+        return known and near and whole and any(name == b"date" for name, _ in response.headers)
+
+    def _meet(self, identity: Identity, request: Request, revisions: Revisions) -> KnownCaller:
+        """Remember who made a request."""
+        caller = self.prepared.callers.get(identity)
+        if caller is None or caller.tenant is not request.tenant or caller.registry != revisions.registry:
+            subject, who = self._callers.subject(request), self._access_log.who(request)
+            terms = terms_of(request, self.proxy.profile.origins_of(request.known))
+            caller = KnownCaller(identity, request, revisions.registry, subject, terms, who)
+            self.prepared.keep_caller(caller)
+        return caller
+
+    def _came_before(self, what: Hashable) -> bool:
+        """Whether it came once before; many heads and some questions never come again."""
+        digest = hash(what)
+        if digest in self._once:
             self._once.discard(digest)
             return True
         if len(self._once) >= ONCE:
@@ -230,161 +288,16 @@ class FastPath:
         self._once.add(digest)
         return False
 
-    def _keep(self, key: Hashable, rendered: RenderedResponse, size: int) -> None:
-        self._drop(key)
-        rendered.size += size
-        if rendered.size > self.max_bytes:
-            return
-        self._rendered[key] = rendered
-        self.bytes += rendered.size
-        while self.bytes > self.max_bytes:
-            self._drop(next(iter(self._rendered)))
 
-    def _drop(self, key: Hashable) -> None:
-        rendered = self._rendered.pop(key, None)
-        if rendered is not None:
-            self.bytes -= rendered.size
+def place_of(access: Access, terms: str) -> Place:
+    return access.scope, terms, access.own is None
 
 
-class RenderedResponse:
-    """A response with what it rests on, and with what of it depends on the time.
-
-    ``callers``, ``purges`` and ``changes`` are the revisions of the registry, of purges and of the near cache at
-    which it was last found valid.
-
-    ``render`` writes it as of a time; that holds from ``since`` until ``tick``, when its age or what is left of
-    its lifetime becomes another whole number of seconds. It expires at ``until``. A response is ``head``, which
-    ends in the name of the request id's header, and ``tail`` where it is ``raw``, else ``headers`` and ``last``;
-    between them stands what each one has of its own: that id, unless the client gave one (``request_id``), and the
-    limits of its ``subject``, which is empty where there are none, and None where the client's address decides.
-    ``line`` is what the access log has of it.
-    """
-
-    __slots__ = (
-        *("_names", "_places", "_raw", "_template", "_times", "body", "callers", "changes", "head", "headers"),
-        *("key_id", "last", "line", "purges", "request_id", "scope", "since", "size", "status", "subject", "tail"),
-        *("tally", "tenant", "tick", "until", "validity"),
-    )
-
-    def __init__(
-        self,
-        request: Request,
-        response: Response,
-        revisions: Revisions,
-        subject: str | None,
-        profile: Profile,
-        access_log: AccessLog,
-        *,
-        raw: bool,
-    ) -> None:
-        assert request.resolution is not None
-        assert request.resolution.validity is not None
-        validity = request.resolution.validity
-        # Its body may be large, and must not live on here once it left the near cache.
-        entry = structs.replace(validity.entry, body=b"")
-        self.validity = structs.replace(validity, entry=entry)
-        self.callers, self.purges = revisions
-        self.scope = validity.scope
-        self.changes = 0
-        self.tenant = request.tenant
-        self.key_id = request.key_id
-        self.subject = subject
-        self.until = min(_key_expiry(request), entry.fresh_until, entry.drop_at)
-        self.status = response.status
-        self.body = b"" if request.method == "HEAD" else response.body
-        self.request_id = request.id if request.header(b"x-request-id") == request.id else None
-        self.tally = access_log.tallies.of(kind_of(request, response))
-        self.line = access_log.line(request, response)
-        self.last = [shared(*pair) for pair in request.origin_headers]
-        if response.status not in BODILESS:
-            self.last.append(shared(b"content-length", b"%d" % len(response.body)))
-        self.tail = b"%s\r\n%s" % (lines(self.last), self.body)
-        twice = sum(len(name) + len(value) for name, value in response.headers)
-        self.size = OVERHEAD + len(self.tail) + len(self.body) + 2 * twice
-        self._raw = raw
-        self._times = profile.times(entry, request.public)
-        # Of headers with one name the last is the gateway's own.
-        last = {name: place for place, (name, _) in enumerate(response.headers)}
-        self._places = {name: last[name] for name in self._times(entry.born) if name in last}
-        self.headers = [shared(*pair) for pair in response.headers]
-        constant = [(name.replace(b"%", b"%%"), value.replace(b"%", b"%%")) for name, value in response.headers]
-        for name, place in self._places.items():
-            constant[place] = (name, b"%s")
-        self._template = b"%s%sx-request-id: " % (status_line(response.status), lines(constant))
-        self._names = sorted(self._places, key=self._places.__getitem__)
-        self.head = b""
-        self.since = self.tick = 0.0
-
-    def render(self, now: float) -> None:
-        """Write the headers that change with the time as of ``now``."""
-        times = self._times(now)
-        if self._raw:
-            self.head = self._template % tuple([times[name] for name in self._names])
-        else:
-            for name, place in self._places.items():
-                self.headers[place] = (name, times[name])
-        entry = self.validity.entry
-        self.since = now
-        older, less = entry.born + int(now - entry.born) + 1, entry.fresh_until - int(entry.fresh_until - now)
-        self.tick = min(older, less, self.until)
-
-
-def key_of(scope: Mapping[str, Any]) -> bytes | Parts:
-    """What identifies a request: its head as received, else all of it that an ASGI server hands on."""
-    if HEAD in scope:
-        head: bytes = scope[HEAD]
-        return head
-    return (scope["method"], target_of(scope), *chain.from_iterable(scope["headers"]))
-
-
-def shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    """A header, the same object wherever it occurs: most of a response's are those of any other."""
-    return _shared(name, value) if len(value) <= SHORT else (name, value)
-
-
-def lines(headers: Headers) -> bytes:
-    """Headers as they are written (RFC 9112 §5)."""
-    return b"".join([b"%s: %s\r\n" % pair for pair in headers])
-
-
-def status_line(status: int) -> bytes:
-    """The first line of a response (RFC 9112 §4); a status that nobody registered has no phrase."""
-    try:
-        phrase = HTTPStatus(status).phrase.encode()
-    except ValueError:
-        phrase = b""
-    return b"HTTP/1.1 %d %s\r\n" % (status, phrase)
-
-
-@lru_cache(SHARED)
-def _shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    return (name, value)
-
-
-def _is_repeatable(request: Request, response: Response) -> bool:
-    """Whether it is the whole entry, or says that it is unchanged; and has a date."""
-    assert request.resolution is not None
-    whole = response.status in (request.resolution.entry.status, 304)
-    return whole and any(name == b"date" for name, _ in response.headers)
-
-
-def _key_expiry(request: Request) -> float:
-    held = None if request.key_id is None else request.tenant.keys[request.key_id]
-    return math.inf if held is None or held.expires is None else held.expires.timestamp()
-
-
-def _by_peer(parts: bytes | Parts, request: Request) -> Hashable:
-    """What a response is kept under: the peer too, where the address decides who asks."""
-    return parts if request.located is None else (request.peer, parts)
-
-
-def _sharing(parts: Parts) -> Parts:
-    """The same, of headers that are those of others too: what a request is compared with is mostly at hand."""
-    line, names, values = parts[:2], parts[2::2], parts[3::2]
-    return (*line, *chain.from_iterable(map(shared, names, values)))
-
-
-def _size(request: Request) -> int:
-    """Bytes of a request's head, as far as it is known."""
-    headers = sum(len(name) + len(value) for name, value in request.headers)
-    return len(request.path) + len(request.query_string) + headers
+def terms_of(request: Request, origins: Collection[str]) -> str:
+    """All that an answer depends on in its caller, but for the scope: its own lifetimes, the web ``origins`` that
+    may read it, and whether any cache may store it; empty for most tenants."""
+    lifetimes = sorted(request.tenant.lifetimes.items())
+    located = None if request.located is None else request.known is not None
+    if not lifetimes and not origins and not request.public and located is None:
+        return ""
+    return repr((lifetimes, [*origins], request.public, located))

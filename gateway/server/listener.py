@@ -32,7 +32,9 @@ from gateway.server.protocol import protocol_class
 from gateway.settings import Settings
 from gateway.upstream.transport import CONNECTIONS as UPSTREAM_CONNECTIONS
 
-BACKLOG = 2_048
+BACKLOG = 65_535
+"""Connections that may wait to be accepted; systems allow fewer (Linux: net.core.somaxconn, 4,096). Clients beyond
+send their first request again after a second or more."""
 TRIED = ((0, 50), (0, 55))
 """The versions of uvicorn, from and below, that the fast path was tried with."""
 KEEP_ALIVE_SECONDS = 65

@@ -94,7 +94,7 @@ class GatewayProtocol(ClientConnection):
     def data_received(self, data: bytes) -> None:
         """Answer from the fast path, parse, or hold what belongs to a later request."""
         lane = self.lane
-        if lane is not None and (self._quiet or self._is_idle()):
+        if lane is not None and (self._quiet or self._is_idle()) and len(data) <= self.limits.head_bytes:
             answer = lane.answer(data, self._peer)
             if answer is not None:
                 self._write_answer(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -243,6 +244,27 @@ def test_behind_trusted_proxies_whom_they_name_beyond_doubt_is_told(
     street: Street, status: int, headers: list[str]
 ) -> None:
     assert street.all_say(status, PROXY, LBORO, *headers)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_headers_stand_beside_each_other_both_ways_say_the_same(street: Street, seed: int) -> None:
+    draw = random.Random(seed)
+    forwarding = [line for _, lines in BY_PROXY.values() for line in lines]
+    pages = [line for lines in (*LET_IN.values(), *KEPT_OUT.values()) for line in lines]
+    for _ in range(15):
+        lines = draw.sample(forwarding, draw.choice([0, 1, 1, 2])) + draw.sample(pages, draw.choice([0, 0, 1]))
+        source = draw.choice([LIBRARY, BRANCH, OUTSIDE, PROXY, PROXY])
+        target, host = draw.choice([LBORO, MONASH, OPEN]), draw.choice(["gateway", "gateway", "other"])
+        for number in range(3):
+            answers = [
+                street.ask(front, source, target, *lines, f"User-Agent: {number}", host=host)
+                for front in ("lane", "plain")
+            ]
+            one, other = ([each.status, each.body, *map(each.headers.get, TOLD)] for each in answers)
+            assert one == other, (source, target, host, lines)
+
+
+TOLD = ("ratelimit-policy", "vary", "access-control-allow-origin", "cross-origin-resource-policy", "content-type")
 
 
 def test_who_comes_by_no_address_is_never_told(street: Street) -> None:
