@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from gateway.catalogue.families import Family
 from gateway.errors import GatewayError, Headers
 from gateway.observe.outcome import Aggregate, Outcome, clock
@@ -187,7 +189,7 @@ class FastPath:
         return answer, request_id, limits
 
     def _tally(self, caller: KnownCaller, answer: PreparedAnswer) -> Aggregate:
-        labels = answer.labels._replace(tenant=caller.tenant.id, key_id=caller.key_id)
+        labels = structs.replace(answer.labels, tenant=caller.tenant.id, key_id=caller.key_id)
         tally = caller.tallies[answer.kind] = self._access_log.tallies.of(labels)
         return tally
 
