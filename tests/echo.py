@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.methods import TARGET
+from gateway.proxy.request import TARGET
 from gateway.proxy.response import ONE_WRITE, send_at_once
 from gateway.server.head import Limits
 from gateway.server.listener import Listener, bind

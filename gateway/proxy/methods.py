@@ -1,17 +1,12 @@
-"""Targets and methods: what a request may ask, and how far an OPTIONS may go (RFC 9110 §7.6.2, §9.3.7). Pure."""
+"""Methods: what a request may ask, and how far an OPTIONS may go (RFC 9110 §7.6.2, §9.3.7). Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Set
-from typing import Any
-from urllib.parse import quote
+from collections.abc import Collection, Set
 
 from gateway.errors import Headers
 
-TARGET = "gateway.target"
-"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and lose a
-``?`` before an empty query."""
 ASTERISK = b"*"
 """The target that is the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4)."""
 
@@ -32,16 +27,6 @@ KNOWN = (
     | {b"M-SEARCH", b"NOTIFY", b"PURGE", b"SUBSCRIBE", b"UNSUBSCRIBE"}
 )
 """The methods that uvicorn's parser reads: nearly all registered ones, and some others in use."""
-
-
-def target_of(scope: Mapping[str, Any]) -> bytes:
-    """The target of a request in an ASGI scope, as written where its server keeps that."""
-    if TARGET in scope:
-        target: bytes = scope[TARGET]
-        return target
-    path: bytes = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
-    query: bytes = scope["query_string"]
-    return path + b"?" + query if query else path
 
 
 def allowed(methods: Set[bytes] | None) -> bytes:

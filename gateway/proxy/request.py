@@ -10,6 +10,7 @@ from functools import partial
 from random import getrandbits
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -17,7 +18,7 @@ from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadRequest, BodyTooLarge, Headers, MethodNotAllowed, MethodUnknown
 from gateway.proxy.callers import Located, Requester, client_address, subject_of
-from gateway.proxy.methods import KNOWN, READS, target_of
+from gateway.proxy.methods import KNOWN, READS
 from gateway.proxy.methods import allowed as allow_value
 from gateway.tenants.tenant import Network, Tenant
 from gateway.upstream.tasks import END_OF_INPUT
@@ -36,6 +37,9 @@ FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 ARRIVED = "gateway.arrived"
 """Where a protocol leaves in its ASGI scope when the request's first byte arrived, in monotonic seconds."""
+TARGET = "gateway.target"
+"""Where an ASGI scope has its request's target, in origin form as it was written: servers split it, and lose a
+``?`` before an empty query."""
 
 
 class ClientGone(Exception):
@@ -245,3 +249,13 @@ def announces_body(headers: Headers) -> bool:
         if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t") != b""):
             return True
     return False
+
+
+def target_of(scope: Mapping[str, Any]) -> bytes:
+    """The target of a request in an ASGI scope, as written where its server keeps that."""
+    if TARGET in scope:
+        target: bytes = scope[TARGET]
+        return target
+    path: bytes = scope.get("raw_path") or quote(scope["path"], safe="/:@!$&'()*+,;=~").encode()
+    query: bytes = scope["query_string"]
+    return path + b"?" + query if query else path

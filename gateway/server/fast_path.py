@@ -233,8 +233,11 @@ class FastPath:
 
     def _learn(self, scope: Mapping[str, Any], revisions: Revisions, request: Request, response: Response) -> None:
         """Keep who asked, and a response that may be given again if it was asked for before."""
-        key, query, resolution = self._key_of(scope, request.peer), request.query, request.resolution
-        if key is None or query is None or resolution is None or not self._is_repeatable(request, response):
+        query, resolution = request.query, request.resolution
+        if query is None or resolution is None or not self._is_repeatable(request, response):
+            return
+        key = self._key_of(scope, request.peer)
+        if key is None:
             return
         question, identity, _, _ = key
         caller = self._meet(identity, request, revisions)

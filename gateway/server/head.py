@@ -22,7 +22,8 @@ from gateway.errors import (
     TargetTooLong,
     VersionUnsupported,
 )
-from gateway.proxy.methods import ASTERISK, HOST, KNOWN, NEVER, POST, READING, allowed, target_of
+from gateway.proxy.methods import ASTERISK, HOST, KNOWN, NEVER, POST, READING, allowed
+from gateway.proxy.request import target_of
 from gateway.upstream.message import Chunked, Content, Sized
 
 if TYPE_CHECKING:

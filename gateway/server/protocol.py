@@ -11,8 +11,8 @@ import httptools
 
 from gateway.errors import BadRequest, BadTarget, GatewayError, HeadTimeout
 from gateway.lifecycle import Lifecycle
-from gateway.proxy.methods import ASTERISK, TARGET
-from gateway.proxy.request import ARRIVED
+from gateway.proxy.methods import ASTERISK
+from gateway.proxy.request import ARRIVED, TARGET
 from gateway.proxy.response import ONE_WRITE
 from gateway.server.connection import END_OF_HEAD, ClientConnection
 from gateway.server.fast_path import HEAD, FastPath

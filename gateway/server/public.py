@@ -14,7 +14,7 @@ from starlette.routing import Route
 from gateway.cache.dates import DateMiddleware, adds_date, without_date
 from gateway.errors import GatewayError
 from gateway.lifecycle import Life, Lifecycle, Phase
-from gateway.proxy.methods import TARGET, target_of
+from gateway.proxy.request import TARGET, target_of
 from gateway.proxy.response import ONE_WRITE, refusal_of, send_at_once
 from gateway.server.fast_path import FastPath
 from gateway.server.head import checked_target

@@ -15,8 +15,8 @@ from typing import Any
 
 from gateway.proxy.callers import CHAIN, FORWARDED, NAMING, TRACES
 from gateway.proxy.delivery import HEEDED
-from gateway.proxy.methods import READS, target_of
-from gateway.proxy.request import REQUEST_ID
+from gateway.proxy.methods import READS
+from gateway.proxy.request import REQUEST_ID, target_of
 from gateway.proxy.response import KEYED
 
 ASKING = (b"host", b"accept-encoding", b"if-none-match", b"if-modified-since", b"origin")

@@ -284,7 +284,7 @@ def test_every_tenth_hit_has_its_line_whichever_way_it_went(pair: Pair) -> None:
     hits = gateway.metric("stats_gateway_cache_hits_total")
     lines = [json.loads(line) for line in gateway.output.splitlines() if '"hits": ' in line]
     assert 3 <= len(lines) <= 3 + passed * 10
-    assert gateway.metric("stats_gateway_prepared_answers_total") >= hits - 5
+    assert gateway.metric("stats_gateway_prepared_answers_total") >= 0.99 * hits
     assert all(line["hits"] >= 10 for line in lines)
     assert sum(line["hits"] for line in lines) <= hits
     assert len({line["request_id"] for line in lines}) == len(lines)

@@ -18,7 +18,8 @@ from gateway.errors import (
     TargetTooLong,
     VersionUnsupported,
 )
-from gateway.proxy.methods import KNOWN, target_of
+from gateway.proxy.methods import KNOWN
+from gateway.proxy.request import target_of
 from gateway.server.head import check_head, check_request_line, origin_form, oversized
 
 OURS = frozenset({b"stats.example.org", b"127.0.0.1:8080", b"secure.example.org:443"})
