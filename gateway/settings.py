@@ -140,12 +140,8 @@ class Settings(BaseSettings):
     queue_max_per_tenant: int = Field(200, ge=1, description="calls that may wait for one tenant")
 
     # Jobs: batches and warming
-    jobs_per_tenant: int = Field(
-        10, ge=1, le=1_000, description="jobs of one tenant that may run or pause at once, else 429"
-    )
-    jobs_max_bytes: int = Field(
-        128 * 1024 * 1024, ge=1024 * 1024, description="size of what the jobs of one tenant keep for a day"
-    )
+    jobs_per_tenant: int = Field(10, ge=1, le=1_000, description="jobs of a tenant that have not ended, else 429")
+    jobs_max_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="size of what a tenant's jobs keep")
 
     # The cache
     redis_url: RedisUrl = Field(

@@ -20,8 +20,6 @@ from gateway.upstream.pacing import Priority
 
 T = TypeVar("T")
 
-JOBS = Priority.REFRESH
-"""The priority of a job's calls."""
 MOST_OUTSTANDING = 16
 """Calls of one job that may be outstanding, however fast the service may be asked."""
 PATIENCE = 30.0
@@ -78,7 +76,7 @@ class JobAsker:
     the limit waits. So does what the gateway cannot ask now: a closed gate or a full queue is no answer.
     """
 
-    def __init__(self, means: Means, log: JobLog, *, priority: Priority = JOBS, bodies: bool = True) -> None:
+    def __init__(self, means: Means, log: JobLog, priority: Priority, *, bodies: bool = True) -> None:
         queue = means.resolver.queue
         self.outstanding = Outstanding(lambda: queue.budget.rate)
         self.log = log

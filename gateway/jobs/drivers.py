@@ -6,12 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.jobs.asker import JOBS, MOST_OUTSTANDING, JobAsker
+from gateway.jobs.asker import MOST_OUTSTANDING, JobAsker
 from gateway.jobs.job import targets_of
 from gateway.upstream.pacing import Priority
 
-WARM = Priority.REFRESH
-"""The priority of warming, which is held to its share by the queue."""
 LOOK = 64
 """Targets that are looked up at once."""
 
@@ -24,7 +22,7 @@ class Kind:
     """A kind of jobs: its driver, the priority of its calls, and whether it keeps its answers."""
 
     drive: Driver
-    priority: Priority = JOBS
+    priority: Priority = Priority.JOBS
     answers: bool = True
 
 
@@ -70,5 +68,5 @@ def _counted(targets: Sequence[str], asker: JobAsker) -> Iterator[str]:
     asker.progress(len(targets), len(targets), 0)
 
 
-KINDS: Mapping[str, Kind] = {"batch": Kind(batch), "warm": Kind(batch, WARM, answers=False)}
+KINDS: Mapping[str, Kind] = {"batch": Kind(batch), "warm": Kind(batch, Priority.WARM, answers=False)}
 """Every kind of jobs by its name."""

@@ -120,7 +120,7 @@ class JobRunner:
 
     def _lead(self, kept: JobLog) -> None:
         id, kind = kept.job.id, self._kinds[kept.job.kind]
-        led = Led(JobAsker(self.means, kept, priority=kind.priority, bodies=kind.answers))
+        led = Led(JobAsker(self.means, kept, kind.priority, bodies=kind.answers))
         self._led[id] = led
         led.task = asyncio.create_task(self._led_to_its_end(led, kind))
         led.task.add_done_callback(lambda _: self._led.pop(id, None))
