@@ -164,7 +164,8 @@ class Endpoint:
         except Exception:
             log.exception("internal_error", request_id=request.id.decode())
             answer = refusal_of(GatewayError("The gateway failed on this request; its log says why."))
-        request.extra_headers += self._callers.page_headers(request)
+        if request.method != "OPTIONS":
+            request.extra_headers += self._callers.page_headers(request)
         if isinstance(answer, Response):
             await answer.send(scope, send, request.extra_headers)
         else:
