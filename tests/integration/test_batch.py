@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ MONASH = f"/monash/timeline/day/views/article/7?{WINDOW}"
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """One gateway on the embedded cache; ``slow`` may ask twice a second."""
+    """One gateway on the embedded cache; ``slow`` may ask four times a second."""
     with staged("--no-examples", budget="unlimited", jobs_per_tenant=3) as stage:
         for tenant, institution in (
             ("lib", "lboro"),
@@ -28,7 +29,7 @@ def stage() -> Iterator[Stage]:
             ("leaving", "lboro"),
         ):
             stage.tenant(tenant, institution)
-        stage.registry().change("slow", limits={"requests_per_second": 4.0, "burst": 1})
+        stage.registry().change("slow", limits={"requests_per_second": 4.0, "burst": 1, "requests_per_day": 1_000})
         stage.serve()
         yield stage
 
@@ -138,17 +139,34 @@ def test_what_is_kept_is_withheld_when_the_institution_is_lost(stage: Stage, gat
     until(lambda: send("GET", url, headers=own).status_code == 401)
 
 
-def test_a_call_counts_against_the_tenant_s_limit_and_waits_for_it(stage: Stage, gateway: Process) -> None:
-    """Four a second, one at once: the batch itself takes the first, and each of its calls another."""
+def left_of_the_day(stage: Stage, gateway: Process) -> int:
+    """What the tenant ``slow`` has left, after this request."""
     answers: list[httpx.Response] = []
 
     def is_admitted() -> bool:
-        answers.append(batch(stage, totals(160, 163), "slow"))
+        answers.append(send("GET", gateway.url + "/total/views/article/1", headers=key(stage, "slow")))
         return answers[-1].status_code == 200
 
     until(is_admitted)
-    assert [each["how"] for each in lines(answers[-1])[1:-1]] == ["call"] * 3
-    assert answers[-1].elapsed.total_seconds() > 0.6
+    found = re.search(r'"day";r=(\d+)', answers[-1].headers["ratelimit"])
+    assert found is not None
+    return int(found[1])
+
+
+def test_a_batch_and_each_of_its_calls_count_as_a_request_and_wait_for_the_tenant_s_limit(
+    stage: Stage, gateway: Process
+) -> None:
+    """Four a second, one at once: no call of the batch may be made at once."""
+    before, answers = left_of_the_day(stage, gateway), list[httpx.Response]()
+
+    def is_admitted() -> bool:
+        answers.append(batch(stage, [*totals(100, 101), *totals(160, 163)], "slow"))
+        return answers[-1].status_code == 200
+
+    lines(batch(stage, totals(100, 101)))
+    until(is_admitted)
+    assert sorted(each["how"] for each in lines(answers[-1])[1:-1]) == ["cached", "call", "call", "call"]
+    assert before - left_of_the_day(stage, gateway) == 1 + 3 + 1
 
 
 def test_a_job_that_is_ended_asks_no_more(stage: Stage, gateway: Process) -> None:
