@@ -171,6 +171,6 @@ async def test_jobs_that_have_ended_give_way_to_what_others_keep(store: JobStore
 
 async def test_what_cannot_be_read_is_no_job(store: JobStore, client: redis.asyncio.Redis, prefix: str) -> None:
     await led(store)
-    await client.hset(f"{prefix}:job:j1", "standing", b"garbage")  # type: ignore[misc]
+    await client.hset(f"{prefix}:job:j1", "standing", b"garbage")
     assert await store.find("j1") is None
     assert await store.standing("j1") is None
