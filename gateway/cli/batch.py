@@ -55,10 +55,10 @@ def batch(
     job: Annotated[str | None, option("--job", "ID", "Go on with a job that runs, or read one again.")] = None,
     first: Annotated[int, option("--from", "N", "The number of the first answer, with --job.")] = 1,
 ) -> None:
-    """Ask many questions in one request, and write each answer as a line of JSON as it comes.
+    """Ask many questions at once; write each answer as it comes.
 
-    The gateway goes on by itself, whatever becomes of this command. Ctrl-C keeps what was written, and prints the
-    command that goes on from there.
+    An answer is a line of JSON. The gateway goes on by itself, whatever becomes of this command. Ctrl-C keeps what
+    was written, and prints the command that goes on from there.
 
     The key is that in STATS_GATEWAY_KEY. Exit codes: 0; 3 where some targets have no answer, as their lines say.
     """
@@ -83,7 +83,7 @@ def batch(
 
 @app.command(epilog=examples("stats-gateway warm targets.txt"))
 def warm(file: File, gateway: GatewayUrl = DEFAULT_GATEWAY) -> None:
-    """Have the answers to a list of targets ready for whoever asks later.
+    """Have the answers to a list of targets ready for later.
 
     The gateway asks for what is not stored, after all others and within its warm_share of the budget. The key is
     that in STATS_GATEWAY_KEY.
