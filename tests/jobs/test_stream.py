@@ -75,7 +75,7 @@ class Door:
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    settings = Settings(registry=str(tmp_path / "tenants.toml"), upstream="http://127.0.0.1:1")  # type: ignore[arg-type]
+    settings = Settings(registry=str(tmp_path / "tenants.toml"), upstream="http://127.0.0.1:1")
     registry = open_registry(settings)
     registry.add("lib", "lib")
     key = registry.add_key("lib").encode()
