@@ -33,7 +33,13 @@ from gateway.cache.store import NearCache, Store
 from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.endpoints import recognise
+from gateway.catalogue.query import Query
 from gateway.errors import ConfigurationError
+from gateway.jobs.api import JobsApi
+from gateway.jobs.drivers import KINDS
+from gateway.jobs.means import Means
+from gateway.jobs.runner import JobRunner
+from gateway.jobs.store import JobLimits, JobStore
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Lifespan, MetricsRefresh, Part, RegistryWatch
 from gateway.observe.counters import DayCounters, MinuteCounters
@@ -118,8 +124,11 @@ class Composition:
         self.pulse = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
         # proxy
         self.profile = _profile(settings, self.registry, self.metrics)
+        self.callers = _callers(settings, self.profile, self.admission, clock)
         self.resolver = self.build_resolver()
         self.proxy = self.build_proxy()
+        # jobs
+        self.runner = self.build_runner()
         # server
         self.fast_path = FastPath(self.proxy, self.registry, settings.prepared_max_bytes)
         # admin
@@ -159,10 +168,17 @@ class Composition:
         rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
         return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
 
+    def build_runner(self) -> JobRunner:
+        """Leads jobs."""
+        settings = self.settings
+        store = JobStore(self.redis, self.prefix, JobLimits(settings.jobs_per_tenant, settings.jobs_max_bytes))
+        means = Means(self.resolver, self.registry, self.admission, _recogniser(settings))
+        return JobRunner(store, means, KINDS, self.lifecycle)
+
     def build_proxy(self) -> Proxy:
         settings = self.settings
         return Proxy(
-            _callers(settings, self.profile, self.admission, self.clock),
+            self.callers,
             self.resolver,
             _passthrough(settings, self.resolver),
             _coder(settings),
@@ -184,16 +200,22 @@ class Composition:
         routes = [
             *health_routes(self.queue, self.registry, self.lifecycle),
             *docs_routes(catalogue.openapi(__version__), "/-"),
+            *([] if self.generic else self.job_routes()),
         ]
         app = exactly(Gateway(routes=routes, lifespan=life.lifespan), "/-/docs")
         app.life, app.lifecycle, app.fast_path = life, self.lifecycle, self.fast_path
         app.hosts = Limits.of(self.settings).hosts
         return app
 
+    def job_routes(self) -> list[Route]:
+        return JobsApi(self.runner, self.callers, self.lifecycle, self.settings.body_timeout).routes
+
     def parts(self) -> Iterator[Part]:
         """What runs beside the requests, in the order in which it stops."""
         refresh = MetricsRefresh(self.metrics, self.queue, self.show)
         yield Part(self.watch.run)
+        if not self.generic:
+            yield Part(self.runner.run, self.runner.stop)
         yield Part(refresh.run, refresh.stop)
         yield Part(self.admission.run, self.admission.stop)
         yield Part(self.purges.follow)
@@ -289,11 +311,16 @@ def _profile(settings: Settings, registry: Registry, metrics: Metrics) -> Profil
         registry,
         ByNetwork(settings.public_hosts, _trusted(settings)) if settings.public_hosts else None,
         _anonymous(settings),
-        partial(recognise, ignored=frozenset(settings.ignored_parameters), max_bytes=max_bytes),
+        _recogniser(settings),
         lifetimes,
         Shapes(report_shapes(metrics)),
         no_store_counts=settings.refresh_floor == 0,
     )
+
+
+def _recogniser(settings: Settings) -> Callable[[bytes, bytes, bool], Query]:
+    ignored, max_bytes = frozenset(settings.ignored_parameters), settings.target_max_bytes
+    return partial(recognise, ignored=ignored, max_bytes=max_bytes)
 
 
 def _coder(settings: Settings) -> Coder | None:

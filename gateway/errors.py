@@ -170,6 +170,10 @@ class RateLimited(Refusal, status=429, code="GatewayRateLimited", proxy_status="
         self.headers = headers or []
 
 
+class TooManyJobs(Refusal, status=429, code="GatewayTooManyJobs", proxy_status="http_request_denied"):
+    """More jobs at once than a tenant may have, or more kept of them."""
+
+
 class Forbidden(Refusal, status=403, code="Forbidden", proxy_status="http_request_denied"):
     """Another institution's protected query; the body is the service's own."""
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from gateway.redis_url import EXPECTED, RedisPlace
@@ -249,3 +249,12 @@ def meant(name: str, names: Iterable[str]) -> str:
 
 def _is_of_service(name: str, value: str) -> bool:
     return any(names.fullmatch(name) and values.fullmatch(value) for names, values in SERVICES)
+
+
+class AdminToken(BaseModel):
+    """A named admin token: the SHA-256 of its text, and what it may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    role: Literal["read-only", "read-write"] = "read-only"

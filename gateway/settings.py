@@ -15,8 +15,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -39,6 +37,7 @@ from gateway.redis_url import MASK, masked_url
 from gateway.setting_values import (
     GENERIC,
     PREFIX,
+    AdminToken,
     Budget,
     Codings,
     Endpoint,
@@ -68,15 +67,6 @@ def _by_family(value: dict[str, float]) -> dict[str, float]:
 
 
 SecondsByFamily = Annotated[dict[str, Seconds], AfterValidator(_by_family)]
-
-
-class AdminToken(BaseModel):
-    """A named admin token: the SHA-256 of its text, and what it may do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    role: Literal["read-only", "read-write"] = "read-only"
 
 
 class Settings(BaseSettings):
@@ -148,6 +138,10 @@ class Settings(BaseSettings):
     caller_timeout: Seconds = Field(30.0, description="time that a caller waits for an answer, else 503")
     queue_max: int = Field(1_000, ge=1, description="calls that may wait in the queue")
     queue_max_per_tenant: int = Field(200, ge=1, description="calls that may wait for one tenant")
+
+    # Jobs: batches and warming
+    jobs_per_tenant: int = Field(10, ge=1, le=1_000, description="jobs of a tenant that have not ended, else 429")
+    jobs_max_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="size of what a tenant's jobs keep")
 
     # The cache
     redis_url: RedisUrl = Field(

@@ -14,7 +14,7 @@ from gateway.catalogue.target import DEFAULT_PORTS, canonical_authority
 from gateway.errors import AdminDisabled, AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, Headers
 
 if TYPE_CHECKING:
-    from gateway.settings import AdminToken
+    from gateway.setting_values import AdminToken
 
 READ_ONLY, READ_WRITE = "read-only", "read-write"
 DISABLED = (

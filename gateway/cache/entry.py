@@ -14,20 +14,20 @@ from gateway.errors import Headers
 if sys.version_info >= (3, 14):
     from compression import zstd
 
-    def _compress(data: bytes) -> bytes:
+    def compress(data: bytes) -> bytes:
         return zstd.compress(data)
 
-    def _decompress(data: bytes) -> bytes:
+    def decompress(data: bytes) -> bytes:
         return zstd.decompress(data)
 
     CodingError: type[Exception] = zstd.ZstdError
 else:
     import zstandard
 
-    def _compress(data: bytes) -> bytes:
+    def compress(data: bytes) -> bytes:
         return zstandard.ZstdCompressor(level=3).compress(data)
 
-    def _decompress(data: bytes) -> bytes:
+    def decompress(data: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_DECODED)
 
     CodingError: type[Exception] = zstandard.ZstdError
@@ -135,7 +135,7 @@ def encode(entry: Entry) -> bytes:
     payload = _encoder.encode(entry)
     coding = ZSTD if len(entry.body) > COMPRESS_FROM else PLAIN
     if coding is ZSTD:
-        payload = _compress(payload)
+        payload = compress(payload)
     length = b"%08d" % (HEAD + len(payload))
     check = zlib.crc32(payload).to_bytes(4, "big")
     return b"".join((entry.variant.encode(), length, stamp(entry.order), coding, check, payload))
@@ -178,7 +178,7 @@ def _decode_frame(record: bytes, at: int, end: int, key: str) -> Entry | None:
     if coding not in (PLAIN, ZSTD) or zlib.crc32(payload).to_bytes(4, "big") != check:
         return None
     try:
-        entry = _decoder.decode(_decompress(payload) if coding == ZSTD else payload)
+        entry = _decoder.decode(decompress(payload) if coding == ZSTD else payload)
     except (msgspec.DecodeError, CodingError, UnicodeDecodeError):
         return None
     return entry if entry.key == key else None

@@ -20,7 +20,7 @@ from gateway.catalogue.target import canonical_authority
 from gateway.errors import DeadlineExceeded, Headers, Unauthenticated
 from gateway.observe.outcome import Timings, clock
 from gateway.observe.upstream_calls import OnBehalfOf
-from gateway.proxy.response import KEYED, by_name
+from gateway.proxy.response import KEYED, by_name, response_headers
 from gateway.redis import Clock
 from gateway.tenants.directory import UNKNOWN_KEY, Networks, presented_key
 from gateway.tenants.limiter import RateLimiter
@@ -126,6 +126,17 @@ class Callers:
             raise
         request.tenant = caller.tenant
         request.key_id = None if caller.key is None else caller.key.id
+
+    def present(self, request: Request) -> Tenant:
+        """The tenant whose request it is now, though it arrived a while ago. Raises as ``identify``."""
+        located = self._profile.located(request.headers, request.peer)
+        return self._profile.identify(request.headers, self._clock.now(), located).tenant
+
+    def page_headers(self, request: Request) -> Headers:
+        """The headers that let the tenant's own pages read a response of the gateway's own."""
+        origins = self._profile.origins_of(request.known)
+        by_address = request.located is not None and request.known is not None
+        return response_headers(request.header(b"origin"), by_name(origins) if by_address else origins)
 
     def impersonate(self, request: Request, tenant: Tenant) -> None:
         """Make it the tenant's request, without a key. Raises Unauthenticated for a disabled tenant, as its keys

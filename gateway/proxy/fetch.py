@@ -35,7 +35,7 @@ from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, signa
 from gateway.upstream.flight import Confirm, Fetched, FlightResult, Reuse, Work
 
 if TYPE_CHECKING:
-    from gateway.proxy.resolve import Lookup
+    from gateway.proxy.lookup import Lookup
 
 log = structlog.get_logger("gateway")
 

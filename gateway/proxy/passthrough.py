@@ -18,8 +18,9 @@ from gateway.errors import BadTarget, CacheUnavailable, GatewayError
 from gateway.observe.outcome import Forwarded, Outcome
 from gateway.proxy.callers import in_time
 from gateway.proxy.fetch import authorization_of
+from gateway.proxy.lookup import Lookup, Resolution
 from gateway.proxy.request import Request
-from gateway.proxy.resolve import Lookup, Resolution, Resolver
+from gateway.proxy.resolve import Resolver
 from gateway.redis import Invocation
 from gateway.tenants.tenant import OPEN, Access
 from gateway.upstream.client import UpstreamRequest, UpstreamResponse

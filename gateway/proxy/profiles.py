@@ -40,7 +40,7 @@ from gateway.tenants.tenant import Tenant
 from gateway.upstream.headers import GENERIC, STATISTICS, HeaderPolicy
 
 if TYPE_CHECKING:
-    from gateway.proxy.resolve import Lookup, Resolution
+    from gateway.proxy.lookup import Lookup, Resolution
 
 HOT_TARGETS = 2_048
 """Targets whose query is remembered: dashboards ask the same few again and again."""

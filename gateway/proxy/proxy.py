@@ -21,7 +21,9 @@ from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.request import ClientGone, Request, Scope
 from gateway.proxy.resolve import Resolver
 from gateway.proxy.response import (
+    METHODS,
     OUR_PAGES_ALONE,
+    POSTED,
     Response,
     by_name,
     depends_on_origin,
@@ -142,7 +144,9 @@ class Proxy:
         request.posted = request.reads = posted and request.method == "POST"
         methods = self._passthrough.methods_at(posted=posted)
         public = self.profile.origins_of(None)
-        granted = preflight(request.method, request.headers, posted=posted) if public else None
+        granted = (
+            preflight(request.method, request.headers, methods=POSTED if posted else METHODS) if public else None
+        )
         if granted is not None:
             return Response(204, granted, b"", Outcome.BYPASS, "preflight")
         own = request.method == "OPTIONS" and own_answer(request.target, request.headers, methods)

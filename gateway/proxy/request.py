@@ -24,7 +24,7 @@ from gateway.tenants.tenant import Network, Tenant
 from gateway.upstream.tasks import END_OF_INPUT
 
 if TYPE_CHECKING:
-    from gateway.proxy.resolve import Resolution
+    from gateway.proxy.lookup import Resolution
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

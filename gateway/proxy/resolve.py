@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
-import msgspec
 from msgspec import structs
 
 from gateway.cache.control import NO_WISHES, WISHING, Lines, wishes_of
 from gateway.cache.entry import Entry
-from gateway.cache.keys import CacheKey, cache_key, question_of
-from gateway.cache.purges import Purges, PurgeTimes, purged
+from gateway.cache.keys import CacheKey, cache_key
+from gateway.cache.purges import Purges, purged
 from gateway.cache.rules import (
     Asked,
     Decision,
@@ -43,84 +43,15 @@ from gateway.errors import (
 from gateway.observe.outcome import Forwarded, Outcome, clock
 from gateway.proxy.callers import Requester, in_time
 from gateway.proxy.fetch import Fetcher
+from gateway.proxy.lookup import Lookup, Resolution, Validity
 from gateway.tenants.tenant import Access, Sharing, authorise, refuses
-from gateway.upstream.flight import FlightRequest, FlightResult, Flow, Reuse, Work, flow_of
+from gateway.upstream.flight import FlightRequest, FlightResult, Reuse, Work
 from gateway.upstream.pacing import Priority
 from gateway.upstream.queue import Queue
 from gateway.upstream.snapshot import QueuePosition
 
 ATTEMPTS = 3
 """Flights that a lookup joins at most: an error may echo another's spelling; the last is for its own alone."""
-
-
-class Lookup(msgspec.Struct, frozen=True):
-    """A query as one requester asks it: where its answers live, in which scope, and with which wishes and headers.
-
-    ``marked`` is what was purged of its answers. A purge also begins new flights: a lookup made after it never
-    joins a flight that set out before.
-    """
-
-    requester: Requester
-    query: Query
-    key: CacheKey
-    access: Access
-    asked: Asked
-    marked: PurgeTimes | None
-
-    @property
-    def flight(self) -> str:
-        """The flight's name, but for invalidations."""
-        flight = self.key.flight
-        return flight if self.marked is None else f"{flight}.{self.marked.latest * 1e6:.0f}"
-
-    @property
-    def question(self) -> str:
-        """The name of what a read asks the service, without negotiated headers."""
-        posted = self.query.posted
-        method, content = (b"GET", b"") if posted is None else (b"POST", posted.content)
-        return question_of(method, self.query.exact, content)
-
-    @property
-    def flow(self) -> Flow:
-        """The flow whose turn of the budget its flight takes."""
-        return flow_of(self.requester.tenant, self.requester.subject, self.access.credential)
-
-    def request(self, flight: str, priority: Priority, question: str = "") -> FlightRequest:
-        """What a flight of this lookup asks; a read, unless ``question`` names another request."""
-        return FlightRequest(flight, self.flow, priority, self.key.exact, question or self.question)
-
-    @property
-    def credential_needed(self) -> bool:
-        """Whether the service answers it with a credential only."""
-        return self.access.credential is not None and self.query.protected
-
-
-class Validity(msgspec.Struct, frozen=True):
-    """What a hit on the near cache rests on: while that is unchanged, its answer may be given again.
-
-    ``records`` are the serials of the records under both keys, ``entry`` is the one that answered, ``marked`` what
-    had been purged of the answers to the ``query``. ``scope`` is that of the credential whose refusal would
-    withhold it, None where there is none; ``shared`` says that it is one answer for all, though its caller holds a
-    credential.
-    """
-
-    query: Query
-    marked: PurgeTimes | None
-    key: CacheKey
-    records: tuple[int | None, int | None]
-    entry: Entry
-    scope: str | None
-    shared: bool = False
-
-
-class Resolution(msgspec.Struct, frozen=True):
-    """The answer to a lookup, and how it came about: ``forwarded`` where the service was asked."""
-
-    entry: Entry
-    outcome: Outcome
-    forwarded: Forwarded | None = None
-    detail: str = ""
-    validity: Validity | None = None
 
 
 class Explanation(NamedTuple):
@@ -193,6 +124,17 @@ class Resolver:
         lookup.requester.stages.near = False
         return await self._resolve(self._within(lookup, own), deadline, priority)
 
+    async def stored(self, lookup: Lookup) -> Entry | None:
+        """The fresh stored answer, without spending or moving anything; None where ``resolve`` would ask."""
+        withheld = self._is_withheld(lookup)
+        near, now = self.store.look_near(lookup.key), self.clock.now()
+        decision = self._decide(lookup, near, now, withheld=withheld)
+        if not isinstance(decision, Serve):
+            decision = await self._decide_shared(lookup, math.inf)
+        if not isinstance(decision, Serve) or (withheld and lookup.query.protected):
+            return None
+        return None if lookup.access.own is not None and _is_refusal(lookup, decision.entry) else decision.entry
+
     async def explain(self, lookup: Lookup) -> Explanation:
         """What ``resolve`` would do, without spending or moving anything."""
         explanation = await self._explain(lookup)
@@ -239,6 +181,8 @@ class Resolver:
         match decision:
             case Serve(entry):
                 return self._stored(lookup, entry, self.clock.now())
+            case ServeAndRefresh(entry) if priority is not Priority.PEOPLE:
+                decision = Revalidate((entry,), entry)  # nobody waits for it, and a job's calls are counted
             case ServeAndRefresh(entry):
                 self._refresh(lookup, entry)
                 return Resolution(entry, Outcome.STALE, detail="refreshing")

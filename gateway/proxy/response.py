@@ -17,7 +17,7 @@ from gateway.errors import GatewayError, Headers, Overload, UpstreamFailure, ren
 from gateway.observe.outcome import SPARED, Outcome, cache_status, hit_for, with_status
 
 if TYPE_CHECKING:
-    from gateway.proxy.resolve import Resolution
+    from gateway.proxy.lookup import Resolution
 
 METHODS = b"GET, HEAD"
 POSTED = METHODS + b", POST"
@@ -31,9 +31,9 @@ NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~
 """A list of header names (RFC 9110 §5.1, §5.6.1)."""
 
 
-def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers | None:
-    """The headers of a preflight's response (Fetch standard, §3.2.2, §4.8); None for any other request.
-    ``posted``: queries may be asked by POST there.
+def preflight(method: str, headers: Headers, *, methods: bytes = METHODS) -> Headers | None:
+    """The headers of a preflight's response (Fetch standard, §3.2.2, §4.8), where pages may use these ``methods``;
+    None for any other request.
 
     A preflight brings no key, so every page gets the same grant, for whatever headers it names: the real response
     says who may read it, and a preflight reveals no tenant's web origins. Keys travel in headers, never in
@@ -47,7 +47,7 @@ def preflight(method: str, headers: Headers, *, posted: bool = False) -> Headers
         (b"vary", b"Access-Control-Request-Headers"),
         (b"cache-control", b"no-store"),
         (b"access-control-allow-origin", b"*"),
-        (b"access-control-allow-methods", POSTED if posted else METHODS),
+        (b"access-control-allow-methods", methods),
         *([(b"access-control-allow-headers", named)] if NAMES.fullmatch(named) else []),
         (b"access-control-max-age", MAX_AGE),
     ]

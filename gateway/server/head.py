@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.catalogue.endpoints import MOST_POSTED_BYTES, POSTED_PATHS
@@ -22,6 +22,7 @@ from gateway.errors import (
     TargetTooLong,
     VersionUnsupported,
 )
+from gateway.jobs.wanted import JOB_PATHS, MOST_BYTES
 from gateway.proxy.methods import ASTERISK, HOST, KNOWN, NEVER, POST, READING, allowed
 from gateway.proxy.request import target_of
 from gateway.upstream.message import Chunked, Content, Sized
@@ -217,14 +218,14 @@ class Limits:
     body_bytes: int = 0
     body_seconds: float = 30.0
     """Longest time for a body, from the end of its head."""
-    posted: frozenset[bytes] = frozenset()
-    """Paths where POST asks a question, whatever ``methods`` says."""
+    posted: Mapping[bytes, int] = field(default_factory=dict)
+    """Paths where POST asks a question, whatever ``methods`` says, and the most bytes of its body there."""
 
     def bodies(self, method: bytes, target: bytes) -> tuple[Set[bytes] | None, int]:
         """The methods that may have a body at ``target``, as ``methods``, and the most bytes of ``method``'s."""
         if self.methods is None or not self.posted or path_of(target) not in self.posted:
             return self.methods, self.body_bytes
-        most = min(self.body_bytes, MOST_POSTED_BYTES) if method == POST else self.body_bytes
+        most = self.posted[path_of(target)] if method == POST else self.body_bytes
         return self.methods | {POST}, most
 
     @classmethod
@@ -240,5 +241,11 @@ class Limits:
             write_seconds=settings.send_timeout,
             body_bytes=settings.request_max_bytes,
             body_seconds=settings.body_timeout,
-            posted=frozenset() if settings.profile == "generic" else POSTED_PATHS,
+            posted={} if settings.profile == "generic" else _posted(settings.request_max_bytes),
         )
+
+
+def _posted(most: int) -> Mapping[bytes, int]:
+    """The most bytes of what is posted, by path: ``most`` for a question to the service, if that is not too much
+    for one; for a job as much as a list of targets may have."""
+    return dict.fromkeys(POSTED_PATHS, min(most, MOST_POSTED_BYTES)) | dict.fromkeys(JOB_PATHS, MOST_BYTES)

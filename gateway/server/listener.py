@@ -136,7 +136,7 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
         methods=READING | CHANGING,
         hosts=frozenset(),
         body_bytes=ADMIN_BODY_BYTES,
-        posted=frozenset(),
+        posted={},
     )
     http = protocol_class(limits, lifecycle)
     graceful = math.ceil(SLACK_SECONDS)

@@ -14,9 +14,9 @@ from gateway.catalogue.query import Query
 from gateway.errors import Headers
 from gateway.observe.outcome import Aggregate
 from gateway.proxy.access_log import kind_of
+from gateway.proxy.lookup import Validity
 from gateway.proxy.profiles import Profile
 from gateway.proxy.request import Request
-from gateway.proxy.resolve import Validity
 from gateway.proxy.response import BODILESS, Response
 from gateway.server.request_key import Identity, Question
 

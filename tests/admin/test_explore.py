@@ -12,7 +12,7 @@ import httpx2 as httpx
 import pytest
 
 from gateway.admin.explain import curl_line
-from gateway.settings import AdminToken
+from gateway.setting_values import AdminToken
 from tests.cli.command import command
 from tests.integration.house import housed
 from tests.integration.stage import Process, Stage, get, spawned, staged, until

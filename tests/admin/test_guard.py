@@ -8,7 +8,7 @@ import pytest
 
 from gateway.admin.auth import Admin, AdminTokens
 from gateway.errors import AdminDisabled, AdminForbidden, AdminUnauthenticated, Headers
-from gateway.settings import AdminToken
+from gateway.setting_values import AdminToken
 
 DIGEST = "sha256:" + hashlib.sha256(b"watching").hexdigest()
 GUARD = AdminTokens("hunter2-admin", {"watcher": AdminToken(digest=DIGEST, role="read-only")}, ["Admin.example"])

@@ -14,7 +14,7 @@ from gateway.admin.sessions import LONGEST, MOST, Sessions
 from gateway.redis import Client
 from gateway.redis_pool import Pool
 from gateway.redis_url import RedisPlace
-from gateway.settings import AdminToken
+from gateway.setting_values import AdminToken
 from tests.redis_server import RedisServer, redis_server
 
 TOKEN, NAMED = "hunter2-admin", "hunter2-named"

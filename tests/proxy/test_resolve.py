@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import DeadlineExceeded, Unauthenticated
 from gateway.observe.outcome import Outcome
 from gateway.proxy.callers import Requester
-from gateway.proxy.resolve import Lookup
+from gateway.proxy.lookup import Lookup
 from gateway.tenants.tenant import Tenant
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, staged

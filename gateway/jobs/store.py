@@ -1,0 +1,194 @@
+"""JobStore: jobs and what they keep, in Redis or in the embedded one of ``memory://``, for the whole fleet.
+
+Each job is one hash, with a token of the process that leads it, which alone writes to it. What Redis has forgotten
+of it, or of the lists that it is in, the leader writes anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from gateway.cache.entry import CodingError
+from gateway.errors import TooManyJobs
+from gateway.jobs.asking import Ended
+from gateway.jobs.job import Job, Standing, State, encoded, job_of, standing_of
+from gateway.redis import Argument, Client, Invocation, Script, invoke, redis_errors, shielded
+
+T = TypeVar("T")
+
+KEEPS = Script.load("gateway.jobs.lua", "keep.lua")
+TAKE = Script.load("gateway.jobs.lua", "take.lua")
+CANCEL = Script.load("gateway.jobs.lua", "cancel.lua")
+CLAIM = Script.load("gateway.jobs.lua", "claim.lua")
+LEASE = Script.load("gateway.jobs.lua", "lease.lua")
+ADMIT = Script.load("gateway.jobs.lua", "admit.lua")
+
+LIFE = 86_400.0
+"""Seconds for which a job is kept after it last made progress."""
+LEASE_SECONDS = 6.0
+"""After which another process carries on with a job whose leader is silent."""
+AT_ONCE = 64
+"""Chunks that one command writes."""
+MOST_KEPT = 100
+"""Jobs of a tenant that are kept, those that have ended among them."""
+
+
+class JobLimits(NamedTuple):
+    """How many jobs of one tenant may run or pause at once, and the bytes that its jobs may keep."""
+
+    jobs: int
+    bytes: int
+
+
+class JobStore:
+    """Every method raises CacheUnavailable while Redis does not answer."""
+
+    def __init__(self, client: Client, prefix: str, limits: JobLimits) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._limits = limits
+        self._open = f"{prefix}:jobs:open"
+
+    def __repr__(self) -> str:
+        return f"<JobStore {self._open}>"
+
+    # For the leader
+
+    async def create(self, job: Job, wants: bytes, token: str) -> None:
+        """Keep a new job, led by the caller. Raises TooManyJobs."""
+        await self.count(job, Standing(), new=True)
+        await self.restore(job, wants, token, Standing(), [])
+        await self.lease(job.id)
+
+    async def restore(
+        self, job: Job, wants: bytes, token: str, standing: Standing, chunks: Sequence[bytes]
+    ) -> None:
+        """Write a job whole that Redis has not, or has forgotten. Raises Ended."""
+        numbered = list(enumerate(chunks))
+        for first in range(
+            0, len(numbered), AT_ONCE
+        ):  # what is counted and not there yet has only to be waited for
+            await self.keep(job, token, standing, dict(numbered[first : first + AT_ONCE]), wants=wants)
+        if not numbered:
+            await self.keep(job, token, standing, {}, wants=wants)
+
+    async def keep(
+        self, job: Job, token: str, standing: Standing, chunks: Mapping[int, bytes], *, wants: bytes = b""
+    ) -> bool:
+        """Keep what is new of a job; False where Redis has forgotten it, unless what it ``wants`` is written too.
+        Raises Ended where the caller does not lead it any more."""
+        fields: list[Argument] = ["standing", encoded(standing)]
+        if wants:
+            fields += ["job", encoded(job), "wants", wants]
+        for index, chunk in chunks.items():
+            fields += [str(index), chunk]
+        args = (token, int(LIFE * 1_000), int(bool(wants)), standing.state.value, *fields)
+        reply = await invoke(self._client, Invocation(KEEPS, self._key(job.id), args))
+        if reply == b"ended":
+            raise Ended
+        return bool(reply == b"kept")
+
+    async def count(self, job: Job, standing: Standing, *, new: bool = False) -> bool:
+        """Count a job within its tenant's bounds, in which ended ones give way; whether there is room for it.
+        Raises TooManyJobs for a ``new`` one."""
+        counted = (job.id, int(not standing.state.is_over), standing.bytes, int(LIFE))
+        bounds = (self._limits.jobs, MOST_KEPT, self._limits.bytes, int(new))
+        reply = await invoke(self._client, Invocation(ADMIT, self._of(job.tenant), (*counted, *bounds)))
+        with redis_errors(self._client):
+            fits, dropped = bool(reply[0]), [bytes(each).decode() for each in reply[1:]]
+        for each in dropped:
+            await self._ask("DEL", self._key(each))
+        if new and not fits:
+            raise TooManyJobs(
+                f"This tenant has {self._limits.jobs} jobs that have not ended, as many as it may, or they keep "
+                "too much. Wait, or end one: DELETE /-/jobs/{id}"
+            )
+        return fits
+
+    async def lease(self, id: str, seconds: float = LEASE_SECONDS) -> None:
+        """Lead a job for so many seconds more; for none, so that another process takes it at once."""
+        args = (id, int(seconds * 1_000), int(LIFE * 1_000))
+        await invoke(self._client, Invocation(LEASE, self._open, args))
+
+    async def release(self, id: str) -> None:
+        """Take a job that has ended or pauses from those to be led."""
+        await self._ask("ZREM", self._open, id)
+
+    async def claim(self) -> str | None:
+        """The id of a running job that nobody leads, for the caller to ``take``."""
+        found = await invoke(self._client, Invocation(CLAIM, self._open, (int(LEASE_SECONDS * 1_000),)))
+        with redis_errors(self._client):
+            return None if found is None else bytes(found).decode()
+
+    async def take(self, id: str, token: str) -> bool:
+        """Lead a job from now on, whoever led it before; False where it does not run any more."""
+        return bool(await invoke(self._client, Invocation(TAKE, self._key(id), (token, int(LIFE * 1_000)))))
+
+    # For everyone
+
+    async def find(self, id: str) -> tuple[Job, Standing] | None:
+        """A job and how far it is; None where there is none."""
+        job, *standing = await self._ask("HMGET", self._key(id), "job", "state", "standing")
+        known = _read(job_of, job), _standing(*standing)
+        return None if known[0] is None or known[1] is None else (known[0], known[1])
+
+    async def standing(self, id: str) -> Standing | None:
+        """How far a job is; None where there is none."""
+        return _standing(*await self._ask("HMGET", self._key(id), "state", "standing"))
+
+    async def chunk(self, id: str, index: int) -> bytes | None:
+        """A chunk of what a job keeps."""
+        return await self._field(id, str(index))
+
+    async def wants(self, id: str) -> bytes | None:
+        """What a job wants."""
+        return await self._field(id, "wants")
+
+    async def of(self, tenant: str) -> list[tuple[Job, Standing]]:
+        """A tenant's jobs, the newest first."""
+        ids = await self._ask("HKEYS", self._of(tenant))
+        found = await asyncio.gather(*[self.find(each.decode()) for each in ids])
+        return sorted([each for each in found if each is not None], key=lambda each: -each[0].created)
+
+    async def cancel(self, job: Job, standing: Standing) -> None:
+        """End a job; forget one that has ended already."""
+        ran = await invoke(self._client, Invocation(CANCEL, self._key(job.id), ()))
+        await self.release(job.id)
+        if ran:
+            await self.count(job, msgspec.structs.replace(standing, state=State.CANCELLED))
+        else:
+            await self._ask("HDEL", self._of(job.tenant), job.id)
+
+    async def _field(self, id: str, name: str) -> bytes | None:
+        found: bytes | None = await self._ask("HGET", self._key(id), name)
+        return found
+
+    async def _ask(self, *command: str) -> Any:
+        with redis_errors(self._client):
+            return await shielded(self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+
+    def _key(self, id: str) -> str:
+        return f"{self._prefix}:job:{id}"
+
+    def _of(self, tenant: str) -> str:
+        return f"{self._prefix}:jobs:of:{tenant}"
+
+
+def _standing(state: bytes | None, data: bytes | None) -> Standing | None:
+    """What the leader wrote last, with the state by which others may have ended it since."""
+    standing = _read(standing_of, data)
+    if standing is not None and state is not None:
+        standing.state = State(state.decode())
+    return standing
+
+
+def _read(decode: Callable[[bytes], T], data: bytes | None) -> T | None:
+    """The record; None where there is none that can be read."""
+    try:
+        return None if data is None else decode(data)
+    except (msgspec.DecodeError, CodingError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,86 @@
+"""The commands that ask many questions: what they write, with which exit code, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import Done, clean_environment, command
+from tests.forked import Forked
+from tests.integration.stage import Stage, staged, until
+
+TARGETS = [f"/lboro/total/views/article/{number}" for number in range(400, 405)]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with staged("--no-examples", budget="unlimited") as stage:
+        stage.tenant("lib", "lboro")
+        stage.serve()
+        yield stage
+
+
+def ask(stage: Stage, *words: str, given: str = "") -> Done:
+    place = ("--gateway", stage.gateways[0].url)
+    return command(*words, *place, given=given.encode(), STATS_GATEWAY_KEY=stage.keys["lib"])
+
+
+def test_answers_are_lines_and_some_that_failed_make_another_exit_code(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "targets.txt").write_text("\n".join(TARGETS[:2]) + "\n")
+    done = ask(stage, "batch", str(tmp_path / "targets.txt"))
+    lines = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, sorted(line["target"] for line in lines)) == (0, TARGETS[:2])
+    assert ask(stage, "batch", "-", given="/monash/timeline/day/views/article/1\n" + TARGETS[0]).code == 3
+    document = json.dumps({"template": "/lboro/total/views/article/{id}", "id": [400, 404]})
+    plan = json.loads(ask(stage, "batch", "-", "--dry-run", given=document).out)
+    assert plan["plan"]["calls"] == 1
+
+
+def test_ctrl_c_keeps_what_was_written_and_prints_how_to_go_on(stage: Stage, tmp_path: Path) -> None:
+    given, out, err = (tmp_path / name for name in ("given", "out.ndjson", "err"))
+    given.write_text("\n".join(TARGETS))
+    stage.close_gate()
+    words = ["batch", str(given), "--output", str(out), "--gateway", stage.gateways[0].url]
+    running = Forked(words, clean_environment() | {"STATS_GATEWAY_KEY": stage.keys["lib"]}, err)
+    try:
+        until(lambda: stage.calls()["total"] > 2)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+    finally:
+        stage.open_gate()
+    advice = err.read_text().split("to go on: stats-gateway ")[1].split("\n")[0].split()
+    done = command(*advice, STATS_GATEWAY_KEY=stage.keys["lib"])
+    assert done.code == 0
+    assert sorted(json.loads(line)["target"] for line in out.read_text().splitlines()) == TARGETS
+
+
+def test_warming_says_which_job_it_is(stage: Stage) -> None:
+    done = ask(stage, "warm", "-", given=TARGETS[0])
+    assert done.code == 0
+    assert "warming 1 targets: job " in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("batch",), "either a FILE or --job"),
+        (("batch", "/nowhere/at-all"), "cannot be read"),
+        (("batch", "--job", "x"), "32 hexadecimal digits"),
+        (("batch", "--job", "0" * 32), "There is no such job"),
+        (("batch", "-"), "These are 0 targets"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(stage: Stage, words: tuple[str, ...], said: str) -> None:
+    done = ask(stage, *words)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_key_is_needed_and_never_taken_from_the_command_line(stage: Stage) -> None:
+    done = command("batch", "-", "--gateway", stage.gateways[0].url)
+    assert (done.code, "STATS_GATEWAY_KEY" in done.err) == (2, True)

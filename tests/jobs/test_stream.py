@@ -1,0 +1,114 @@
+"""A job's stream, where the client's hand is the test's: one that reads slowly, and one that may no more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import Composition
+from gateway.jobs.job import State
+from gateway.redis import Clock
+from gateway.settings import Settings
+from gateway.tenants.registry import open_registry
+
+TARGETS = [f"/../{number}" for number in range(300)]
+"""Refused, so that nothing is asked."""
+
+
+@dataclass
+class Client:
+    """One request, of whose answer a piece is taken only when there is a permit for it."""
+
+    permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    pieces: list[bytes] = field(default_factory=list)
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    asked: bool = False
+
+    async def receive(self) -> MutableMapping[str, Any]:
+        if self.asked:
+            await asyncio.Event().wait()
+        self.asked = True
+        return {"type": "http.request", "body": json.dumps({"targets": TARGETS}).encode(), "more_body": False}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.headers = dict(message["headers"])
+            return
+        await self.permits.acquire()
+        self.pieces.append(message["body"])
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in b"".join(self.pieces).splitlines()]
+
+
+@dataclass
+class Door:
+    """The public app, and the key of its one tenant."""
+
+    parts: Composition
+    app: Any
+    key: bytes
+    registry: Any
+
+    async def batch(self, client: Client) -> None:
+        place = {"path": "/-/batch", "raw_path": b"/-/batch", "query_string": b"", "scheme": "http"}
+        headers = [(b"host", b"gateway"), (b"x-api-key", self.key), (b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "http_version": "1.1", "headers": headers, **place}
+        await self.app(scope | {"server": ("127.0.0.1", 80)}, client.receive, client.send)
+
+    async def ended(self) -> State:
+        """The state in which the tenant's one job ends."""
+        async with asyncio.timeout(20):
+            while True:
+                jobs = await self.parts.runner.store.of("lib")
+                if jobs and jobs[0][1].state.is_over:
+                    return jobs[0][1].state
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    settings = Settings(registry=str(tmp_path / "tenants.toml"), upstream="http://127.0.0.1:1")
+    registry = open_registry(settings)
+    registry.add("lib", "lib")
+    key = registry.add_key("lib").encode()
+    parts = Composition(settings, Clock())
+    app = parts.public()
+    async with app.router.lifespan_context(app):
+        yield Door(parts, app, key, registry)
+
+
+async def test_a_client_that_reads_slowly_slows_its_own_stream_and_not_its_job(door: Door) -> None:
+    client = Client()
+    streaming = asyncio.create_task(door.batch(client))
+    assert await door.ended() is State.DONE
+    assert client.pieces == []
+    for _ in range(100):
+        client.permits.release()
+    await streaming
+    assert [line["n"] for line in client.lines[1:-1]] == list(range(1, len(TARGETS) + 1))
+    assert client.lines[-1]["end"]["answered"] == len(TARGETS)
+
+
+async def test_a_client_that_may_no_more_gets_nothing_further(door: Door) -> None:
+    client = Client()
+    streaming = asyncio.create_task(door.batch(client))
+    await door.ended()
+    client.permits.release()
+    door.registry.change("lib", enabled=False)
+    async with asyncio.timeout(20):
+        while door.parts.registry.directory.tenants["lib"].enabled:
+            await asyncio.sleep(0.01)
+    for _ in range(100):
+        client.permits.release()
+    await streaming
+    assert [*client.lines[-1]] == ["error"]
+    assert client.lines[-1]["error"]["code"] == "GatewayUnauthenticated"
+    assert len(client.lines) < len(TARGETS)
