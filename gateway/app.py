@@ -35,11 +35,14 @@ from gateway.catalogue.answers import Shapes
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Query
 from gateway.errors import ConfigurationError
-from gateway.jobs.api import JobsApi
-from gateway.jobs.drivers import KINDS
+from gateway.jobs.api import JobsApi, routes_of
+from gateway.jobs.drivers import KINDS, Kind
 from gateway.jobs.means import Means
+from gateway.jobs.report_api import ReportsApi
+from gateway.jobs.report_job import ReportDriver
 from gateway.jobs.runner import JobRunner
 from gateway.jobs.store import JobLimits, JobStore
+from gateway.jobs.trusts import Trusts
 from gateway.lifecycle import Life, Lifecycle
 from gateway.lifespan import Lifespan, MetricsRefresh, Part, RegistryWatch
 from gateway.observe.counters import DayCounters, MinuteCounters
@@ -128,6 +131,7 @@ class Composition:
         self.resolver = self.build_resolver()
         self.proxy = self.build_proxy()
         # jobs
+        self.trusts = Trusts(self.redis, self.prefix)
         self.runner = self.build_runner()
         # server
         self.fast_path = FastPath(self.proxy, self.registry, settings.prepared_max_bytes)
@@ -173,7 +177,8 @@ class Composition:
         settings = self.settings
         store = JobStore(self.redis, self.prefix, JobLimits(settings.jobs_per_tenant, settings.jobs_max_bytes))
         means = Means(self.resolver, self.registry, self.admission, _recogniser(settings))
-        return JobRunner(store, means, KINDS, self.lifecycle)
+        reports = ReportDriver(self.trusts, self.clock.now)
+        return JobRunner(store, means, {**KINDS, "report": Kind(reports.drive)}, self.lifecycle)
 
     def build_proxy(self) -> Proxy:
         settings = self.settings
@@ -208,7 +213,8 @@ class Composition:
         return app
 
     def job_routes(self) -> list[Route]:
-        return JobsApi(self.runner, self.callers, self.lifecycle, self.settings.body_timeout).routes
+        jobs = JobsApi(self.runner, self.callers, self.lifecycle, self.settings.body_timeout)
+        return routes_of(self.callers, jobs.paths | ReportsApi(jobs, self.trusts).paths)
 
     def parts(self) -> Iterator[Part]:
         """What runs beside the requests, in the order in which it stops."""

@@ -16,9 +16,9 @@ import structlog
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.errors import GatewayError, Headers, InvalidInput, Unauthenticated
+from gateway.errors import GatewayError, Headers, InvalidInput, Refusal, Unauthenticated
 from gateway.jobs.drivers import groups
-from gateway.jobs.job import Job, Plan, Standing, wanting
+from gateway.jobs.job import Job, Plan, Standing, State, wanting
 from gateway.jobs.runner import JobRunner
 from gateway.jobs.stream import JobStream, gone, job_view, ndjson, server_sent
 from gateway.jobs.wanted import MOST_BYTES, Wanted, wanted
@@ -44,6 +44,10 @@ Handler = Callable[[Request, Mapping[str, str]], Awaitable[Answer]]
 """Answers a request whose caller is identified and admitted; the mapping has what the path says."""
 
 
+class NotPaused(Refusal, status=409, code="GatewayNotPaused"):
+    """A job that does not pause cannot be continued."""
+
+
 class JobsApi:
     """Orders jobs, streams them, lists and ends them. A job is its tenant's: for all others there is none.
 
@@ -51,87 +55,102 @@ class JobsApi:
     """
 
     def __init__(self, runner: JobRunner, callers: Callers, lifecycle: Lifecycle, body_seconds: float) -> None:
+        self.store = runner.store
+        self.means = runner.means
         self._runner = runner
-        self._store = runner.store
-        self._means = runner.means
         self._callers = callers
         self._lifecycle = lifecycle
         self._body_seconds = body_seconds
 
     @property
-    def routes(self) -> list[Route]:
-        """The routes under ``/-/``."""
-        paths: dict[str, dict[str, Handler]] = {
+    def paths(self) -> dict[str, dict[str, Handler]]:
+        """What is answered at which path."""
+        return {
             "/-/batch": {"POST": self._batch},
             "/-/warm": {"POST": self._warm},
             "/-/jobs": {"GET": self._list},
             "/-/jobs/{id}": {"GET": self._read, "DELETE": self._end},
+            "/-/jobs/{id}/continue": {"POST": self._continue},
         }
-        return [
-            Route(path, Endpoint(self._callers, methods), methods=[*methods, "OPTIONS"])
-            for path, methods in paths.items()
-        ]
+
+    async def body(self, request: Request) -> bytes:
+        """What a job is ordered by. Raises BodyTooLarge, DeadlineExceeded."""
+        return await in_time(request.body(MOST_BYTES), request.arrived + self._body_seconds)
+
+    def new(self, request: Request, kind: str, targets: int) -> Job:
+        """A job of the request's tenant."""
+        return Job(secrets.token_hex(ID_BYTES), request.tenant.id, kind, targets, self.means.resolver.clock.now())
+
+    async def ordered(self, request: Request, job: Job, wants: bytes) -> Answer:
+        """Lead the job; its stream, or a view of it for a client that wants JSON. Raises TooManyJobs."""
+        await self._runner.order(job, wants)
+        if _wants_view(request):
+            return in_json(self._view(job, Standing()), 202, [location(job)])
+        return self._stream(request, job, 1)
+
+    async def own(self, request: Request, id: str) -> tuple[Job, Standing]:
+        """The tenant's job with this id. Raises NotFound for any other."""
+        found = await self.store.find(id) if ID.fullmatch(id) else None
+        if found is None or found[0].tenant != request.tenant.id:
+            raise gone()
+        return found
 
     async def _batch(self, request: Request, _: Mapping[str, str]) -> Answer:
         asked = await self._wanted(request)
         if asked.dry_run:
             return await self._plan(request, asked.targets)
-        return self._stream(request, await self._order(request, "batch", asked.targets), 1)
+        wants = await asyncio.to_thread(wanting, asked.targets)
+        return await self.ordered(request, self.new(request, "batch", len(asked.targets)), wants)
 
     async def _warm(self, request: Request, _: Mapping[str, str]) -> Answer:
         asked = await self._wanted(request)
         if asked.dry_run:
             return await self._plan(request, asked.targets)
-        job = await self._order(request, "warm", asked.targets)
-        return _json({"job": job.id, "kind": job.kind, "targets": job.targets}, 202, [_location(job)])
+        job, wants = self.new(request, "warm", len(asked.targets)), await asyncio.to_thread(wanting, asked.targets)
+        await self._runner.order(job, wants)
+        return in_json({"job": job.id, "kind": job.kind, "targets": job.targets}, 202, [location(job)])
 
     async def _list(self, request: Request, _: Mapping[str, str]) -> Answer:
-        jobs = await self._store.of(request.tenant.id)
-        interval = self._means.resolver.queue.budget.spacing
-        return _json({"jobs": [job_view(job, standing, interval) for job, standing in jobs]})
+        jobs = await self.store.of(request.tenant.id)
+        return in_json({"jobs": [self._view(job, standing) for job, standing in jobs]})
 
     async def _read(self, request: Request, path: Mapping[str, str]) -> Answer:
-        job, standing = await self._own(request, path["id"])
-        accepted = request.header(b"accept")
-        if JSON in accepted and not any(kind in accepted for kind in (LINES, EVENTS)):
-            return _json(job_view(job, standing, self._means.resolver.queue.budget.spacing))
+        job, standing = await self.own(request, path["id"])
+        if _wants_view(request):
+            return in_json(self._view(job, standing))
         return self._stream(request, job, _start(request))
 
+    async def _continue(self, request: Request, path: Mapping[str, str]) -> Answer:
+        job, standing = await self.own(request, path["id"])
+        job = msgspec.structs.replace(job, max_calls=_most_calls(request, standing))
+        if standing.state is not State.PAUSED or not await self._runner.resume(job, standing):
+            raise NotPaused(f"The job does not pause; it is {standing.state}")
+        return self._stream(request, job, 1)
+
+    def _view(self, job: Job, standing: Standing) -> dict[str, Any]:
+        return job_view(job, standing, self.means.resolver.queue.budget.spacing)
+
     async def _end(self, request: Request, path: Mapping[str, str]) -> Answer:
-        job, standing = await self._own(request, path["id"])
-        await self._store.cancel(job, standing)
+        job, standing = await self.own(request, path["id"])
+        await self.store.cancel(job, standing)
         return Response(204, FIXED, b"", Outcome.BYPASS, "job")
 
     async def _wanted(self, request: Request) -> Wanted:
         """What the body asks for. Raises InvalidInput, BodyTooLarge, DeadlineExceeded."""
-        body = await in_time(request.body(MOST_BYTES), request.arrived + self._body_seconds)
-        asked = await asyncio.to_thread(wanted, body, request.header(b"content-type"))
-        dry_run = asked.dry_run or _parameter(request, "dry_run").lower() in YES
+        asked = await asyncio.to_thread(wanted, await self.body(request), request.header(b"content-type"))
+        dry_run = asked.dry_run or parameter(request, "dry_run").lower() in YES
         return msgspec.structs.replace(asked, dry_run=dry_run)
-
-    async def _order(self, request: Request, kind: str, targets: list[str]) -> Job:
-        wants, now = await asyncio.to_thread(wanting, targets), self._means.resolver.clock.now()
-        job = Job(secrets.token_hex(ID_BYTES), request.tenant.id, kind, len(targets), now)
-        await self._runner.order(job, wants)
-        return job
 
     async def _plan(self, request: Request, targets: list[str]) -> Response:
         """What a list would take; nothing is spent or kept."""
         requester, known, missing = Requester(request.id, request.tenant), Counter[str](), set[str]()
         for group in groups(targets):
-            found = await asyncio.gather(*[self._means.stored(requester, target) for target in group])
+            found = await asyncio.gather(*[self.means.stored(requester, target) for target in group])
             known.update([each.how for each in found if each is not None])
             missing.update([target for target, each in zip(group, found, strict=True) if each is None])
-        seconds = len(missing) * self._means.resolver.queue.budget.spacing
+        seconds = len(missing) * self.means.resolver.queue.budget.spacing
         plan = Plan(known["cached"], known["refused"], len(missing), seconds)
-        return _json({"targets": len(targets), "plan": plan})
-
-    async def _own(self, request: Request, id: str) -> tuple[Job, Standing]:
-        """The tenant's job with this id. Raises NotFound for any other."""
-        found = await self._store.find(id) if ID.fullmatch(id) else None
-        if found is None or found[0].tenant != request.tenant.id:
-            raise gone()
-        return found
+        return in_json({"targets": len(targets), "plan": plan})
 
     def _stream(self, request: Request, job: Job, start: int) -> JobStream:
         frame = server_sent if EVENTS in request.header(b"accept") else ndjson
@@ -143,6 +162,13 @@ class JobsApi:
             return tenant
 
         return JobStream(self._runner, job, identify, lambda: self._lifecycle.draining, frame, start)
+
+
+def routes_of(callers: Callers, paths: Mapping[str, Mapping[str, Handler]]) -> list[Route]:
+    """The routes of these handlers, by path and method."""
+    return [
+        Route(path, Endpoint(callers, methods), methods=[*methods, "OPTIONS"]) for path, methods in paths.items()
+    ]
 
 
 class Endpoint:
@@ -186,7 +212,7 @@ class Endpoint:
 async def _streamed(stream: JobStream, request: Request, scope: Scope, send: Send) -> None:
     """Send a stream piece by piece, no faster than its client reads; the job goes on when that has gone."""
     kind = EVENTS if stream.frame is server_sent else LINES
-    headers = [*FIXED, (b"content-type", kind), (b"x-accel-buffering", b"no"), _location(stream.job)]
+    headers = [*FIXED, (b"content-type", kind), (b"x-accel-buffering", b"no"), location(stream.job)]
     await send({"type": "http.response.start", "status": 200, "headers": [*headers, *request.extra_headers]})
 
     async def pieces() -> None:
@@ -202,23 +228,42 @@ async def _streamed(stream: JobStream, request: Request, scope: Scope, send: Sen
     await send({"type": "http.response.body", "body": b""})
 
 
-def _json(value: Any, status: int = 200, more: Headers = []) -> Response:  # noqa: B006 (never changed)
+def in_json(value: Any, status: int = 200, more: Headers = []) -> Response:  # noqa: B006 (never changed)
+    """A value as JSON."""
     headers = [*FIXED, (b"content-type", JSON), *more]
     return Response(status, headers, msgspec.json.encode(value), Outcome.BYPASS, "job")
 
 
-def _location(job: Job) -> tuple[bytes, bytes]:
+def location(job: Job) -> tuple[bytes, bytes]:
+    """The header that says where a job is."""
     return (b"location", b"/-/jobs/" + job.id.encode())
 
 
-def _parameter(request: Request, name: str) -> str:
+def parameter(request: Request, name: str) -> str:
+    """The last value of a parameter of the query; empty where there is none."""
     return parse_qs(request.query_string.decode("latin-1")).get(name, [""])[-1]
+
+
+def _wants_view(request: Request) -> bool:
+    """Whether the client takes a job's state as JSON rather than a stream."""
+    accepted = request.header(b"accept")
+    return JSON in accepted and not any(kind in accepted for kind in (LINES, EVENTS))
+
+
+def _most_calls(request: Request, standing: Standing) -> int | None:
+    """The ``max_calls`` to continue with: more than were made, or any number. Raises InvalidInput."""
+    given = parameter(request, "max_calls")
+    if not given:
+        return None
+    if not NUMBER.fullmatch(given) or int(given) <= standing.calls:
+        raise InvalidInput(f'"max_calls" is a whole number, more than the {standing.calls} calls that were made')
+    return int(given)
 
 
 def _start(request: Request) -> int:
     """The number of the first answer that is asked for: ``from``, or the one after Last-Event-ID. Raises
     InvalidInput."""
-    last, first = request.header(b"last-event-id").decode("latin-1"), _parameter(request, "from")
+    last, first = request.header(b"last-event-id").decode("latin-1"), parameter(request, "from")
     if NUMBER.fullmatch(first):
         return int(first)
     if first:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
+from gateway.cache.keys import PUBLIC
 from gateway.errors import DeadlineExceeded, GatewayError, Overload, RateLimited, TargetRefused
 from gateway.jobs.asking import Answered, CallsExceeded
 from gateway.jobs.job import Kept, Look, Plan
@@ -85,6 +86,8 @@ class JobAsker:
         self._priority = priority
         self._bodies = bodies
         self._looks = 0
+        self._called_for = log.standing.calls  # those that are not written yet, too
+        self.scopes: set[tuple[str | None, str]] = set()  # institution and scope of all answers but public ones
         self._paid = 0  # requests taken from the tenant's limit, and not used yet
 
     def __repr__(self) -> str:
@@ -94,12 +97,12 @@ class JobAsker:
         """What comes of a target. Raises CallsExceeded, Withdrawn."""
         replayed = self._replayed(target, since)
         if replayed is not None:
-            return replayed.answered
+            return self._noted(replayed).answered
         kept = await self._stored(target) if since is None else None
         if kept is None:
             kept = await self._called(target, since)
         await self.log.add([self._to_keep(kept, since)], durable=kept.called)
-        return kept.answered
+        return self._noted(kept).answered
 
     async def stored(self, targets: Sequence[str]) -> list[Answered | None]:
         """What is known of these targets without asking; a refusal is known, too. Raises Withdrawn."""
@@ -114,7 +117,7 @@ class JobAsker:
             found = await asyncio.gather(*map(self._stored, targets))
             look = Look(self._looks, "".join(["0" if each is None else "1" for each in found]))
             await self.log.add([*[self._to_keep(each, None) for each in found if each is not None], look])
-        return [None if each is None else each.answered for each in found]
+        return [None if each is None else self._noted(each).answered for each in found]
 
     async def apart(self, function: Callable[[], T]) -> T:
         """The result of work that takes the processor, done in a thread."""
@@ -145,6 +148,11 @@ class JobAsker:
         kept = self.log.replayed(target, since)
         return kept if kept is not None and self._means.may_read(self._tenant(), kept) else None
 
+    def _noted(self, kept: Kept) -> Kept:
+        if kept.scope != PUBLIC:
+            self.scopes.add((kept.institution, kept.scope))
+        return kept
+
     def _to_keep(self, kept: Kept, since: float | None) -> Kept:
         if since is None and self._bodies:
             return kept
@@ -163,7 +171,9 @@ class JobAsker:
                 self._check_calls()
                 await self._pay()
                 try:
-                    return await self._resolved(target, since, begun=begun)
+                    kept = await self._resolved(target, since, begun=begun)
+                    self._called_for += kept.called
+                    return kept
                 except TargetRefused as error:
                     return refused(target, error, self._means.resolver.clock.now())
                 except Overload as error:
@@ -192,8 +202,8 @@ class JobAsker:
         return kept_of(target, lookup, resolution.entry, how, called=called)
 
     def _check_calls(self) -> None:
-        most, standing = self.log.job.max_calls, self.log.standing
-        if most is not None and standing.calls + self.outstanding.count > most:
+        most = self.log.job.max_calls
+        if most is not None and self._called_for + self.outstanding.count > most:
             raise CallsExceeded
 
     async def _pay(self) -> None:

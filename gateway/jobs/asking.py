@@ -10,7 +10,7 @@ import msgspec
 
 T = TypeVar("T")
 
-How = Literal["cached", "stale", "call", "joined", "refused"]
+How = Literal["cached", "stale", "call", "joined", "refused", "made"]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -18,7 +18,7 @@ class Answered(msgspec.Struct, frozen=True):
 
     ``at`` is when the service said it, in Unix seconds. ``how``: a fresh answer was stored (cached), or an old one
     stands in (stale); the service was asked for it (call), or was being asked for somebody else already (joined);
-    or there is no answer, and ``body`` is the error's (refused).
+    the job made it out of the others (made); or there is no answer, and ``body`` is the error's (refused).
     """
 
     target: str
@@ -36,7 +36,18 @@ class CallsExceeded(Exception):
     """The job may make no more calls; it pauses, and may go on where it is allowed more."""
 
 
-class Asker(Protocol):
+class Stock(Protocol):
+    """What is known without asking, and what asking costs."""
+
+    async def stored(self, targets: Sequence[str]) -> list[Answered | None]:
+        """The fresh stored answers to these targets, None where there is none. Spends nothing."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two calls at the budget; 0: unlimited."""
+
+
+class Asker(Stock, Protocol):
     """Asks for a job, as its tenant, at the jobs' priority.
 
     A target's error is its answer: a status of 400 or more, and the body that a client would get. A driver is
@@ -50,15 +61,8 @@ class Asker(Protocol):
         Raises Ended, CallsExceeded.
         """
 
-    async def stored(self, targets: Sequence[str]) -> list[Answered | None]:
-        """The fresh stored answers to these targets, None where there is none. Spends nothing."""
-
     async def apart(self, function: Callable[[], T]) -> T:
         """The result of work that takes the processor, done off the event loop."""
 
     def progress(self, done: int, total: int, calls_left: int) -> None:
         """Note how far the job is: ``done`` of ``total`` steps, and at most so many calls to come."""
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two calls at the budget; 0: unlimited."""

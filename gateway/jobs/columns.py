@@ -15,6 +15,8 @@ Method = Literal["stored", "ranking", "each"]
 """What a column rests on: stored answers, a ranking, or each item by itself."""
 
 MOST_ITEMS = 20_000
+MOST_COLUMNS = 16_000
+"""A sheet has 16,384."""
 MOST_CELLS = 1_500_000
 """20,000 items and three counters by month for two years; as Python numbers they take some 50 MiB."""
 _ID = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -75,6 +77,16 @@ class ReportRequest(msgspec.Struct, frozen=True):
         if self.by == "total" or self.first is None or self.last is None:
             return [self.window]
         return list(_periods(self.by, self.first, self.last))
+
+    @property
+    def many_periods(self) -> int:
+        """How many periods there are, without making them."""
+        if self.by == "total" or self.first is None or self.last is None:
+            return 1
+        years = self.last.year - self.first.year
+        if self.by == "day":
+            return (self.last - self.first).days + 1
+        return 1 + (years if self.by == "year" else 12 * years + self.last.month - self.first.month)
 
     def columns(self, counter: str) -> list[Column]:
         """A counter's columns."""

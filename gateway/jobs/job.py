@@ -31,20 +31,27 @@ class State(StrEnum):
         return self not in (State.RUNNING, State.PAUSED)
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a job will take, found before it asks: the targets whose answers are ``cached``, those that are
-    ``refused``, the ``calls`` for the others, and the ``seconds`` that these take at the budget."""
+    ``refused``, the ``calls`` for the others, and the ``seconds`` that these take at the budget.
+
+    For a report these are the calls at best; ``worst`` and ``worst_seconds`` are those at worst, None where that
+    rests on how many items there are, and ``methods`` has how each counter's columns are to be filled.
+    """
 
     cached: int
     refused: int
     calls: int
     seconds: float
+    worst: int | None = None
+    worst_seconds: float | None = None
+    methods: dict[str, str] = {}
 
 
 class Job(msgspec.Struct, frozen=True):
     """A job as it was ordered, but for what it wants, which is for the driver of its ``kind``; ``targets`` is how
-    many answers that comes to. It makes ``max_calls`` calls at most, where that is said. ``created`` is in Unix
-    seconds."""
+    many answers that comes to, or how many items a report has. It makes ``max_calls`` calls at most, where that is
+    said. ``created`` is in Unix seconds, ``about`` says for people what it is."""
 
     id: str
     tenant: str
@@ -52,6 +59,7 @@ class Job(msgspec.Struct, frozen=True):
     targets: int
     created: float
     max_calls: int | None = None
+    about: str = ""
 
 
 class Standing(msgspec.Struct):

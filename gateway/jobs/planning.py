@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from gateway.jobs.asking import Asker
+from gateway.jobs.asking import Stock
 from gateway.jobs.checks import Trust, probes_of, samples_of
 from gateway.jobs.columns import Method, ReportRequest, item_target, ranking_target
 from gateway.jobs.ranking import FIRST_COUNT, MOST_GROWTHS
@@ -73,7 +73,7 @@ def choose(request: ReportRequest, counter: str, rankings: int, checks: Checking
     return Choice(counter, "ranking", best, worst)
 
 
-async def plan(request: ReportRequest, asker: Asker, trust: Trust, now: float) -> Plan:
+async def plan(request: ReportRequest, asker: Stock, trust: Trust, now: float) -> Plan:
     """The plan for a report, from what is stored. It spends nothing."""
     checks, many = checking(request, trust, now), len(request.counters)
     choices = [
@@ -89,7 +89,7 @@ async def plan(request: ReportRequest, asker: Asker, trust: Trust, now: float) -
     return Plan(tuple(choices), best, worst, best * asker.interval, seconds)
 
 
-async def _choice(request: ReportRequest, counter: str, asker: Asker, trust: Trust, checks: Checking) -> Choice:
+async def _choice(request: ReportRequest, counter: str, asker: Stock, trust: Trust, checks: Checking) -> Choice:
     places = trust.count or FIRST_COUNT
     targets = [ranking_target(request, column, places) for column in request.columns(counter)]
     rankings = await _missing(asker, targets, most=len(targets))
@@ -100,7 +100,7 @@ async def _choice(request: ReportRequest, counter: str, asker: Asker, trust: Tru
     return choose(request, counter, rankings, checks, items)
 
 
-async def _missing(asker: Asker, targets: Iterable[str], most: int) -> int:
+async def _missing(asker: Stock, targets: Iterable[str], most: int) -> int:
     """How many of the targets are not stored; stops to count where there are more than ``most``."""
     missing, left = 0, iter(targets)
     while missing <= most and (some := [*islice(left, LOOKED_UP)]):

@@ -11,7 +11,16 @@ from random import Random
 from gateway.errors import Refusal
 from gateway.jobs.asking import Answered, Asker
 from gateway.jobs.checks import Difference, Trust
-from gateway.jobs.columns import MOST_CELLS, MOST_ITEMS, Column, Method, Period, ReportRequest, item_target
+from gateway.jobs.columns import (
+    MOST_CELLS,
+    MOST_COLUMNS,
+    MOST_ITEMS,
+    Column,
+    Method,
+    Period,
+    ReportRequest,
+    item_target,
+)
 from gateway.jobs.desk import Desk, side_by_side
 from gateway.jobs.planning import Plan, plan
 from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Row
@@ -81,7 +90,7 @@ async def make(
     desk = Desk(asker)
     desk.foresee(sum(choice.best for choice in ranked))
     ids = await _items(request, desk, trust) if request.ids is None else request.ids
-    _check_size(request, ids)
+    check_size(request, ids)
     verifier = Verifier(desk, request, ids, trust, now)
     outcomes = await verifier.verify([choice.counter for choice in ranked], draw)
     singly = Singly(desk, request, ids)
@@ -108,10 +117,14 @@ async def _items(request: ReportRequest, desk: Desk, trust: Trust) -> tuple[int,
     return tuple(sorted(found))
 
 
-def _check_size(request: ReportRequest, ids: Sequence[int]) -> None:
+def check_size(request: ReportRequest, ids: Sequence[int]) -> None:
+    """Raises ReportImpossible for more than a report may hold."""
+    columns = len(request.counters) * request.many_periods
+    if columns > MOST_COLUMNS:
+        raise ReportImpossible(f"the report would have {columns} columns, and at most {MOST_COLUMNS} are possible")
     if len(ids) > MOST_ITEMS:
         raise ReportImpossible(f"there are {len(ids)} items, and a report has at most {MOST_ITEMS}")
-    cells = len(ids) * len(request.counters) * len(request.periods())
+    cells = len(ids) * columns
     if cells > MOST_CELLS:
         raise ReportImpossible(f"the report would have {cells} numbers, and at most {MOST_CELLS} are possible")
 

@@ -10,8 +10,9 @@ from logging import ERROR, INFO
 from time import monotonic
 
 import structlog
+from msgspec import structs
 
-from gateway.errors import CacheUnavailable
+from gateway.errors import CacheUnavailable, Refusal
 from gateway.jobs.asker import JobAsker
 from gateway.jobs.asking import CallsExceeded, Ended
 from gateway.jobs.drivers import Kind
@@ -70,6 +71,21 @@ class JobRunner:
         await self.store.create(job, wants, token)
         log.info("job_ordered", job=job.id, tenant=job.tenant, kind=job.kind, targets=job.targets)
         self._lead(JobLog(self.store, job, wants, token, Standing()))
+
+    async def resume(self, job: Job, standing: Standing) -> bool:
+        """Lead a paused job, with the ``max_calls`` that it has now; False where it does not pause any more.
+
+        Raises CacheUnavailable.
+        """
+        if (led := self._led.get(job.id)) is not None:
+            await asyncio.wait({led.task})  # it has paused, and its last words may be under way
+        wants, token = await self.store.wants(job.id), secrets.token_hex(8)
+        if wants is None or not await self.store.resume(job, token):
+            return False
+        log.info("job_resumed", job=job.id, tenant=job.tenant, kind=job.kind, max_calls=job.max_calls)
+        running = structs.replace(standing, state=State.RUNNING, why="")
+        self._lead(JobLog(self.store, job, wants, token, running))
+        return True
 
     async def progressed(self, id: str, seconds: float = LOOK_SECONDS) -> None:
         """Return when a job has made progress, or so many seconds have passed."""
@@ -150,6 +166,8 @@ class JobRunner:
             outcome = State.FAILED, "its tenant is gone or disabled"
         except* CallsExceeded:
             outcome = State.PAUSED, "it would make more calls than it may"
+        except* Refusal as refusals:
+            outcome = State.FAILED, str(refusals.exceptions[0])
         except* Exception:
             log.exception("job_failed", job=job.id, tenant=job.tenant, kind=job.kind)
             outcome = State.FAILED, "the gateway failed on it; its log says why"

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 KEEPS = Script.load("gateway.jobs.lua", "keep.lua")
 TAKE = Script.load("gateway.jobs.lua", "take.lua")
+RESUME = Script.load("gateway.jobs.lua", "resume.lua")
 CANCEL = Script.load("gateway.jobs.lua", "cancel.lua")
 CLAIM = Script.load("gateway.jobs.lua", "claim.lua")
 LEASE = Script.load("gateway.jobs.lua", "lease.lua")
@@ -127,6 +128,12 @@ class JobStore:
     async def take(self, id: str, token: str) -> bool:
         """Lead a job from now on, whoever led it before; False where it does not run any more."""
         return bool(await invoke(self._client, Invocation(TAKE, self._key(id), (token, int(LIFE * 1_000)))))
+
+    async def resume(self, job: Job, token: str) -> bool:
+        """Lead a paused job from now on, as it is now ordered; False where it does not pause any more."""
+        await self.lease(job.id)
+        args = (token, int(LIFE * 1_000), encoded(job))
+        return bool(await invoke(self._client, Invocation(RESUME, self._key(job.id), args)))
 
     # For everyone
 

@@ -44,6 +44,7 @@ def server_sent(kind: str, data: bytes, number: int) -> bytes:
 def job_view(job: Job, standing: Standing, interval: float) -> dict[str, Any]:
     """A job and how far it is, as shown to its tenant."""
     order = {"job": job.id, "kind": job.kind, "targets": job.targets, "created": round(job.created, 3)}
+    order |= {"about": job.about} if job.about else {}
     return order | {"plan": standing.plan, **counts_view(standing, interval)}
 
 

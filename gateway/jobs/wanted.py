@@ -17,7 +17,7 @@ from gateway.tenants.tenant import id_within
 MOST_TARGETS = 20_000
 MOST_BYTES = 4 * 1024 * 1024
 """What a body may have."""
-JOB_PATHS = (b"/-/batch", b"/-/warm")
+JOB_PATHS = (b"/-/batch", b"/-/warm", b"/-/reports")
 """Where such bodies are posted."""
 NAMED = 20
 """Faults that an error names one by one."""
