@@ -237,6 +237,12 @@ async def test_the_same_seed_and_answers_ask_the_same_again() -> None:
     assert first.calls == second.calls
 
 
+async def test_progress_counts_down_from_the_plan() -> None:
+    asker = Sandboxed(WORLD)
+    await reported(asker, wish())
+    assert asker.steps == [(done, 29, 29 - done) for done in range(1, 30)]
+
+
 async def test_progress_ends_with_nothing_left() -> None:
     asker = Sandboxed(WORLD | {"top_error": 0.1})
     await reported(asker, wish())
