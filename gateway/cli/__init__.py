@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import batch, demo, key, operate, sandbox, serve, tenant, top
+from gateway.cli import batch, demo, key, operate, report, sandbox, serve, tenant, top
 from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
 from gateway.observe.logs import settle
@@ -20,7 +20,18 @@ app = Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (tenant.app, key.app, key.secrets, serve.app, batch.app, operate.app, top.app, demo.app, sandbox.app):
+for group in (
+    tenant.app,
+    key.app,
+    key.secrets,
+    serve.app,
+    report.app,
+    batch.app,
+    operate.app,
+    top.app,
+    demo.app,
+    sandbox.app,
+):
     app.add_typer(group)
 
 

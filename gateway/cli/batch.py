@@ -130,10 +130,11 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.client.close()
 
-    def request(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
+    def request(self, method: str, path: str, content: bytes | None = None, accept: str = "*/*") -> httpx.Response:
         """The answer, read whole. Raises ConfigurationError for a refusal."""
+        headers = self.headers | {"Accept": accept}
         try:
-            answer = self.client.request(method, self.url + path, headers=self.headers, content=content)
+            answer = self.client.request(method, self.url + path, headers=headers, content=content)
         except httpx.HTTPError as error:
             raise ConfigurationError(f"no gateway answers there: {describe_error(error)}; see --gateway") from None
         check(answer)

@@ -35,7 +35,7 @@ Completion = Callable[[typer.Context, str], list[tuple[str, str]]]
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Serving": ("serve", "demo", "sandbox"),
-    "Asking": ("batch", "warm"),
+    "Asking": ("report", "batch", "warm"),
     "Tenants and keys": ("tenant", "key", "secrets"),
     "Operating": ("doctor", "health", "config", "purge", "gate", "breaker"),
     "Looking": ("top", "usage", "explain", "explore", "queue", "settings"),
