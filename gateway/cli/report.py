@@ -135,7 +135,7 @@ def report(
             end = watched.follow(order, max_calls)
             failed = watched.fetch(target, form) if end["state"] == "done" else 0
         except KeyboardInterrupt:
-            note(f"the gateway goes on. {watched.how_to_go_on(target)}")
+            note(f"{'the gateway goes on; ' if watched.path else ''}{watched.how_to_go_on(target)}")
             raise typer.Exit(130) from None
         if end["state"] == "paused":
             note(f"the report pauses after {end['calls']} calls, with at most {end['left']} to come; more:")

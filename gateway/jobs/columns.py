@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -148,13 +148,17 @@ class Unreadable(ValueError):
     """An answer about an item has no numbers that can be read."""
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
+"""What the service counts; the sum of a report's columns stays within 64 bits."""
+
+
 class _Item(msgspec.Struct):
-    totals: int | msgspec.UnsetType | None = msgspec.UNSET
-    timeline: dict[str, int] | msgspec.UnsetType | None = msgspec.UNSET
+    totals: Count | msgspec.UnsetType | None = msgspec.UNSET
+    timeline: dict[str, Count] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _ITEM = msgspec.json.Decoder(_Item)
-_OVERVIEW = msgspec.json.Decoder(dict[str, int | None])
+_OVERVIEW = msgspec.json.Decoder(dict[str, Count | None])
 
 
 def item_numbers(request: ReportRequest, body: bytes) -> dict[str, int]:
@@ -164,7 +168,7 @@ def item_numbers(request: ReportRequest, body: bytes) -> dict[str, int]:
     """
     try:
         found = _ITEM.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Unreadable("the answer cannot be read") from None
     if request.is_dated and not isinstance(found.timeline, msgspec.UnsetType):
         return found.timeline or {}
@@ -178,5 +182,5 @@ def overview_numbers(body: bytes, counters: Sequence[str]) -> dict[str, int]:
     try:
         found = _OVERVIEW.decode(body)
         return {counter: found[counter] or 0 for counter in counters}
-    except (msgspec.DecodeError, KeyError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, RecursionError):
         raise Unreadable("the overview has not all totals") from None

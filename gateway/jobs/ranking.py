@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from gateway.jobs.columns import is_id
+from gateway.jobs.columns import Count, is_id
 
 FIRST_COUNT, MOST_COUNT, GROWTH = 10_000, 160_000, 4
 """How many places are asked for: at first, at most, and how much more each time."""
@@ -26,7 +26,7 @@ class NotARanking(ValueError):
 
 
 class _Top(msgspec.Struct):
-    top: dict[str, int] | None
+    top: dict[str, Count] | None
 
 
 _TOP = msgspec.json.Decoder(_Top)
@@ -66,10 +66,8 @@ def decode(body: bytes) -> Ranking:
         raise NotARanking(f"the ranking is longer than {MOST_BYTES >> 20} MiB")
     try:
         places = _TOP.decode(body).top or {}
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotARanking("the ranking cannot be read") from None
-    if not all(0 <= count < 1 << 63 for count in places.values()):
-        raise NotARanking("the ranking has counts out of range")
     return Ranking(places)
 
 

@@ -13,7 +13,7 @@ from msgspec import structs
 from gateway.errors import ConfigurationError, Forbidden, InvalidInput, Refusal
 from gateway.jobs.api import FIXED, JSON, Answer, Handler, JobsApi, in_json, parameter
 from gateway.jobs.asking import Answered
-from gateway.jobs.columns import ReportRequest, item_target, ranking_target
+from gateway.jobs.columns import Column, ReportRequest, item_target, ranking_target
 from gateway.jobs.job import State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
@@ -31,6 +31,8 @@ from gateway.proxy.response import Response
 from gateway.tenants.tenant import id_within
 
 LONGEST_NAME = 120
+RENDERED_AT_ONCE = 2
+"""Reports that one process renders at once; a large one takes seconds of a thread that others need, too."""
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _document = msgspec.json.Decoder(Document)
 
@@ -96,6 +98,7 @@ class ReportsApi:
         self._jobs = jobs
         self._means = jobs.means
         self._trusts = trusts
+        self._rendering = asyncio.Semaphore(RENDERED_AT_ONCE)
 
     @property
     def paths(self) -> dict[str, dict[str, Handler]]:
@@ -116,7 +119,7 @@ class ReportsApi:
 
     def _authorised(self, request: Request, report: ReportRequest) -> str:
         """The scope that the report's answers are in. Raises Forbidden where the tenant may not ask for some."""
-        column = report.columns(report.counters[0])[0]
+        column = Column(report.counters[0], report.window)
         targets = ranking_target(report, column, FIRST_COUNT), item_target(report, column.counter, 1)
         lookups = [self._means.lookup(request, target) for target in targets]
         access = lookups[0].access
@@ -140,7 +143,8 @@ class ReportsApi:
             raise gone()
         if not self._means.may_read(request.tenant, kept):
             raise Forbidden("The institution's credential is not this tenant's any more")
-        body = await asyncio.to_thread(chosen.render, kept.body)
+        async with self._rendering:
+            body = await asyncio.to_thread(chosen.render, kept.body)
         name = f"{_file_name(job.about)}.{chosen.ending}".encode()
         more = [(b"content-type", chosen.content_type), (b"content-disposition", b"attachment; filename=" + name)]
         return Response(200, [*FIXED, *more], body, Outcome.BYPASS, "job")

@@ -16,6 +16,7 @@ from gateway.jobs.columns import By, ReportRequest
 from gateway.jobs.ids import listed_ids
 
 LONGEST_INSTITUTION = 100
+MOST_CALLS = 999_999_999
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 
 
@@ -50,7 +51,7 @@ def read_order(body: bytes) -> Order:
     "by": "month", "from": "2025-01", "to": "2025-12"}``; ``ids`` may be ``"all"``. Raises InvalidInput."""
     try:
         asked = _BODY.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the report cannot be read: {error}") from None
     _check(asked)
     first, last = _window(asked)
@@ -77,8 +78,8 @@ def _check(asked: _Body) -> None:
     for counter in asked.counters or [""]:
         if counter not in COUNTERS:
             raise InvalidInput(f"counters: {counter[:40]!r} is none of {', '.join(COUNTERS)}")
-    if asked.max_calls is not None and asked.max_calls < 1:
-        raise InvalidInput("max_calls: it must be at least 1")
+    if asked.max_calls is not None and not 0 < asked.max_calls <= MOST_CALLS:
+        raise InvalidInput(f"max_calls: it must be from 1 to {MOST_CALLS}")
 
 
 def _window(asked: _Body) -> tuple[date, date] | tuple[None, None]:

@@ -190,7 +190,8 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"by": "month", "from": "2015-13", "to": "2016"}, 400, "from: '2015-13' is no date"),
     ({"counters": ["likes"]}, 400, "counters: 'likes' is none of"),
     ({"colour": "red"}, 400, "colour"),
-    ({"max_calls": 0}, 400, "max_calls"),
+    ({"max_calls": 0}, 400, "max_calls: it must be from 1"),
+    ({"max_calls": 10**10}, 400, "max_calls: it must be from 1"),
 ]
 
 
@@ -202,6 +203,13 @@ def test_an_order_that_cannot_be_used_spends_nothing(
     assert answer.status_code == status
     assert says in answer.json()["message"]
     assert stage.calls()["total"] == 0
+
+
+def test_a_body_that_is_not_utf_8_is_one_clear_error(stage: Stage) -> None:
+    answer = send(
+        stage, "POST", "/-/reports", content=b'{"institution": "\xff", "ids": [1], "counters": ["views"]}'
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "GatewayInvalidInput")
 
 
 def test_a_key_in_the_body_is_not_kept(stage: Stage) -> None:

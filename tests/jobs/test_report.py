@@ -145,11 +145,12 @@ async def test_only_the_counter_that_differs_falls_back() -> None:
     [
         (403, b"{}", "the ranking of shares was answered 403"),
         (200, b"<html>", "the ranking cannot be read"),
-        (200, b'{"top": {"1": -1}}', "the ranking has counts out of range"),
+        (200, b'{"top": {"1": -1}}', "the ranking cannot be read"),
+        (200, b'{"top": {"\xff": 1}}', "the ranking cannot be read"),
         (200, b'{"top": {"1": "1"}}', "the ranking cannot be read"),
         (200, b" " * (8 * 1024 * 1024 + 1), "the ranking is longer than 8 MiB"),
     ],
-    ids=["403", "html", "negative", "text", "long"],
+    ids=["403", "html", "negative", "encoding", "text", "long"],
 )
 async def test_a_ranking_that_cannot_be_used_is_not(status: int, body: bytes, why: str) -> None:
     asker, request = Sandboxed(WORLD), wish()
@@ -157,6 +158,17 @@ async def test_a_ranking_that_cannot_be_used_is_not(status: int, body: bytes, wh
     report = await reported(asker, request)
     assert numbers(report) == each_by_itself(asker.service, request, report.ids)
     assert [basis.why for basis in report.columns] == ["", "", why]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"totals": -1}', b'{"totals": 9223372036854775808}', b'{"totals": "\xff"}', b"[]"]
+)
+async def test_an_item_whose_answer_cannot_be_read_has_a_problem_and_no_number(body: bytes) -> None:
+    asker = Sandboxed(WORLD)
+    asker.answers["/lboro/total/views/article/2"] = (200, body)
+    report = await reported(asker, wish(3, counters=("views",), method="each"))
+    assert dict(report.failures) == {2: "views: the answer cannot be read"}
+    assert report.rows[0][1] == UNKNOWN
 
 
 async def test_a_ranking_that_is_full_is_asked_for_again_with_more_places() -> None:
