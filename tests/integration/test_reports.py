@@ -78,7 +78,9 @@ def test_a_report_of_rankings_has_what_each_item_has_by_itself(stage: Stage) -> 
     assert plan["plan"]["methods"] == dict.fromkeys(COUNTERS, "ranking")
     made = report(stage, stream, "json").json()
     assert [column["method"] for column in made["columns"]] == ["ranking"] * 3
-    expected = [{"id": id, "values": [by_itself(stage, each, id) for each in COUNTERS]} for id in IDS]
+    expected: list[dict[str, Any]] = [
+        {"id": id, "values": [by_itself(stage, each, id) for each in COUNTERS]} for id in IDS
+    ]
     assert made["rows"] == expected
     rows = list(csv.reader(io.StringIO(report(stage, stream, "csv").text, newline="")))
     assert rows[0] == ["id", *COUNTERS, "problem"]
