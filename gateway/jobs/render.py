@@ -14,6 +14,11 @@ from gateway.errors import ConfigurationError
 from gateway.jobs.checks import Difference
 from gateway.jobs.report import UNKNOWN, Basis, Report
 
+try:
+    from xlsxwriter import Workbook  # at the start, as it takes long
+except ImportError:
+    Workbook = None
+
 Cell = int | str | None
 
 
@@ -105,14 +110,12 @@ def as_xlsx(found: Document) -> bytes:
 
     Raises ConfigurationError where the extra ``xlsx`` is not installed.
     """
-    try:
-        import xlsxwriter
-    except ImportError:
-        raise ConfigurationError("XLSX needs an extra: pip install 'stats-gateway[xlsx]'") from None
+    if Workbook is None:
+        raise ConfigurationError("XLSX needs an extra: pip install 'stats-gateway[xlsx]'")
     buffer = io.BytesIO()
     # Rows go out as they are written. No text may become a link or a formula.
     options = {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False}
-    with xlsxwriter.Workbook(buffer, options) as book:
+    with Workbook(buffer, options) as book:
         bold = book.add_format({"bold": True})
         for name, lines in (("Report", _lines(found)), ("Columns", _column_lines(found))):
             sheet = book.add_worksheet(name)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
+import tempfile
 import zipfile
 from datetime import date
 from typing import Any
+from unittest.mock import Mock
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
 from gateway.errors import ConfigurationError
+from gateway.jobs import render
 from gateway.jobs.columns import item_target
 from gateway.jobs.render import Document, as_csv, as_json, as_xlsx, document, sidecar
+from gateway.jobs.report_api import FORMATS, FormatUnavailable
 from tests.jobs.sandboxed import NOW, Sandboxed, reported, wish
 
 MONTHS = {"by": "month", "first": date(2016, 2, 1), "last": date(2016, 3, 20), "counters": ("views", "shares")}
@@ -98,9 +101,17 @@ async def test_xlsx_has_the_table_and_on_a_second_sheet_what_it_rests_on() -> No
 
 
 async def test_without_its_extra_xlsx_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    monkeypatch.setattr(render, "Workbook", None)
     with pytest.raises(ConfigurationError, match=r"stats-gateway\[xlsx\]"):
         as_xlsx(await made())
+
+
+async def test_a_workbook_without_room_for_its_files_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xlsxwriter")
+    body = as_json(await made())
+    monkeypatch.setattr(tempfile, "mkstemp", Mock(side_effect=OSError))
+    with pytest.raises(FormatUnavailable, match="no room"):
+        FORMATS["xlsx"].render(body)
 
 
 async def test_a_difference_shows_both_numbers() -> None:
