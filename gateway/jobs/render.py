@@ -16,8 +16,9 @@ from gateway.jobs.report import UNKNOWN, Basis, Report
 
 try:
     from xlsxwriter import Workbook  # at the start, as it takes long
+    from xlsxwriter.exceptions import FileCreateError
 except ImportError:
-    Workbook = None
+    Workbook, FileCreateError = None, OSError
 
 Cell = int | str | None
 
@@ -108,20 +109,23 @@ def as_csv(found: Document) -> Iterator[str]:
 def as_xlsx(found: Document) -> bytes:
     """A workbook: the table on its first sheet, what the columns rest on on its second.
 
-    Raises ConfigurationError where the extra ``xlsx`` is not installed.
+    Raises ConfigurationError where the extra ``xlsx`` is not installed, or temporary files cannot be written.
     """
     if Workbook is None:
         raise ConfigurationError("XLSX needs an extra: pip install 'stats-gateway[xlsx]'")
     buffer = io.BytesIO()
     # Rows go out as they are written. No text may become a link or a formula.
     options = {"constant_memory": True, "strings_to_urls": False, "strings_to_formulas": False}
-    with Workbook(buffer, options) as book:
-        bold = book.add_format({"bold": True})
-        for name, lines in (("Report", _lines(found)), ("Columns", _column_lines(found))):
-            sheet = book.add_worksheet(name)
-            sheet.freeze_panes(1, 1)
-            for number, line in enumerate(lines):
-                sheet.write_row(number, 0, line, bold if number == 0 else None)
+    try:
+        with Workbook(buffer, options) as book:
+            bold = book.add_format({"bold": True})
+            for name, lines in (("Report", _lines(found)), ("Columns", _column_lines(found))):
+                sheet = book.add_worksheet(name)
+                sheet.freeze_panes(1, 1)
+                for number, line in enumerate(lines):
+                    sheet.write_row(number, 0, line, bold if number == 0 else None)
+    except (OSError, FileCreateError):
+        raise ConfigurationError("There is no room for the temporary files of a workbook") from None
     return buffer.getvalue()
 
 

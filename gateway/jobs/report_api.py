@@ -66,10 +66,6 @@ def _xlsx(body: bytes) -> bytes:
         return as_xlsx(_document.decode(body))
     except ConfigurationError as error:
         raise FormatUnavailable(error.message) from None
-    except OSError:
-        raise FormatUnavailable(
-            "There is no room for the temporary files of a workbook; try another format"
-        ) from None
 
 
 FORMATS: Mapping[str, Format] = {
