@@ -96,13 +96,14 @@ class ReportDriver:
         report = await make(request, asker, ordered, draw=draw, trust=trust, planned=planned)
         made = self._now()
         body = await asker.apart(lambda: as_json(document(replace(report, made=made), order.notes)))
-        result = Kept(RESULT, 200, made, "made", body, request.institution, _scope_of(asker.scopes))
+        result = Kept(RESULT, 200, made, "made", body, request.institution, scope_of(asker.scopes))
         await log.add([result], durable=True)
         await self._trusts.keep(order.trusted, report.trust)
 
 
-def _scope_of(scopes: Iterable[tuple[str | None, str]]) -> str:
-    """The scope of what rests on answers from these scopes, besides public ones."""
+def scope_of(scopes: Iterable[tuple[str | None, str]]) -> str:
+    """The scope of what rests on answers in these, each with its institution, besides public ones. Raises
+    CredentialChanged."""
     found = {scope for _, scope in scopes}
     if len(found) > 1:
         raise CredentialChanged("The institution's credential changed while the report was made; order it again")

@@ -42,11 +42,11 @@ def ask(stage: Stage, gateway: Process, path: str) -> httpx.Response:
     return httpx.get(gateway.url + path, headers={"X-API-Key": stage.keys["lib"]}, timeout=60, **LOOPBACK)
 
 
-def ordered(stage: Stage, gateway: Process, calls: int) -> str:
+def ordered(stage: Stage, gateway: Process, calls: int, **more: int) -> str:
     """The path of a report's job, of which so many calls were made; its client has gone."""
     with ExitStack() as stack:
         headers = {"X-API-Key": stage.keys["lib"]}
-        sent = httpx.stream("POST", gateway.url + "/-/reports", json=WISH, headers=headers, timeout=60, **LOOPBACK)
+        sent = httpx.stream("POST", gateway.url + "/-/reports", json=WISH | more, headers=headers, **LOOPBACK)
         answer = stack.enter_context(sent)
         next(answer.iter_lines())
         until(lambda: stage.calls()["total"] >= calls)
@@ -78,6 +78,18 @@ def test_a_leader_that_is_killed_loses_no_answer_and_repeats_what_was_outstandin
     path = ordered(stage, leader, calls)
     leader.kill()
     check(stage, other, path, MOST_TWICE)
+
+
+def test_a_report_that_pauses_at_one_process_goes_on_at_another(stage: Stage) -> None:
+    leader, other = stage.gateways
+    path = ordered(stage, leader, 6, max_calls=10)
+    until(lambda: json.loads(ask(stage, other, path).text.splitlines()[-1])["end"]["state"] == "paused")
+    assert stage.calls()["total"] <= 10
+    headers = {"X-API-Key": stage.keys["lib"]}
+    more = httpx.post(f"{other.url}{path}/continue?max_calls=40", headers=headers, timeout=60, **LOOPBACK)
+    assert json.loads(more.text.splitlines()[-1])["end"]["state"] == "done"
+    assert "job_resumed" in other.settled
+    check(stage, leader, path, 0)
 
 
 def test_a_leader_that_drains_hands_its_report_on_and_repeats_nothing(stage: Stage) -> None:
