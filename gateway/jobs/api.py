@@ -84,9 +84,7 @@ class JobsApi:
     async def ordered(self, request: Request, job: Job, wants: bytes) -> Answer:
         """Lead the job; its stream, or a view of it for a client that wants JSON. Raises TooManyJobs."""
         await self._runner.order(job, wants)
-        if _wants_view(request):
-            return in_json(self._view(job, Standing()), 202, [location(job)])
-        return self._stream(request, job, 1)
+        return self._begun(request, job, Standing())
 
     async def own(self, request: Request, id: str) -> tuple[Job, Standing]:
         """The tenant's job with this id. Raises NotFound for any other."""
@@ -125,6 +123,11 @@ class JobsApi:
         job = msgspec.structs.replace(job, max_calls=_most_calls(request, standing))
         if standing.state is not State.PAUSED or not await self._runner.resume(job, standing):
             raise NotPaused(f"The job does not pause; it is {standing.state}")
+        return self._begun(request, job, msgspec.structs.replace(standing, state=State.RUNNING, why=""))
+
+    def _begun(self, request: Request, job: Job, standing: Standing) -> Answer:
+        if _wants_view(request):
+            return in_json(self._view(job, standing), 202, [location(job)])
         return self._stream(request, job, 1)
 
     def _view(self, job: Job, standing: Standing) -> dict[str, Any]:

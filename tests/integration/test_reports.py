@@ -140,6 +140,10 @@ def test_a_report_pauses_before_it_makes_more_calls_than_it_may_and_goes_on_wher
     assert send(stage, "GET", path + "/report").status_code == 409
     assert send(stage, "POST", path + "/continue?max_calls=3").status_code == 400
     assert send(stage, "POST", path + "/continue", "other").status_code == 404
+    asked = send(stage, "POST", path + "/continue?max_calls=70", headers={"Accept": "application/json"})
+    assert (asked.status_code, asked.json()["state"]) == (202, "running")
+    assert ended(send(stage, "GET", path))["state"] == "paused"
+    assert stage.calls()["total"] <= 70
     more = send(stage, "POST", path + "/continue?max_calls=200")
     assert ended(more)["state"] == "done"
     assert max(Counter(stage.calls()["by_path"]).values()) == 1
