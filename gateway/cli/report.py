@@ -116,7 +116,7 @@ def report(
 ) -> None:
     """Make a table of counters for many items, in few calls.
 
-    The plan is shown before the first call. The gateway goes on by itself, whatever becomes of this command;
+    The plan is shown before the first call. The gateway goes on by itself, also when this command has ended;
     Ctrl-C prints the command that shows it again. Beside a CSV lies FILE.json: what its columns rest on.
 
     The key is that in STATS_GATEWAY_KEY. Exit codes: 0; 3 where some items have no number, as the last column
@@ -189,15 +189,17 @@ class Watched:
                 raise ConfigurationError(f"no gateway answers: {describe_error(error)}; see --gateway") from None
 
     def fetch(self, target: Target, form: str) -> int:
-        """Write the report; how many of its items failed."""
-        beside = self._form("csv.json")
-        content = self._form(form)
-        if target.output is None:
-            sys.stdout.buffer.write(content)
-        else:
-            if form == "csv":
-                _write(target.output.with_name(target.output.name + ".json"), beside)
-            _write(target.output, content)
+        """Write the report; how many of its items failed. Raises ConfigurationError, which says how to go on."""
+        try:
+            beside, content = self._form("csv.json"), self._form(form)
+            if target.output is None:
+                sys.stdout.buffer.write(content)
+            else:
+                if form == "csv":
+                    _write(target.output.with_name(target.output.name + ".json"), beside)
+                _write(target.output, content)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{error.message}; {self.how_to_go_on(target)}") from None
         facts = json.loads(beside)
         failed = int(facts.get("failed", 0))
         note(f"{facts['items']} items, {failed} of them with a problem; {target.output or 'to stdout'}")
@@ -263,6 +265,7 @@ def _progress() -> Progress:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all. Raises ConfigurationError."""
+    path = path.resolve()
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:

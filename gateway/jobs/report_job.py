@@ -75,7 +75,7 @@ def plan_view(planned: ReportPlan) -> Plan:
 
 
 class ReportDriver:
-    """Drives jobs that make reports. ``now`` tells the time of the fleet, in Unix seconds."""
+    """Drives jobs that make reports. ``now`` is the time of the fleet, in Unix seconds."""
 
     def __init__(self, trusts: Trusts, now: Callable[[], float]) -> None:
         self._trusts = trusts

@@ -77,6 +77,16 @@ def test_some_without_a_number_make_another_exit_code_and_stand_in_the_last_colu
     assert sorted(row[2] for row in rows) == ["", "problem", "views: answered 404"]
 
 
+def test_a_report_that_cannot_be_written_is_still_there(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "report.json").mkdir()
+    done = ask(stage, *WHAT, "--ids", "-", "--output", str(tmp_path / "report.json"), given="7\n")
+    assert done.code == 2
+    assert "report.json cannot be written: Is a directory; to go on: " in done.err
+    (tmp_path / "report.json").rmdir()
+    assert advised(stage, done.err).code == 0
+    assert json.loads((tmp_path / "report.json").read_text())["rows"][0]["id"] == 7
+
+
 def test_a_plan_alone_asks_for_nothing(stage: Stage) -> None:
     plan = json.loads(
         ask(stage, *WHAT, "--all", "--by", "year", "--from", "2012", "--to", "2014", "--dry-run").out
