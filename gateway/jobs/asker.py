@@ -85,6 +85,7 @@ class JobAsker:
         self._queue = queue
         self._priority = priority
         self._bodies = bodies
+        self._apart = asyncio.Lock()
         self._looks = 0
         self._called_for = log.standing.calls  # those that are not written yet, too
         self.scopes: set[tuple[str | None, str]] = set()  # institution and scope of all answers but public ones
@@ -120,8 +121,10 @@ class JobAsker:
         return [None if each is None else self._noted(each).answered for each in found]
 
     async def apart(self, function: Callable[[], T]) -> T:
-        """The result of work that takes the processor, done in a thread."""
-        return await asyncio.to_thread(function)
+        """The result of work that takes the processor, done in a thread, one piece at a time: side by side they
+        would take no less, and keep the event loop waiting."""
+        async with self._apart:
+            return await asyncio.to_thread(function)
 
     def plan(self, cached: int, refused: int, calls: int) -> None:
         """Note what the job will take, unless a former leader has."""
