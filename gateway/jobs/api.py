@@ -152,7 +152,7 @@ class JobsApi:
             known.update([each.how for each in found if each is not None])
             missing.update([target for target, each in zip(group, found, strict=True) if each is None])
         seconds = len(missing) * self.means.resolver.queue.budget.spacing
-        plan = Plan(known["cached"], known["refused"], len(missing), seconds)
+        plan = Plan(known["cached"], known["refused"], len(missing), round(seconds, 1))
         return in_json({"targets": len(targets), "plan": plan})
 
     def _stream(self, request: Request, job: Job, start: int) -> JobStream:

@@ -67,9 +67,9 @@ def plan_view(planned: ReportPlan) -> Plan:
         cached=0,
         refused=0,
         calls=planned.best,
-        seconds=planned.best_seconds,
+        seconds=round(planned.best_seconds, 1),
         worst=planned.worst,
-        worst_seconds=planned.worst_seconds,
+        worst_seconds=None if planned.worst_seconds is None else round(planned.worst_seconds, 1),
         methods={choice.counter: choice.method for choice in planned.choices},
     )
 
