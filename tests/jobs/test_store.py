@@ -148,6 +148,30 @@ async def test_a_job_is_cancelled_and_then_forgotten(store: JobStore) -> None:
     assert await store.of("lib") == []
 
 
+async def test_a_job_that_was_ended_and_forgotten_is_not_written_anew(
+    store: JobStore, client: redis.asyncio.Redis, prefix: str
+) -> None:
+    log = await led(store)
+    await store.cancel(job(), Standing())
+    await store.cancel(job(), Standing(State.CANCELLED))
+    with pytest.raises(Ended):
+        await written(log, kept(1))
+    assert await store.find("j1") is None
+    assert await client.pttl(f"{prefix}:job:j1") > 0
+
+
+async def test_a_job_that_was_ended_counts_no_more_whatever_its_leader_counted(store: JobStore) -> None:
+    await led(store, "j1")
+    await led(store, "j2")
+    for id, times in (("j1", 1), ("j2", 2)):
+        for _ in range(times):
+            await store.cancel(job(id), Standing())
+        await store.count(job(id), Standing())  # its leader, which has not noticed yet
+        await store.settle(job(id))
+    await led(store, "j3")
+    await led(store, "j4")
+
+
 async def test_a_tenant_has_so_many_jobs_that_have_not_ended(store: JobStore) -> None:
     first, second = await led(store, "j1"), await led(store, "j2")
     with pytest.raises(TooManyJobs):
