@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
-from gateway.errors import TooManyJobs
+from gateway.errors import CacheUnavailable, TooManyJobs
 from gateway.jobs.asking import Ended
 from gateway.jobs.job import ANSWERS, Job, Kept, Look, Standing, State, wanting
 from gateway.jobs.log import JobLog
@@ -121,6 +121,23 @@ async def test_what_redis_has_forgotten_is_written_again(
     after = await carried_on(store)
     assert after.standing.answered == ANSWERS + 2
     assert after.replayed("/5", None) == kept(5)
+
+
+async def test_a_redis_that_is_away_for_a_moment_fails_no_job_that_is_carried_on(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(await led(store), kept(1))
+    troubles = [CacheUnavailable("away")]
+    read = store.chunk
+
+    async def chunk(id: str, index: int) -> bytes | None:
+        if troubles:
+            raise troubles.pop()
+        return await read(id, index)
+
+    monkeypatch.setattr(store, "chunk", chunk)
+    monkeypatch.setattr("gateway.jobs.log.RETRY_SECONDS", 0.0)
+    assert (await carried_on(store)).replayed("/1", None) == kept(1)
 
 
 async def test_only_a_job_without_a_leader_is_claimed(store: JobStore) -> None:
