@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import httpx2 as httpx
 import typer
@@ -72,7 +72,7 @@ def batch(
             return
         reading = Reading(connection, f"/-/jobs/{job}" if job else "", first)
         with ExitStack() as stack:
-            out = sys.stdout if output is None else stack.enter_context(output.open("a" if job else "w"))
+            out = sys.stdout if output is None else stack.enter_context(_opened(output, "a" if job else "w"))
             try:
                 failed = reading.follow(None if file is None else _content(file), out)
             except KeyboardInterrupt:
@@ -92,6 +92,14 @@ def warm(file: File, gateway: GatewayUrl = DEFAULT_GATEWAY) -> None:
     with Connection.to(gateway) as connection:
         ordered = connection.request("POST", "/-/warm", content=_content(file)).json()
     note(f"warming {ordered['targets']} targets: job {ordered['job']}")
+
+
+def _opened(output: Path, mode: str) -> IO[str]:
+    """The file for the answers. Raises ConfigurationError."""
+    try:
+        return cast("IO[str]", output.open(mode, encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def _content(file: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
@@ -45,8 +45,11 @@ def read_ids(content: bytes, column: str | None = None) -> Ids:
         raise InvalidInput(f"line {rows.line_num}: {error}") from None
 
 
-def listed_ids(texts: Iterable[str]) -> Ids:
-    """The ids in a list. Raises InvalidInput, which names the problems by their places in it."""
+def listed_ids(texts: Sequence[str]) -> Ids:
+    """The ids in a list, which is kept with what is to be said of it, so that duplicates count too. Raises
+    InvalidInput, which names the problems by their places in it."""
+    if len(texts) > MOST_ITEMS:
+        raise InvalidInput(f"ids: {len(texts)} are more than {MOST_ITEMS}")
     return checked_ids([_Cell(f"ids[{place}]", text) for place, text in enumerate(texts)])
 
 

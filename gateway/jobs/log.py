@@ -58,15 +58,25 @@ class JobLog:
     async def read(self, *, bodies: bool) -> None:
         """Read what a former leader kept; without ``bodies`` where the driver has no use for them."""
         for index in range(len(self.standing.chunks)):
-            data = await self._store.chunk(self.job.id, index)
-            if data is None:
-                raise LookupError(f"chunk {index} is missing")
+            data = await self._read(index)
             self._chunks.append(data)
             chunk = self._last = await asyncio.to_thread(chunk_of, data)
             self._looks |= {look.number: look.found for look in chunk.looks}
             for kept in chunk.answers:
                 remembered = kept if bodies else structs.replace(kept, body=b"")
                 self._answers[kept.target, kept.since].append(remembered)
+
+    async def _read(self, index: int) -> bytes:
+        """A chunk, once Redis hands it out."""
+        while True:
+            try:
+                data = await self._store.chunk(self.job.id, index)
+            except CacheUnavailable:
+                await asyncio.sleep(jittered(RETRY_SECONDS))
+                continue
+            if data is None:
+                raise LookupError(f"chunk {index} is missing")
+            return data
 
     def replayed(self, target: str, since: float | None) -> Kept | None:
         """The next answer to this very question that a former leader kept, if any."""

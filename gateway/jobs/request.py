@@ -23,7 +23,7 @@ _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 class _Body(msgspec.Struct, forbid_unknown_fields=True, rename={"first": "from", "last": "to"}):
     institution: str
     counters: list[str]
-    ids: list[int | str] | Literal["all"]
+    ids: list[int | float | str] | Literal["all"]
     item: str = "article"
     by: By = "total"
     first: str | None = None
@@ -55,7 +55,7 @@ def read_order(body: bytes) -> Order:
         raise InvalidInput(f"the report cannot be read: {error}") from None
     _check(asked)
     first, last = _window(asked)
-    found = None if asked.ids == "all" else listed_ids(map(str, asked.ids))
+    found = None if asked.ids == "all" else listed_ids([*map(str, asked.ids)])
     report = ReportRequest(
         institution=asked.institution,
         item=asked.item,

@@ -199,10 +199,12 @@ class JobRunner:
         if fault is not None:
             taken = isinstance(fault, Ended)
             log.log(INFO if taken else ERROR, "job_lost", **facts, exc_info=None if taken else fault)
-            return
-        log.info("job_left" if standing.state is State.RUNNING else "job_ended", **facts, **_summary(standing))
+        else:
+            log.info("job_left" if standing.state is State.RUNNING else "job_ended", **facts, **_summary(standing))
         try:
-            if standing.state is State.RUNNING:
+            if fault is not None:
+                await self.store.settle(job)  # what looked after it may have counted it as running meanwhile
+            elif standing.state is State.RUNNING:
                 await self.store.lease(job.id, 0)
             else:
                 await self.store.release(job.id)

@@ -32,6 +32,8 @@ LIFE = 86_400.0
 """Seconds for which a job is kept after it last made progress."""
 LEASE_SECONDS = 6.0
 """After which another process carries on with a job whose leader is silent."""
+NOTICED = 600.0
+"""Within which whoever led a job has noticed that it was ended, Redis being slow or away meanwhile."""
 AT_ONCE = 64
 """Chunks that one command writes."""
 MOST_KEPT = 100
@@ -115,6 +117,15 @@ class JobStore:
         args = (id, int(seconds * 1_000), int(LIFE * 1_000))
         await invoke(self._client, Invocation(LEASE, self._open, args))
 
+    async def settle(self, job: Job) -> None:
+        """Take a job from those to be led, and count it as what it is now, where somebody else has ended it."""
+        found = await self.find(job.id)
+        if found is None:
+            await self._ask("HDEL", self._of(job.tenant), job.id)
+        elif found[1].state.is_over:
+            await self.release(job.id)
+            await self.count(*found)
+
     async def release(self, id: str) -> None:
         """Take a job that has ended or pauses from those to be led."""
         await self._ask("ZREM", self._open, id)
@@ -163,7 +174,7 @@ class JobStore:
 
     async def cancel(self, job: Job, standing: Standing) -> None:
         """End a job; forget one that has ended already."""
-        ran = await invoke(self._client, Invocation(CANCEL, self._key(job.id), ()))
+        ran = await invoke(self._client, Invocation(CANCEL, self._key(job.id), (int(NOTICED * 1_000),)))
         await self.release(job.id)
         if ran:
             await self.count(job, msgspec.structs.replace(standing, state=State.CANCELLED))

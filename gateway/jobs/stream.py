@@ -84,14 +84,10 @@ class JobStream:
     async def _followed(self, standing: Standing) -> AsyncGenerator[bytes]:
         number, told = self.start, monotonic()
         while True:
-            while (
-                self.job.kind == "batch"
-                and number <= standing.answered
-                and (lines := await self._lines(standing, number))
-            ):
+            while lines := await self._lines(standing, number):
                 yield b"".join([self.frame("answer", line, number + at) for at, line in enumerate(lines)])
                 number += len(lines)
-            if standing.state is not State.RUNNING:
+            if standing.state is not State.RUNNING and not self._is_behind(standing, number):
                 yield self._event("end", {"end": job_view(self.job, standing, self._interval)})
                 return
             if self.draining():
@@ -101,6 +97,10 @@ class JobStream:
                 told = monotonic()
                 yield self._event("progress", {"progress": counts_view(standing, self._interval)})
             standing = await self._later(standing)
+
+    def _is_behind(self, standing: Standing, number: int) -> bool:
+        """Whether there are answers from this number on."""
+        return self.job.kind == "batch" and number <= standing.answered
 
     @property
     def _interval(self) -> float:
@@ -134,12 +134,17 @@ class JobStream:
         raise gone()
 
     async def _lines(self, standing: Standing, number: int) -> list[bytes]:
-        """The answers from this number on, as many as one chunk has; none where it cannot be read now."""
+        """The answers from this number on, as many as one chunk has; none where it cannot be read now. Raises
+        NotFound where it never will be."""
+        if not self._is_behind(standing, number):
+            return []
         index, at = place_of(standing.chunks, number - 1)
         try:
             data = await self.runner.store.chunk(self.job.id, index)
         except CacheUnavailable:
             return []
+        if data is None and standing.state is not State.RUNNING:
+            raise gone()
         if data is None:
             return []
         chunk = chunk_of(data) if len(data) < AT_ONCE else await asyncio.to_thread(chunk_of, data)

@@ -103,10 +103,20 @@ def _expanded(template: str, lists: dict[str, Any]) -> list[str]:
             faults[name] = fault
     if faults:
         raise _faulty(faults)
-    _check_number(prod(len(lists[name]) for name in places))
+    many = prod(len(lists[name]) for name in places)
+    _check_number(many)
     values = [[quote(str(value), safe="") for value in lists[name]] for name in places]
     parts = PLACE.split(template)
+    _check_bytes(parts, dict(zip(places, values, strict=True)), many)
     return [_filled(parts, dict(zip(places, each, strict=True))) for each in product(*values)]
+
+
+def _check_bytes(parts: list[str], values: dict[str, list[str]], many: int) -> None:
+    """Raises BodyTooLarge where so many targets are longer than a list of them may be; before they are made."""
+    # Each value of a place stands in as many targets as any other of its values.
+    means = {name: sum(map(len, each)) / len(each) for name, each in values.items()}
+    if many * sum(means[part] if at % 2 else len(part) for at, part in enumerate(parts)) > MOST_BYTES:
+        raise BodyTooLarge(f"The targets of a template may have {MOST_BYTES} bytes together.")
 
 
 def _filled(parts: list[str], values: dict[str, str]) -> str:
@@ -125,7 +135,8 @@ def _fault(values: Any) -> str:
 
 def _check_number(targets: int) -> None:
     if not 0 < targets <= MOST_TARGETS:
-        raise InvalidInput(f"These are {targets} targets; from 1 to {MOST_TARGETS} may be asked for at once")
+        many = targets if targets < 10**18 else "far too many"  # Python writes no number of thousands of digits
+        raise InvalidInput(f"These are {many} targets; from 1 to {MOST_TARGETS} may be asked for at once")
 
 
 def _faulty(faults: dict[str, str]) -> InvalidInput:

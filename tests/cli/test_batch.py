@@ -72,6 +72,7 @@ def test_warming_says_which_job_it_is(stage: Stage) -> None:
     [
         (("batch",), "either a FILE or --job"),
         (("batch", "/nowhere/at-all"), "cannot be read"),
+        (("batch", "-", "--output", "/nowhere/at-all"), "/nowhere/at-all cannot be written: No such file"),
         (("batch", "--job", "x"), "32 hexadecimal digits"),
         (("batch", "--job", "0" * 32), "There is no such job"),
         (("batch", "-"), "These are 0 targets"),

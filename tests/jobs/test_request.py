@@ -32,6 +32,7 @@ def test_an_order_has_its_items_counters_and_window() -> None:
     )
     assert [period.name for period in read.report.periods()] == ["2024-12", "2025-01", "2025-02"]
     assert read_order(order(ids="all")).report.ids is None
+    assert read_order(order(ids=[1e7])).report.ids == (10_000_000,)  # as R writes 10000000
     assert read_order(order(ids=[23, 23])).notes == ("ids[1]: 23 is left out, for it is in ids[0] already",)
 
 
@@ -51,7 +52,9 @@ def test_an_order_has_its_items_counters_and_window() -> None:
         ({"from": "2025", "to": "soon"}, "to: 'soon' is no date like"),
         ({"from": "2025-03", "to": "2025-02"}, "2025-03 is after 2025-02"),
         ({"ids": ["23", "x", -1]}, r"ids\[1\]: 'x' is no id; ids\[2\]: '-1' is no id"),
-        ({"ids": list(range(20_001))}, "20001 ids are more than 20000"),
+        ({"ids": list(range(20_001))}, "20001 are more than 20000"),
+        ({"ids": [1] * 20_001}, "20001 are more than 20000"),
+        ({"ids": [1.5, 1e300]}, r"ids\[0\]: '1.5' is no id; ids\[1\]: '1e\+300' is no id"),
         ({"max_calls": 0}, "max_calls"),
         ({"maxcalls": 3}, "maxcalls"),
     ],

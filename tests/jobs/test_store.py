@@ -8,7 +8,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
-from gateway.errors import TooManyJobs
+from gateway.errors import CacheUnavailable, TooManyJobs
 from gateway.jobs.asking import Ended
 from gateway.jobs.job import ANSWERS, Job, Kept, Look, Standing, State, wanting
 from gateway.jobs.log import JobLog
@@ -123,6 +123,23 @@ async def test_what_redis_has_forgotten_is_written_again(
     assert after.replayed("/5", None) == kept(5)
 
 
+async def test_a_redis_that_is_away_for_a_moment_fails_no_job_that_is_carried_on(
+    store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(await led(store), kept(1))
+    troubles = [CacheUnavailable("away")]
+    read = store.chunk
+
+    async def chunk(id: str, index: int) -> bytes | None:
+        if troubles:
+            raise troubles.pop()
+        return await read(id, index)
+
+    monkeypatch.setattr(store, "chunk", chunk)
+    monkeypatch.setattr("gateway.jobs.log.RETRY_SECONDS", 0.0)
+    assert (await carried_on(store)).replayed("/1", None) == kept(1)
+
+
 async def test_only_a_job_without_a_leader_is_claimed(store: JobStore) -> None:
     await led(store)
     assert await store.claim() is None
@@ -146,6 +163,30 @@ async def test_a_job_is_cancelled_and_then_forgotten(store: JobStore) -> None:
     await store.cancel(*found)
     assert await store.find("j1") is None
     assert await store.of("lib") == []
+
+
+async def test_a_job_that_was_ended_and_forgotten_is_not_written_anew(
+    store: JobStore, client: redis.asyncio.Redis, prefix: str
+) -> None:
+    log = await led(store)
+    await store.cancel(job(), Standing())
+    await store.cancel(job(), Standing(State.CANCELLED))
+    with pytest.raises(Ended):
+        await written(log, kept(1))
+    assert await store.find("j1") is None
+    assert await client.pttl(f"{prefix}:job:j1") > 0
+
+
+async def test_a_job_that_was_ended_counts_no_more_whatever_its_leader_counted(store: JobStore) -> None:
+    await led(store, "j1")
+    await led(store, "j2")
+    for id, times in (("j1", 1), ("j2", 2)):
+        for _ in range(times):
+            await store.cancel(job(id), Standing())
+        await store.count(job(id), Standing())  # its leader, which has not noticed yet
+        await store.settle(job(id))
+    await led(store, "j3")
+    await led(store, "j4")
 
 
 async def test_a_tenant_has_so_many_jobs_that_have_not_ended(store: JobStore) -> None:

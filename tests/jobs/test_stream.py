@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.app import Composition
+from gateway.errors import CacheUnavailable
 from gateway.jobs.job import State
 from gateway.redis import Clock
 from gateway.settings import Settings
@@ -95,6 +96,28 @@ async def test_a_client_that_reads_slowly_slows_its_own_stream_and_not_its_job(d
     await streaming
     assert [line["n"] for line in client.lines[1:-1]] == list(range(1, len(TARGETS) + 1))
     assert client.lines[-1]["end"]["answered"] == len(TARGETS)
+
+
+async def test_a_stream_does_not_end_before_its_answers_because_redis_was_away(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, troubles = door.parts.runner.store, [CacheUnavailable("away")] * 2
+    read = store.chunk
+
+    async def chunk(id: str, index: int) -> bytes | None:
+        if troubles:
+            raise troubles.pop()
+        return await read(id, index)
+
+    monkeypatch.setattr(store, "chunk", chunk)
+    client = Client()
+    streaming = asyncio.create_task(door.batch(client))
+    await door.ended()
+    for _ in range(100):
+        client.permits.release()
+    await streaming
+    assert [line.get("n") for line in client.lines[1:-1]] == list(range(1, len(TARGETS) + 1))
+    assert troubles == []
 
 
 async def test_a_client_that_may_no_more_gets_nothing_further(door: Door) -> None:

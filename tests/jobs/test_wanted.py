@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from itertools import product
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -94,6 +96,20 @@ def test_more_targets_than_are_allowed_are_refused_before_they_are_made() -> Non
     assert "256000000000000" in fault(json.dumps({"template": "/{a}{b}{c}{d}", **huge}).encode()).message
     with pytest.raises(BodyTooLarge):
         wanted(b" " * (MOST_BYTES + 1), JSON)
+
+
+def test_a_number_of_targets_that_nobody_can_write_is_too_many() -> None:
+    lists = {"".join(name): list(range(10)) for name in product(ascii_lowercase, repeat=3)}  # 10 ** 17,576
+    template = "/" + "".join(f"{{{name}}}" for name in lists)
+    assert "far too many" in fault(json.dumps({"template": template, **lists}).encode()).message
+
+
+@pytest.mark.parametrize("template", ["/{id}/" + "x" * 1_000, "/" + "{id}" * 250])
+def test_targets_longer_than_a_list_of_them_are_refused_before_they_are_made(template: str) -> None:
+    ids = list(range(1_000, 1_000 + MOST_TARGETS))
+    with pytest.raises(BodyTooLarge):
+        wanted(json.dumps({"template": template, "id": ids}).encode(), JSON)
+    assert len(of({"template": template, "id": ids[: MOST_TARGETS // 8]})) == MOST_TARGETS // 8
 
 
 def test_a_key_in_the_body_is_refused_and_not_repeated() -> None:
