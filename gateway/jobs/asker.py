@@ -64,6 +64,11 @@ class Outstanding:
             await self._freed.wait_for(lambda: not self.closed and self.count < self.limit)
             self.count += 1
 
+    async def idle(self) -> None:
+        """Return once no call is outstanding."""
+        async with self._freed:
+            await self._freed.wait_for(lambda: not self.count)
+
     async def __aexit__(self, *_: object) -> None:
         self.count -= 1  # at once, as the caller may be cancelled while it waits for the lock
         async with self._freed:
@@ -171,7 +176,8 @@ class JobAsker:
         begun = False  # whether a flight of ours is under way already
         while True:
             async with self.outstanding:
-                self._check_calls()
+                if self._is_spent():
+                    break
                 await self._pay()
                 try:
                     kept = await self._resolved(target, since, begun=begun)
@@ -185,6 +191,8 @@ class JobAsker:
                     wait = min(max(error.retry_after or 0.0, SHORTEST), LONGEST)
             if not begun:
                 await asyncio.sleep(wait)
+        await self.outstanding.idle()  # what is under way counts, and its answers are kept
+        raise CallsExceeded
 
     async def _resolved(self, target: str, since: float | None, *, begun: bool) -> Kept:
         requester = self._requester()
@@ -204,10 +212,10 @@ class JobAsker:
         self._paid += not called
         return kept_of(target, lookup, resolution.entry, how, called=called)
 
-    def _check_calls(self) -> None:
+    def _is_spent(self) -> bool:
+        """Whether one more call would be more than the job may make."""
         most = self.log.job.max_calls
-        if most is not None and self._called_for + self.outstanding.count > most:
-            raise CallsExceeded
+        return most is not None and self._called_for + self.outstanding.count > most
 
     async def _pay(self) -> None:
         """Take one request from the tenant's limit, unless one is left over; wait until there is one."""

@@ -59,3 +59,15 @@ async def test_no_call_begins_once_it_is_closed() -> None:
     for call in calls:
         call.cancel()
     await asyncio.wait(calls)
+
+
+async def test_a_job_that_has_made_its_calls_pauses_once_the_last_of_them_has_ended() -> None:
+    outstanding = Outstanding(lambda: math.inf)
+    outstanding.took(1.0)
+    calls = await begun(outstanding, 2)
+    idle = asyncio.create_task(outstanding.idle())
+    calls[0].cancel()
+    await settled()
+    assert not idle.done()
+    calls[1].cancel()
+    await asyncio.wait_for(idle, 5)
