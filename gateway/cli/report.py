@@ -66,6 +66,8 @@ class Wish:
         more = len(found.notes) - MOST_PROBLEMS
         for each in [*found.notes[:MOST_PROBLEMS], *([f"and {more} more such lines"] if more > 0 else [])]:
             note(f"{file}: {each}")
+        if not found.ids:
+            raise ConfigurationError(f"{file} holds no ids")
         return list(found.ids)
 
 
@@ -87,6 +89,8 @@ class Target:
             raise ConfigurationError(f"--format is one of {', '.join(FORMATS)}")
         if self.output is None and form == "xlsx":
             raise ConfigurationError("a workbook needs --output FILE")
+        if self.output is not None and self.output.is_dir():
+            raise ConfigurationError(f"{self.output} is a folder; name a file in it")
         if self.output is not None and not self.output.absolute().parent.is_dir():
             raise ConfigurationError(f"there is no folder {self.output.absolute().parent}")
         return form
@@ -125,6 +129,8 @@ def report(
     form = target.form
     if resume is not None and not JOB_ID.fullmatch(resume):
         raise ConfigurationError("--resume is the id of a job: 32 hexadecimal digits")
+    if resume is not None and dry_run:
+        raise ConfigurationError("--dry-run shows the plan of a new report; a job of --resume has its own already")
     with Connection.to(gateway) as connection:
         order = {} if resume else wish.order() | ({} if max_calls is None else {"max_calls": max_calls})
         if dry_run:

@@ -49,7 +49,7 @@ def listed_ids(texts: Sequence[str]) -> Ids:
     """The ids in a list, which is kept with what is to be said of it, so that duplicates count too. Raises
     InvalidInput, which names the problems by their places in it."""
     if len(texts) > MOST_ITEMS:
-        raise InvalidInput(f"ids: {len(texts)} are more than {MOST_ITEMS}")
+        raise InvalidInput(f"{len(texts)} ids are more than {MOST_ITEMS}")
     return checked_ids([_Cell(f"ids[{place}]", text) for place, text in enumerate(texts)])
 
 

@@ -78,13 +78,13 @@ def test_some_without_a_number_make_another_exit_code_and_stand_in_the_last_colu
 
 
 def test_a_report_that_cannot_be_written_is_still_there(stage: Stage, tmp_path: Path) -> None:
-    (tmp_path / "report.json").mkdir()
-    done = ask(stage, *WHAT, "--ids", "-", "--output", str(tmp_path / "report.json"), given="7\n")
+    (tmp_path / "report.csv.json").mkdir()
+    done = ask(stage, *WHAT, "--ids", "-", "--output", str(tmp_path / "report.csv"), given="7\n")
     assert done.code == 2
-    assert "report.json cannot be written: Is a directory; to go on: " in done.err
-    (tmp_path / "report.json").rmdir()
+    assert "report.csv.json cannot be written: Is a directory; to go on: " in done.err
+    (tmp_path / "report.csv.json").rmdir()
     assert advised(stage, done.err).code == 0
-    assert json.loads((tmp_path / "report.json").read_text())["rows"][0]["id"] == 7
+    assert (tmp_path / "report.csv").read_text().startswith("id,views,shares,problem\n7,")
 
 
 def test_a_plan_alone_asks_for_nothing(stage: Stage) -> None:
@@ -135,6 +135,9 @@ def test_ctrl_c_leaves_the_report_to_the_gateway_and_says_how_to_go_on(stage: St
         ((*WHAT, "--ids", "-"), "line 2: 'x' is no id"),
         ((*WHAT, "--all", "--format", "pdf"), "csv, json, xlsx"),
         ((*WHAT, "--all", "--output", "/nowhere/report.csv"), "there is no folder /nowhere"),
+        ((*WHAT, "--all", "--output", "/tmp"), "/tmp is a folder"),
+        ((*WHAT, "--ids", "/dev/null"), "/dev/null holds no ids"),
+        (("report", "--resume", "0" * 32, "--dry-run"), "the plan of a new report"),
         ((*WHAT, "--all", "--format", "xlsx"), "needs --output"),
         ((*WHAT, "--all", "--by", "month"), "a window needs both"),
         (("report", "--resume", "x"), "32 hexadecimal digits"),
