@@ -23,7 +23,7 @@ local function taken(key, interval, burst, most, wanted, owed, spent, seen_born,
   local tat = math.max((tonumber(record[1]) or 0) - ahead, now)
   local counts = (tonumber(record[2]) or 0) >= today -- a day ahead of today is today, before the clock was set back
   local count = counts and tonumber(record[3]) or 0
-  local before, born = tonumber(record[4]) or 0, record[5] or int(now)
+  local before, born = tonumber(record[4]) or 0, tonumber(record[5]) and record[5] or int(now)
   local told_tat = record[6] and tonumber(record[6]) - ahead or tat
   local told_count = counts and tonumber(record[7]) or count
 

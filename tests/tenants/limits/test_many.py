@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from time import monotonic
+from typing import Any
 
 import pytest
 import redis.asyncio
@@ -103,14 +104,18 @@ async def test_who_asks_seldom_asks_redis_more_seldom(client: redis.asyncio.Redi
     assert 1 <= exchanges <= 12
 
 
-async def test_a_record_that_is_none_is_nobody_elses_trouble(client: redis.asyncio.Redis, prefix: str) -> None:
+@pytest.mark.parametrize("record", ["something else", {"born": "long ago", "tat": "late"}], ids=["text", "hash"])
+async def test_a_record_that_is_none_is_nobody_elses_trouble(
+    client: redis.asyncio.Redis, prefix: str, record: Any
+) -> None:
     admission = RateLimiter(client, prefix, lambda: 1)
-    await client.set(admission._key("unlucky"), "something else")
+    key = admission._key("unlucky")
+    await (client.set(key, record) if isinstance(record, str) else client.hset(key, mapping=record))
     callers = ["first", "unlucky", "last"]
     await asked_by(admission, callers)
     await all_settled(admission)
     assert {name: admission._leases[name].failed for name in callers} == {
-        "first": False, "unlucky": True, "last": False,
+        "first": False, "unlucky": isinstance(record, str), "last": False,
     }  # fmt: skip
     assert admission._leases["first"].tokens > 0
     assert admission._leases["last"].tokens > 0
