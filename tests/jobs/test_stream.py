@@ -13,7 +13,11 @@ import pytest
 
 from gateway.app import Composition
 from gateway.errors import CacheUnavailable
-from gateway.jobs.job import State
+from gateway.jobs.asker import JobAsker
+from gateway.jobs.drivers import Kind
+from gateway.jobs.job import Job, Standing, State, wanting
+from gateway.jobs.runner import JobRunner
+from gateway.lifecycle import Lifecycle
 from gateway.redis import Clock
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
@@ -135,3 +139,22 @@ async def test_a_client_that_may_no_more_gets_nothing_further(door: Door) -> Non
     assert [*client.lines[-1]] == ["error"]
     assert client.lines[-1]["error"]["code"] == "GatewayUnauthenticated"
     assert len(client.lines) < len(TARGETS)
+
+
+async def test_a_job_that_is_continued_twice_at_once_is_continued_once_and_nobody_waits_for_its_end(
+    door: Door,
+) -> None:
+    async def endless(wants: bytes, asker: JobAsker) -> None:
+        await asyncio.Event().wait()
+
+    parts = door.parts.runner
+    runner = JobRunner(parts.store, parts.means, {"endless": Kind(endless)}, Lifecycle())
+    job, paused = Job("j1", "lib", "endless", 1, 5.0), Standing(State.PAUSED)
+    await parts.store.create(job, wanting(["/a"]), "former")
+    await parts.store.keep(job, "former", paused, {})
+    async with asyncio.timeout(20):
+        continued = await asyncio.gather(runner.resume(job, paused), runner.resume(job, paused))
+    assert sorted(continued) == [False, True]
+    async with asyncio.timeout(20):
+        assert not await runner.resume(job, paused)
+    await runner.stop()
