@@ -13,6 +13,7 @@ import pytest
 from gateway.jobs import planning
 from gateway.jobs.asking import Answered
 from gateway.jobs.checks import FIRST_SAMPLES, Trust, sample
+from gateway.jobs.columns import ranking_target
 from gateway.jobs.planning import Plan, plan
 from gateway.jobs.request import Order
 from tests.jobs.sandboxed import NOW, Sandboxed, reported, wish
@@ -56,10 +57,9 @@ async def test_the_worst_case_of_all_items_is_unknown() -> None:
 
 async def test_targets_are_made_as_they_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    make = planning.ranking_target
 
     def making(*words: Any) -> str:
-        made.append(make(*words))
+        made.append(ranking_target(*words))
         return made[-1]
 
     class Counting(Sandboxed):
