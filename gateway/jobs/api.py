@@ -121,8 +121,10 @@ class JobsApi:
     async def _continue(self, request: Request, path: Mapping[str, str]) -> Answer:
         job, standing = await self.own(request, path["id"])
         job = msgspec.structs.replace(job, max_calls=_most_calls(request, standing))
-        if standing.state is not State.PAUSED or not await self._runner.resume(job, standing):
+        if standing.state is not State.PAUSED:
             raise NotPaused(f"The job does not pause; it is {standing.state}")
+        if not await self._runner.resume(job, standing):
+            raise NotPaused("The job does not pause any more; somebody else continued or ended it")
         return self._begun(request, job, msgspec.structs.replace(standing, state=State.RUNNING, why=""))
 
     def _begun(self, request: Request, job: Job, standing: Standing) -> Answer:

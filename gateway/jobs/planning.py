@@ -55,7 +55,7 @@ def checking(request: ReportRequest, trust: Trust, now: float) -> Checking:
     many = samples_of(request, counters, trust, now)
     singly = many * len(counters)
     if request.is_dated or len(counters) == 1:
-        sums = len(counters) if len(request.periods()) > 1 else 0
+        sums = len(counters) if request.many_periods > 1 else 0
         return Checking(singly + sums, singly + sums)
     probes = probes_of(trust, now)
     return Checking(min(many + probes * len(counters), singly), singly + 2 * probes)
@@ -91,8 +91,8 @@ async def plan(request: ReportRequest, asker: Stock, trust: Trust, now: float) -
 
 async def _choice(request: ReportRequest, counter: str, asker: Stock, trust: Trust, checks: Checking) -> Choice:
     places = trust.count or FIRST_COUNT
-    targets = [ranking_target(request, column, places) for column in request.columns(counter)]
-    rankings = await _missing(asker, targets, most=len(targets))
+    columns = request.columns(counter)  # thousands at most; their targets are made a few at a time
+    rankings = await _missing(asker, (ranking_target(request, each, places) for each in columns), len(columns))
     if request.ids is None:
         return choose(request, counter, rankings, checks, None)
     most = len(request.ids) if request.method == "each" else rankings + checks.best

@@ -96,7 +96,7 @@ async def make(
     singly = Singly(desk, request, ids)
     if request.method != "ranking":
         await singly.fill([each for each in request.counters if each not in outcomes or outcomes[each].why])
-    columns, rows = _columns(request, outcomes, singly, now)
+    columns, rows = await desk.apart(lambda: _columns(request, outcomes, singly, now))
     left = trust.after(now, verifier.passed, verifier.failed, verifier.places)
     return Report(request, now, ids, columns, rows, singly.failures, left)
 

@@ -77,8 +77,9 @@ class JobRunner:
 
         Raises CacheUnavailable.
         """
-        if (led := self._led.get(job.id)) is not None:
-            await asyncio.wait({led.task})  # it has paused, and its last words may be under way
+        led = self._led.get(job.id)
+        if led is not None and led.asker.log.standing.state is State.PAUSED:
+            await asyncio.wait({led.task})  # its last words may be under way
         wants, token = await self.store.wants(job.id), secrets.token_hex(8)
         if wants is None or not await self.store.resume(job, token):
             return False
@@ -139,7 +140,13 @@ class JobRunner:
         led = Led(JobAsker(self.means, kept, kind.priority, bodies=kind.answers))
         self._led[id] = led
         led.task = asyncio.create_task(self._led_to_its_end(led, kind))
-        led.task.add_done_callback(lambda _: self._led.pop(id, None))
+        led.task.add_done_callback(lambda _: self._let_go(led))
+
+    def _let_go(self, led: Led) -> None:
+        """Lead a job no more, unless it has been taken anew meanwhile."""
+        id = led.asker.log.job.id
+        if self._led.get(id) is led:
+            del self._led[id]
 
     async def _led_to_its_end(self, led: Led, kind: Kind) -> None:
         """Drive a job, write what it keeps, and look after it, until it ends or is somebody else's."""

@@ -235,11 +235,10 @@ class Verifier:
         moved meanwhile; that ranking is then the column."""
         if len(told) < min(self._many, len(self._ids)):
             return Outcome(why=f"only {len(told)} of the items to check were answered")
-        for number, column in enumerate(self._request.columns(counter)):
+        columns = self._request.columns(counter)
+        for number in await self._desk.apart(partial(_differing, columns, ranked, told)):
+            column, row = columns[number], ranked[number].row
             name = column.period.name
-            row = ranked[number].row
-            if all(each.numbers.get(name, 0) == row[place] for place, each in told.items()):
-                continue
             try:
                 later = await self._rank(column, since=max(each.at for each in told.values()))
             except NotARanking as error:
@@ -261,6 +260,15 @@ def numbers_in(request: ReportRequest, answered: Answered) -> dict[str, int] | s
         return item_numbers(request, answered.body)
     except Unreadable as error:
         return str(error)
+
+
+def _differing(columns: Sequence[Column], ranked: Sequence[Ranked], told: Mapping[int, Told]) -> list[int]:
+    """The places of the columns in which some item by itself has another number."""
+    return [
+        number
+        for number, (column, (row, *_)) in enumerate(zip(columns, ranked, strict=True))
+        if any(each.numbers.get(column.period.name, 0) != row[place] for place, each in told.items())
+    ]
 
 
 def _summed(ranked: Sequence[Ranked]) -> Row:

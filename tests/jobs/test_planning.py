@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from random import Random
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from gateway.jobs import planning
+from gateway.jobs.asking import Answered
 from gateway.jobs.checks import FIRST_SAMPLES, Trust, sample
+from gateway.jobs.columns import ranking_target
 from gateway.jobs.planning import Plan, plan
 from gateway.jobs.request import Order
 from tests.jobs.sandboxed import NOW, Sandboxed, reported, wish
@@ -49,6 +53,25 @@ async def test_the_worst_case_is_never_exceeded(fields: dict[str, Any], habits: 
 async def test_the_worst_case_of_all_items_is_unknown() -> None:
     found = await plan(wish(ids=None), Sandboxed({}), Trust(), NOW)
     assert (found.worst, found.worst_seconds) == (None, None)
+
+
+async def test_targets_are_made_as_they_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def making(*words: Any) -> str:
+        made.append(ranking_target(*words))
+        return made[-1]
+
+    class Counting(Sandboxed):
+        async def stored(self, targets: Sequence[str]) -> list[Answered | None]:
+            behind.append(len(made) - len(targets) * len(behind))
+            return await super().stored(targets)
+
+    behind: list[int] = []
+    monkeypatch.setattr(planning, "ranking_target", making)
+    days = wish(ids=None, counters=("views",), by="day", first=date(2015, 1, 1), last=date(2016, 3, 31))
+    await plan(days, Counting({}), Trust(), NOW)
+    assert behind[:3] == [planning.LOOKED_UP] * 3
 
 
 async def test_stored_rankings_and_items_cost_nothing() -> None:

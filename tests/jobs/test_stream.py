@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from gateway.app import Composition
 from gateway.errors import CacheUnavailable
-from gateway.jobs.job import State
+from gateway.jobs.asker import JobAsker
+from gateway.jobs.drivers import Kind
+from gateway.jobs.job import Job, Standing, State, wanting
+from gateway.jobs.runner import JobRunner
+from gateway.jobs.store import JobLimits
+from gateway.lifecycle import Lifecycle
 from gateway.redis import Clock
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
@@ -135,3 +141,40 @@ async def test_a_client_that_may_no_more_gets_nothing_further(door: Door) -> Non
     assert [*client.lines[-1]] == ["error"]
     assert client.lines[-1]["error"]["code"] == "GatewayUnauthenticated"
     assert len(client.lines) < len(TARGETS)
+
+
+def endless(door: Door) -> JobRunner:
+    """A runner of jobs that never end by themselves."""
+
+    async def drive(wants: bytes, asker: JobAsker) -> None:
+        await asyncio.Event().wait()
+
+    parts = door.parts.runner
+    return JobRunner(parts.store, parts.means, {"endless": Kind(drive)}, Lifecycle())
+
+
+async def test_a_job_that_was_ended_takes_no_place_though_its_leader_counted_it_meanwhile(door: Door) -> None:
+    store, runner = door.parts.runner.store, endless(door)
+    store._limits = JobLimits(jobs=1, bytes=1_000)
+    job = Job("j1", "lib", "endless", 1, 5.0)
+    await runner.order(job, wanting(["/a"]))
+    await store.cancel(job, Standing())
+    await store.count(job, Standing())
+    await asyncio.wait([led.task for led in runner._led.values()])
+    await runner.order(structs.replace(job, id="j2"), wanting(["/a"]))
+    await runner.stop()
+
+
+async def test_a_job_that_is_continued_twice_at_once_is_continued_once_and_nobody_waits_for_its_end(
+    door: Door,
+) -> None:
+    parts, runner = door.parts.runner, endless(door)
+    job, paused = Job("j1", "lib", "endless", 1, 5.0), Standing(State.PAUSED)
+    await parts.store.create(job, wanting(["/a"]), "former")
+    await parts.store.keep(job, "former", paused, {})
+    async with asyncio.timeout(20):
+        continued = await asyncio.gather(runner.resume(job, paused), runner.resume(job, paused))
+    assert sorted(continued) == [False, True]
+    async with asyncio.timeout(20):
+        assert not await runner.resume(job, paused)
+    await runner.stop()
