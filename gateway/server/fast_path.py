@@ -243,13 +243,16 @@ class FastPath:
         caller = self._meet(identity, request, revisions)
         access = authorise(request.tenant, query, self._is_shared)
         place = place_of(access, caller.terms)
+        known = self.prepared.questions.get(question) or KnownQuestion(question, query)
+        kept = known.answers.get(place)
+        if kept is not None and self._is_valid(kept, self._clock.now()):  # its request was traced, or had to wait
+            return
         if not self._came_before((question, place)):
             return
         lookup = self._resolver.lookup(request, query, request.headers, access, request.method)
         validity = resolution.validity
         if validity is None or validity.key != lookup.key:  # it came from elsewhere than the next would look first
             return
-        known = self.prepared.questions.get(question) or KnownQuestion(question, query)
         line = self._access_log.line(request, response)
         answer = PreparedAnswer(known, place, request, response, validity, self.proxy.profile, line)
         answer.purges = revisions.purges

@@ -9,8 +9,11 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 from msgspec import structs
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.cache.purges import PurgeScope
+from gateway.observe.tracing import Tracing
 from gateway.server.fast_path import ONCE, FastPath
 from gateway.server.prepared import SHORT, PreparedAnswer, shared
 from gateway.tenants.tenant import Pair
@@ -189,6 +192,20 @@ async def test_another_record_is_another_answer(house: House, key: str) -> None:
     house.resolver.store.near.clear()
     await goes_its_way(house, key)
     await prepared(house, key)
+
+
+async def test_a_traced_request_leaves_it_as_it_is(
+    house: House, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await prepared(house, key)
+    kept, heads = answers(house), {**lane(house).prepared.heads}
+    tracing = Tracing(SimpleSpanProcessor(InMemorySpanExporter()))
+    with monkeypatch.context() as traced:
+        traced.setattr(lane(house).proxy.access_log, "tracing", tracing)
+        for _ in range(4):
+            await goes_its_way(house, key)
+    assert answers(house) == kept
+    assert lane(house).prepared.heads == heads
 
 
 async def test_a_refused_credential_withholds_it(house: House, key: str) -> None:
