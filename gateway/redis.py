@@ -142,9 +142,34 @@ class Invocation:
         return (self.key, *self.more_keys)
 
 
-async def invoke(client: Client, invocation: Invocation) -> Any:
-    """Run one script. Raises CacheUnavailable."""
-    return (await invoke_all(client, [invocation]))[0]
+async def invoke(client: Client, invocation: Invocation, read: Callable[[Any], T]) -> T:
+    """Run one script, and ``read`` its reply. Raises CacheUnavailable, also for a reply that cannot be read."""
+    with redis_errors(client):
+        return read((await invoke_all(client, [invocation]))[0])
+
+
+async def execute(client: Client, read: Callable[[Any], T], *command: Argument) -> T:
+    """Run one command, and ``read`` its reply. Raises as ``invoke``."""
+    with redis_errors(client):
+        return read(await shielded(client.execute_command(*command)))  # type: ignore[no-untyped-call]
+
+
+def ignored(reply: object) -> None:
+    """Read a reply that says nothing."""
+
+
+def flag(reply: object) -> bool:
+    """Read 0 or 1."""
+    if reply not in (0, 1):
+        raise TypeError("neither 0 nor 1")
+    return bool(reply)
+
+
+def text(reply: object) -> bytes | None:
+    """Read a string, or nothing."""
+    if reply is not None and not isinstance(reply, bytes):
+        raise TypeError("no string")
+    return reply
 
 
 async def invoke_all(client: Client, invocations: Sequence[Invocation]) -> list[Any]:

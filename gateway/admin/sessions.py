@@ -18,7 +18,7 @@ from starlette.requests import Request
 from gateway.admin.auth import Admin, AdminTokens, bearer_token, is_own_source
 from gateway.errors import AdminForbidden, AdminTokenUnknown, AdminUnauthenticated, CacheUnavailable, RateLimited
 from gateway.proxy.callers import came_by_https, client_address, subject_of
-from gateway.redis import MEMORY, Client, redis_errors, shielded
+from gateway.redis import MEMORY, Client, redis_errors, shielded, text
 from gateway.redis_url import RedisPlace
 from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.tenant import Network, TenantLimits
@@ -148,7 +148,7 @@ class Sessions:
             return None
         try:
             with redis_errors(self._client):
-                raw = await shielded(self._read(session_id))
+                raw = text(await shielded(self._read(session_id)))
         except CacheUnavailable:
             return self._known.get(session_id)
         if raw is None and session_id in self._unwritten:

@@ -166,7 +166,7 @@ class Purges:
         """
         name = ("h:" if hard else "s:") + subject.name
         arguments = (name, self._life_ms, MOST, self._channel, *self._time())
-        stamp = int(await invoke(self._client, Invocation(PURGE, self._key, arguments)))
+        stamp = await invoke(self._client, Invocation(PURGE, self._key, arguments), int)
         if stamp == 0:
             raise TooManyPurges(f"{MOST} purges are in force already; purge an institution, or all.")
         self._note(name.encode(), b"%d" % stamp)
@@ -196,7 +196,7 @@ class Purges:
 
     async def _tell(self, name: str, most: int) -> None:
         arguments = (name, most, self._life_ms, self._channel, *self._time())
-        stamp = int(await invoke(self._client, Invocation(NEWS, self._key, arguments)))
+        stamp = await invoke(self._client, Invocation(NEWS, self._key, arguments), int)
         self._note(name.encode(), b"%d" % stamp)
 
     def _time(self) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from gateway.cache.invalidation import KEPT, Invalidations
 from gateway.cache.keys import CacheKey
 from gateway.cache.purges import LONGEST_LIFE, Purges
 from gateway.errors import CacheUnavailable
-from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors
+from gateway.redis import Client, Clock, Invocation, Script, ignored, invoke, redis_errors
 from gateway.redis_cluster import ClusterClient
 
 MOST = 8
@@ -281,7 +281,7 @@ class Store:
             self._retell.clear()
             try:
                 for key, since in self.invalidations.untold:
-                    await invoke(self.client, self._invalidation(key, since))
+                    await invoke(self.client, self._invalidation(key, since), ignored)
                     await purges.recall(key)
                     self.invalidations.told(key, since)
             except CacheUnavailable:

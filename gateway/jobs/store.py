@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -16,7 +17,7 @@ from gateway.cache.entry import CodingError
 from gateway.errors import TooManyJobs
 from gateway.jobs.asking import Ended
 from gateway.jobs.job import Job, Standing, State, encoded, job_of, standing_of
-from gateway.redis import Argument, Client, Invocation, Script, invoke, redis_errors, shielded
+from gateway.redis import Argument, Client, Invocation, Script, execute, flag, ignored, invoke, text
 
 T = TypeVar("T")
 
@@ -90,21 +91,20 @@ class JobStore:
         for index, chunk in chunks.items():
             fields += [str(index), chunk]
         args = (token, int(LIFE * 1_000), int(bool(wants)), standing.state.value, *fields)
-        reply = await invoke(self._client, Invocation(KEEPS, self._key(job.id), args))
-        if reply == b"ended":
+        done = await invoke(self._client, Invocation(KEEPS, self._key(job.id), args), Writing)
+        if done is Writing.ENDED:
             raise Ended
-        return bool(reply == b"kept")
+        return done is Writing.KEPT
 
     async def count(self, job: Job, standing: Standing, *, new: bool = False) -> bool:
         """Count a job within its tenant's bounds, in which ended ones give way; whether there is room for it.
         Raises TooManyJobs for a ``new`` one."""
         counted = (job.id, int(not standing.state.is_over), standing.bytes, int(LIFE))
         bounds = (self._limits.jobs, MOST_KEPT, self._limits.bytes, int(new))
-        reply = await invoke(self._client, Invocation(ADMIT, self._of(job.tenant), (*counted, *bounds)))
-        with redis_errors(self._client):
-            fits, dropped = bool(reply[0]), [bytes(each).decode() for each in reply[1:]]
+        admit = Invocation(ADMIT, self._of(job.tenant), (*counted, *bounds))
+        fits, dropped = await invoke(self._client, admit, _admitted)
         for each in dropped:
-            await self._ask("DEL", self._key(each))
+            await execute(self._client, ignored, "DEL", self._key(each))
         if new and not fits:
             raise TooManyJobs(
                 f"This tenant has {self._limits.jobs} jobs that have not ended, as many as it may, or they keep "
@@ -115,48 +115,45 @@ class JobStore:
     async def lease(self, id: str, seconds: float = LEASE_SECONDS) -> None:
         """Lead a job for so many seconds more; for none, so that another process takes it at once."""
         args = (id, int(seconds * 1_000), int(LIFE * 1_000))
-        await invoke(self._client, Invocation(LEASE, self._open, args))
+        await invoke(self._client, Invocation(LEASE, self._open, args), ignored)
 
     async def settle(self, job: Job) -> None:
         """Take a job from those to be led, and count it as what it is now, where somebody else has ended it."""
         found = await self.find(job.id)
         if found is None:
-            await self._ask("HDEL", self._of(job.tenant), job.id)
+            await execute(self._client, ignored, "HDEL", self._of(job.tenant), job.id)
         elif found[1].state.is_over:
             await self.release(job.id)
             await self.count(*found)
 
     async def release(self, id: str) -> None:
         """Take a job that has ended or pauses from those to be led."""
-        await self._ask("ZREM", self._open, id)
+        await execute(self._client, ignored, "ZREM", self._open, id)
 
     async def claim(self) -> str | None:
         """The id of a running job that nobody leads, for the caller to ``take``."""
-        found = await invoke(self._client, Invocation(CLAIM, self._open, (int(LEASE_SECONDS * 1_000),)))
-        with redis_errors(self._client):
-            return None if found is None else bytes(found).decode()
+        claim = Invocation(CLAIM, self._open, (int(LEASE_SECONDS * 1_000),))
+        return await invoke(self._client, claim, lambda found: None if text(found) is None else found.decode())
 
     async def take(self, id: str, token: str) -> bool:
         """Lead a job from now on, whoever led it before; False where it does not run any more."""
-        return bool(await invoke(self._client, Invocation(TAKE, self._key(id), (token, int(LIFE * 1_000)))))
+        return await invoke(self._client, Invocation(TAKE, self._key(id), (token, int(LIFE * 1_000))), flag)
 
     async def resume(self, job: Job, token: str) -> bool:
         """Lead a paused job from now on, as it is now ordered; False where it does not pause any more."""
         await self.lease(job.id)
         args = (token, int(LIFE * 1_000), encoded(job))
-        return bool(await invoke(self._client, Invocation(RESUME, self._key(job.id), args)))
+        return await invoke(self._client, Invocation(RESUME, self._key(job.id), args), flag)
 
     # For everyone
 
     async def find(self, id: str) -> tuple[Job, Standing] | None:
         """A job and how far it is; None where there is none."""
-        job, *standing = await self._ask("HMGET", self._key(id), "job", "state", "standing")
-        known = _read(job_of, job), _standing(*standing)
-        return None if known[0] is None or known[1] is None else (known[0], known[1])
+        return await execute(self._client, _found, "HMGET", self._key(id), "job", "state", "standing")
 
     async def standing(self, id: str) -> Standing | None:
         """How far a job is; None where there is none."""
-        return _standing(*await self._ask("HMGET", self._key(id), "state", "standing"))
+        return await execute(self._client, _standing, "HMGET", self._key(id), "state", "standing")
 
     async def chunk(self, id: str, index: int) -> bytes | None:
         """A chunk of what a job keeps."""
@@ -168,26 +165,22 @@ class JobStore:
 
     async def of(self, tenant: str) -> list[tuple[Job, Standing]]:
         """A tenant's jobs, the newest first."""
-        ids = await self._ask("HKEYS", self._of(tenant))
-        found = await asyncio.gather(*[self.find(each.decode()) for each in ids])
+        ids = await execute(self._client, _names, "HKEYS", self._of(tenant))
+        found = await asyncio.gather(*map(self.find, ids))
         return sorted([each for each in found if each is not None], key=lambda each: -each[0].created)
 
     async def cancel(self, job: Job, standing: Standing) -> None:
         """End a job; forget one that has ended already."""
-        ran = await invoke(self._client, Invocation(CANCEL, self._key(job.id), (int(NOTICED * 1_000),)))
+        cancel = Invocation(CANCEL, self._key(job.id), (int(NOTICED * 1_000),))
+        ran = await invoke(self._client, cancel, flag)
         await self.release(job.id)
         if ran:
             await self.count(job, msgspec.structs.replace(standing, state=State.CANCELLED))
         else:
-            await self._ask("HDEL", self._of(job.tenant), job.id)
+            await execute(self._client, ignored, "HDEL", self._of(job.tenant), job.id)
 
     async def _field(self, id: str, name: str) -> bytes | None:
-        found: bytes | None = await self._ask("HGET", self._key(id), name)
-        return found
-
-    async def _ask(self, *command: str) -> Any:
-        with redis_errors(self._client):
-            return await shielded(self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        return await execute(self._client, text, "HGET", self._key(id), name)
 
     def _key(self, id: str) -> str:
         return f"{self._prefix}:job:{id}"
@@ -196,8 +189,36 @@ class JobStore:
         return f"{self._prefix}:jobs:of:{tenant}"
 
 
-def _standing(state: bytes | None, data: bytes | None) -> Standing | None:
+# Replies
+
+
+class Writing(Enum):
+    """What came of writing to a job."""
+
+    KEPT = b"kept"
+    GONE = b"gone"
+    ENDED = b"ended"
+
+
+def _admitted(reply: list[Any]) -> tuple[bool, list[str]]:
+    """Whether there is room for a job, and the jobs that gave way."""
+    fits, *dropped = reply
+    return flag(fits), _names(dropped)
+
+
+def _names(reply: list[Any]) -> list[str]:
+    return [bytes.decode(each) for each in reply]
+
+
+def _found(reply: list[Any]) -> tuple[Job, Standing] | None:
+    job, *rest = reply
+    known = _read(job_of, text(job)), _standing(rest)
+    return None if known[0] is None or known[1] is None else (known[0], known[1])
+
+
+def _standing(reply: list[Any]) -> Standing | None:
     """What the leader wrote last, with the state by which others may have ended it since."""
+    state, data = map(text, reply)
     standing = _read(standing_of, data)
     if standing is not None and state is not None:
         standing.state = State(state.decode())

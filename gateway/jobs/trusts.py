@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from gateway.errors import CacheUnavailable
 from gateway.jobs.checks import TRUSTED_SECONDS, Trust
-from gateway.redis import Argument, Client, redis_errors, shielded
+from gateway.redis import Client, execute, ignored, text
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Trust).decode
@@ -30,7 +28,7 @@ class Trusts:
     async def of(self, name: str) -> Trust:
         """The trust under a name of ``trust_name``."""
         try:
-            data: bytes | None = await self._ask("GET", self._key(name))
+            data = await execute(self._client, text, "GET", self._key(name))
             return Trust() if data is None else _decode(data)
         except (CacheUnavailable, msgspec.DecodeError):
             return Trust()
@@ -38,13 +36,11 @@ class Trusts:
     async def keep(self, name: str, trust: Trust) -> None:
         """Keep this trust, in place of what was there, for as long as it counts."""
         try:
-            await self._ask("SET", self._key(name), _encode(trust), "EX", int(TRUSTED_SECONDS))
+            await execute(
+                self._client, ignored, "SET", self._key(name), _encode(trust), "EX", int(TRUSTED_SECONDS)
+            )
         except CacheUnavailable:
             return
-
-    async def _ask(self, *command: Argument) -> Any:
-        with redis_errors(self._client):
-            return await shielded(self._client.execute_command(*command))  # type: ignore[no-untyped-call]
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}:trust:{name}"

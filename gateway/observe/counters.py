@@ -315,7 +315,8 @@ class DayCounters(Counters[tuple[int, str]]):
             return {}
         with redis_errors(self._client):
             found = await shielded(self._fields(f"{self._prefix}:used", wanted))
-        return {key_id: float(moment) for key_id, moment in zip(wanted, found, strict=True) if moment is not None}
+            moments = zip(wanted, found, strict=True)
+            return {key_id: float(moment) for key_id, moment in moments if moment is not None}
 
     def _place(self, bucket: tuple[int, str]) -> tuple[str, str]:
         day = (EPOCH + timedelta(days=bucket[0])).isoformat()

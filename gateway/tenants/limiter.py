@@ -232,9 +232,8 @@ class RateLimiter:
         numbers = tuple(chain.from_iterable(map(arguments, rules, demands)))
         try:
             with redis_errors(self._client):
-                replies = await invoke(
-                    self._client, Invocation(ADMIT, keys[0], numbers, more_keys=tuple(keys[1:]))
-                )
+                admit = Invocation(ADMIT, keys[0], numbers, more_keys=tuple(keys[1:]))
+                replies = await invoke(self._client, admit, list)
                 answers = zip(demands, replies, strict=True)
                 return [grant_of(reply) if isinstance(reply, list) else None for _, reply in answers]
         except CacheUnavailable:

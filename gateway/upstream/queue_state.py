@@ -370,8 +370,11 @@ class QueueState:
         return micros(then + time.monotonic() - sent)
 
     async def _run(self, script: Script, *args: bytes | str | int | float) -> list[Any]:
-        reply = await invoke(self._client, self._invocation(script, *args))
-        return reply if isinstance(reply, list) else [reply]
+        return await invoke(self._client, self._invocation(script, *args), _parts)
+
+
+def _parts(reply: object) -> list[Any]:
+    return reply if isinstance(reply, list) else [reply]
 
 
 def _claimed(reply: list[Any], sent: float) -> Claimed:

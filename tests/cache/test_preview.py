@@ -14,7 +14,7 @@ from gateway.cache.purges import EVERYTHING, PurgeScope, preview
 from gateway.cache.store import NearCache, Store
 from gateway.catalogue.endpoints import recognise
 from gateway.errors import CacheUnavailable
-from gateway.redis import Client, invoke
+from gateway.redis import Client, ignored, invoke
 from tests.redis_server import free_port
 
 NOW = 1_000.0
@@ -37,7 +37,7 @@ async def stored(client: Client, prefix: str, *targets: str) -> None:
             received=NOW, fresh_until=NOW + 60, serve_until=NOW + 60, keep_until=NOW + 60, drop_at=NOW + 60,
             target=target.encode(),
         )  # fmt: skip
-        await invoke(client, store.put(entry, NOW))
+        await invoke(client, store.put(entry, NOW), ignored)
 
 
 async def test_it_counts_what_a_purge_would_cover_and_nothing_else(client: Client, prefix: str) -> None:

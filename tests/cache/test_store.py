@@ -18,7 +18,7 @@ from gateway.cache.store import NearCache, Store
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
 from gateway.observe.outcome import Outcome
-from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, invoke
+from gateway.redis import MEMORY, Client, Clock, Sweeper, connect, ignored, invoke
 from gateway.settings import Settings
 from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.tenant import TenantLimits
@@ -45,7 +45,7 @@ def entry_for(key: str, body: bytes = b"{}", dispatched: float = NOW) -> Entry:
 
 
 async def put(store: Store, entry: Entry) -> None:
-    await invoke(store.client, store.put(entry, NOW))
+    await invoke(store.client, store.put(entry, NOW), ignored)
 
 
 async def test_what_one_process_stores_another_finds(client: Client, prefix: str) -> None:
@@ -92,7 +92,7 @@ async def test_rfc9111_4_4_what_was_under_way_is_not_stored_after_an_invalidatio
     key = key_of(prefix)
     store = Store(client, NearCache(10_000), prefix)
     await put(store, entry_for(key.entry, b"before", NOW))
-    await invoke(client, store.invalidate(key.entry, NOW + 1))
+    await invoke(client, store.invalidate(key.entry, NOW + 1), ignored)
     assert (await store.look_up(key)).entries == ()
     await put(Store(client, NearCache(0)), entry_for(key.entry, b"late", NOW + 0.5))
     assert (await store.look_up(key)).entries == ()
@@ -106,7 +106,7 @@ async def test_rfc9111_4_4_nor_with_any_number_of_variants_since(
     client: Client, prefix: str, variants: int
 ) -> None:
     key, store = key_of(prefix), Store(client, NearCache(0))
-    await invoke(client, store.invalidate(key.entry, NOW + 1))
+    await invoke(client, store.invalidate(key.entry, NOW + 1), ignored)
     for number in range(variants):
         await put(store, structs.replace(entry_for(key.entry, b"after", NOW + 2), variant=f"{number:024d}"))
     await put(store, structs.replace(entry_for(key.entry, b"late", NOW + 0.5), variant=f"{99:024d}"))
@@ -118,10 +118,10 @@ async def test_rfc9111_4_4_what_redis_refuses_does_not_stay_near(client: Client,
     """Another process invalidates, and no news of it comes: Redis's reply alone tells."""
     key = key_of(prefix)
     here, there = (Store(client, NearCache(10_000), prefix) for _ in range(2))
-    await invoke(client, there.invalidate(key.entry, NOW + 1))
+    await invoke(client, there.invalidate(key.entry, NOW + 1), ignored)
     stored = here.put(entry_for(key.entry, b"late", NOW), NOW)
     assert [entry.body for entry in here.look_near(key).entries] == [b"late"]
-    await invoke(client, stored)
+    await invoke(client, stored, ignored)
     assert here.look_near(key).entries == ()
 
 
@@ -159,10 +159,10 @@ async def test_rfc9111_4_4_an_invalidation_told_late_spares_what_was_fetched_sin
     before, since = (Store(client, NearCache(0), prefix).invalidate(key.entry, NOW + at) for at in (1, 3))
     await put(store, entry_for(key.entry, b"old", NOW))
     await put(store, entry_for(key.entry, b"new", NOW + 2))
-    await invoke(client, before)
+    await invoke(client, before, ignored)
     assert [entry.body for entry in (await store.look_up(key)).entries] == [b"new"]
-    await invoke(client, since)
-    await invoke(client, before)  # takes no later mark's place
+    await invoke(client, since, ignored)
+    await invoke(client, before, ignored)  # takes no later mark's place
     await put(store, entry_for(key.entry, b"between", NOW + 2))
     assert (await store.look_up(key)).entries == ()
 
@@ -174,7 +174,7 @@ async def test_rfc9111_4_4_who_invalidates_may_be_behind_whoever_asked(client: C
     behind.sync(time.time() - 1, 0.0)
     asks, changes = Store(client, NearCache(10_000), prefix), Store(client, NearCache(10_000), prefix, behind)
     late = entry_for(key.entry, b"late", time.time())
-    await invoke(client, changes.invalidate(key.entry, behind.order()))
+    await invoke(client, changes.invalidate(key.entry, behind.order()), ignored)
     for store in (asks, changes):
         await put(store, late)
         assert store.look_near(key).entries == ()
@@ -293,7 +293,7 @@ async def test_rfc9111_4_4_what_one_process_invalidates_another_forgets(
             await asyncio.sleep(0.01)
         there.near.put(entry_for(key.entry))
         if version == "this":
-            await invoke(client, here.invalidate(key.entry, NOW))
+            await invoke(client, here.invalidate(key.entry, NOW), ignored)
         else:
             await client.publish(there.channel, key.entry)
         while there.look_near(key).entries:

@@ -13,7 +13,18 @@ from pydantic import SecretStr
 
 from gateway.cache.purges import Purges
 from gateway.errors import CacheUnavailable
-from gateway.redis import Client, Invocation, Script, connect, invoke, invoke_all, redis_errors, shielded
+from gateway.redis import (
+    Client,
+    Invocation,
+    Script,
+    connect,
+    ignored,
+    invoke,
+    invoke_all,
+    redis_errors,
+    shielded,
+    text,
+)
 from gateway.redis_pool import REPLY_MAX_BYTES, Pool, PooledConnection
 from gateway.settings import Settings
 from tests.chaos_redis import NONSENSE, SILENT, ChaosProxy, chaos_proxy
@@ -242,7 +253,7 @@ async def test_what_fails_after_its_caller_left_is_not_logged(proxy: ChaosProxy,
         echo = Invocation(Script("return 1", "0" * 40), "a", ())
         asks = {
             "command": lambda: command(client, "GET", "a"),
-            "script": lambda: invoke(client, echo),
+            "script": lambda: invoke(client, echo, text),
             "scripts": lambda: invoke_all(client, [echo, echo]),
             "purges": Purges(client, "p").poll,
         }
@@ -265,7 +276,7 @@ async def test_a_script_unknown_to_a_new_server_is_sent_whole(server: RedisServe
         server.call("SCRIPT", "FLUSH")
         assert len(await invoke_all(client, calls)) == 3
         server.call("SCRIPT", "FLUSH")
-        await invoke(client, calls[0])
+        await invoke(client, calls[0], ignored)
 
 
 @pytest.mark.parametrize("kind", NONSENSE)

@@ -15,7 +15,7 @@ from gateway.cache.purges import EVERYTHING, Purges, preview
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
 from gateway.observe.outcome import Outcome
-from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors
+from gateway.redis import Invocation, Script, connect, invoke, invoke_all, redis_errors, text
 from gateway.redis_cluster import ClusterClient, owners_of, slot_of
 from gateway.settings import Settings
 from gateway.tenants.limiter import RateLimiter
@@ -79,7 +79,7 @@ async def test_a_slot_on_the_move_is_asked_for_where_its_key_is(
         assert all(await asyncio.gather(*(client.set(name, name) for name in names)))
         assert await asyncio.gather(*(client.get(name) for name in names)) == [name.encode() for name in names]
         assert await client.get(f"{tag}stays") == b"1"
-        assert await invoke(client, Invocation(script(), f"{tag}script", ("x",))) == b"x"
+        assert await invoke(client, Invocation(script(), f"{tag}script", ("x",)), text) == b"x"
     finally:
         target.call("CLUSTER", "SETSLOT", slot, "STABLE")
         source.call("CLUSTER", "SETSLOT", slot, "STABLE")
