@@ -225,7 +225,7 @@ class Composition:
         yield Part(refresh.run, refresh.stop)
         yield Part(self.admission.run, self.admission.stop)
         yield Part(self.purges.follow)
-        yield Part(partial(self.store.tell, self.purges))
+        yield Part(partial(self.store.broadcast, self.purges))
         yield Part(self.usage.run)
         yield Part(self.sessions.run)
         yield Part(self.pulse.run)

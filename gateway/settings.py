@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         60.0,
         ge=0,
         le=10 * 365 * 86_400,
-        description="JSON answers of unknown endpoints that tell no lifetime of their own; 0: not kept",
+        description="JSON answers of unknown endpoints without a lifetime of their own; 0: not kept",
     )
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
     stale_if_error: float = Field(
@@ -228,9 +228,7 @@ class Settings(BaseSettings):
     invalid_keys_per_minute: int = Field(
         30, ge=0, le=60_000, description="invalid keys that one address may send, then 429; 0: no limit"
     )
-    trusted_proxies: Networks = Field(
-        (), description="addresses or networks whose X-Forwarded-For tells a client's address"
-    )
+    trusted_proxies: Networks = Field((), description="addresses or networks whose X-Forwarded-For is believed")
 
     # Administration
     admin_token: SecretStr = Field(SecretStr(""), description="Bearer token of the admin API; may do everything")
@@ -245,7 +243,7 @@ class Settings(BaseSettings):
     )
     session_idle: Seconds = Field(1_800.0, description="time after which an unused session of the console ends")
     session_secure: bool = Field(
-        False, description="mark the console's cookie Secure even where no trusted proxy tells of https"
+        False, description="mark the console's cookie Secure even where no trusted proxy says https"
     )
     allow_unknown_settings: bool = Field(
         False,
@@ -266,7 +264,7 @@ class Settings(BaseSettings):
         "", description="URL to which spans are sent (OTLP over HTTP, …/v1/traces); needs stats-gateway[otel]"
     )
     trace_sample: float = Field(1.0, ge=0, le=1, description="share of traces begun here that are recorded")
-    trace_upstream: bool = Field(False, description="whether the service is told of traces (traceparent)")
+    trace_upstream: bool = Field(False, description="whether upstream calls carry traceparent")
 
     @field_validator("*")
     @classmethod

@@ -110,7 +110,7 @@ def coded_tag(etag: bytes, coding: bytes) -> bytes:
 
 def with_originals(tags: bytes, codings: Collection[bytes] = CODINGS) -> bytes:
     """A list of tags in which the origin finds those that it knows: beside each that may be a coded variant's the
-    original, since only the origin can tell whether it is one of its own. Any other list is left as it is."""
+    original, since only the origin knows whether it is one of its own. Any other list is left as it is."""
     members = _members(tags)
     originals = [_without_coding(member, codings) for member in members]
     return tags if members == originals else b", ".join(dict.fromkeys([*members, *originals]))

@@ -91,7 +91,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def order(self) -> float:
-        """When it was dispatched by the fleet's own time, which tells what came before what."""
+        """When it was dispatched by the fleet's own time, which orders answers."""
         return self.dispatched + self.skew
 
     @property

@@ -107,7 +107,7 @@ def storable(response: Response, control: CacheControl, given: Circumstances) ->
         return False
     if b"*" in names_of([joined(response.headers, b"vary")]):
         return False
-    if response.sets_cookie and not tells_lifetime(response, control):
+    if response.sets_cookie and not has_lifetime(response, control):
         return False
     return _explicit(response, control) or status in HEURISTIC_STATUSES
 
@@ -241,7 +241,7 @@ def _explicit(response: Response, control: CacheControl) -> bool:
     return any(name in control for name in names) or bool(joined(response.headers, b"expires"))
 
 
-def tells_lifetime(response: Response, control: CacheControl) -> bool:
+def has_lifetime(response: Response, control: CacheControl) -> bool:
     """Whether the origin states a freshness lifetime."""
     return control.max_age is not None or bool(joined(response.headers, b"expires") and not control.targeted)
 

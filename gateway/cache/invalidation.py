@@ -73,10 +73,10 @@ class Invalidations(dict[str, bytes]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._untold: dict[str, bytes] = {}
+        self._unsent: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
-        return f"<Invalidations {len(self)} known, {len(self._untold)} untold>"
+        return f"<Invalidations {len(self)} known, {len(self._unsent)} unsent>"
 
     def note(self, key: str, since: bytes, now: float) -> None:
         """A record was invalidated. A time beyond ``now`` is of a clock that was wrong."""
@@ -96,24 +96,24 @@ class Invalidations(dict[str, bytes]):
         since = self.get(entry.key)
         return since is not None and since > stamp(entry.order)
 
-    # What the fleet has still to be told
+    # What the fleet does not know yet
 
-    def tell(self, key: str, since: bytes) -> None:
-        """Keeps an invalidation until ``told``."""
-        self._untold[key] = since
+    def send_later(self, key: str, since: bytes) -> None:
+        """Keep an invalidation until it is ``sent``."""
+        self._unsent[key] = since
 
-    def told(self, key: str, since: bytes) -> None:
-        """The fleet knows of it."""
-        if self._untold.get(key) == since:
-            del self._untold[key]
+    def sent(self, key: str, since: bytes) -> None:
+        """The fleet knows of this invalidation."""
+        if self._unsent.get(key) == since:
+            del self._unsent[key]
 
     @property
-    def untold(self) -> list[tuple[str, bytes]]:
-        """The records of which it does not, and since when they are void."""
-        return list(self._untold.items())
+    def unsent(self) -> list[tuple[str, bytes]]:
+        """The records whose invalidation the fleet does not know of, each with the time of it."""
+        return list(self._unsent.items())
 
     def _forget(self, horizon: bytes) -> None:
         for key, since in list(islice(self.items(), 2)):
-            if len(self) > MOST or (since < horizon and key not in self._untold):
+            if len(self) > MOST or (since < horizon and key not in self._unsent):
                 del self[key]
-                self._untold.pop(key, None)
+                self._unsent.pop(key, None)

@@ -174,7 +174,7 @@ class Purges:
 
     async def recall(self, record: str) -> None:
         """Makes every process forget its near copy of a record. Raises CacheUnavailable."""
-        await self._tell(f"r:{record}", MOST_RECALLS)
+        await self._broadcast(f"r:{record}", MOST_RECALLS)
 
     def private(self, query: Query) -> bool:
         """Whether the totals of a query's institution were found to be private, within a day and since the last
@@ -192,9 +192,9 @@ class Purges:
         Raises CacheUnavailable where only this process could take note."""
         name = f"p:{PurgeScope.institution(institution).name}"
         self._note(name.encode(), b"%d" % round(self._clock.order() / MICRO))
-        await self._tell(name, MOST_PRIVATE)
+        await self._broadcast(name, MOST_PRIVATE)
 
-    async def _tell(self, name: str, most: int) -> None:
+    async def _broadcast(self, name: str, most: int) -> None:
         arguments = (name, most, self._life_ms, self._channel, *self._time())
         stamp = await invoke(self._client, Invocation(NEWS, self._key, arguments), int)
         self._note(name.encode(), b"%d" % stamp)

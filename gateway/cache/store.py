@@ -193,10 +193,10 @@ class NearCache:
 PUT = Script.load("gateway.cache.lua", "put.lua")
 INVALIDATE = Script.load("gateway.cache.lua", "invalidate.lua")
 SINCE = ":since"
-"""Ends the name of the channel that also tells since when; older versions hear and tell the record alone."""
+"""Ends the name of the channel whose messages also have the time; older versions use one with the record alone."""
 RETRY_SECONDS = 0.5
-RETELL_SECONDS = 2.0
-"""After which the fleet is told once more of an invalidation that Redis has not taken."""
+RESEND_SECONDS = 2.0
+"""Seconds after which an invalidation that Redis has not taken is sent again."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -225,7 +225,7 @@ class Store:
         self.channel = f"{prefix}:invalidated"
         self.undecodable = 0
         self.recalled = 0
-        self._retell = asyncio.Event()
+        self._unsent = asyncio.Event()
         self._look_ups = BatchedReader(client)
 
     def look_near(self, key: CacheKey) -> Found:
@@ -257,36 +257,36 @@ class Store:
 
     def invalidate(self, key: str, order: float) -> Invocation:
         """Forgets a record here, and answers the script call that makes the whole fleet forget it. Where Redis
-        does not take it, ``tell`` does so later. ``order`` is now, by the fleet's own time."""
+        does not take it, ``broadcast`` does so later. ``order`` is now, by the fleet's own time."""
         since = self._void(key, order)
-        asyncio.get_running_loop().call_later(RETELL_SECONDS, self._retell.set)
+        asyncio.get_running_loop().call_later(RESEND_SECONDS, self._unsent.set)
 
         def heard(counts: bytes) -> None:
-            self.invalidations.told(key, since)
+            self.invalidations.sent(key, since)
             self._hear(counts + key.encode())
 
         call = self._invalidation(key, since)
         return replace(call, args=(*call.args, round(self.clock.skew * 1e6)), heard=heard)
 
     def recall(self, key: str, order: float) -> None:
-        """Forgets a record whose answer may be another request's: here at once, in the fleet by ``tell``."""
+        """Forgets a record whose answer may be another request's: here at once, in the fleet by ``broadcast``."""
         self._void(key, order)
         self.recalled += 1
-        self._retell.set()
+        self._unsent.set()
 
-    async def tell(self, purges: Purges) -> None:
-        """Makes the whole fleet forget what it was not told of yet, as soon as Redis takes it, until cancelled."""
+    async def broadcast(self, purges: Purges) -> None:
+        """Send the fleet the invalidations that it lacks, as soon as Redis takes them, until cancelled."""
         while True:
-            await self._retell.wait()
-            self._retell.clear()
+            await self._unsent.wait()
+            self._unsent.clear()
             try:
-                for key, since in self.invalidations.untold:
+                for key, since in self.invalidations.unsent:
                     await invoke(self.client, self._invalidation(key, since), ignored)
                     await purges.recall(key)
-                    self.invalidations.told(key, since)
+                    self.invalidations.sent(key, since)
             except CacheUnavailable:
                 await asyncio.sleep(RETRY_SECONDS)
-                self._retell.set()
+                self._unsent.set()
 
     async def follow(self) -> None:
         """Drops near what others invalidate, until cancelled."""
@@ -323,11 +323,11 @@ class Store:
             self.invalidations.note(key, since, self.clock.order())
 
     def _void(self, key: str, order: float) -> bytes:
-        """A record is invalidated here, which the fleet has to be told; since when."""
+        """Invalidate a record here, and keep it for the fleet; returns the time of it."""
         since = stamp(order)
         self.near.drop(key)
         self.invalidations.note(key, since, self.clock.order())
-        self.invalidations.tell(key, since)
+        self.invalidations.send_later(key, since)
         return since
 
     def _invalidation(self, key: str, since: bytes) -> Invocation:

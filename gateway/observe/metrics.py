@@ -306,7 +306,7 @@ class Metrics:
             "open_files_exhausted",
             "Looks, twenty a second, at which no file could be opened: a sample, no count of connections.",
         )
-        build = self._common("build_info", "Always 1; the label tells the version.", "version")
+        build = self._common("build_info", "Always 1; the label is the version.", "version")
         build.labels(version=__version__).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

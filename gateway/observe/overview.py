@@ -51,7 +51,7 @@ class Overview(msgspec.Struct, frozen=True):
     """``minutes`` are the last 60, the oldest first, gaps as zeros; ``latency`` is theirs, by outcome.
 
     ``differing`` names the settings in which processes on one Redis are not alike; ``fleet_size`` is 0 where it is
-    not told.
+    unknown.
     """
 
     version: str

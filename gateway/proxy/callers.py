@@ -59,8 +59,8 @@ class Requester(msgspec.Struct, eq=False):
     """For whom an answer is looked up: a client's request, or the gateway itself on a tenant's behalf.
 
     ``id`` names the request in logs, ``span`` in traces. ``flight`` is the flight that it waited for; ``joined``
-    says that another request had started that, in the trace ``joined_trace``. ``ending`` tells when the client
-    stops sending, where its server reports that.
+    says that another request had started that, in the trace ``joined_trace``. ``ending`` is set when the
+    client stops sending, where its server reports that.
     """
 
     id: bytes
@@ -93,7 +93,7 @@ class Requester(msgspec.Struct, eq=False):
 
 
 class Callers:
-    """Identifies the tenant of each request and holds it to its limits; callers without a key are told apart by
+    """Identifies the tenant of each request and holds it to its limits; callers without a key by their
     address.
 
     ``penalty`` limits how many invalid keys one address may send; valid keys from there work all the same.

@@ -86,7 +86,7 @@ class Fetcher:
         return self.store.clock
 
     def reuse(self, lookup: Lookup) -> Reuse:
-        """Who may have the answer to a lookup besides those who wait for it, as far as can be told before."""
+        """Who may have the answer to a lookup besides those who wait for it, as far as is known beforehand."""
         unknown = lookup.query.family is Family.UNKNOWN
         if not self.profile.forbids_storing(lookup) and not (unknown and lookup.query.exact in self.unkept):
             return Reuse.LATER
@@ -197,8 +197,8 @@ class Fetcher:
     def _learn(self, lookup: Lookup, assessment: Assessment) -> None:
         """Remember whether an unknown endpoint's answers are stored; a failure, or the answer to a request that
         forbids storing, says nothing of that."""
-        telling = not assessment.failed and not self.profile.forbids_storing(lookup)
-        if telling and lookup.query.family is Family.UNKNOWN:
+        says = not assessment.failed and not self.profile.forbids_storing(lookup)
+        if says and lookup.query.family is Family.UNKNOWN:
             self.unkept.learn(lookup.query.exact, stored=assessment.stored)
 
     def _recall(self, flight: str, record: str) -> None:

@@ -229,7 +229,7 @@ class GenericProfile:
         self._policy = policy
 
     def located(self, headers: Headers, peer: str) -> Located | None:
-        """None: callers are not told apart."""
+        """None: all callers share one."""
         return None
 
     def identify(self, headers: Headers, now: float, located: Located | None) -> Caller:
@@ -312,7 +312,7 @@ def _by_the_rfc(
 ) -> tuple[Entry, bool]:
     times = freshness.freshness(response, control, given)
     stored = freshness.storable(response, control, given) and times.drop_at > response.received
-    guessed = given.default_life and not freshness.tells_lifetime(response, control)
+    guessed = given.default_life and not freshness.has_lifetime(response, control)
     vary = names_of([joined(response.headers, b"vary"), NEGOTIATED if guessed else b""])
     entry = Entry(
         lookup.key.entry,

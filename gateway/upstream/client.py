@@ -76,7 +76,7 @@ class Body:
         return bytes(self._decoded)
 
     def _begun(self) -> bool:
-        """Whether a gzip member takes the next bytes; not where they are padding, or too short to tell."""
+        """Whether a gzip member takes the next bytes; not where they are padding, or too short to say."""
         if self._member is None:
             wbits = _wbits(self._codings[0], self._ahead)
             if wbits is None:
@@ -105,7 +105,7 @@ class Body:
 
 
 def _wbits(coding: bytes, start: bytes) -> int | None:
-    """zlib's name for the format; None where the start is too short to tell.
+    """zlib's name for the format; None where the start is too short to say.
 
     Deflate means the zlib format, and to some servers the bare one (RFC 9110 §8.4.1.2).
     """

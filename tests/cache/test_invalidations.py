@@ -52,23 +52,23 @@ def test_it_is_forgotten_when_nothing_older_can_be_under_way(voids: Invalidation
 
 def test_what_the_fleet_was_not_told_of_is_kept_until_it_is(voids: Invalidations) -> None:
     voids.note("a", stamp(NOW), NOW)
-    voids.tell("a", stamp(NOW))
+    voids.send_later("a", stamp(NOW))
     later = NOW + KEPT + 1
     voids.note("b", stamp(later), later)
     assert voids.covers(asked_at(NOW - 1))
-    assert voids.untold == [("a", stamp(NOW))]
-    voids.told("a", stamp(NOW - 1))
-    assert voids.untold
-    voids.told("a", stamp(NOW))
+    assert voids.unsent == [("a", stamp(NOW))]
+    voids.sent("a", stamp(NOW - 1))
+    assert voids.unsent
+    voids.sent("a", stamp(NOW))
     voids.note("c", stamp(later), later)
-    assert not voids.untold
+    assert not voids.unsent
     assert not voids.covers(asked_at(NOW - 1))
 
 
 def test_of_too_many_the_oldest_leave(voids: Invalidations) -> None:
     for number in range(MOST + 1):
         voids.note(str(number), stamp(NOW + number * 1e-5), NOW)
-        voids.tell(str(number), stamp(NOW))
+        voids.send_later(str(number), stamp(NOW))
     assert not voids.covers(asked_at(NOW - 1, "0"))
     assert voids.covers(asked_at(NOW - 1, "1"))
-    assert len(voids.untold) == MOST
+    assert len(voids.unsent) == MOST

@@ -189,13 +189,13 @@ async def test_what_redis_did_not_take_is_told_again(shared_redis: RedisServer, 
     store = Store(client, NearCache(0), prefix)
     await put(store, entry_for(key.entry, b"old", store.clock.order() - 1))
     store.invalidate(key.entry, store.clock.order())  # the call is never made
-    telling = asyncio.create_task(store.tell(Purges(client, prefix)))
+    sending = asyncio.create_task(store.broadcast(Purges(client, prefix)))
     async with asyncio.timeout(20):
-        while store.invalidations.untold:
+        while store.invalidations.unsent:
             await asyncio.sleep(0.05)
     assert invalidated_since(bytes(await client.get(key.entry) or b""))  # type: ignore[arg-type]
-    telling.cancel()
-    await asyncio.wait({telling})
+    sending.cancel()
+    await asyncio.wait({sending})
     await client.aclose()
 
 

@@ -1,4 +1,4 @@
--- Tells the fleet news that is no purge. KEYS[1] the purge marks (purge.lua); their fields 'r:<record>' say that every
+-- Sends the fleet news that is no purge. KEYS[1] the purge marks (purge.lua); their fields 'r:<record>' say that every
 -- process has to forget its near copy of a record, 'p:<institution>' that an institution keeps its totals to itself. Of
 -- each kind the oldest leave first: a process that hears of no recall for longer than it takes to make so many keeps
 -- what it has near.

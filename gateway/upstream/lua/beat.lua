@@ -11,7 +11,7 @@ local closing = tonumber(ARGV[7])
 local rules = {pause = tonumber(ARGV[8]), longest = tonumber(ARGV[9]), shortest = tonumber(ARGV[10])}
 if math.abs(wall + skew - now) > LEAP then skew = now - wall end
 call('HSET', q .. ':fleet', 'skew', int(skew), 'last', int(now))
-call('PEXPIRE', q .. ':fleet', 400 * DAY) -- a short one would end at the very step that it has to tell of
+call('PEXPIRE', q .. ':fleet', 400 * DAY) -- a short one would end at the very step that it has to show
 local live = q .. ':live'
 call('ZADD', live, int(now), me)
 call('PEXPIRE', live, DAY)

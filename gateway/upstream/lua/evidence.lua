@@ -2,7 +2,7 @@
 -- the same rules as upstream_breaker.py.
 --
 --   :paused:<kind>   zset   name -> until when nothing is asked: of a target, for a caller, or by a bearer (a
---                           credential, or a caller without one, whom the service told to slow down)
+--                           credential, or a caller without one, that the service asked to slow down)
 --   :pauses:<kind>   hash   name -> "level length tenant|caller": refusals in a row, the pause's length, who met it last
 --   :evidence        hash   tenant -> how many of its targets were newly refused since the last answer
 --   :provokers       hash   tenant -> its caller who met the last of them
@@ -91,7 +91,7 @@ local function begin_pause(kind, name, by, after, free, rules)
   return not left, length
 end
 
--- Whom a 429 tells to slow down.
+-- Who has to slow down after a 429.
 local function bearer_of(credential, caller)
   return credential ~= '' and credential or 'caller:' .. caller
 end
@@ -174,7 +174,7 @@ local function turn_away(credential, length)
   end
 end
 
--- A 429 is for its bearer. The service is meant where another bearer was told the same and its pause lasts, or the
+-- A 429 is for its bearer. The service is meant where another bearer got the same and its pause lasts, or the
 -- same one that has no credential; of an independent tenant, where two callers are active; and where only one
 -- credential is in use.
 local function limited(after, by, rules)

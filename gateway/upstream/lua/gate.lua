@@ -29,7 +29,7 @@ local function gate_wait()
   return held and HELD or wait
 end
 
--- What processes are told of the gate: its wait, or -1 while it is held.
+-- What processes learn of the gate: its wait, or -1 while it is held.
 local function gate_word()
   local wait, _, held = gate_state()
   return held and -1 or wait

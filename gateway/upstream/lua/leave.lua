@@ -1,5 +1,5 @@
 -- The last caller of this process disconnected. Where somebody waits elsewhere the queued call is theirs now; else it
--- gives way, and whoever is next by then is told. ARGV: process, id, gen, unkept, interval, burst
+-- gives way, and the next process gets a message. ARGV: process, id, gen, unkept, interval, burst
 -- -> left | behind | dropped | kept
 local id, gen = ARGV[2], ARGV[3]
 local job = call('HMGET', job_key(id), 'gen', 'state')

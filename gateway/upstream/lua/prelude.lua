@@ -1,11 +1,11 @@
 -- What every script of the queue begins with. KEYS[1] is the queue's prefix, with its hash tag: all keys of
 -- the queue live in one slot. ARGV[1] is the calling process, the last one what the fleet's time should be by its
--- own monotonic clock; or negative, the wall clock of a newcomer, which has not been told it yet. Times are integer
+-- own monotonic clock; or negative, the wall clock of a newcomer, which does not know it yet. Times are integer
 -- microseconds of the fleet's time.
 --
 --   :fleet           hash   skew (how far the fleet's time is ahead of Redis's clock), last (its latest known time);
 --                           interval, burst (the lowest budget of those that live); jobs, warm (the shares that the
---                           last sign of life told of); due (when jobs' next guaranteed call may set out)
+--                           last heartbeat reported); due (when jobs' next guaranteed call may set out)
 --   :job:<id>        hash   tenant caller credential cost band member start gen state(queued|running) owner token attempts;
 --                           unkept (its answer will not be stored); others, also:<tenant> (who else asked, and what
 --                           it costs them); idle:<process> (it holds the call, and nobody there waits for it)
@@ -27,7 +27,7 @@
 --   :gate            hash   (gate.lua)          :refused, :refusals, :probing:<fingerprint>, :onhold   (breaker.lua)
 --   :paused, :pauses:<kind>, :evidence, :provokers, :callers, :credentials, :users   (evidence.lua)
 --
--- Channels: :wake:<proc> tells one process whose turn it is and what landed, :news all of them of the gate and
+-- Channels: :wake:<proc> has, for one process, whose turn it is and what landed, :news all of them of the gate and
 -- of refused credentials. Messages are hints.
 local q, me = KEYS[1], ARGV[1]
 local call = redis.call
@@ -40,9 +40,9 @@ local BAND = 2 ^ 51 -- beyond every start tag, so that a line is in the order of
 -- the caller expects, that holds; it never goes back behind `last`. Each sign of life notes how far it is ahead of
 -- Redis's clock (beat.lua).
 --
--- A newcomer's wall clock tells a step ahead of Redis's from a long silence of the fleet, and may be wrong itself. So
--- it only decides how far beyond `last` Redis is believed: in a fleet that lives, a wrong one moves nothing by more
--- than a beat. Where there is no fleet yet, Redis's clock is its time.
+-- A newcomer's wall clock distinguishes a step ahead of Redis's from a long silence of the fleet, and may be wrong
+-- itself. So it only decides how far beyond `last` Redis is believed: in a fleet that lives, a wrong one moves nothing
+-- by more than a beat. Where there is no fleet yet, Redis's clock is its time.
 local LEAP = 1500000
 local time = call('TIME')
 local wall = time[1] * 1000000 + time[2]
@@ -79,7 +79,7 @@ local function rank_of(band, member)
   return rank
 end
 
--- A tenant has so many more queued calls. What they cost together is told by its share: whoever has a larger one
+-- A tenant has so many more queued calls. What they cost together depends on its share: whoever has a larger one
 -- may have more of them.
 local function count(tenant, more, cost)
   local jobs = call('HINCRBY', q .. ':pending', tenant, more)
@@ -91,7 +91,7 @@ local function count(tenant, more, cost)
   end
 end
 
--- Redis keeps no seq while the queue is empty, so a generation is told apart by time as well.
+-- Redis keeps no seq while the queue is empty, so a generation has a time as well.
 -- A queued call's cost in virtual time is what its payer's share makes of it.
 local function enqueue(id, tenant, band)
   local cost = tonumber(call('HGET', job_key(id), 'cost')) or 1000

@@ -1,4 +1,4 @@
--- The caller leads this call and does not fly: the reply that told it so was lost, or its work broke off. The
+-- The caller leads this call and does not fly: that reply was lost, or its work broke off. The
 -- call waits again. ARGV: process, id, interval, burst  -> own-wait
 local id = ARGV[2]
 local job = call('HMGET', job_key(id), 'state', 'owner')

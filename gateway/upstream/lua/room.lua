@@ -81,7 +81,7 @@ local function last_of(tenant)
   return nil
 end
 
--- How many queued calls go before a tenant's next one, as far as can be told now.
+-- How many queued calls go before a tenant's next one, as far as is known now.
 local function ahead_of(tenant)
   local last, band = last_of(tenant)
   return last and rank_of(band, last) + 1 or queued()
