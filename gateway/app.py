@@ -124,7 +124,7 @@ class Composition:
         self.tracing = _tracing(settings)
         self.tallies = Aggregates(self.count)
         self.usage = DayCounters(self.redis, self.prefix, settings.usage_days, self.tallies.gather)
-        self.pulse = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
+        self.minutes = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
         # proxy
         self.profile = _profile(settings, self.registry, self.metrics)
         self.callers = _callers(settings, self.profile, self.admission, clock)
@@ -148,7 +148,7 @@ class Composition:
         """Add answers to all counters."""
         self.metrics.answered(tally)
         self.usage.answered(tally)
-        self.pulse.answered(tally)
+        self.minutes.answered(tally)
 
     def show(self) -> None:
         """Bring counters and gauges up to date."""
@@ -167,7 +167,7 @@ class Composition:
     def build_resolver(self) -> Resolver:
         """Finds answers: in the cache, or by a call."""
 
-        call = partial(UpstreamCall, self.metrics, self.usage, self.pulse, self.tracing)
+        call = partial(UpstreamCall, self.metrics, self.usage, self.minutes, self.tracing)
         fetcher = Fetcher(self.client, self.store, self.profile, call)
         rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
         return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
@@ -228,7 +228,7 @@ class Composition:
         yield Part(partial(self.store.broadcast, self.purges))
         yield Part(self.usage.run)
         yield Part(self.sessions.run)
-        yield Part(self.pulse.run)
+        yield Part(self.minutes.run)
         if self.generic or self.settings.pass_methods:
             yield Part(self.store.follow)
         if self.embedded:
@@ -268,7 +268,7 @@ class Composition:
         """The admin API's operations."""
         now, registry, settings = self.clock.now, self.registry, self.settings
         yield from OverviewApi(
-            self.pulse, self.usage, self.queue, registry, now, embedded=self.embedded
+            self.minutes, self.usage, self.queue, registry, now, embedded=self.embedded
         ).operations
         yield from TenantsApi(registry, self.usage).operations
         yield from FleetApi(

@@ -179,7 +179,7 @@ class OverviewApi:
 
     def __init__(
         self,
-        pulse: MinuteCounters,
+        minutes: MinuteCounters,
         usage: DayCounters,
         queue: Queue,
         registry: Registry,
@@ -187,7 +187,7 @@ class OverviewApi:
         *,
         embedded: bool,
     ) -> None:
-        self._pulse = pulse
+        self._minutes = minutes
         self._usage = usage
         self._queue = queue
         self._registry = registry
@@ -202,7 +202,7 @@ class OverviewApi:
         now = self._now()
         moment = datetime.fromtimestamp(now, UTC).replace(microsecond=0)
         report, today, snapshot = await asyncio.gather(
-            self._pulse.report(now), self._usage.total(moment.date()), self._snapshot()
+            self._minutes.report(now), self._usage.total(moment.date()), self._snapshot()
         )
         whole = report.whole and snapshot is not None and not self._queue.degraded
         snapshot = snapshot or self._queue.local_snapshot()

@@ -171,16 +171,15 @@ class Sandbox(Starlette):
         pacer: Pacer,
         faults: Faults,
         latency: float,
-        hold_seconds: float,
         monotonic: Callable[[], float],
     ) -> None:
         self.ledger = Ledger()
         self.plan = Plan()
-        self.gate = Gate(hold_seconds)
+        self.gate = Gate(HOLD_SECONDS)
         self._service = service
         self._pacer = pacer
         self._faults = faults
-        self._silence = Gate(hold_seconds, closed=True)
+        self._silence = Gate(HOLD_SECONDS, closed=True)
         self._latency = Gate(latency, closed=latency > 0)
         self._monotonic = monotonic
         super().__init__(routes=control_routes(self.ledger, self.gate, self.plan))
@@ -196,6 +195,10 @@ class Sandbox(Starlette):
             answer = await self._answer(scope, receive, path, query, now)
             tally.answered(answer.status)
             await _send(answer, scope["method"], send)
+
+    def hold_at_most(self, seconds: float) -> None:
+        """Hold calls no longer than this, instead of ``HOLD_SECONDS``."""
+        self.gate.hold_seconds = self._silence.hold_seconds = seconds
 
     def release(self) -> None:
         """Ends every wait, for good: nothing that is held may keep a server from stopping."""
@@ -230,12 +233,11 @@ def create_sandbox(
     habits: Habits = Habits(),  # noqa: B008 (never changes)
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
-    hold_seconds: float = HOLD_SECONDS,
 ) -> Sandbox:
     """A sandbox: ``latency`` in seconds, ``rate`` in calls per second, ``fail`` a fraction from 0 to 1.
 
-    ``clock`` (Unix seconds) says what day it is in the zone of the ``habits``, ``monotonic`` times the arrivals;
-    nothing is held longer than ``hold_seconds``. Raises ValueError for a value outside its range.
+    ``clock`` (Unix seconds) says what day it is in the zone of the ``habits``, ``monotonic`` times the arrivals.
+    Raises ValueError for a value outside its range.
     """
     if not latency >= 0:
         raise ValueError("latency must not be negative")
@@ -245,14 +247,7 @@ def create_sandbox(
         raise ValueError("fail must be a fraction from 0 to 1")
     zone = habits.time_zone()
     service = Service(seed, habits=habits, today=lambda: datetime.fromtimestamp(clock(), zone).date())
-    return Sandbox(
-        service,
-        pacer=Pacer(rate),
-        faults=Faults(seed, fail),
-        latency=latency,
-        hold_seconds=hold_seconds,
-        monotonic=monotonic,
-    )
+    return Sandbox(service, pacer=Pacer(rate), faults=Faults(seed, fail), latency=latency, monotonic=monotonic)
 
 
 async def _send(answer: Answer, method: str, send: Send) -> None:

@@ -75,7 +75,8 @@ class TestFail:
         assert await statuses(create_sandbox(fail=0.0), 50) == [200] * 50
 
     async def test_a_fraction_of_one_always_fails(self) -> None:
-        sandbox = create_sandbox(fail=1.0, hold_seconds=0.0)
+        sandbox = create_sandbox(fail=1.0)
+        sandbox.hold_at_most(0.0)
         async with client_of(sandbox) as client:
             answers = [await client.get(TARGET) for _ in range(60)]
         kinds = {(answer.status_code, answer.headers["content-type"].split(";")[0]) for answer in answers}
@@ -87,7 +88,8 @@ class TestFail:
         }
 
     async def test_a_timeout_is_silence_for_as_long_as_anything_is_held(self) -> None:
-        sandbox = create_sandbox(fail=1.0, seed=seed_of(Fault.TIMEOUT), hold_seconds=SECONDS)
+        sandbox = create_sandbox(fail=1.0, seed=seed_of(Fault.TIMEOUT))
+        sandbox.hold_at_most(SECONDS)
         async with client_of(sandbox) as client:
             call = asyncio.create_task(client.get(TARGET))
             await until(lambda: sandbox.ledger.in_flight == 1)
@@ -134,7 +136,8 @@ class TestGate:
             assert (await held).content == BODY
 
     async def test_nobody_is_held_longer_than_the_bound(self) -> None:
-        sandbox = create_sandbox(hold_seconds=0.001)
+        sandbox = create_sandbox()
+        sandbox.hold_at_most(0.001)
         sandbox.gate.close()
         assert await statuses(sandbox, 1) == [200]
 
