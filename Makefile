@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: help demo test quick exhaustive coverage check audit format bench bench-check bench-hotpath bench-registry
 .PHONY: performance reference scale shielding simulate drill soak walk house screenshots image chart container failover
-.PHONY: lock clean
+.PHONY: lock clean rolling
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -116,6 +116,9 @@ container: .venv/dev  ## the image without an engine: hadolint, its own install 
 failover: .venv/dev  ## Redis behind Sentinel, in a Cluster, by TLS and ACL, and a rolling update, with their figures
 	$(BIN)/pytest -p no:randomly -s tests/redis/test_secured.py tests/redis/test_cluster.py \
 	  tests/integration/test_scale_out.py tests/integration/test_rolling.py $(ARGS)
+
+rolling: .venv/dev  ## a rolling update from another commit and back, under load (FROM=commit)
+	FROM=$(FROM) $(BIN)/pytest -p no:randomly -s -m drill tests/integration/test_upgrade.py $(ARGS)
 
 lock: .venv/dev  ## resolve the dependencies anew, for all platforms
 	$(BIN)/pip install --quiet uv

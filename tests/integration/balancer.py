@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 
 from tests.integration.load import Connection
 
@@ -27,10 +27,9 @@ class Balancer:
         while True:
             ready = []
             for port in list(self.backends):
-                connection = Connection(port)
-                if (await connection.get("/-/health/ready")).status == 200:
-                    ready.append(port)
-                connection.close()
+                with closing(Connection(port)) as connection:
+                    if (await connection.get("/-/health/ready")).status == 200:
+                        ready.append(port)
             self._ready = ready
             await asyncio.sleep(LOOK_SECONDS)
 
