@@ -44,9 +44,10 @@ exhaustive: .venv/dev  ## what make test leaves out of its matrices, and more ge
 coverage: .venv/dev  ## make test's first part, with the lines that it does not reach
 	$(PYTEST) -n $(JOBS) -m "$(USUAL) and not serial" --cov --cov-report=term:skip-covered $(ARGS)
 
-check: .venv/dev  ## lint and types
+check: .venv/dev  ## lint, types, and the language of the pages
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/python -m tests.documents.prose
 	$(BIN)/mypy
 
 audit:  ## known vulnerabilities of what is locked
