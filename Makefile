@@ -70,8 +70,8 @@ bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a 
 	$(BIN)/python -m benchmarks.registry $(ARGS)
 	$(BIN)/python -m benchmarks.served $(ARGS)
 
-reference: .venv/dev  ## docs/configuration.md, from the settings
-	$(BIN)/python docs/configuration.py
+reference: .venv/dev  ## the pages made from the code: settings, commands, admin API
+	$(BIN)/python docs/reference
 
 scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream calls, Redis commands by outcome
 	$(BIN)/python -m benchmarks.scale $(ARGS)

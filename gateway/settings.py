@@ -121,12 +121,12 @@ class Settings(BaseSettings):
     write_timeout: Seconds = Field(5.0, description="time to write an upstream request")
     pool_timeout: Seconds = Field(5.0, description="time to wait for an upstream connection")
     body_max_bytes: int = Field(8 * 1024 * 1024, ge=1_024, description="size of an upstream answer")
-    budget: Budget = Field("1/s", description="how fast the fleet may ask: N/s, N/m, N/h or unlimited")
+    budget: Budget = Field("1/s", description="upstream calls of the whole fleet: N/s, N/m, N/h or unlimited")
     budget_burst: int = Field(5, ge=1, le=1_000, description="upstream calls that may follow at once")
     jobs_share: float = Field(0.1, ge=0, le=0.9, description="part of the budget that jobs keep in a busy hour")
     warm_share: float = Field(0.5, ge=0.01, le=1, description="part of what all others leave that warming may use")
     upstream_directives: Literal["obey", "ignore"] = Field(
-        "obey", description="whether the service's own Cache-Control bounds the lifetimes of known questions"
+        "obey", description="whether the service's own Cache-Control bounds the lifetimes of known queries"
     )
 
     gate_pause: Seconds = Field(5.0, description="first pause after a block without Retry-After; then growing")
@@ -162,10 +162,10 @@ class Settings(BaseSettings):
     prepared_max_bytes: int = Field(
         32 * 1024 * 1024,
         ge=0,
-        description="size of what is kept of near hits to answer the same request again, per worker; 0: nothing",
+        description="size of the rendered answers to near hits, for the same request again, per worker; 0: none",
     )
     fast_lane: bool = Field(
-        True, description="give such an answer again before the request reaches the app, at the connection"
+        True, description="answer repeated requests at the connection, before the app (the fast path)"
     )
     ignored_parameters: Words = Field(("_",), description="query parameters that do not change an answer")
     totals_scope: Literal["credential", "public"] = Field(
@@ -192,11 +192,11 @@ class Settings(BaseSettings):
         7 * 86_400.0,
         ge=0,
         le=10 * 365 * 86_400,
-        description="how long a stale answer stands in for a failure; 0: not at all",
+        description="how long a stale answer is served instead of an error; 0: not at all",
     )
     stale_while_revalidate_family: SecondsByFamily = Field(
         {},
-        description="by family, how long a stale answer serves while it is refreshed; else one more lifetime "
+        description="by family, how long a stale answer is served while it is refreshed; else one more lifetime "
         "(unknown: not at all)",
     )
     stale_if_error_family: SecondsByFamily = Field({}, description="stale_if_error by family")
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
 
     content_codings: Codings = Field(("zstd", "gzip"), description="codings offered to clients, best first")
 
-    # Who may ask
+    # Tenants and callers
     registry: RegistryPlace = Field(
         SecretStr("tenants.toml"), description="where the tenants are: a TOML file, or a Redis URL"
     )
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         10.0,
         ge=0,
         le=86_400,
-        description="time that a registry must stay as it is before most of its tenants count as gone",
+        description="time that a registry must stay unchanged before the loss of most of its tenants counts",
     )
     encryption_keys: SecretStr = Field(
         SecretStr(""), description="keys that encrypt credentials, newest first, comma-separated"
@@ -251,12 +251,12 @@ class Settings(BaseSettings):
     )
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
-    # Telling
+    # Logs and traces
     log_hits: float = Field(
         0.01,
         ge=0,
         le=1,
-        description="share of plain hits that the log has a line of; below 1 at most ten a second",
+        description="share of plain hits with a line in the log; below 1 at most ten a second",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")

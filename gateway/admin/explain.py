@@ -56,8 +56,8 @@ class ExplainApi:
     def operations(self) -> list[Operation]:
         query = {
             "path": Parameter("the path and query as a client asks them"),
-            "tenant": Parameter("as whose request; as nobody's unless told"),
-            "address": Parameter("from which address, without a key, where the tenant is not told"),
+            "tenant": Parameter("the tenant that asks; by default none"),
+            "address": Parameter("the address of a caller without a key; instead of a tenant"),
             "body": Parameter("the JSON that is asked by POST there"),
         }
         return [Operation("GET", "/api/explain", "What would become of a request, and why", self.explain, query)]
@@ -222,7 +222,7 @@ class ExploreApi:
     def operations(self) -> list[Operation]:
         query = {
             "path": Parameter("the path and query as a client asks them"),
-            "tenant": Parameter("as whose request; as a caller's without a key unless told"),
+            "tenant": Parameter("the tenant that asks; by default a caller without a key"),
         }
         summary = "Make a request as a tenant, and show its answer"
         return [Operation("GET", "/api/explore", summary, self.explore, query, reveals=True)]

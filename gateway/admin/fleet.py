@@ -31,7 +31,8 @@ MOST_TENANTS = 1_000
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
     """What to purge: exactly one of a query (a path as clients ask it), an item (like article/23), an institution,
-    and all. Softly it goes on serving, as stale, while it is fetched anew; hard it is gone."""
+    and all. A soft purge makes answers stale, but they are served while they are fetched again; a hard one removes
+    them."""
 
     query: Annotated[str, msgspec.Meta(max_length=8_192)] | None = None
     item: Annotated[str, msgspec.Meta(max_length=300)] | None = None
@@ -63,7 +64,7 @@ class FleetApi:
     def operations(self) -> list[Operation]:
         days = {
             "first": Parameter("first day, by UTC", "date"),
-            "last": Parameter("last day; today unless told", "date"),
+            "last": Parameter("last day, by default today", "date"),
             "tenant": Parameter("only this tenant, or these, with commas between"),
         }
         one = "/api/breakers/{fingerprint}"

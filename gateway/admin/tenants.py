@@ -92,7 +92,7 @@ class TenantsApi:
         page = {
             "after": Parameter("the last id of the page before"),
             "before": Parameter("the first id of the page after"),
-            "limit": Parameter(f"tenants in a page, {PAGE} unless told"),
+            "limit": Parameter(f"tenants in a page, by default {PAGE}"),
             "search": Parameter("only tenants with this in their id or name, whatever its case"),
         }
         return [
@@ -104,7 +104,7 @@ class TenantsApi:
             Operation("PUT", pair, "Set an institution's credential", self.seal, body=CredentialBody, status=204),
             Operation("DELETE", pair, "Remove an institution's credential", self.unseal, status=204),
             Operation("GET", f"{one}/keys", "List keys, and when each was last used", self.keys),
-            Operation("POST", f"{one}/keys", "Make a key, told this once", self.mint, body=KeyBody, status=201),
+            Operation("POST", f"{one}/keys", "Make a key, shown this once", self.mint, body=KeyBody, status=201),
             Operation("DELETE", "/api/keys/{key}", "Revoke a key for ever", self.revoke, status=204),
             Operation(
                 "POST", "/api/keys/{key}/rotate", "Make a key in another's place", self.rotate,

@@ -76,7 +76,7 @@ def list_keys(
 ) -> None:
     """List a tenant's keys by id.
 
-    A key itself cannot be shown again. With --last-used the admin API of a running gateway tells all of it.
+    A key itself cannot be shown again. With --last-used the admin API of a running gateway is asked.
     """
     if last_used:
         check_tenant_id(tenant_id)
@@ -187,8 +187,8 @@ def rotate_secrets(
     everywhere and restart, rotate, then set it to NEW alone. Where they lie in
     the file beside the registry, --new-key does all of it, while gateways run.
 
-    With another newest key credentials have other fingerprints: what is cached
-    of protected numbers is fetched anew, at the budget's pace.
+    A new newest key changes the fingerprints of all credentials: protected
+    answers are fetched again, at the budget's pace.
     """
     place = open_registry(registry)
     count = place.renew_keys() if new_key else place.reseal()

@@ -41,7 +41,7 @@ breaker = Commands(name="breaker", help="List, hold and resume the use of creden
 app.add_typer(gate)
 app.add_typer(breaker)
 
-Path = Annotated[str, typer.Argument(metavar="PATH", help="Path and query, or a whole URL.")]
+Path = Annotated[str, typer.Argument(metavar="PATH", help="Path and query, or a complete URL.")]
 Fingerprint = Annotated[
     str, typer.Argument(metavar="FINGERPRINT", help="The credential's fingerprint: see breaker list, and explain.")
 ]
@@ -53,7 +53,7 @@ def doctor(
         bool | None,
         flag(
             "--upstream/--no-upstream",
-            "Look at the service too. A terminal is asked; elsewhere it is not done unless told.",
+            "Check the service too. By default a terminal is asked, and a script does not.",
         ),
     ] = None,
     yes: Annotated[bool, flag("--yes", "Make the calls to the service without asking first.")] = False,
@@ -109,7 +109,7 @@ class PurgeScope:
 )
 def purge(
     scope: PurgeScope,
-    hard: Annotated[bool, flag("--hard", "Gone at once, not stale until fetched anew.")] = False,
+    hard: Annotated[bool, flag("--hard", "Remove at once, instead of serving stale.")] = False,
     preview: Annotated[bool, flag("--preview", "Only estimate how much it would cover.")] = False,
     yes: Annotated[bool, flag("--yes", "Do not ask back before a hard purge of everything.")] = False,
     as_json: AsJson = False,
@@ -117,8 +117,8 @@ def purge(
 ) -> None:
     """Purge stored answers, in the whole fleet.
 
-    It takes effect within a second or two. What is purged goes on serving, as stale, while it is fetched anew at
-    the budget's pace; with --hard it is gone at once, and clients wait.
+    It takes effect within a second or two. A soft purge makes answers stale: they are served while they are
+    fetched again, at the budget's pace. With --hard (a ban) they are gone at once, and clients wait.
     """
     fields: dict[str, Any] = {"query": scope.query, "item": scope.item, "institution": scope.institution}
     body = fields | {"all": scope.everything, "hard": hard}
@@ -225,7 +225,7 @@ def _held(refused: dict[str, Any]) -> str:
 def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
     """Show what waits for the service and what runs.
 
-    It tells of the whole fleet, of the gate, and of when the next call is due.
+    It shows the whole fleet, the gate, and when the next call is due.
     """
     told = ask_admin(admin_url, "GET", "/api/queue")
     if as_json:
@@ -252,7 +252,7 @@ def _row(tenant: str, depth: dict[str, Any]) -> list[str]:
 def usage(
     tenant: Annotated[str | None, option("--tenant", "TENANT", "Only this tenant.", complete=tenant_ids)] = None,
     first: Annotated[str | None, option("--first", "DAY", "First day, like 2030-01-31.")] = None,
-    last: Annotated[str | None, option("--last", "DAY", "Last day; today unless told.")] = None,
+    last: Annotated[str | None, option("--last", "DAY", "Last day; today by default.")] = None,
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:

@@ -35,7 +35,7 @@ app = Commands()
 class Wish:
     """What is to be reported, as it is typed."""
 
-    institution: Annotated[str, option("--institution", "NAME", "Whose items.", WHAT)] = ""
+    institution: Annotated[str, option("--institution", "NAME", "The institution of the items.", WHAT)] = ""
     item: Annotated[str, option("--item", "KIND", "article, author, collection, group or project.", WHAT)] = (
         "article"
     )
@@ -45,7 +45,7 @@ class Wish:
     counters: Annotated[str, option("--counters", "NAMES", "views, downloads, shares.", WHAT)] = "views"
     by: Annotated[str, option("--by", "PERIOD", "total, year, month or day: a column each.", WHAT)] = "total"
     first: Annotated[str | None, option("--from", "DATE", "2025, 2025-01 or 2025-01-31.", WHAT)] = None
-    last: Annotated[str | None, option("--to", "DATE", "Likewise; its last day counts.", WHAT)] = None
+    last: Annotated[str | None, option("--to", "DATE", "As --from; its last day counts.", WHAT)] = None
     method: Annotated[str, option("--method", "METHOD", "auto, ranking or each.", HOW)] = "auto"
 
     def order(self) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def sandbox(
     The institutions lboro, monash and melbourne take their name as the
     username and sandbox-NAME as the password.
 
-    GET /-/calls tells how often the sandbox was asked, and DELETE /-/calls
+    GET /-/calls says how often the sandbox was asked, and DELETE /-/calls
     starts counting again. Ctrl-C stops it.
     """
     # Here, so that the other commands need not wait for it to load.

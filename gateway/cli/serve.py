@@ -118,8 +118,8 @@ def config(
     """Show the settings serve would use, and where each is from.
 
     It reads what serve reads: flags, environment variables STATS_GATEWAY_…, the settings file, and last the
-    defaults; and takes the flags that serve takes. Secrets are masked. Nothing has to run: what a gateway that
-    already runs was started with is told by: stats-gateway settings.
+    defaults; and takes the flags that serve takes. Secrets are masked. No gateway has to run. For the settings of
+    a running gateway, see: stats-gateway settings.
     """
     effective = options.settings()
     provenance = Sources.of(options.given()).provenance(effective.profile)
@@ -166,8 +166,8 @@ def _setting_text(value: Any) -> str:
 def settings(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
     """Show what a running gateway was started with.
 
-    It asks the admin API; secrets are masked. What serve would use here, and where each setting comes from, is
-    told without a running gateway by: stats-gateway config.
+    It asks the admin API; secrets are masked. For the settings that serve would use here, and where each comes
+    from, see: stats-gateway config.
     """
     values = ask_admin(admin_url, "GET", "/api/settings")
     if as_json:
@@ -189,7 +189,7 @@ def health(
     timeout: Annotated[
         float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="Seconds to wait for the answer.")
     ] = 3.0,
-    strict: Annotated[bool, flag("--strict", "Nor where it is degraded.")] = False,
+    strict: Annotated[bool, flag("--strict", "Exit with 1 if it is degraded, too.")] = False,
 ) -> None:
     """Ask a gateway whether it is ready, for an exit code.
 

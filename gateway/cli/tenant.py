@@ -146,7 +146,7 @@ class LimitOptions:
     requests_per_second: Annotated[
         str | None, option("--requests-per-second", "N", "How many requests a second it may make.")
     ] = None
-    burst: Annotated[str | None, option("--burst", "N", "Of those, how many may come at once.")] = None
+    burst: Annotated[str | None, option("--burst", "N", "How many of those may come at once.")] = None
     requests_per_day: Annotated[str | None, option("--requests-per-day", "N", "How many a day, by UTC.")] = None
     queued: Annotated[str | None, option("--queued", "N", "Calls of its that may wait at once.")] = None
     share: Annotated[
@@ -248,7 +248,7 @@ def import_tenants(
 ) -> None:
     """Take in the tenants that another registry exported.
 
-    They come with their keys and credentials. The same encryption keys must be at hand: those of a registry file
+    They come with their keys and credentials. The same encryption keys must be available: those of a registry file
     lie beside it, in FILE.key. Nothing is written when a password does not open.
     """
     tables = _tables_from(file)

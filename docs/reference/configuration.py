@@ -1,9 +1,8 @@
-"""Writes ``configuration.md`` from ``gateway/settings.py``; with ``--check`` it only compares."""
+"""The page of all settings, ``configuration.md``, from ``gateway/settings.py``."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -11,31 +10,34 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from gateway.server.process import LIVE
 from gateway.setting_values import GENERIC, STATISTICS_ONLY
 from gateway.settings import Settings
 
-HERE = Path(__file__).parent
-PAGE = HERE / "configuration.md"
-SOURCE = HERE.parent / "gateway" / "settings.py"
+SOURCE = Path(__file__).parents[2] / "gateway" / "settings.py"
 HEAD = """\
 # Configuration
 
-Made from [`gateway/settings.py`](../gateway/settings.py) by `make reference`; a test holds it to that.
+Made from [`gateway/settings.py`](../gateway/settings.py) by `make reference`; a test compares the two.
 
-Every setting is an environment variable, its name in capitals after `STATS_GATEWAY_`, or a line in the TOML
-file that `--config` or `STATS_GATEWAY_CONFIG` names. A flag goes before a variable, a variable before the file.
-In a variable, a list is its words with commas or spaces between (`POST,DELETE`), and a table is JSON. Durations
-are in seconds, sizes in bytes. `stats-gateway config` shows what is in force, and where each value came from.
+A setting is an environment variable, `STATS_GATEWAY_` and its name in capitals, or a line in the TOML file that
+`--config` or `STATS_GATEWAY_CONFIG` names. A flag overrides a variable, and a variable overrides the file. In a
+variable, a list is written with commas or spaces (`POST,DELETE`), and a table as JSON. Durations are in
+seconds, sizes in bytes. White space around a value does not count. `stats-gateway config` shows the values in
+force, and where each came from. [`gateway.toml`](samples/gateway.toml) is a sample.
 
-White space around a value counts nowhere, as at the end of a mounted secret. A variable `STATS_GATEWAY_…`, or a
-line of the file, that names no setting stops `serve` with exit code 2 and the nearest name; for those who must,
-say after a rollback, there is `--allow-unknown-settings`. `STATS_GATEWAY_CONFIG`, `STATS_GATEWAY_ADMIN_URL` and
-`STATS_GATEWAY_KEY` are no settings and belong there all the same. What Kubernetes and Docker make of the name of
-a service called `stats-gateway` is passed over, `STATS_GATEWAY_PORT=tcp://…` too.
+**Restart.** {live} takes effect on a reload (SIGHUP). Every other setting needs a restart; after a reload the
+log line `reloaded` names those that changed. Tenants, keys and limits are in the registry, and never need one.
 
-*Statistics* means that a setting changes nothing with `profile = "generic"`, which has no tenants, no families of
-questions, and judges neither blocks nor credentials; the doctor notes one that is set there. *Generic* is the
-default with that profile.
+**Unknown names.** A variable `STATS_GATEWAY_…`, or a line of the file, that names no setting stops `serve` with
+exit code 2 and the nearest name. `--allow-unknown-settings` lets it start, for example after a rollback. Three
+variables are no settings, but allowed: `STATS_GATEWAY_CONFIG`, `STATS_GATEWAY_ADMIN_URL` and
+`STATS_GATEWAY_KEY`. The variables that Kubernetes and Docker make for a service called `stats-gateway` are
+ignored, such as `STATS_GATEWAY_PORT=tcp://…`.
+
+**Profiles.** *Statistics* marks a setting that has no effect with `profile = "generic"`. That profile has no
+tenants and no families of queries, and does not judge blocks or credentials. The doctor notes such a setting.
+*Generic* is the default with that profile.
 """
 
 
@@ -83,8 +85,8 @@ def default(value: Any) -> str:
 
 
 def page() -> str:
-    """The whole page."""
-    lines, last = [HEAD], ""
+    """The page."""
+    lines, last = [HEAD.format(live=", ".join(f"`{name}`" for name in sorted(LIVE)))], ""
     for heading, name in groups():
         if heading != last:
             lines += [f"\n## {heading}\n", "| setting | value | default | what it is |", "|---|---|---|---|"]
@@ -93,15 +95,3 @@ def page() -> str:
         described = (field.description or "").replace("|", "\\|")
         lines.append(f"| `{name}` | {kind(field)} | {default(field.default)} | {described}{by_profile(name)} |")
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    if "--check" in sys.argv[1:]:
-        if PAGE.read_text(encoding="utf-8") != page():
-            sys.exit(f"{PAGE.name} is not what the settings say; run: make reference")
-    else:
-        PAGE.write_text(page(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
