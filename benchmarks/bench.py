@@ -42,10 +42,10 @@ MEASURES: dict[str, Callable[[Rig], list[Table]]] = {
 }
 ABOUT = """\
 Each contender is one process (with its children) on a core of its own; the load, Redis and the origin run on
-another, whose idle share is told. They take turns, A B C A B C, and each begins anew every time. Whoever asks has
-an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual sample of hits, and
-tenants' limits that are counted and never reached; only the budget is unlimited. nginx and Varnish count no
-limits, keep no log, trace nothing and do not look at who forwarded a request, in their favour.
+another, whose idle share is given. They take turns, A B C A B C, and each starts from nothing every time. All
+clients have an API key. The gateway is set up as in production: metrics, a log of JSON lines with its usual
+sample of hits, and tenants' limits that are counted and never reached. Only its budget is unlimited. In their
+favour, nginx and Varnish count no limits, keep no log, trace nothing and do not check who forwarded a request.
 """
 SMOKE = {
     "rounds": 1, "seconds": 0.3, "entries": 200, "crowds": [100], "misses": 20, "tenants": [60],

@@ -26,27 +26,25 @@ BENCHMARKS = ("bench", "shielding")
 HEAD = """\
 # Performance
 
-What the gateway costs and saves, beside what one would use instead of it, measured by one command:
+What the gateway costs and saves, compared with other proxies. `make performance` measures all of it.
 
-    make performance
-
-It runs {targets}, keeps their figures in [`performance.json`](performance.json),
-and makes this page of them (`benchmarks/report.py`); nothing here is typed by hand. How each contender is
-configured is in [`benchmarks/contenders`](../benchmarks/contenders). Figures are medians, in parentheses the least
-and the most of several rounds. Machines differ and are noisy: ratios, taken round by round, say more than figures,
-and those of one run can be compared, those of two hardly.
+It runs {targets}, keeps their figures in [`performance.json`](performance.json), and makes this page from them
+(`benchmarks/report.py`); nothing here is typed by hand. [`benchmarks/contenders`](../benchmarks/contenders) has
+the configuration of each contender. Figures are medians of several rounds, with the least and the most in
+parentheses. Machines differ and are noisy. So compare ratios, which are taken round by round, rather than
+figures, and compare figures only within one run.
 
 ## What clients send
 
-What a hit costs depends on what is sent with the question. So hits are measured in cases, and each figure of hits
-says of which it is. Find the ones that are yours; one gateway has several, and (c) wherever an ingress stands in
-front of it. Figures of (a), where nothing differs, hold for no other case.
+The cost of a hit depends on what the client sends. So hits are measured in cases, and each figure of hits names
+its case. Find the cases that are yours. One gateway has several, and always (c) behind an ingress. Figures of
+(a), where requests are identical, hold for no other case.
 
 {cases}
 
-How they are made is in [`benchmarks/cases.py`](../benchmarks/cases.py), and sent by
-[`benchmarks/load.c`](../benchmarks/load.c): it writes what must differ into each request anew, so that no request
-of (b), (c), (d) and (g) comes twice.
+[`benchmarks/cases.py`](../benchmarks/cases.py) makes the requests, and
+[`benchmarks/load.c`](../benchmarks/load.c) sends them. It writes the parts that differ into each request, so no
+request of (b), (c), (d) and (g) comes twice.
 """
 GOALS = """\
 ## Goals

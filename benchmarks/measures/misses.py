@@ -16,10 +16,10 @@ WARMING = 50
 REST = 0.005
 """Seconds for what a contender still does once it has answered: the next call would bear it."""
 ABOUT = (
-    "One request at a time for {misses} targets that nobody has asked for, each first from the origin and then "
-    "from the contender, by one and the same httpx2 client on the other core, 5 ms after the answer to the last; "
-    "the budget is unlimited, and the origin answers at once. *Overhead* is the median of the one less that of "
-    "the other; the CPU is the contender's own, without Redis."
+    "One request at a time for {misses} new targets, each first from the origin and then from the contender. The "
+    "same httpx2 client on the other core sends both, 5 ms after the last answer. The budget is unlimited, and "
+    "the origin answers at once. *Overhead* is the difference of the two medians; the CPU is the contender's own, "
+    "without Redis."
 )
 
 

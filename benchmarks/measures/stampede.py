@@ -13,8 +13,8 @@ from benchmarks.rig import ASGI, GATEWAY, NGINX, VARNISH, Rig, Samples, dashboar
 SPARE_FILES = 500
 ABOUT = (
     "Everybody has a connection before the first asks; then all ask at once for one target that is in no cache. "
-    "The origin takes {latency:g} s to answer, which is part of the times. Whoever got no 200 is *unserved*. "
-    "nginx counts the uses of an entry in ten bits, and lets one in 1,024 of those who wait for it through."
+    "The origin takes {latency:g} s to answer, which is part of the times. A client without a 200 is *unserved*. "
+    "Note that nginx counts the uses of an entry in ten bits, and lets one in 1,024 of its waiters through."
 )
 
 

@@ -100,8 +100,8 @@ def reload_table(calls: Mapping[int, tuple[int, int]], replicas: int) -> Table:
     ]
     columns = [Column("shared", "one, shared"), Column("apart", f"{replicas} apart"), Column("ratio", "ratio", 2)]
     about = (
-        "A shared cache saves the more, the more often one question is asked within a lifetime. By the model, "
-        "where pages that are left open ask anew so often, in as many requests a day:"
+        "A shared cache saves more, the more often one query comes within a lifetime. By the model, with the same "
+        "number of requests a day, and open pages that reload at these intervals:"
     )
     return Table("reloads", "What the saving hangs on", about, columns, rows)
 
@@ -115,15 +115,17 @@ def explained() -> str:
         "clock, every lifetime, the origin's latency; a budget is multiplied. Answers may be as old as the "
         f"gateway lets them be: {bounds}. Each replay begins with empty caches; midnight does not fall into one. "
         "nginx and Varnish sort parameters, know closed windows by a regular expression, keep credentials apart, "
-        "collapse misses, and serve stale while they refresh. They are not paced, so that only the gateway whose "
-        "budget is unlimited compares with them like with like; the one that is paced is shown for an hour, less "
-        "compressed, since pacing by milliseconds would measure the machine.\n\n"
-        "*Worst second*: the most calls in a second of the day. *Stale served*: older than the bound by more than "
-        "half a second of the wall's clock, since nginx counts whole seconds, and was given those whose average "
-        "is nearest the bound; *oldest*: by how much at most. *Over 30 s*: answers that took longer than that of "
-        "the day; the machine's own hiccups count in it, and so does the work of a storm, whose hundreds of "
-        f"requests in {STORM_SECONDS:g} s of the day come within a fraction of one. *From cache*: made before it "
-        "was asked for."
+        "collapse misses, and serve stale while they refresh. They are not paced, so compare them only with the "
+        "gateway whose budget is unlimited. The paced gateway is shown for an hour, less compressed, since pacing "
+        "by milliseconds would measure the machine.\n\n"
+        "- *Worst second*: the most calls in a second of the day.\n"
+        "- *Stale served*: answers older than the bound by more than half a second of real time. (nginx counts "
+        "full seconds, and got those whose average is nearest the bound.)\n"
+        "- *Oldest*: by how much at most.\n"
+        "- *Over 30 s*: answers that took longer than 30 s of the day. This includes pauses of the machine, and "
+        f"the work of a storm, whose hundreds of requests in {STORM_SECONDS:g} s of the day come within a "
+        "fraction of a real second.\n"
+        "- *From cache*: answers that were made before they were asked for."
     )
 
 
