@@ -22,7 +22,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .PHONY: help demo test quick exhaustive coverage check audit format bench bench-check bench-hotpath bench-registry
 .PHONY: performance reference scale shielding simulate drill soak walk house screenshots image chart container failover
-.PHONY: lock clean rolling
+.PHONY: docs lock clean rolling
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -72,6 +72,10 @@ bench-registry: .venv/dev  ## what thousands of tenants cost, in Redis and in a 
 
 reference: .venv/dev  ## the pages made from the code: settings, commands, admin API
 	$(BIN)/python docs/reference
+
+docs: .venv/dev  ## the documentation as a site, in build/docs/site, with its links checked (needs the extra docs)
+	$(BIN)/python docs/site.py
+	cd build/docs && ../../$(BIN)/python -m zensical build --strict --clean
 
 scale: .venv/dev  ## one to eight processes on one Redis: requests, upstream calls, Redis commands by outcome
 	$(BIN)/python -m benchmarks.scale $(ARGS)
