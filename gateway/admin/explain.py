@@ -126,7 +126,7 @@ class ExplainApi:
         if query.family is Family.UNKNOWN:
             return {
                 "rule": None,
-                "why": "an unknown request has the lifetime that its answer tells, else a short one",
+                "why": "an unknown request has the lifetime that its answer names, else a short one",
             }
         rule = rule_of(query, now)
         own = tenant.lifetimes.get(rule)

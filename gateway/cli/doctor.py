@@ -54,7 +54,7 @@ def examine(options: SettingOptions, *, upstream: bool | None, yes: bool) -> lis
         settings = options.settings()
     except ConfigurationError as error:
         wrong = error.problems if isinstance(error, UnusableSettings) else [error.message]
-        advice = "stats-gateway config --describe tells what each may be"
+        advice = "stats-gateway config --describe says what each may be"
         return [problem("settings.reading", each, advice) for each in wrong]
     around = asyncio.run(look_around(settings, Sources.of(options.given())))
     return [*around.findings, *consult(settings, around, wanted=upstream, yes=yes)]

@@ -98,7 +98,7 @@ def disputes(claimants: Mapping[Network, Sequence[str]]) -> list[str]:
     """Describe the networks that more than one tenant claims; tenants by their ids."""
     return [
         f"the network {network} is claimed by tenants {' and '.join(map(repr, sorted(ids)))}: "
-        "calls from there are nobody's"
+        "calls from there count for no tenant"
         for network, ids in claimants.items()
         if len(ids) > 1
     ]

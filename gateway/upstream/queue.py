@@ -26,7 +26,7 @@ GLANCE = 0.1
 """Seconds for which a caller whose time is up may wait to learn when to come back."""
 LATE = {
     Reuse.LATER: "; it is on its way",
-    Reuse.JOINERS: "; its place in the queue is kept for whoever asks again",
+    Reuse.JOINERS: "; its place in the queue is kept for the next request",
     Reuse.NOBODY: "",
 }
 """What is added to the news that an answer is late."""

@@ -389,7 +389,7 @@ def reach_findings(reach: Reach, now: float) -> Iterator[Finding]:
         yield warning(
             "upstream.certificate",
             f"the certificate of {reach.place} ends in {counted(days, 'day')}",
-            "tell whoever runs it, in case they do not renew it by themselves",
+            "ask the people who run it, in case they do not renew it by themselves",
         )
 
 

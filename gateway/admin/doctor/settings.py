@@ -118,7 +118,7 @@ def _admin(settings: Settings) -> Finding:
     if not has_admin_token(settings):
         return warning(
             check,
-            f"{where} can be reached from other machines, tells them its metrics, and has no admin token",
+            f"{where} can be reached from other machines, shows them its metrics, and has no admin token",
             "set STATS_GATEWAY_ADMIN_TOKEN, or STATS_GATEWAY_ADMIN_HOST=127.0.0.1",
         )
     return note(
@@ -136,7 +136,7 @@ def _metrics(settings: Settings) -> Iterator[Finding]:
     if settings.metrics_public and not alone:
         yield note(
             check,
-            "/metrics names the tenants to whoever reaches the admin listener",
+            "/metrics names the tenants to everybody who reaches the admin listener",
             "set STATS_GATEWAY_METRICS_PUBLIC=false, and let the scraper send an admin token that may only read",
         )
     elif alone:
@@ -206,7 +206,7 @@ def _redis(name: str, url: str) -> Iterator[Finding]:
     if not place.options.get("password"):
         yield warning(
             f"{name}.access",
-            f"{masked_url(url)} is asked without a password: whoever reaches it decides what is answered",
+            f"{masked_url(url)} is asked without a password: anybody who reaches it decides what is answered",
             "give that Redis a password, and a network of its own",
         )
     if not place.secure:
@@ -369,7 +369,7 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
         yield problem("registry.reading", error.message, f"{what}, or set STATS_GATEWAY_REGISTRY")
         return
     except ConfigurationError as error:
-        yield problem("registry.reading", error.message, "mend it by hand, or bring back a copy")
+        yield problem("registry.reading", error.message, "repair it by hand, or restore a copy")
         return
     yield ok("registry.reading", f"{settings.masked()['registry']} reads")
     yield from tenant_findings(tables, datetime.now(UTC), allow_anonymous=settings.allow_anonymous)

@@ -31,7 +31,7 @@ RISKS: Sequence[tuple[Callable[[str, str, str], Finding], Callable[[Network], bo
     (
         warning,
         lambda network: network.is_global,
-        "public addresses: {}; whoever has one, or calls through a NAT that has, gets the tenant's numbers",
+        "public addresses: {}; a caller that has one, or uses a NAT that has, gets the tenant's numbers",
         "list addresses of your own network, or let those callers send a key",
     ),
     (
@@ -177,7 +177,7 @@ def credential_findings(found: Opened) -> Iterator[Finding]:
         yield problem(
             "credentials.opening",
             fault,
-            "bring back the key that it was sealed with, or store the password anew: stats-gateway tenant add",
+            "restore the key that it was sealed with, or set the password again: stats-gateway tenant add",
         )
     if len(found.faults) > MOST_SHOWN:
         more = len(found.faults) - MOST_SHOWN
@@ -260,8 +260,8 @@ def _behind_proxies(held: list[Held], settings: Settings) -> Iterator[Finding]:
         if found := [str(each) for each in held if each.network.overlaps(network)]:
             yield warning(
                 NETWORKS,
-                f"trusted proxies, {proxy}, have addresses in {named(found)}: who calls from these counts as a "
-                "proxy, and is never told by the network",
+                f"trusted proxies, {proxy}, have addresses in {named(found)}: a caller with one of these "
+                "counts as a proxy, and never as the tenant",
                 "set STATS_GATEWAY_TRUSTED_PROXIES to the proxies' own addresses, networks to those of callers",
             )
 
