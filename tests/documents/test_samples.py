@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.redis_url import MASK
 from gateway.settings import Settings, load_settings
 from tests.documents.pages import ROOT
+from tests.promtool import promtool
 from tests.upstream.origin import certificate
 
 SAMPLES = ROOT / "docs" / "samples"
@@ -101,3 +102,13 @@ def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
         [nginx, "-t", "-q", "-p", str(tmp_path), "-c", str(conf)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "alerts.rules.yml").write_bytes((ROOT / "helm/stats-gateway/files/alerts.rules.yml").read_bytes())
+    sample = (SAMPLES / "prometheus.yml").read_text()
+    assert f"127.0.0.1:{Settings.model_fields['admin_port'].default}" in sample
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    (tmp_path / "prometheus.yml").write_text(sample.replace("/etc/prometheus/stats-gateway-token", str(token)))
+    assert "rules found" in promtool("check", "config", str(tmp_path / "prometheus.yml"))
