@@ -36,8 +36,8 @@ EXPLORE_SECONDS = 120.0
 """Longer than other calls of the admin API take, since a request may wait its turn."""
 
 app = Commands()
-gate = Commands(name="gate", help="Show, hold and resume the asking of the service.")
-breaker = Commands(name="breaker", help="List, hold and resume the use of credentials.")
+gate = Commands(name="gate", help="Show, hold and resume upstream calls (the circuit breaker).")
+breaker = Commands(name="breaker", help="List, hold and resume suspended credentials.")
 app.add_typer(gate)
 app.add_typer(breaker)
 
@@ -148,22 +148,22 @@ def _estimate(found: dict[str, int]) -> str:
 
 @gate.command("show")
 def show_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Show whether the service may be asked."""
+    """Show whether upstream calls are allowed (the circuit breaker)."""
     _print_gate(ask_admin(admin_url, "GET", "/api/gate"), as_json)
 
 
 @gate.command("hold")
 def hold_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Ask the service nothing more, in the whole fleet, until resumed.
+    """Stop all upstream calls, in the whole fleet, until resumed.
 
-    What is stored goes on serving.
+    Stored answers are still served.
     """
     _print_gate(ask_admin(admin_url, "POST", "/api/gate/hold"), as_json)
 
 
 @gate.command("resume")
 def resume_gate(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Ask the service again, at once.
+    """Allow upstream calls again, at once.
 
     It opens the gate in the whole fleet, whether it was held or closed by a block.
     """
@@ -184,13 +184,13 @@ def _print_gate(gate: dict[str, Any], as_json: bool) -> None:
 
 @breaker.command("list")
 def list_refused(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """List the credentials that are not used now."""
+    """List the suspended credentials."""
     _print_refused(ask_admin(admin_url, "GET", "/api/breakers"), as_json)
 
 
 @breaker.command("hold", epilog=examples("stats-gateway breaker hold 3f0c…", title="Example"))
 def hold_credential(fingerprint: Fingerprint, as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Do not use a credential, in the whole fleet, until resumed."""
+    """Suspend a credential, in the whole fleet, until resumed."""
     _print_refused(ask_admin(admin_url, "POST", f"/api/breakers/{_safe(fingerprint)}/hold"), as_json)
 
 

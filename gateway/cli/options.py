@@ -254,7 +254,8 @@ class SettingOptions:
         str | None, option("--upstream", "URL", "Base URL of the statistics service.", SERVICE)
     ] = None
     budget: Annotated[
-        str | None, option("--budget", "RATE", "How fast the fleet may ask: N/s, N/m, N/h or unlimited.", SERVICE)
+        str | None,
+        option("--budget", "RATE", "Upstream rate limit of the fleet: N/s, N/m, N/h or unlimited.", SERVICE),
     ] = None
     budget_burst: Annotated[
         int | None, option("--budget-burst", "N", "Upstream calls that may follow at once.", SERVICE)
