@@ -99,13 +99,13 @@ def redis_errors(client: Client | None = None) -> Iterator[None]:
     except GatewayError:
         raise
     except (TimeoutError, RedisError, OSError) as error:
-        raise CacheUnavailable(f"the shared cache did not answer ({type(error).__name__})") from error
+        raise CacheUnavailable(f"Redis does not answer ({type(error).__name__})") from error
     except Exception as error:
         log.debug("redis_reply_unusable", error=type(error).__name__)
         distrust = getattr(None if client is None else client.connection_pool, "distrust", None)
         if distrust is not None:
             distrust()
-        raise CacheUnavailable(f"the shared cache answered nonsense ({type(error).__name__})") from error
+        raise CacheUnavailable(f"Redis answers nonsense ({type(error).__name__})") from error
 
 
 Argument = bytes | str | int | float

@@ -266,7 +266,7 @@ class Pool(ConnectionPool):
 
     def _admit(self) -> None:
         if self.breaker.is_open:
-            raise CircuitOpen("the shared cache has not answered lately")
+            raise CircuitOpen("Redis does not answer")
 
     async def _connection(self, *, trial: bool = False) -> PooledConnection:
         deadline = now() + self.limit

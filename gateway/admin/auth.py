@@ -75,7 +75,7 @@ class AdminTokens:
             raise AdminUnauthenticated("An admin token is needed, as Authorization: Bearer")
         found = self.recognise(token)
         if found is None:
-            raise AdminTokenUnknown("No admin token reads like this")
+            raise AdminTokenUnknown("This is none of the gateway's admin tokens")
         self.check_role(found, changes=changes)
         return found
 

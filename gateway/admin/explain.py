@@ -14,7 +14,7 @@ import msgspec
 from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.entry import Entry
 from gateway.cache.lifetimes import Lifetimes, rule_of
-from gateway.catalogue.endpoints import with_content
+from gateway.catalogue.endpoints import why_unknown, with_content
 from gateway.catalogue.families import Family
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted, pasted_target
@@ -39,6 +39,8 @@ def header_view(headers: Headers) -> dict[str, str]:
 
 
 JSON = (b"content-type", b"application/json")
+ANSWERS = "Redis answers"
+SILENT = "Redis does not answer; only what is near is seen"
 
 
 class ExplainApi:
@@ -68,7 +70,7 @@ class ExplainApi:
         query = self._query(call.query["path"], call.query.get("body"))
         claim = self._claim(call.query)
         tenant = (claim and claim.tenant) or self._tenant(call.query.get("tenant"))
-        view = {"query": _query_view(query), "tenant": tenant.id}
+        view = {"query": self._query_view(query), "tenant": tenant.id}
         if claim is not None:
             view["network"] = claim.network
         if not tenant.enabled or (tenant.anonymous and not self._allow_anonymous):
@@ -89,19 +91,25 @@ class ExplainApi:
             raise InvalidInput("Nothing is asked by POST there")
         return with_content(query, [JSON], body.encode())
 
+    def _query_view(self, query: Query) -> dict[str, Any]:
+        """The query as it was recognised; where every target is its own meaning, none has to be explained."""
+        return _query_view(query, why_unknown(query) if self._resolver.profile.by_meaning else "")
+
     def _view(self, explanation: Explanation) -> dict[str, Any]:
         lookup, found, now = explanation.lookup, explanation.found, self._resolver.clock.now()
-        marked = lookup.marked
+        marked, queue = lookup.marked, self._resolver.queue
         return {
             "scope": _scope_view(lookup.access),
             "lifetime": self._lifetime_view(lookup.query, lookup.requester.tenant, now),
-            "cache": "answers" if explanation.shared else "does not answer; only what is near is seen",
+            "cache": ANSWERS if explanation.shared else SILENT,
             "entry": None if not found.entries else _entry_view(found.entries[0], now),
             "error_record": None if found.error is None else _entry_view(found.error, now),
             "purged": None if marked is None else {"soft": _moment(marked.soft), "hard": _moment(marked.hard)},
             "decision": type(explanation.decision).__name__,
             "credential_withheld_for": explanation.refused_for,
-            "gate_closed_for": self._resolver.queue.gate_closed_for,
+            "credential_held": queue.breaker.is_held(lookup.access.scope),
+            "gate_closed_for": queue.gate_closed_for,
+            "gate_held": queue.gate.held,
             "queue": explanation.standing,
         }
 
@@ -138,9 +146,10 @@ class ExplainApi:
         }
 
 
-def _query_view(query: Query) -> dict[str, Any]:
+def _query_view(query: Query, why: str) -> dict[str, Any]:
     return {
         "family": query.family,
+        "unknown_because": why or None,
         "canonical": query.canonical.decode("utf-8", "backslashreplace"),
         "exact": query.exact.decode("latin-1"),
         "institution": query.institution,

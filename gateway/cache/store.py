@@ -92,7 +92,7 @@ class BatchedReader:
                 found.set_exception(CacheUnavailable(error.message))
         except BaseException:
             for found in _open(waiting):
-                found.set_exception(CacheUnavailable("the shared cache is not asked any more"))
+                found.set_exception(CacheUnavailable("the gateway stops, and asks Redis nothing more"))
             raise
         else:
             for keys, part in parts.items():

@@ -24,7 +24,7 @@ from gateway.catalogue.query import (
     encoded,
     read_window,
 )
-from gateway.catalogue.target import check_target
+from gateway.catalogue.target import check_target, parted
 
 COUNTERS = ("views", "downloads", "shares")
 ITEMS = ("article", "author", "collection", "group", "project")
@@ -74,31 +74,63 @@ def recognise(
     exact = raw_path + b"?" + raw_query if raw_query or marked else raw_path
     segments = decoded_segments(raw_path)
     institution = None if segments[0] in _NO_INSTITUTION else segments[0]
+    known = _read(institution, segments, raw_query, exact, ignored)
+    if isinstance(known, Query):
+        return known
+    return Query(Family.UNKNOWN, canonical=exact, exact=exact, institution=institution)
+
+
+def why_unknown(query: Query) -> str:
+    """Why an unknown query is none that the catalogue knows, as the rest of a sentence that names it; empty for a
+    known one."""
+    if query.family is not Family.UNKNOWN:
+        return ""
+    raw_path, raw_query, _ = parted(query.exact)
+    if raw_path in POSTED_PATHS:
+        return "it is asked by POST"
+    known = _read(query.institution, decoded_segments(raw_path), raw_query, query.exact, IGNORED)
+    return known if isinstance(known, str) else ""
+
+
+NO_SUCH_PATH = "the service documents no endpoint with this path"
+
+
+def _read(
+    institution: str | None, segments: list[str], raw_query: bytes, exact: bytes, ignored: Collection[str]
+) -> Query | str:
+    """The query that a target asks; why it is none that is known."""
     place = _place(institution, segments if institution is None else segments[1:])
-    known = None if place is None else _known(place, raw_query, exact, ignored)
-    return known or Query(Family.UNKNOWN, canonical=exact, exact=exact, institution=institution)
+    return place if isinstance(place, str) else _known(place, raw_query, exact, ignored)
 
 
-def _place(institution: str | None, segments: list[str]) -> _Place | None:
+def _place(institution: str | None, segments: list[str]) -> _Place | str:
     known = PATHS.get((segments[0], len(segments))) if segments else None
     if known is None:
-        return None
+        return NO_SUCH_PATH
     family, fields = known
     place = _Place(family, institution, **dict(zip(fields, segments[1:], strict=True)))
-    named = place.counter in _COUNTERS and place.item in ITEMS and place.granularity in _GRANULARITIES
-    return place if named and place.item_id != "" else None
+    if place.counter not in _COUNTERS:
+        return f"its counter is none of {', '.join(COUNTERS)}"
+    if place.item not in ITEMS:
+        return f"its item is none of {', '.join(ITEMS)}"
+    if place.granularity not in _GRANULARITIES:
+        return f"its granularity is none of {', '.join(GRANULARITIES)}"
+    return place if place.item_id != "" else "it has no item id"
 
 
-def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[str]) -> Query | None:
+def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[str]) -> Query | str:
     if b";" in raw_query:
-        return None  # some servers split parameters at semicolons too: what is asked is anybody's guess
+        # Some servers split parameters at semicolons too: what is asked is anybody's guess.
+        return "its query has a semicolon, at which some servers split parameters"
     sorted_out = _sort_out(decoded_parameters(raw_query), place.family.form.parameters, ignored)
-    if sorted_out is None:
-        return None
+    if isinstance(sorted_out, str):
+        return sorted_out
     known, others = sorted_out
     window = read_window(place.family, place.granularity, known)
-    if window is None or not _filters_are_documented(place.family, known):
-        return None
+    if isinstance(window, str):
+        return window
+    if wrong := _undocumented_filter(place.family, known):
+        return wrong
     if window.end_date is not None:
         known["end_date"] = window.end_date
     if place.family is Family.TOPS:
@@ -121,28 +153,33 @@ def _known(place: _Place, raw_query: bytes, exact: bytes, ignored: Collection[st
 
 def _sort_out(
     parameters: Parameters, documented: Collection[str], ignored: Collection[str]
-) -> tuple[dict[str, str], Parameters] | None:
-    """Documented parameters apart from others, ignored ones gone; None if one documented is empty or repeated."""
+) -> tuple[dict[str, str], Parameters] | str:
+    """Documented parameters apart from others, ignored ones gone; what is wrong if one documented is empty or
+    repeated."""
     known: dict[str, str] = {}
     others: Parameters = []
     for name, value in parameters:
         if name in documented:
-            if not value or name in known:
-                return None
+            if not value:
+                return f"its parameter {name} is empty"
+            if name in known:
+                return f"its parameter {name} is repeated"
             known[name] = value
         elif name not in ignored:
             others.append((name, value))
     return known, others
 
 
-def _filters_are_documented(family: Family, known: dict[str, str]) -> bool:
-    sub_item = known.get("sub_item")
+def _undocumented_filter(family: Family, known: dict[str, str]) -> str:
+    """What is wrong with the filters of a query; empty where nothing is."""
+    sub_item, allowed = known.get("sub_item"), _TOPS_SUB_ITEMS if family is Family.TOPS else _SUB_ITEMS
+    if sub_item is not None and sub_item not in allowed:
+        return f"its sub_item is none of {', '.join(sorted(allowed))}"
     if family is Family.TOPS:
-        count = known.get("count", _DEFAULT_COUNT)
-        return (sub_item is None or sub_item in _TOPS_SUB_ITEMS) and _COUNT.fullmatch(count) is not None
-    if sub_item is None:
-        return "sub_item_id" not in known
-    return sub_item in _SUB_ITEMS and "sub_item_id" in known
+        return "" if _COUNT.fullmatch(known.get("count", _DEFAULT_COUNT)) else "its count is no number above 0"
+    if (sub_item is None) == ("sub_item_id" in known):
+        return "its sub_item and sub_item_id come only together"
+    return ""
 
 
 def _canonical(place: _Place, known: dict[str, str], others: Parameters) -> bytes:

@@ -126,8 +126,8 @@ class Window(NamedTuple):
     rests_on_today: bool = False
 
 
-def read_window(family: Family, granularity: str | None, known: Mapping[str, str]) -> Window | None:
-    """The window of a request with these documented parameters; None when its dates make no window.
+def read_window(family: Family, granularity: str | None, known: Mapping[str, str]) -> Window | str:
+    """The window of a request with these documented parameters; why its dates make none.
 
     Omitted dates default to the month so far, hence rest on *today*: always for timelines and breakdowns, for
     tops only with ``sub_item``. Totals, overviews, and tops without it cover all time (docs/service.md,
@@ -138,14 +138,15 @@ def read_window(family: Family, granularity: str | None, known: Mapping[str, str
     start_date, end_date = known.get("start_date"), known.get("end_date")
     start = None if start_date is None else _day(start_date)
     end = None if end_date is None else _day(end_date)
-    if (start is None) != (start_date is None) or (end is None) != (end_date is None):
-        return None
+    for name, day in (("start_date", start), ("end_date", end)):
+        if day is None and name in known:
+            return f"its {name} is no day like 2030-01-31"
+    if start and end and start > end:
+        return "its start_date is after its end_date"
     if family is Family.TOPS and "sub_item" not in known:
-        return None if start and end and start > end else Window(end_date)
+        return Window(end_date)
     if start is None or end is None:
         return Window(end_date, rests_on_today=True)
-    if start > end:
-        return None
     return _bounded(family, granularity, start, end)
 
 

@@ -233,7 +233,7 @@ def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
         return
     waiting = told["queued"]
     processes = "1 process" if told["processes_total"] == 1 else f"{told['processes_total']} processes"
-    print(f"gate {told['gate']['state']}, next call in {told['budget']:.1f} s, {processes}")
+    print(f"gate {told['gate']['state']}, {_next_call(told['gate'], told['budget'])}, {processes}")
     shown = ", ".join(f"{waiting.get(each.label, 0)} {each.words}" for each in Priority)
     print(f"{sum(waiting.values())} waiting: {shown}")
     if told["tenants"]:
@@ -242,6 +242,16 @@ def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
     if told["running"]:
         rows = [[run["id"][:12], run["tenant"], f"{run['age']:.1f} s"] for run in told["running"]]
         print("\n" + aligned(["RUNNING", "TENANT", "FOR"], rows))
+
+
+def _next_call(gate: dict[str, Any], budget: float) -> str:
+    """When the next call may go, by the gate and the budget."""
+    match gate["state"]:
+        case "held":
+            return "no call until the gate is resumed"
+        case "closed":
+            return f"next call in {max(gate['closed_for'], budget):.1f} s"
+    return f"next call in {budget:.1f} s"
 
 
 def _row(tenant: str, depth: dict[str, Any]) -> list[str]:

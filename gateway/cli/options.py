@@ -362,7 +362,7 @@ def ask_admin(
         reason = describe_error(error)
         raise AdminUnreachable(f"no gateway answers at {masked_url(url)}: {reason}; see --admin-url") from None
     if not response.is_success:
-        raise _refusal(response, url)
+        raise _refusal(response, url, bool(token))
     try:
         return response.json() if response.content else None
     except ValueError:
@@ -387,13 +387,14 @@ def _admin_token() -> str:
     return token
 
 
-def _refusal(response: httpx.Response, url: str) -> ConfigurationError:
+def _refusal(response: httpx.Response, url: str, had_token: bool) -> ConfigurationError:
     try:
         message = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         return _not_a_gateway(response, url)
     if response.status_code == 401:
-        message += "; set STATS_GATEWAY_ADMIN_TOKEN"
+        variable = f"{PREFIX}ADMIN_TOKEN"
+        message += f"; {variable} holds another token" if had_token else f"; set {variable}"
     return NoSuchRecord(message) if response.status_code == 404 else AdminRefused(message)
 
 

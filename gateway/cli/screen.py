@@ -131,7 +131,7 @@ def _head(seen: Seen, width: int) -> list[Text]:
 
 def _redis(overview: Overview) -> tuple[str, str]:
     if overview.redis.status != "ok":
-        return "gone", TROUBLE
+        return "does not answer", TROUBLE
     return ("embedded", WARNING) if overview.redis.embedded else ("ok", GOOD)
 
 

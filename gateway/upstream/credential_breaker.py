@@ -167,6 +167,10 @@ class CredentialBreaker:
             return None  # the usual case, for each hit
         return HELD if fingerprint in self._held else self._paused_for(fingerprint)
 
+    def is_held(self, fingerprint: str) -> bool:
+        """Whether an operator holds a credential."""
+        return fingerprint in self._held
+
     def _paused_for(self, fingerprint: str) -> float | None:
         until = self._until.get(fingerprint)
         return None if until is None else max(0.0, until - self._clock())

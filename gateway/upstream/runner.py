@@ -250,7 +250,7 @@ class FlightRunner:
                     await self._leave(flight)
                 case _ if self._heartbeat.degraded:
                     # Redis can be read but not be written: nobody's turn comes there, and no landing either.
-                    raise CacheUnavailable("the shared cache takes nothing")
+                    raise CacheUnavailable("Redis takes no writes")
 
     async def _leave(self, flight: Flight) -> None:
         """The last caller of a queued flight has gone, or may have. Raises Deserted if the flight ends with that.

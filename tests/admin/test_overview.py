@@ -21,12 +21,16 @@ TOKEN = "hunter2-admin"
 LBORO = "/lboro/timeline/day/views/article/77?start_date=2014-01-01&end_date=2014-03-01"
 
 
+def asked(gateway: Process, operation: str, **query: str) -> httpx.Response:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    answer = get(f"http://127.0.0.1:{gateway.admin_port}{operation}", headers=bearer, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
 def told(gateway: Process) -> Any:
     """The overview as JSON, which has the shape that it is described with."""
-    answer = get(
-        f"http://127.0.0.1:{gateway.admin_port}/api/overview", headers={"Authorization": f"Bearer {TOKEN}"}
-    )
-    assert answer.status_code == 200, answer.text
+    answer = asked(gateway, "/api/overview")
     msgspec.json.decode(answer.content, type=Overview, strict=True)
     return answer.json()
 
@@ -122,6 +126,8 @@ def test_without_redis_a_gateway_tells_what_it_knows(prefix: str) -> None:
             assert overview["today"] == {"requests": 2, "hits": 1, "calls": 1, "saved": 1}
             assert (overview["queue"]["waiting"], overview["gate"]["state"]) == (0, "open")
             assert overview["processes"] == 1
+            explained = asked(gateway, "/api/explain", path=LBORO, tenant="reports").json()
+            assert explained["cache"].startswith("Redis does not answer")
             server.start()
             until(lambda: told(gateway)["redis"]["status"] == "ok")
             until(lambda: counted(told(gateway))["hit"] == 1)

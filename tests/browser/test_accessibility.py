@@ -72,7 +72,7 @@ async def test_everybody_can_sign_in(enter: Enter) -> None:
     await somebody.goes("/sign-in?ended=1")
     await audit(somebody)
     await somebody.signs_in("wrong")
-    await expect(somebody.page.get_by_role("alert")).to_have_text("No admin token reads like this.")
+    await expect(somebody.page.get_by_role("alert")).to_have_text("This is none of the gateway's admin tokens.")
     await audit(somebody)
 
 

@@ -27,7 +27,7 @@ async def test_a_wrong_token_is_told_and_the_right_one_goes_where_one_was_going(
     await somebody.goes("/tenants/reports")
     await somebody.is_at("/sign-in?next=%2Ftenants%2Freports")
     await somebody.signs_in("wrong")
-    await expect(somebody.page.get_by_role("alert")).to_have_text("No admin token reads like this.")
+    await expect(somebody.page.get_by_role("alert")).to_have_text("This is none of the gateway's admin tokens.")
     await somebody.signs_in(WATCHER)
     await somebody.is_at("/tenants/reports")
     await expect(somebody.page.get_by_text("read-only")).to_be_visible()

@@ -108,7 +108,7 @@ def test_plain_is_ascii_alone() -> None:
     ("changes", "expected"),
     [
         ({"redis": Redis("degraded", False)}, "Redis does not answer: this is what one process knows"),
-        ({"redis": Redis("degraded", False)}, "Redis gone"),
+        ({"redis": Redis("degraded", False)}, "12 tenants  Redis does not answer"),
         ({"redis": Redis("ok", True)}, "Redis embedded"),
         ({"processes": 1, "registry": Tenants(1)}, "1 process  1 tenant  "),
         ({"gate": Gate("closed", 12.0, None)}, "Gate      closed for 12 s more"),

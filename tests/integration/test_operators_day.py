@@ -72,7 +72,11 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert operator.told("purge", "--item", "article/77", "--preview")["matching"] >= 1
         operator.does("purge", "--item", "article/77", "--hard")
         assert operator.told("explain", LBORO, "--tenant", "reports")["decision"] == "Fetch"
+        backwards = LBORO.replace("start_date=2014", "start_date=2015")
+        unknown = operator.does("explain", backwards, "--tenant", "reports").out
+        assert "its start_date is after its end_date" in unknown
         nothing = operator.does("explain", "/total/views/article/4242", "--tenant", "reports").out
+        assert re.search(r"^cache +Redis answers$", nothing, re.MULTILINE)
         assert re.search(r"^entry +none$", nothing, re.MULTILINE)
         assert "fwd=uri-miss" in cache(stage, new)
         assert "Serve" in operator.does("explain", LBORO, "--tenant", "reports").out
@@ -89,6 +93,7 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
 
         operator.does("gate", "hold")
         assert operator.does("gate", "show").out.startswith("held")
+        assert "gate held, no call until the gate is resumed, 1 process\n" in operator.does("queue").out
         operator.does("gate", "resume")
 
         operator.does("key", "revoke", key[4:14])
@@ -120,6 +125,9 @@ def test_commands_that_ask_say_what_is_amiss_and_end_with_a_code_that_means_some
         admin = f"http://127.0.0.1:{gateway.admin_port}"
         operator = Operator({"STATS_GATEWAY_ADMIN_URL": admin})
         assert "set STATS_GATEWAY_ADMIN_TOKEN" in operator.does("queue", code=6).err
+        operator.environment["STATS_GATEWAY_ADMIN_TOKEN"] = "hunter2-mistyped"
+        wrong = operator.does("queue", code=6).err
+        assert "none of the gateway's admin tokens; STATS_GATEWAY_ADMIN_TOKEN holds another token" in wrong
         operator.environment["STATS_GATEWAY_ADMIN_TOKEN"] = "hunter2-admin"
         assert "no such tenant" in operator.does("explain", "/", "--tenant", "nobody", code=3).err
         assert "exactly one" in operator.does("purge", code=6).err

@@ -157,6 +157,8 @@ def verdict_of(found: Mapping[str, Any]) -> Verdict:
         return Verdict(REFUSED, sentence(found["why"]))
     withheld = found["credential_withheld_for"]
     if withheld is not None and found["query"]["protected"]:
+        if found["credential_held"]:
+            return Verdict(REFUSED, "An operator holds this credential: it is not used until it is resumed.")
         if withheld > 0:
             return Verdict(REFUSED, f"The service refuses this credential; tried again in {span(withheld)}.")
         return Verdict(ASKED, "It refused this credential before, and is to be tried again.")
@@ -182,9 +184,10 @@ def _fresh(entry: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> 
 def _asking(found: Mapping[str, Any]) -> Verdict:
     closed, entry = found["gate_closed_for"], found["entry"]
     if closed > 0:
+        gate = "An operator holds the gate" if found["gate_held"] else f"The gate is closed for {span(closed)}"
         if entry is not None and entry["stands_in_for_failures_for"] > 0 and not found["purged"]:
-            return Verdict(STALE, f"The gate is closed for {span(closed)}.")
-        return Verdict(FAILED, f"The gate is closed for {span(closed)}, and nothing stored helps.")
+            return Verdict(STALE, f"{gate}.")
+        return Verdict(FAILED, f"{gate}, and nothing stored helps.")
     if found["decision"] == "Revalidate":
         return Verdict(ASKED, "Only whether what is stored still holds.")
     if entry is None:

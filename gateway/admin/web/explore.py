@@ -17,7 +17,7 @@ from gateway.admin.explain import Exploration, curl_line
 from gateway.admin.web.charts import EVERY, Window, chart_of
 from gateway.admin.web.format import span
 from gateway.admin.web.pages import PageRequest, Web
-from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise
+from gateway.catalogue.endpoints import COUNTERS, GRANULARITIES, ITEMS, recognise, why_unknown
 from gateway.catalogue.families import Family
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted, pasted_target
@@ -252,7 +252,7 @@ def window_of(query: Query, target: str, today: date) -> Window | None:
 def question_of(query: Query, target: str) -> str:
     """A query in words."""
     if query.family is Family.UNKNOWN:
-        return "A question that the gateway does not know"
+        return f"A request that the gateway does not recognise: {why_unknown(query)}"
     given = dict(_parameters(target))
     item = f"{query.item} {query.item_id}" if query.item_id else f"every {query.item}"
     counted = f"{(query.counter or 'everything').capitalize()} of {item}"
@@ -322,8 +322,8 @@ WORDS = {
 DETAILS = {
     "refreshing": "being refreshed in the background",
     "max-stale": "which the client allowed",
-    "unknown-endpoint": "the gateway does not know this endpoint, and may not keep its answer",
-    "GateClosed": "since the service is not asked while it seems to block us",
+    "unknown-endpoint": "the gateway does not recognise this request, and may not keep its answer",
+    "GateClosed": "since the gate is closed, and the service is asked nothing",
     "TargetRefused": "since the service refused this very query a moment ago",
     "CallerPaused": "since the service refused several queries of this caller in a row",
     "SlowedDown": "since the service asked for fewer requests",

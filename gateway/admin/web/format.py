@@ -1,6 +1,7 @@
 """Numbers and times as people read them, on pages and in a terminal. Pure.
 
-``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds`` and ``clock``.
+``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds``, ``clock`` and
+``answering``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ def rate(per_second: float) -> str:
 def clock(moment: str) -> str:
     """The time of day of a JSON time such as 2030-01-31T12:34:56Z."""
     return moment[11:19]
+
+
+def answering(status: str) -> str:
+    """Whether Redis answers, from its status."""
+    return "answers" if status == "ok" else "does not answer"
 
 
 def decimal(number: float | None) -> str:

@@ -91,7 +91,7 @@ class SignIn:
         secret = await auth.sessions.begin(token)
         if admin is None or secret is None:
             await auth.guesses.note(request, "form")
-            raise AdminTokenUnknown("No admin token reads like this.")
+            raise AdminTokenUnknown("This is none of the gateway's admin tokens.")
         return admin, secret
 
     def _form(self, wanted: str, message: str = "", *, error: GatewayError | None = None) -> Response:

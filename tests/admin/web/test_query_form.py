@@ -130,11 +130,11 @@ def test_whatever_the_fields_only_our_errors_are_raised_and_words_are_found(fiel
         ("/timeline/day/views/group/1?sub_item=item_type&sub_item_id=b", "Views of group 1, by day, item type b"),
         ("/top/views/article", "Top articles by views"),
         ("/top/views/group?item_id=2&sub_item=category", "Top categories by views, of group 2"),
-        ("/total/hugs/article/1", "A question that the gateway does not know"),
+        ("/total/hugs/article/1", "A request that the gateway does not recognise: its counter is none of"),
     ],
 )  # fmt: skip
 def test_a_question_in_words(target: str, words: str) -> None:
-    assert question_of(recognised(target), target) == words
+    assert question_of(recognised(target), target).startswith(words)
 
 
 def test_a_timelines_window_ends_today_at_the_latest() -> None:

@@ -50,6 +50,8 @@ NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
         ("seconds", 0.9996, "1.00 s"),
         ("seconds", 12.3, "12 s"),
         ("clock", "2030-01-31T12:34:56Z", "12:34:56"),
+        ("answering", "ok", "answers"),
+        ("answering", "degraded", "does not answer"),
     ],
 )
 def test_a_number_reads_as_people_write_it(form: str, value: Any, text: str) -> None:
@@ -204,6 +206,7 @@ VALUES: dict[str, list[Any]] = {
     ],
     "clock": ["2030-01-31T12:34:56Z"],
     "word": ["open", 7],
+    "answering": ["ok", "degraded"],
 }
 PAGE = """<!doctype html><title>waiting</title><pre id="out"></pre><script type="module">
 import { FORMATS } from "/format.js";

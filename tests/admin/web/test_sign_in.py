@@ -46,7 +46,7 @@ def test_a_wrong_token_opens_nothing(visit: Visit, token: str) -> None:
     answer = visitor.sign_in(token)
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
-    assert "No admin token reads like this." in Page(answer.text).text
+    assert "This is none of the gateway's admin tokens." in Page(answer.text).text
     assert f'value="{token}"' not in answer.text
     assert visitor.get("/tenants").status_code == 303
 

@@ -99,7 +99,9 @@ def explained(**more: Any) -> dict[str, Any]:
         "error_record": None,
         "purged": None,
         "credential_withheld_for": None,
+        "credential_held": False,
         "gate_closed_for": 0.0,
+        "gate_held": False,
     } | more
 
 
@@ -122,6 +124,12 @@ def explained(**more: Any) -> dict[str, Any]:
         (explained(decision="Revalidate"), "asked", "still holds"),
         (explained(decision="Fetch", gate_closed_for=5.0), "as stale", "closed for 5 s"),
         (explained(decision="Fetch", gate_closed_for=5.0, entry=None), "not be answered", "nothing stored helps"),
+        (
+            explained(decision="Fetch", gate_closed_for=60.0, gate_held=True),
+            "as stale",
+            "An operator holds the gate.",
+        ),
+        (explained(credential_withheld_for=60.0, credential_held=True), "refused", "An operator holds this"),
         (explained(credential_withheld_for=8.0), "refused", "tried again in 8 s"),
         (explained(credential_withheld_for=0.0), "asked", "to be tried again"),
         (explained(credential_withheld_for=8.0, query={"protected": False}), "served from the cache", "fresh"),

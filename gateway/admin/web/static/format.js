@@ -30,4 +30,7 @@ export const clock = (moment) => moment.slice(11, 19);
 
 export const word = (text) => String(text);
 
-export const FORMATS = { count, rate, percent, seconds, clock, word };
+/** Whether Redis answers, from its status. */
+export const answering = (status) => (status === "ok" ? "answers" : "does not answer");
+
+export const FORMATS = { count, rate, percent, seconds, clock, word, answering };
