@@ -49,6 +49,7 @@ from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.metrics import CONTENT_TYPE, Metrics
 from gateway.observe.outcome import Aggregate, Aggregates
 from gateway.observe.upstream_calls import UpstreamCall, report_shapes
+from gateway.observe.withheld import WithheldLog
 from gateway.proxy.access_log import AccessLog
 from gateway.proxy.callers import ByNetwork, Callers
 from gateway.proxy.delivery import Coder
@@ -125,6 +126,7 @@ class Composition:
         self.tallies = Aggregates(self.count)
         self.usage = DayCounters(self.redis, self.prefix, settings.usage_days, self.tallies.gather)
         self.minutes = MinuteCounters(self.redis, self.prefix, clock.now, self.tallies.gather)
+        self.queue.breaker.on_change = WithheldLog(lambda: self.registry.directory).note
         # proxy
         self.profile = _profile(settings, self.registry, self.metrics)
         self.callers = _callers(settings, self.profile, self.admission, clock)
@@ -272,7 +274,7 @@ class Composition:
         ).operations
         yield from TenantsApi(registry, self.usage).operations
         yield from FleetApi(
-            settings, self.redis, self.usage, self.purges, self.queue, self.profile.recognise
+            settings, self.redis, self.usage, self.purges, self.queue, registry, self.profile.recognise
         ).operations
         yield from ExplainApi(
             self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous

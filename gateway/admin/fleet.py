@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import CacheUnavailable, InvalidInput
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
+from gateway.observe.withheld import named
 from gateway.redis import Client
 from gateway.settings import Settings
 from gateway.tenants.registry import Registry
@@ -27,6 +29,8 @@ from gateway.upstream.snapshot import QueueSnapshot
 
 SHOWN_DAYS = 7
 MOST_TENANTS = 1_000
+MOST_REFUSED = 5
+"""Credentials that the overview names."""
 
 
 class PurgeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +55,7 @@ class FleetApi:
         usage: DayCounters,
         purges: Purges,
         queue: Queue,
+        registry: Registry,
         recognise: Recognise,
     ) -> None:
         self._settings = settings
@@ -58,6 +63,7 @@ class FleetApi:
         self._usage = usage
         self._purges = purges
         self._queue = queue
+        self._registry = registry
         self._recognise = recognise
 
     @property
@@ -101,7 +107,8 @@ class FleetApi:
         return await preview(self._redis, self._settings.redis_prefix, self._subject(call.body), self._recognise)
 
     async def queue(self, _: Call) -> Any:
-        return await self._queue.snapshot()
+        snapshot = await self._queue.snapshot()
+        return replace(snapshot, refused=named(snapshot.refused, self._registry.directory))
 
     async def gate(self, _: Call) -> Any:
         return (await self._queue.snapshot()).gate
@@ -116,7 +123,8 @@ class FleetApi:
 
     async def breakers(self, _: Call) -> Any:
         snapshot = await self._queue.snapshot()
-        return {"refused": snapshot.refused, "total": snapshot.refused_total}
+        refused = named(snapshot.refused, self._registry.directory)
+        return {"refused": refused, "total": snapshot.refused_total}
 
     async def hold_credential(self, call: Call) -> Any:
         await self._queue.hold_credential(_fingerprint(call))
@@ -223,6 +231,7 @@ class OverviewApi:
             refused_targets=snapshot.gate.targets_refused,
             fleet_size=self._queue.fleet.rules.size,
             differing=self._queue.fleet.differing,
+            refused=named(snapshot.refused[:MOST_REFUSED], self._registry.directory),
         )
 
     async def _snapshot(self) -> QueueSnapshot | None:

@@ -28,6 +28,7 @@ from gateway.cli.options import (
     print_json,
     tenant_ids,
 )
+from gateway.observe.withheld import whose
 from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
 
@@ -211,10 +212,19 @@ def _print_refused(breakers: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(breakers)
     elif breakers["refused"]:
-        rows = [[each["fingerprint"], f"{each['left']:.0f} s", _held(each)] for each in breakers["refused"]]
-        print(aligned(["FINGERPRINT", "LEFT", "HELD FOR"], rows))
+        rows = [
+            [_whose(each), f"{each['left']:.0f} s", _held(each), each["fingerprint"]]
+            for each in breakers["refused"]
+        ]
+        print(aligned(["CREDENTIAL", "LEFT", "HELD FOR", "FINGERPRINT"], rows))
     else:
         note("All credentials may be used.")
+
+
+def _whose(refused: dict[str, Any]) -> str:
+    """A refused credential in words; a gateway of an older version names none."""
+    names = refused.get("institution", ""), refused.get("tenants", []), refused.get("tenants_total", 0)
+    return whose(*names, refused["fingerprint"]) if "institution" in refused else "-"
 
 
 def _held(refused: dict[str, Any]) -> str:

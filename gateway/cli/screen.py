@@ -14,7 +14,9 @@ from gateway.cli.format import ago, count, rate, share, span
 from gateway.observe.counters import Minute
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Gate, Overview
+from gateway.observe.withheld import whose
 from gateway.upstream.pacing import Priority
+from gateway.upstream.snapshot import Refused
 
 BARS = "▁▂▃▄▅▆▇█"
 PLAIN = "_.-~=+*#"
@@ -51,19 +53,10 @@ class Day(msgspec.Struct, frozen=True):
     calls: int
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """A credential that is not used."""
-
-    fingerprint: str
-    left: float
-    held_for: float | None
-
-
 class Waiting(msgspec.Struct, frozen=True):
-    """What /api/queue has beside the overview: who waits, and which credentials are not used."""
+    """What /api/queue has beside the overview: who waits."""
 
     tenants: dict[str, dict[str, int]] = {}
-    refused: list[Kept] = []
 
 
 @dataclass
@@ -200,12 +193,16 @@ def _gate(gate: Gate) -> str:
 
 
 def _kept(seen: Seen) -> str:
-    shown = seen.waiting.refused[:SHOWN_CREDENTIALS]
-    named = ", ".join(f"{each.fingerprint[:8]} {_kept_for(each)}" for each in shown)
+    shown = seen.overview.refused[:SHOWN_CREDENTIALS]
+    named = ", ".join(f"{_whose(each)} {_kept_for(each)}" for each in shown)
     return f"{count(seen.overview.refused_credentials)} not used{': ' if named else ''}{named}"
 
 
-def _kept_for(kept: Kept) -> str:
+def _whose(kept: Refused) -> str:
+    return whose(kept.institution, kept.tenants, kept.tenants_total, kept.fingerprint)
+
+
+def _kept_for(kept: Refused) -> str:
     return f"for {ago(kept.left)} more" if kept.held_for is None else f"held for {ago(kept.held_for)}"
 
 

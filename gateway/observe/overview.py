@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.observe.counters import Latency, Minute, Today
+from gateway.upstream.snapshot import Refused
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class Overview(msgspec.Struct, frozen=True):
     """``minutes`` are the last 60, the oldest first, gaps as zeros; ``latency`` is theirs, by outcome.
 
     ``differing`` names the settings in which processes on one Redis are not alike; ``fleet_size`` is 0 where it is
-    unknown.
+    unknown. ``refused`` names the first of the ``refused_credentials``.
     """
 
     version: str
@@ -69,3 +70,4 @@ class Overview(msgspec.Struct, frozen=True):
     refused_targets: int = 0
     fleet_size: int = 0
     differing: list[str] = []
+    refused: tuple[Refused, ...] = ()

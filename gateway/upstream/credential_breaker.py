@@ -15,6 +15,7 @@ from gateway.cache.control import seconds
 from gateway.cache.dates import http_date
 from gateway.errors import CacheUnavailable, GatewayError, UpstreamDisconnected
 from gateway.upstream.pacing import micros
+from gateway.upstream.snapshot import Refused
 
 DENIALS = frozenset({403, 503})
 """Statuses that are a refusal unless the service itself gave them."""
@@ -52,6 +53,14 @@ class Signal:
 
 
 ANSWERED, FAILED, REFUSED, LIMITED, RESET, NOTHING = (Signal(kind) for kind in SignalKind)
+
+
+class Standing(StrEnum):
+    """Whether a credential is used: refused by the service, held by an operator, or used."""
+
+    REFUSED = "refused"
+    HELD = "held"
+    USED = "used"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +136,8 @@ class CredentialBreaker:
 
     The fleet's are in Redis (``lua/breaker.lua``) and spread by heartbeats and messages; without Redis each
     process judges on its own. A probe takes at most ``longest_probe`` seconds; ``clock`` is monotonic.
-    ``refusals`` counts those that flights of this process met.
+    ``refusals`` counts those that flights of this process met; ``on_change`` hears of each credential that stops
+    or begins to be used.
     """
 
     def __init__(
@@ -139,12 +149,14 @@ class CredentialBreaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.refusals = 0
+        self.on_change: Callable[[str, Standing], None] = lambda fingerprint, standing: None
         self._rules = rules
         self._ask = ask
         self._longest_probe = longest_probe
         self._clock = clock
         self._until: dict[str, float] = {}
         self._held: set[str] = set()
+        self._reported: dict[str, Standing] = {}
         self._levels: dict[str, int] = {}
         self._probes: dict[str, float] = {}
         self._suspected: dict[str, dict[str, str]] = {}
@@ -157,6 +169,14 @@ class CredentialBreaker:
     def count(self) -> int:
         """Credentials that the service refuses, or that are held by hand."""
         return len(self._held | self._until.keys())
+
+    @property
+    def refused(self) -> list[Refused]:
+        """The credentials that this process does not use, the held first, as if held since now."""
+        held = [Refused(name, self._paused_for(name) or 0.0, 0.0) for name in self._held]
+        return held + [
+            Refused(name, self._paused_for(name) or 0.0, None) for name in self._until.keys() - self._held
+        ]
 
     def refused_for(self, fingerprint: str) -> float | None:
         """None for a credential in good standing; else the seconds left of its pause, 0 when a probe may go.
@@ -250,6 +270,7 @@ class CredentialBreaker:
             self._levels.pop(fingerprint, None)
         elif fingerprint in self._until or self.count < MOST:
             self._until[fingerprint] = self._clock() + left
+        self._report()
 
     def resumed(self, fingerprint: str) -> None:
         """Forget a credential that an operator resumed."""
@@ -263,6 +284,18 @@ class CredentialBreaker:
         self._until = {name: now + left for name, left in refused.items() if left >= 0}
         self._held = {name for name, left in refused.items() if left < 0}
         self._levels = {name: level for name, level in self._levels.items() if name in refused}
+        self._report()
+
+    def _report(self) -> None:
+        """Report what changed since the last report."""
+        if not self._until and not self._held and not self._reported:
+            return  # the usual case, for each landing and heartbeat
+        before, now = self._reported, dict.fromkeys(self._until, Standing.REFUSED)
+        now.update(dict.fromkeys(self._held, Standing.HELD))
+        self._reported = now
+        for name in before.keys() | now.keys():
+            if before.get(name) is not now.get(name):
+                self.on_change(name, now.get(name, Standing.USED))
 
     def _probe_alone(self, fingerprint: str, question: str, tenant: str) -> bool:
         now, questions = self._clock(), self._suspected.get(fingerprint, {})

@@ -208,7 +208,7 @@ class Queue:
         waiting = [each.request.priority for each in flights if each.claim is None and each.slot is None]
         running = len(flights) - len(waiting)
         gate = GateSnapshot.local(self.gate_closed_for, self.gate.why, self.targets_refused, held=self.gate.held)
-        return QueueSnapshot.local(waiting, running, self.fleet.processes, gate, self.breaker.count)
+        return QueueSnapshot.local(waiting, running, self.fleet.processes, gate, self.breaker.refused)
 
     async def position(self, id: str) -> QueuePosition | None:
         """The position of the flight with this id in the whole fleet; None if none is under way."""

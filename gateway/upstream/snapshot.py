@@ -78,11 +78,18 @@ class GateSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A credential that is not used: what is ``left`` of its pause, and ``held_for`` as of the gate."""
+    """A credential that is not used: what is ``left`` of its pause, and ``held_for`` as of the gate.
+
+    Its ``institution`` and ``tenants``, of whom there are ``tenants_total``, are filled in by those who know the
+    registry; they are empty where no tenant has it any more.
+    """
 
     fingerprint: str
     left: float
     held_for: float | None
+    institution: str = ""
+    tenants: tuple[str, ...] = ()
+    tenants_total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +137,17 @@ class QueueSnapshot:
 
     @classmethod
     def local(
-        cls, waiting: Sequence[Priority], running: int, processes: int, gate: GateSnapshot, refused: int
+        cls,
+        waiting: Sequence[Priority],
+        running: int,
+        processes: int,
+        gate: GateSnapshot,
+        refused: Sequence[Refused],
     ) -> QueueSnapshot:
-        """The snapshot of a process without Redis: its own counts, and nothing by name."""
+        """The snapshot of a process without Redis: its own counts, and the credentials that it does not use."""
         queued = depths_of(waiting.count(priority) for priority in Priority)
-        return cls(queued, {}, 0, len(waiting), (), running, {}, processes, gate, 0.0, (), refused)
+        shown = tuple(refused[:MOST_LISTED])
+        return cls(queued, {}, 0, len(waiting), (), running, {}, processes, gate, 0.0, shown, len(refused))
 
 
 @dataclass(frozen=True, slots=True)

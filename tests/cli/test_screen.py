@@ -10,11 +10,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from gateway.cli.screen import Day, Kept, Seen, Waiting, frame, now_per_second
+from gateway.cli.screen import Day, Seen, Waiting, frame, now_per_second
 from gateway.observe.counters import Latency, Minute, Today
 from gateway.observe.outcome import Outcome
 from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
-from gateway.upstream.snapshot import depths_of
+from gateway.upstream.snapshot import Refused, depths_of
 from tests.upstream.fleet import depths
 
 NOW = datetime(2030, 1, 31, 12, 34, 30, tzinfo=UTC)
@@ -79,8 +79,10 @@ def test_on_a_usual_terminal_everything_has_its_place() -> None:
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (20, 5), (40, 12), (79, 23), (80, 24), (81, 25), (300, 90)])
 def test_it_fits_any_terminal(width: int, height: int, trouble: str) -> None:
     many = [Day(f"tenant-{number:03}" + "x" * 50, number, 1, 1) for number in range(99)]
-    told = overview(refused_credentials=3, redis=Redis("degraded", False), gate=Gate("held", 12.0, 8_000.0))
-    seen = Seen(told, many, Waiting({}, [Kept("ab" * 32, 60.0, None)] * 3), trouble)
+    refused = (Refused("ab" * 32, 60.0, None, "x" * 200, ("reports",), 1),) * 3
+    gate = Gate("held", 12.0, 8_000.0)
+    told = overview(refused_credentials=3, refused=refused, redis=Redis("degraded", False), gate=gate)
+    seen = Seen(told, many, Waiting(), trouble)
     lines = frame(seen, width, height)
     assert len(lines) <= height
     assert max(line.cell_len for line in lines) <= width
@@ -125,10 +127,16 @@ def test_every_state_is_said(changes: dict[str, Any], expected: str) -> None:
     assert expected in text(Seen(overview(**changes)))
 
 
-def test_credentials_that_are_not_used_are_named_by_their_fingerprint() -> None:
-    waiting = Waiting({}, [Kept("ab" * 32, 300.0, None), Kept("cd" * 32, 0.0, 45.0), Kept("ef" * 32, 1.0, None)])
-    shown = text(Seen(overview(refused_credentials=3), DAYS, waiting))
-    assert "Breakers  3 not used: abababab for 5 min more, cdcdcdcd held for 45 s\n" in shown
+def test_credentials_that_are_not_used_are_named_by_institution_and_tenants() -> None:
+    refused = (
+        Refused("ab" * 32, 300.0, None, "lboro", ("cron", "reports"), 2),
+        Refused("cd" * 32, 0.0, 45.0),
+        Refused("ef" * 32, 1.0, None, "monash", ("dash",), 1),
+    )
+    shown = text(Seen(overview(refused_credentials=3, refused=refused), DAYS), 120)
+    assert (
+        "3 not used: lboro (cron, reports) for 5 min more, cdcdcdcd (of no tenant any more) held for 45 s" in shown
+    )
 
 
 def test_a_tenant_that_waits_is_shown_although_it_had_no_answer_yet() -> None:

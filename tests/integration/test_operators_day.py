@@ -41,6 +41,11 @@ def cache(stage: Stage, key: str) -> str:
     return str(get(stage.gateways[0].url + LBORO, headers={"X-API-Key": key}).headers["cache-status"])
 
 
+def logged(output: str, event: str) -> list[Any]:
+    """The lines of a log about an event."""
+    return [json.loads(line) for line in output.splitlines() if f'"event": "{event}"' in line]
+
+
 def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path) -> None:
     settings = {"redis_url": shared_redis.url, "redis_prefix": prefix, "budget": "unlimited"}
     with staged(**settings, admin_token="hunter2-admin") as stage:
@@ -82,10 +87,18 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert "Serve" in operator.does("explain", LBORO, "--tenant", "reports").out
 
         fingerprint = operator.told("explain", LBORO, "--tenant", "reports")["scope"]["fingerprint"]
-        assert fingerprint in operator.does("breaker", "hold", fingerprint).out
+        held = operator.does("breaker", "hold", fingerprint).out
+        assert re.search(rf"^lboro \(reports\) .* {fingerprint}$", held, re.MULTILINE)
+        (refused,) = operator.told("queue")["refused"]
+        assert (refused["institution"], refused["tenants"]) == ("lboro", ["reports"])
+        assert "1 not used: lboro (reports) held for" in operator.does("top", "--once").out
+        until(lambda: logged(gateway.output, "credential_held"))
+        (line,) = logged(gateway.output, "credential_held")
+        assert (line["institution"], line["tenants"]) == ("lboro", ["reports"])
         assert status(stage, new) == 403
         operator.does("breaker", "resume", fingerprint)
         assert fingerprint not in operator.does("breaker", "list").out
+        until(lambda: logged(gateway.output, "credential_used_again"))
         assert status(stage, new) == 200
         assert re.search(r"admin_token +\*\*\*\n", operator.does("settings").out)
         until(lambda: new[4:14] in str([each for each in operator.told("key", "list", "reports", "--last-used")

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from gateway.admin.web.format import NOTHING, answering, clock, count, percent, rate, ratio, seconds
 from gateway.admin.web.pages import PageRequest, Web
+from gateway.observe.withheld import whose
 from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
 
@@ -94,11 +95,10 @@ def troubles(overview: Mapping[str, Any]) -> list[dict[str, str]]:
             found.append(("warn", "The service seemed to block us. One request finds out whether it still does."))
         case "held":
             found.append(("warn", "The gate is held by hand. The service is asked nothing until it is resumed."))
-    refused = overview["refused_credentials"]
-    if refused == 1:
-        found.append(("warn", "One credential is not used: the service refuses it, or it is held."))
-    elif refused:
-        found.append(("warn", f"{refused} credentials are not used: the service refuses them, or they are held."))
+    found += [("warn", _not_used(each)) for each in overview["refused"]]
+    if more := overview["refused_credentials"] - len(overview["refused"]):
+        credentials = "One more credential is" if more == 1 else f"{more} more credentials are"
+        found.append(("warn", f"{credentials} not used."))
     targets = overview["refused_targets"]
     if targets:
         queries = "One query is" if targets == 1 else f"{targets} queries are"
@@ -107,6 +107,15 @@ def troubles(overview: Mapping[str, Any]) -> list[dict[str, str]]:
         text = f"fleet_size is {overview['fleet_size']}, but there are {overview['processes']} processes."
         found.append(("warn", f"{text} Without Redis they would ask the service too fast."))
     return [{"kind": kind, "text": text} for kind, text in found]
+
+
+def _not_used(refused: Mapping[str, Any]) -> str:
+    credential = whose(*[refused[name] for name in ("institution", "tenants", "tenants_total", "fingerprint")])
+    if refused["held_for"] is not None:
+        return f"An operator holds the credential for {credential}. It is not used until it is resumed."
+    left = math.ceil(refused["left"])
+    when = f"for another {left} s" if left else "until a question of its tenants is answered"
+    return f"The service refuses the credential for {credential}. It is not used {when}."
 
 
 def differing(names: Sequence[str]) -> str:

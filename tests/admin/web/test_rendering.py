@@ -133,6 +133,7 @@ def overview(**more: Any) -> dict[str, Any]:
         "queue": {"waiting": 3, "running": 1, "by_band": {"people": 1, "left": 0, "refresh": 2}},
         "gate": {"state": "open", "closed_for": 0.0, "held_for": None, "why": ""},
         "refused_credentials": 0,
+        "refused": [],
         "refused_targets": 0,
         "redis": {"status": "ok", "embedded": False},
         "registry": {"tenants": 12},
@@ -142,6 +143,10 @@ def overview(**more: Any) -> dict[str, Any]:
     return told | more
 
 
+REFUSED = {"fingerprint": "ab" * 32, "left": 11.2, "held_for": None, "institution": "lboro"}
+OF_MANY = REFUSED | {"tenants": ["a", "b", "c", "d"], "tenants_total": 12}
+HELD = REFUSED | {"left": 0.0, "held_for": 3.0, "tenants": ["reports"], "tenants_total": 1}
+ORPHAN = REFUSED | {"left": 0.0, "institution": "", "tenants": [], "tenants_total": 0}
 IDLE = {"requests": 0, "hits": 0, "calls": 0, "saved": 0}
 STATES: list[dict[str, Any]] = [
     overview(),
@@ -157,6 +162,7 @@ STATES: list[dict[str, Any]] = [
     ),
     overview(gate={"state": "held", "closed_for": 0.0, "held_for": 3.0, "why": ""}, refused_targets=1),
     overview(processes=5, differing=["budget", "encryption_keys"]),
+    overview(refused_credentials=4, refused=[HELD, OF_MANY, ORPHAN]),
 ]
 
 
@@ -173,7 +179,16 @@ def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
     assert summarise(STATES[1])["spared"] is None
     kinds = [[each["kind"] for each in summarise(state)["troubles"]] for state in STATES]
     assert kinds == [
-        *([], [], ["bad", "warn"], ["bad", "warn"], ["warn", "warn"], ["warn", "warn"], ["bad", "warn"])
+        *(
+            [],
+            [],
+            ["bad", "warn"],
+            ["bad", "warn"],
+            ["warn", "warn"],
+            ["warn", "warn"],
+            ["bad", "warn"],
+            ["warn"] * 4,
+        )
     ]
     assert "broke off. It is asked nothing for another 42 s" in summarise(STATES[3])["troubles"][0]["text"]
     assert [summarise(state)["troubles"][-1]["text"].partition(" not")[0] for state in STATES[4:6]] == [
@@ -182,6 +197,16 @@ def test_a_glance_says_what_is_the_matter_the_worst_first() -> None:
     ]
     assert "the same budget, encryption_keys." in summarise(STATES[6])["troubles"][0]["text"]
     assert "fleet_size is 4, but there are 5" in summarise(STATES[6])["troubles"][1]["text"]
+
+
+def test_credentials_that_are_not_used_are_named_with_their_tenants() -> None:
+    assert [each["text"] for each in summarise(STATES[7])["troubles"]] == [
+        "An operator holds the credential for lboro (reports). It is not used until it is resumed.",
+        "The service refuses the credential for lboro (a, b, c, 9 more). It is not used for another 12 s.",
+        "The service refuses the credential for abababab (of no tenant any more). "
+        "It is not used until a question of its tenants is answered.",
+        "One more credential is not used.",
+    ]
 
 
 VALUES: dict[str, list[Any]] = {

@@ -49,9 +49,9 @@ function troubles(told) {
   } else if (told.gate.state === "held") {
     note("warn", "The gate is held by hand. The service is asked nothing until it is resumed.");
   }
-  const refused = told.refused_credentials;
-  if (refused === 1) note("warn", "One credential is not used: the service refuses it, or it is held.");
-  if (refused > 1) note("warn", `${refused} credentials are not used: the service refuses them, or they are held.`);
+  for (const each of told.refused) note("warn", notUsed(each));
+  const more = told.refused_credentials - told.refused.length;
+  if (more) note("warn", `${more === 1 ? "One more credential is" : `${more} more credentials are`} not used.`);
   const targets = told.refused_targets;
   const queries = targets === 1 ? "One query is" : `${targets} queries are`;
   if (targets) note("warn", `${queries} not asked for now: the service refused this alone.`);
@@ -60,6 +60,22 @@ function troubles(told) {
     note("warn", `${text} Without Redis they would ask the service too fast.`);
   }
   return found;
+}
+
+function notUsed(refused) {
+  const credential = whose(refused);
+  if (refused.held_for !== null) {
+    return `An operator holds the credential for ${credential}. It is not used until it is resumed.`;
+  }
+  const left = Math.ceil(refused.left);
+  const when = left ? `for another ${left} s` : "until a question of its tenants is answered";
+  return `The service refuses the credential for ${credential}. It is not used ${when}.`;
+}
+
+function whose({ institution, tenants, tenants_total: total, fingerprint }) {
+  if (!institution) return `${fingerprint.slice(0, 8)} (of no tenant any more)`;
+  const shown = tenants.slice(0, 3);
+  return `${institution} (${[...shown, ...(total > shown.length ? [`${total - shown.length} more`] : [])].join(", ")})`;
 }
 
 function minute(told) {
