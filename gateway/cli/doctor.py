@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.admin.doctor.finding import Finding, State, counted, problem, unknown, worst
+from gateway.admin.doctor.finding import Finding, State, counted, fixed, problem, unknown, worst
 from gateway.admin.doctor.service import (
     Asked,
     Call,
@@ -32,7 +32,7 @@ from gateway.admin.doctor.service import (
 )
 from gateway.admin.doctor.settings import Surroundings, look_around
 from gateway.admin.doctor.tenants import readiness
-from gateway.cli.options import SettingOptions
+from gateway.cli.options import SettingOptions, note
 from gateway.errors import ConfigurationError, UnusableSettings
 from gateway.provenance import Sources
 from gateway.redis import MEMORY
@@ -147,6 +147,26 @@ async def _one_by_one(call: Callable[[Asked], Awaitable[Call]], asked: Sequence[
     return calls
 
 
+def repaired(findings: Sequence[Finding], *, yes: bool) -> list[Finding]:
+    """The findings after those were fixed for which there is a fix, as far as the user agrees to that."""
+    fixes = [each.fix for each in findings if each.fix is not None]
+    if not fixes:
+        note("There is nothing to fix by itself.")
+        return list(findings)
+    for fix in fixes:
+        note(f"To do: {fix.what}")
+    terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if not yes and not terminal:
+        note("Nothing was done; add --yes.")
+    if not yes and not (terminal and typer.confirm("Do that?", err=True)):
+        return list(findings)
+    after = [each if each.fix is None else fixed(each, each.fix) for each in findings]
+    for before, each in zip(findings, after, strict=True):
+        if each is not before:
+            note(each.what.capitalize())
+    return after
+
+
 def show_findings(findings: Sequence[Finding], console: Console) -> None:
     """Prints findings by subject, and a summary last."""
     for subject in dict.fromkeys(finding.subject for finding in findings):
@@ -170,7 +190,13 @@ def findings_view(findings: Sequence[Finding]) -> dict[str, Any]:
         "worst": worst(findings).value,
         "counts": {state.value: counts[state] for state in State},
         "findings": [
-            {"check": each.check, "state": each.state.value, "what": each.what, "advice": each.advice}
+            {
+                "check": each.check,
+                "state": each.state.value,
+                "what": each.what,
+                "advice": each.advice,
+                "fix": None if each.fix is None else each.fix.what,
+            }
             for each in findings
         ],
     }

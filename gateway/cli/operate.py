@@ -57,7 +57,8 @@ def doctor(
             "Check the service too. By default a terminal is asked, and a script does not.",
         ),
     ] = None,
-    yes: Annotated[bool, flag("--yes", "Make the calls to the service without asking first.")] = False,
+    fix: Annotated[bool, flag("--fix", "Do what can be done without harm. You are asked first.")] = False,
+    yes: Annotated[bool, flag("--yes", "Answer yes to every question.")] = False,
     as_json: AsJson = False,
     config: Config = None,
     registry: RegistryPlace = None,
@@ -66,7 +67,10 @@ def doctor(
 
     It looks at the settings, the files and who may read them, the listeners, Redis (version, eviction,
     persistence, clock, permissions), the registry, keys that end soon, and whether every password opens. It
-    changes nothing.
+    changes nothing without --fix.
+
+    With --fix it takes away permissions of other users on files that are yours, and seals passwords with the
+    newest encryption key. It says what it would do, and asks; a script says --yes.
 
     With --upstream it also connects to the service, and asks it one question for each credential: whether it is
     accepted, what the answers say about caching, and what time it is there. These calls go through the gateways'
@@ -77,15 +81,17 @@ def doctor(
     # Here, so that the small commands need not wait for the whole gateway to load.
     from rich.console import Console
 
-    from gateway.cli.doctor import examine, findings_view, show_findings
+    from gateway.cli.doctor import examine, findings_view, repaired, show_findings
     from gateway.observe.logs import configure_logs
 
     configure_logs("error", "auto")
     findings = examine(SettingOptions(config, registry=registry), upstream=upstream, yes=yes)
+    if not as_json:
+        show_findings(findings, Console(highlight=False))
+    if fix:
+        findings = repaired(findings, yes=yes)
     if as_json:
         print_json(findings_view(findings))
-    else:
-        show_findings(findings, Console(highlight=False))
     raise typer.Exit(EXIT_CODES.get(worst(findings), 0))
 
 

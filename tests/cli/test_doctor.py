@@ -33,15 +33,15 @@ def test_a_new_place_has_notes_and_no_fault(tmp_path: Path) -> None:
         "the service was not looked at",
     ):
         assert expected in done.out
-    assert done.out.rstrip().endswith("1 unknown, 3 notes, 4 ok")
+    assert done.out.rstrip().endswith("1 unknown, 4 notes, 3 ok")
 
 
 def test_json_is_all_that_is_on_stdout(tmp_path: Path) -> None:
     done = doctor("--json", "--registry", str(tmp_path / "tenants.toml"))
     answer = json.loads(done.out)
     assert (done.code, done.err, answer["worst"]) == (0, "", "unknown")
-    assert answer["counts"] == {"ok": 4, "note": 3, "unknown": 1, "warning": 0, "problem": 0}
-    assert set(answer["findings"][0]) == {"check", "state", "what", "advice"}
+    assert answer["counts"] == {"ok": 3, "note": 4, "unknown": 1, "warning": 0, "problem": 0}
+    assert set(answer["findings"][0]) == {"check", "state", "what", "advice", "fix"}
 
 
 def test_exit_codes_tell_warnings_from_problems(tmp_path: Path) -> None:
@@ -52,6 +52,19 @@ def test_exit_codes_tell_warnings_from_problems(tmp_path: Path) -> None:
     (tmp_path / "tenants.toml").write_text("[tenants.reports]\ncolour = 'red'\n")
     broken = doctor("--json", **place)
     assert (broken.code, states(broken)["registry.reading"]) == (5, "problem")
+
+
+def test_a_fix_is_named_and_asked_for_and_done(tmp_path: Path) -> None:
+    registry = tmp_path / "tenants.toml"
+    registry.write_text("[tenants.reports]\n")
+    registry.chmod(0o666)
+    place = {"STATS_GATEWAY_REGISTRY": str(registry)}
+    told = doctor("--fix", **place)
+    assert (told.code, registry.stat().st_mode & 0o777) == (5, 0o666)
+    assert f"To do: chmod 644 {registry}\nNothing was done; add --yes.\n" in told.err
+    done = doctor("--fix", "--yes", "--no-upstream", "--json", **place)
+    assert (done.code, registry.stat().st_mode & 0o777, states(done)["files.registry"]) == (0, 0o644, "ok")
+    assert "There is nothing to fix by itself." in doctor("--fix", "--yes", "--no-upstream", **place).err
 
 
 def test_settings_that_cannot_be_read_are_a_finding_too(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""A finding of the doctor: what a check found, how bad it is, and what to do about it. Pure."""
+"""A finding of the doctor: what a check found, how bad it is, and what to do about it. Pure but for ``fixed``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+
+from gateway.errors import ConfigurationError
 
 MOST_NAMED = 5
 
@@ -21,6 +23,15 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Fix:
+    """What the doctor can do about a finding without harm, in words and as a function. That raises
+    ConfigurationError and OSError."""
+
+    what: str
+    apply: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """``check`` names the check for programs, as ``subject.detail``; ``what`` and ``advice`` are for people."""
 
@@ -28,14 +39,15 @@ class Finding:
     state: State
     what: str
     advice: str = ""
+    fix: Fix | None = None
 
     @property
     def subject(self) -> str:
         return self.check.partition(".")[0]
 
 
-def _finding(state: State, check: str, what: str, advice: str = "") -> Finding:
-    return Finding(check, state, what, advice)
+def _finding(state: State, check: str, what: str, advice: str = "", fix: Fix | None = None) -> Finding:
+    return Finding(check, state, what, advice, fix)
 
 
 ok = partial(_finding, State.OK)
@@ -52,6 +64,17 @@ def worst(findings: Iterable[Finding]) -> State:
 
 def severity(state: State) -> int:
     return list(State).index(state)
+
+
+def fixed(finding: Finding, fix: Fix) -> Finding:
+    """The finding after its fix was tried."""
+    try:
+        fix.apply()
+    except ConfigurationError as error:
+        return problem(finding.check, f"failed: {fix.what}: {error.message}", finding.advice)
+    except OSError as error:
+        return problem(finding.check, f"failed: {fix.what}: {error.strerror or error}", finding.advice)
+    return ok(finding.check, f"done: {fix.what}")
 
 
 def named(names: Sequence[str]) -> str:

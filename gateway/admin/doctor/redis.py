@@ -271,9 +271,9 @@ def persistence(server: ServerFacts, *, registry: bool, check: str = "redis.pers
     """Whether a restart loses anything, and whether saving fails, which stops all writes."""
     info = server.info.get("persistence", {})
     if info.get("aof_enabled"):
-        return _saving(check, "an append-only file", str(info.get("aof_last_write_status", "ok")))
+        return _saving(check, "an append-only file", info.get("aof_last_write_status"))
     if server.snapshots or info.get("rdb_saves"):
-        return _saving(check, "snapshots", str(info.get("rdb_last_bgsave_status", "ok")))
+        return _saving(check, "snapshots", info.get("rdb_last_bgsave_status"))
     if server.snapshots is None:
         return unknown(check, "whether Redis keeps its data over a restart may not be read (CONFIG GET save)")
     if registry:
@@ -289,7 +289,9 @@ def persistence(server: ServerFacts, *, registry: bool, check: str = "redis.pers
     )
 
 
-def _saving(check: str, how: str, status: str) -> Finding:
+def _saving(check: str, how: str, status: object) -> Finding:
+    if status is None:
+        return unknown(check, f"Redis keeps its data in {how}; whether the last write of it succeeded is not said")
     if status == "ok":
         return ok(check, f"Redis keeps its data in {how}")
     return problem(
@@ -364,6 +366,7 @@ async def ask_fleet(settings: Settings) -> list[Terms] | None:
 def fleet_findings(fleet: list[Terms] | None, settings: Settings) -> Iterator[Finding]:
     """Findings on the processes that share a Redis: whether ``fleet_size`` allows for them, and their terms."""
     if fleet is None:
+        yield unknown("fleet.size", "which gateways share this Redis could not be read")
         return
     if not fleet:
         yield note("fleet.size", "no gateway was seen on this Redis")
@@ -384,7 +387,8 @@ def fleet_findings(fleet: list[Terms] | None, settings: Settings) -> Iterator[Fi
             "give all gateways on one Redis the same, or another redis_prefix; the lowest budget holds meanwhile",
         )
     else:
-        yield ok("fleet.agreement", "all of them have this budget and this encryption key")
+        key = " and this encryption key" if terms_of(settings).mark else ""
+        yield ok("fleet.agreement", f"all of them have this budget{key}")
 
 
 def terms_of(settings: Settings) -> Terms:

@@ -402,7 +402,8 @@ def trust_findings(store: TrustStore) -> Iterator[Finding]:
         return
     for place in store.missing:
         yield warning("upstream.trust", f"{store.source}: {place} is not there", "mount it, or name another")
-    yield ok("upstream.trust", f"the service's certificate is checked with {store}")
+    if not store.missing:
+        yield ok("upstream.trust", f"the service's certificate is checked with {store}")
 
 
 def _said(error: BaseException, timeout: float) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +10,8 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.admin.doctor.finding import Finding, counted, note, ok, problem, unknown, warning
+from gateway.admin.doctor.files import file_facts, may_read, modes
+from gateway.admin.doctor.finding import Finding, Fix, counted, note, ok, problem, unknown, warning
 from gateway.admin.doctor.redis import (
     RedisFacts,
     ask_fleet,
@@ -37,7 +36,6 @@ from gateway.redis import MEMORY
 from gateway.redis_url import RedisPlace, masked_url
 from gateway.setting_values import STATISTICS_ONLY, describe_unknown
 from gateway.settings import Settings, file_warnings
-from gateway.tenants.files import LIMIT, aside
 from gateway.tenants.registry import keyring_of, open_registry
 from gateway.tenants.schema import TenantTables
 from gateway.upstream.network import TrustStore
@@ -45,9 +43,8 @@ from gateway.upstream.network import TrustStore
 SERVICE = "stats.figshare.com"
 SHORT_TOKEN = 20
 """Characters below which a program soon guesses a token."""
-GROUP, OTHERS = stat.S_IRGRP, stat.S_IROTH
-WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 MEMORY_ADVICE = "set STATS_GATEWAY_REDIS_URL for anything but trying it out"
+RESEAL = "seal all passwords with the newest encryption key; older keys stay where they are"
 UNSET = ("default", "profile")
 SECRETS = ("redis_url", "redis_sentinel_password", "registry", "encryption_keys", "admin_token")
 
@@ -217,69 +214,6 @@ def _redis(name: str, url: str) -> Iterator[Finding]:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """A file's purpose (``what``), whether reading it gives away a ``secret``, and its permission bits, None where
-    they cannot be read."""
-
-    check: str
-    path: Path
-    what: str
-    secret: bool
-    mode: int | None
-
-
-def file_facts(check: str, path: Path, what: str, *, secret: bool) -> FileFacts | None:
-    """A file's facts; None where there is none."""
-    try:
-        return FileFacts(check, path, what, secret, stat.S_IMODE(_stat(path).st_mode))
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return FileFacts(check, path, what, secret, None)
-
-
-def may_read(path: Path) -> bool:
-    """Whether this user may read a file, or it does not exist."""
-    try:
-        _stat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
-
-
-def _stat(path: Path) -> os.stat_result:
-    """Raises TimeoutError, an OSError, where a mount hangs."""
-    return aside(path.stat).result(LIMIT)
-
-
-def modes(facts: FileFacts) -> Finding:
-    """Whether a file's permissions let only the right users read and change it."""
-    where = f"{facts.path}, {facts.what},"
-    if facts.mode is None:
-        return unknown(facts.check, f"{where} may not be looked at from here", "run this as the gateway's user")
-    if facts.mode & WRITABLE:
-        return problem(
-            facts.check,
-            f"{where} may be changed by other users of this machine (mode {facts.mode:o})",
-            f"chmod go-w {facts.path}",
-        )
-    return _readable(facts, where, facts.mode)
-
-
-def _readable(facts: FileFacts, where: str, mode: int) -> Finding:
-    if not mode & (GROUP | OTHERS):
-        return ok(facts.check, f"{where} is its owner's alone")
-    if not mode & OTHERS:
-        what = f"{where} may be read by its group (mode {mode:o})"
-        advice = f"chmod 600 {facts.path}, unless the group is the gateway's own"
-        return warning(facts.check, what, advice) if facts.secret else ok(facts.check, what)
-    what, advice = f"{where} may be read by every user of this machine (mode {mode:o})", f"chmod 600 {facts.path}"
-    return problem(facts.check, what, advice) if facts.secret else note(facts.check, what, advice)
-
-
 def _settings(settings: Settings, sources: Sources) -> Iterator[Finding]:
     places = sources.provenance(settings.profile)
     changed = sum(each.kind != "default" for each in places.values())
@@ -371,10 +305,24 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield problem("registry.reading", error.message, "repair it by hand, or restore a copy")
         return
-    yield ok("registry.reading", f"{settings.masked()['registry']} reads")
+    yield _found(settings, tables)
     yield from tenant_findings(tables, datetime.now(UTC), allow_anonymous=settings.allow_anonymous)
     yield from network_findings(tables, settings)
     yield from _opening(settings, tables, found)
+
+
+def _found(settings: Settings, tables: TenantTables) -> Finding:
+    """Whether there is a registry, now that it could be read: a missing file reads as an empty one."""
+    path, place, check = settings.registry_file, settings.masked()["registry"], "registry.reading"
+    if tables:
+        return ok(check, f"{place} can be read")
+    if path is None or path.exists():
+        return note(check, f"{place} can be read, and is empty")
+    if path.absolute().parent.is_dir():
+        return note(check, f"there is no file {place} yet", "tenant add makes it; else set STATS_GATEWAY_REGISTRY")
+    return problem(
+        check, f"there is no file {place}, nor a folder for it", "make the folder, or set STATS_GATEWAY_REGISTRY"
+    )
 
 
 def _tables(settings: Settings) -> TenantTables | None:
@@ -396,4 +344,4 @@ def _opening(settings: Settings, tables: TenantTables, found: Surroundings) -> I
         yield problem("credentials.opening", error.message, "a new one is made by: stats-gateway secrets generate")
         return
     found.opened = opened(tables, vault)
-    yield from credential_findings(found.opened)
+    yield from credential_findings(found.opened, Fix(RESEAL, open_registry(settings).reseal))

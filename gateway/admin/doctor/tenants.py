@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import httpx2 as httpx
 
-from gateway.admin.doctor.finding import Finding, counted, named, note, ok, problem, warning
+from gateway.admin.doctor.finding import Finding, Fix, counted, named, note, ok, problem, warning
 from gateway.errors import ConfigurationError
 from gateway.proxy.methods import HOST
 from gateway.proxy.response import ANY
@@ -172,7 +172,8 @@ def opened(tables: TenantTables, vault: Vault) -> Opened:
     return result
 
 
-def credential_findings(found: Opened) -> Iterator[Finding]:
+def credential_findings(found: Opened, reseal: Fix | None = None) -> Iterator[Finding]:
+    """Findings on the passwords; ``reseal`` is what makes older encryption keys dispensable."""
     for fault in found.faults[:MOST_SHOWN]:
         yield problem(
             "credentials.opening",
@@ -189,6 +190,7 @@ def credential_findings(found: Opened) -> Iterator[Finding]:
             "credentials.rotation",
             f"{counted(found.old, 'password')} still need an older encryption key",
             "stats-gateway secrets rotate, before that key goes",
+            None if found.faults else reseal,
         )
 
 
@@ -295,11 +297,13 @@ def readiness(settings: Settings) -> Mapping[str, Any] | None:
 
 
 def running_findings(state: Mapping[str, Any] | None) -> Iterator[Finding]:
-    """Findings on the registry of the gateway that runs here, if any does."""
+    """Findings on the registry and the Redis of the gateway that runs here, if any does."""
     if state is None or state["status"] not in ("ok", "degraded"):
         return
     registry = state.get("registry")
     if not isinstance(registry, dict):
+        if state["status"] == "degraded":
+            yield problem("redis.used", "Redis does not answer the gateway that runs here", "see redis, above")
         yield ok("registry.followed", "the gateway that runs here has the registry's present state")
         return
     reason, age = str(registry.get("reason")), registry.get("age")

@@ -74,7 +74,7 @@ async def test_a_process_that_died_before_the_last_sign_of_life_does_not_count(
     assert await states(settings) == {"fleet.size": State.NOTE}
 
 
-async def test_a_redis_that_does_not_say_is_no_finding(settings: Settings) -> None:
+async def test_where_redis_does_not_say_the_fleet_is_unknown(settings: Settings) -> None:
     gone = load_settings(redis_url=f"redis://127.0.0.1:{free_port()}/0", redis_timeout=0.5)
     assert await ask_fleet(gone) is None
-    assert list(fleet_findings(None, settings)) == []
+    assert [each.state for each in fleet_findings(None, settings)] == [State.UNKNOWN]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admin.doctor.files import FileFacts, file_facts, modes
 from gateway.admin.doctor.finding import State
-from gateway.admin.doctor.settings import FileFacts, file_facts, modes
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.admin.doctor.finding import State
-from gateway.admin.doctor.service import Reach, look, reach_findings
+from gateway.admin.doctor.service import Reach, look, reach_findings, trust_findings
 from gateway.upstream.network import TrustStore
 from tests.redis_server import free_port
 from tests.upstream.origin import Peer, certificate, serving
@@ -88,3 +88,8 @@ def test_a_certificate_that_ends_soon_is_a_warning(days: float, count: int) -> N
     reach = Reach("host port 443", ("192.0.2.1",), tls="TLSv1.3", certificate_ends=1e9 + days * 86_400)
     found = [finding.state for finding in reach_findings(reach, 1e9)]
     assert found == [State.OK, State.WARNING][:count]
+
+
+def test_authorities_that_are_not_all_there_are_never_said_to_be_well(tmp_path: Path) -> None:
+    store = TrustStore("", (str(tmp_path / "gone"),), "SSL_CERT_DIR")
+    assert State.OK not in {each.state for each in trust_findings(store)}

@@ -198,6 +198,8 @@ def test_saving_that_fails_is_a_problem() -> None:
     assert persistence(ServerFacts(info=failed, snapshots="900 1"), registry=False).state is State.PROBLEM
     unwritten = {"persistence": {"aof_enabled": 1, "aof_last_write_status": "err"}}
     assert persistence(ServerFacts(info=unwritten), registry=False).state is State.PROBLEM
+    unsaid = {"persistence": {"aof_enabled": 1}}
+    assert persistence(ServerFacts(info=unsaid), registry=False).state is State.UNKNOWN
 
 
 @pytest.mark.parametrize(

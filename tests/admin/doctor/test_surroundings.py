@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from gateway.admin.doctor.finding import Finding
+from gateway.admin.doctor.finding import Finding, fixed
 from gateway.admin.doctor.settings import Surroundings, look_around
 from gateway.provenance import Sources
 from gateway.settings import Settings, load_settings
@@ -139,6 +139,28 @@ async def test_a_registry_that_cannot_be_used_is_a_problem(path: Path) -> None:
     assert "tenant 'reports'" in only(await look(registry=path), "registry.reading").what
     gone = await look(registry=f"redis://127.0.0.1:{free_port()}/0")
     assert states(gone, "registry.reading") == {"problem"}
+
+
+async def test_a_registry_that_is_not_there_is_never_said_to_be_well(path: Path) -> None:
+    missing = only(await look(registry=path), "registry.reading")
+    assert (missing.state.value, f"there is no file {path} yet" in missing.what) == ("note", True)
+    astray = only(await look(registry=path.parent / "typo" / "tenants.toml"), "registry.reading")
+    assert (astray.state.value, "nor a folder" in astray.what) == ("problem", True)
+    path.write_text("")
+    assert only(await look(registry=path), "registry.reading").what == f"{path} can be read, and is empty"
+    open_registry(Settings(registry=path)).add("reports", None, LBORO)
+    assert states(await look(registry=path), "registry.reading") == {"ok"}
+
+
+async def test_passwords_that_need_an_older_key_can_be_sealed_with_the_newest(path: Path) -> None:
+    open_registry(Settings(registry=path)).add("reports", None, LBORO)
+    keys = Path(f"{path}.key")
+    keys.write_text(f"{Fernet.generate_key().decode()}\n{keys.read_text()}")
+    before = only(await look(registry=path), "credentials.rotation")
+    assert before.fix is not None
+    assert fixed(before, before.fix).state.value == "ok"
+    after = await look(registry=path)
+    assert (states(after, "credentials.rotation"), states(after, "credentials.opening")) == (set(), {"ok"})
 
 
 async def test_redis_in_its_states(shared_redis: RedisServer, path: Path) -> None:

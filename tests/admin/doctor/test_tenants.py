@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 
 from gateway.admin.doctor.finding import Finding, State, named, worst
 from gateway.admin.doctor.service import PUBLIC, questions
-from gateway.admin.doctor.tenants import credential_findings, opened, tenant_findings
+from gateway.admin.doctor.tenants import credential_findings, opened, running_findings, tenant_findings
 from gateway.tenants.schema import TenantTables, read_tables
 from gateway.tenants.vault import Vault
 
@@ -161,3 +161,16 @@ def test_equal_pairs_are_one_question_and_none_is_a_public_one() -> None:
 def test_many_names_are_some_names() -> None:
     assert named(["a", "b"]) == "a, b"
     assert named([str(n) for n in range(8)]) == "0, 1, 2, 3, 4 and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (None, {}),
+        ({"status": "ok"}, {"registry.followed": State.OK}),
+        ({"status": "degraded"}, {"redis.used": State.PROBLEM, "registry.followed": State.OK}),
+        ({"status": "degraded", "registry": {"reason": "unread"}}, {"registry.followed": State.PROBLEM}),
+    ],
+)
+def test_the_gateway_that_runs_here(state: dict[str, Any] | None, expected: dict[str, State]) -> None:
+    assert {each.check: each.state for each in running_findings(state)} == expected
