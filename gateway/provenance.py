@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 from pydantic_settings import EnvSettingsSource, InitSettingsSource
 
 from gateway.setting_values import GENERIC, PREFIX, unknown_variables
-from gateway.settings import KnownInFile, Settings, settings_file
+from gateway.settings import KnownInFile, Settings, read_toml, settings_file
 
 Kind = Literal["flag", "environment", "file", "profile", "default"]
 
@@ -61,7 +60,7 @@ class Sources:
                         given[name] = Provenance("environment", place)
                     case _:
                         given[name] = Provenance("flag", f"--{name.replace('_', '-')}")
-        in_file = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+        in_file = {} if path is None else read_toml(path)
         unknown = unknown_variables(os.environ, Settings.model_fields)
         return cls(given, "" if path is None else str(path), in_file, unknown)
 

@@ -344,8 +344,16 @@ class Settings(BaseSettings):
 class KnownInFile(TomlConfigSettingsSource):
     """The settings file without unknown names, which ``load_settings`` reports."""
 
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        return read_toml(file_path)
+
     def __call__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__call__().items() if name in Settings.model_fields}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A settings file's tables, with a byte order mark before them or without. Raises ValueError, OSError."""
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def settings_file() -> Path | None:
@@ -382,7 +390,7 @@ def variable_warnings() -> list[str]:
 
 def file_warnings(path: Path | None) -> list[str]:
     """Describe the lines of a valid settings file that name no setting."""
-    names = {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+    names = {} if path is None else read_toml(path)
     return [
         f"unknown setting {name!r} in {path}{meant(name, Settings.model_fields)}"
         for name in names

@@ -6,6 +6,7 @@ import asyncio
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -155,11 +156,11 @@ class TenantsApi:
 
     async def keys(self, call: Call) -> Any:
         table = await self._table(call.path["tenant"])
-        try:
-            used = await self._usage.last_used(table.keys)
-        except CacheUnavailable:
-            used = {}  # no reason not to show the rest
-        return {"keys": [key_view(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]}
+        used, delay = dict[str, float](), None
+        with suppress(CacheUnavailable):  # no reason not to show the rest
+            used, delay = await self._usage.last_used(table.keys), self._usage.SECONDS
+        keys = [key_view(key, held) | {"last_used": used.get(key)} for key, held in table.keys.items()]
+        return {"keys": keys, "delay": delay}
 
     async def mint(self, call: Call) -> Any:
         text = await _blocking(

@@ -105,7 +105,8 @@ def _opened(output: Path, mode: str) -> IO[str]:
 def _content(file: Path) -> bytes:
     """The body of an order: a JSON document as it is, else a target for each line. Raises ConfigurationError."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8-sig")
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {type(error).__name__}") from None
     if text.lstrip().startswith("{"):

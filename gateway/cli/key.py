@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from cryptography.fernet import Fernet
 
-from gateway.cli.format import aligned, moment_of, seconds_of
+from gateway.cli.format import ago, aligned, moment_of, seconds_of
 from gateway.cli.options import (
     DEFAULT_URL,
     AdminUrl,
@@ -80,7 +81,7 @@ def list_keys(
     """
     if last_used:
         check_tenant_id(tenant_id)
-        _show_last_used(ask_admin(admin_url, "GET", f"/api/tenants/{tenant_id}/keys")["keys"], as_json)
+        _show_last_used(ask_admin(admin_url, "GET", f"/api/tenants/{tenant_id}/keys"), as_json)
         return
     held = tenant_in(open_registry(registry), tenant_id).keys
     if as_json:
@@ -148,16 +149,28 @@ def _end(expires: str | None) -> datetime | None:
     return None if expires is None else moment_of(expires, datetime.now(UTC)).replace(microsecond=0)
 
 
-def _show_last_used(keys: list[dict[str, Any]], as_json: bool) -> None:
+def _show_last_used(told: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print_json(keys)
-        return
-    rows = [[key["id"], key["label"] or "-", _used(key["last_used"])] for key in keys]
-    print(aligned(["KEY", "LABEL", "LAST USED"], rows))
+        print_json(told["keys"])
+    elif told["keys"]:
+        rows = [[key["id"], key["label"] or "-", *_used(key["last_used"], time.time())] for key in told["keys"]]
+        print(aligned(["KEY", "LABEL", "LAST USED", "AGO"], rows))
+    if "delay" in told:
+        note(_age(told["delay"]))
 
 
-def _used(seconds: float | None) -> str:
-    return "-" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _used(seconds: float | None, now: float) -> tuple[str, str]:
+    """When a key was used, and how long ago."""
+    if seconds is None:
+        return "-", "-"
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds"), ago(max(0.0, now - seconds))
+
+
+def _age(delay: float | None) -> str:
+    """How old what gateways report is: ``delay`` seconds at most, None where Redis does not answer."""
+    if delay is None:
+        return "Redis does not answer: when keys were last used is not known now."
+    return f"Uses of the last {delay:.0f} s may be missing: gateways report theirs that often."
 
 
 @secrets.command(

@@ -260,8 +260,8 @@ def _tables_from(file: str) -> TenantTables:
     """Raises ConfigurationError for what is no export."""
     try:
         if file == "-":
-            return read_tables(tomllib.loads(sys.stdin.buffer.read().decode()))
-        return read_tables(tomllib.loads(Path(file).read_text(encoding="utf-8")))
+            return read_tables(tomllib.loads(sys.stdin.buffer.read().decode("utf-8-sig")))
+        return read_tables(tomllib.loads(Path(file).read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -297,9 +297,9 @@ def _pair(institution: str | None, username: str | None, password_stdin: bool) -
 
 
 def _password_from_stdin() -> str:
-    """All of stdin but one line end."""
+    """All of stdin but a byte order mark and one line end."""
     try:
-        text = sys.stdin.buffer.read(PASSWORD_MAX_BYTES).decode()
+        text = sys.stdin.buffer.read(PASSWORD_MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ConfigurationError("the password on stdin is not UTF-8") from None
     return text.removesuffix("\n").removesuffix("\r")

@@ -83,6 +83,8 @@ def _sync(document: Any, before: Mapping[str, Any], after: Mapping[str, Any]) ->
             document[name] = value
 
 
+ATTEMPTS = 5
+"""Edits of a file that can only be written in place, while others write it too."""
 REVISIONS_KEPT = 1_000
 """More edits than fit between two looks, a second apart: each is written durably. Some 80 bytes each."""
 
@@ -138,13 +140,23 @@ class FileStore:
         """Edit all tenants or none."""
         self.mark()  # raises for a mount that hangs
         files.check_writable(self.path)
-        with files.locked(self.path):
-            found = files.stamp(self.path)
-            text = files.read(self.path) or ""
-            before = self._tables(text)
-            after = self._applied(before, edits)
-            edited = self._edited(text, before, after, edits.keys())
-            files.replace(self.path, edited, announce=lambda stamp: self._note(found, stamp))
+        with files.locked(self.path, needed=False):
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    self._edit(edits)
+                except files.Overtaken:
+                    if attempt == ATTEMPTS:
+                        raise
+                else:
+                    return
+
+    def _edit(self, edits: Mapping[str, Edit]) -> None:
+        found = files.stamp(self.path)
+        text = files.read(self.path) or ""
+        before = self._tables(text)
+        after = self._applied(before, edits)
+        edited = self._edited(text, before, after, edits.keys())
+        files.replace(self.path, edited, announce=lambda stamp: self._note(found, stamp), before=found)
 
     def notes(self) -> list[str]:
         missing = f"there is no registry file at {self.path} yet, so there are no tenants"

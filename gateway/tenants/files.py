@@ -1,14 +1,21 @@
-"""Small files shared by processes: atomic writes, locks, and reads with a time limit."""
+"""Small files shared by processes: atomic writes, locks, and reads with a time limit.
+
+A file is replaced by another one, so that no reader sees half of it. Where that cannot be, as with a file that is
+mounted by itself into a container, it is written in place: after a copy of it was made, while it is locked, and
+only if nobody changed it meanwhile. A reader waits a moment for that lock.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -17,6 +24,10 @@ from gateway.errors import ConfigurationError, RegistryReadOnly, RegistryUnavail
 
 LIMIT = 5.0
 """Seconds that a file may take to be read."""
+PATIENCE = 0.5
+"""Seconds that a reader waits for whoever writes a file in place, which takes milliseconds."""
+IN_PLACE = frozenset({errno.EBUSY, errno.EXDEV, errno.EROFS, errno.EACCES, errno.EPERM})
+"""Why a file that can be written may not be replaced: a mount point, or a folder that is not ours to write."""
 T = TypeVar("T")
 Stamp = tuple[int, int, int]
 """What changes when a file does: modification time in nanoseconds, size in bytes, inode."""
@@ -82,7 +93,9 @@ def read(path: Path) -> str | None:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise RegistryUnavailable(f"cannot read {path}: it is no regular file")
-            with open(descriptor, encoding="utf-8", closefd=False) as file:
+            _flock(descriptor, fcntl.LOCK_SH, PATIENCE)
+            # With a byte order mark or without: some editors add one.
+            with open(descriptor, encoding="utf-8-sig", closefd=False) as file:
                 return file.read()
         except UnicodeDecodeError:
             raise ConfigurationError(f"cannot read {path}: it is not UTF-8") from None
@@ -112,10 +125,11 @@ def open_to_others(path: Path) -> bool:
 
 
 def check_writable(path: Path) -> None:
-    """Raise RegistryReadOnly for a file that is read-only, or lies in a read-only folder."""
+    """Raise RegistryReadOnly for a file that is read-only, or lies in a read-only folder and cannot be written
+    itself."""
     folder = path.resolve().parent
     marked = path.exists() and not path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
-    if marked or (folder.is_dir() and not os.access(folder, os.W_OK)):
+    if marked or (folder.is_dir() and not os.access(folder, os.W_OK) and not os.access(path, os.W_OK)):
         raise RegistryReadOnly(
             f"{path} is read-only here; change it where it comes from (a Kubernetes Secret, a configuration "
             "management), and running gateways follow"
@@ -123,11 +137,16 @@ def check_writable(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``<path>.lock``."""
+def locked(path: Path, *, needed: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on ``<path>.lock``; without it where that cannot be made, unless it is ``needed``."""
     target = path.resolve()
-    with _mapped("lock", path):
+    try:
         lock = os.open(target.with_name(target.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if needed or error.errno not in IN_PLACE:
+            raise ConfigurationError(f"cannot lock {path}: {error.strerror}") from None
+        yield
+        return
     try:
         with _mapped("lock", path):
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -136,29 +155,90 @@ def locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def replace(
-    path: Path, text: str, like: Path | None = None, announce: Callable[[Stamp], None] = lambda _: None
-) -> None:
-    """Write a file atomically and durably; its mode and owner stay, or are copied from the file ``like``. A new
-    file without either is its owner's alone.
+class Overtaken(ConfigurationError):
+    """Another process changed the file that was to be written in place."""
 
-    ``announce`` is called with the file's new stamp before anybody can see it.
+
+Announce = Callable[[Stamp], None]
+
+
+def replace(
+    path: Path,
+    text: str,
+    like: Path | None = None,
+    announce: Announce = lambda _: None,
+    before: Stamp | None = None,
+) -> None:
+    """Write a file durably, and atomically where it can be replaced; its mode and owner stay, or are copied from
+    the file ``like``. A new file without either is its owner's alone.
+
+    ``announce`` is called with the file's new stamp before anybody can see it. Raises Overtaken where the file has
+    another stamp than ``before``, if that is given, and can only be written in place.
     """
-    target = path.resolve()
+    target, content = path.resolve(), text.encode()
     with _mapped("write", path):
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                _resemble(file.fileno(), like or target)
-                file.flush()
-                os.fsync(file.fileno())
-            announce(_stamp(Path(name).stat()))
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
+            _atomically(target, content, like or target, announce)
+        except OSError as error:
+            if error.errno not in IN_PLACE or not os.access(target, os.W_OK):
+                raise
+            _in_place(target, content, announce, before)
+
+
+def _atomically(target: Path, content: bytes, like: Path, announce: Announce) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            _resemble(file.fileno(), like)
+            file.flush()
+            os.fsync(file.fileno())
+        announce(_stamp(Path(name).stat()))
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    _sync_directory(target.parent)
+
+
+def _in_place(target: Path, content: bytes, announce: Announce, before: Stamp | None) -> None:
+    with target.open("r+b") as file:
+        if not _flock(file.fileno(), fcntl.LOCK_EX, LIMIT):
+            raise ConfigurationError(f"cannot write {target}: another process has it locked")
+        if before is not None and _stamp(os.fstat(file.fileno())) != before:
+            raise Overtaken(f"{target} was changed by others while it was edited")
+        _keep_copy(target, file.read())
+        file.seek(0)
+        file.write(content)
+        file.truncate()
+        file.flush()
+        os.fsync(file.fileno())
+        announce(_stamp(os.fstat(file.fileno())))
+
+
+def _keep_copy(target: Path, content: bytes) -> None:
+    """Keep a copy in ``<target>.copy``, or in the folder for temporary files where there can be none."""
+    for folder in (target.parent, Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            copy = folder / f"{target.name}.copy"
+            return _atomically(copy, content, copy, lambda _: None)
+    raise ConfigurationError(f"cannot write {target}: there is no room for a copy of it")
+
+
+def _flock(descriptor: int, how: int, seconds: float) -> bool:
+    """Lock a file that others may have locked for a moment; whether that is so now. A file system without locks
+    has nobody who writes in place."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        except OSError:
+            return True
 
 
 def _resemble(descriptor: int, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ def _connecting() -> Iterator[None]:
 FILE, FOLDER = "SSL_CERT_FILE", "SSL_CERT_DIR"
 """OpenSSL's variables, each for one half of the system's trust store."""
 SETTING = "upstream_ca_file"
+EMPTY = "it holds no certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,16 @@ class TrustStore:
 
     def _load(self, context: ssl.SSLContext) -> None:
         try:
-            context.load_verify_locations(cafile=self.file)
+            content = Path(self.file).read_bytes()
+            if content.startswith(BOM_UTF8):  # before which OpenSSL overlooks the first certificate
+                context.load_verify_locations(cadata=content.decode("utf-8-sig", "replace"))
+            else:
+                context.load_verify_locations(cafile=self.file)
         except OSError as error:
-            reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            reason = EMPTY if isinstance(error, ssl.SSLError) else error.strerror
             raise ConfigurationError(f"{self.source}: {self.file} cannot be used: {reason}") from None
+        except ValueError:
+            raise ConfigurationError(f"{self.source}: {self.file} cannot be used: {EMPTY}") from None
 
     @property
     def places(self) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from gateway import __version__
 from gateway.observe.overview import Overview
+from tests.cli.command import command
 from tests.integration.stage import Process, Stage, get, staged, until
 from tests.loopback import LOOPBACK
 from tests.redis_server import RedisServer, redis_server
@@ -128,6 +129,10 @@ def test_without_redis_a_gateway_tells_what_it_knows(prefix: str) -> None:
             assert overview["processes"] == 1
             explained = asked(gateway, "/api/explain", path=LBORO, tenant="reports").json()
             assert explained["cache"].startswith("Redis does not answer")
+            environment: Any = {"STATS_GATEWAY_ADMIN_TOKEN": TOKEN}
+            url = f"http://127.0.0.1:{gateway.admin_port}"
+            listed = command("key", "list", "reports", "--last-used", "--admin-url", url, **environment)
+            assert listed.err == "Redis does not answer: when keys were last used is not known now.\n"
             server.start()
             until(lambda: told(gateway)["redis"]["status"] == "ok")
             until(lambda: counted(told(gateway))["hit"] == 1)

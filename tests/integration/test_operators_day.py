@@ -103,6 +103,9 @@ def test_an_operators_day(shared_redis: RedisServer, prefix: str, tmp_path: Path
         assert re.search(r"admin_token +\*\*\*\n", operator.does("settings").out)
         until(lambda: new[4:14] in str([each for each in operator.told("key", "list", "reports", "--last-used")
                                         if each["last_used"]]))  # fmt: skip
+        used = operator.does("key", "list", "reports", "--last-used")
+        assert re.search(rf"^{new[4:14]} +cron +\d{{4}}-\S+ +\d+ (s|min)$", used.out, re.MULTILINE)
+        assert used.err == "Uses of the last 5 s may be missing: gateways report theirs that often.\n"
 
         operator.does("gate", "hold")
         assert operator.does("gate", "show").out.startswith("held")

@@ -186,3 +186,15 @@ def test_a_gateway_whose_authorities_cannot_be_read_does_not_start(stage: Stage)
     gateway = stage.start_gateway(upstream="https://127.0.0.1", upstream_ca_file="/nowhere/ca.pem")
     assert gateway.running.wait(timeout=30) == 2
     assert "upstream_ca_file: /nowhere/ca.pem cannot be used: No such file" in gateway.output
+
+
+def test_an_authority_after_a_byte_order_mark_is_trusted(private: Authority, tmp_path: Path) -> None:
+    file = tmp_path / "marked.pem"
+    file.write_bytes(b"\xef\xbb\xbf" + Path(private.file).read_bytes())
+    context = TrustStore(str(file), source="upstream_ca_file", required=True).context()
+    assert (
+        context.get_ca_certs() == TrustStore(str(private.file), source="x", required=True).context().get_ca_certs()
+    )
+    file.write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(ConfigurationError, match="holds no certificate"):
+        TrustStore(str(file), source="upstream_ca_file", required=True).context()

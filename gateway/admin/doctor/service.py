@@ -402,7 +402,7 @@ def trust_findings(store: TrustStore) -> Iterator[Finding]:
         return
     for place in store.missing:
         yield warning("upstream.trust", f"{store.source}: {place} is not there", "mount it, or name another")
-    if not store.missing:
+    if not store.source or len(store.missing) < len(store.places):
         yield ok("upstream.trust", f"the service's certificate is checked with {store}")
 
 

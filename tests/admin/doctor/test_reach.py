@@ -90,6 +90,6 @@ def test_a_certificate_that_ends_soon_is_a_warning(days: float, count: int) -> N
     assert found == [State.OK, State.WARNING][:count]
 
 
-def test_authorities_that_are_not_all_there_are_never_said_to_be_well(tmp_path: Path) -> None:
+def test_authorities_that_are_not_there_are_never_said_to_be_well(tmp_path: Path) -> None:
     store = TrustStore("", (str(tmp_path / "gone"),), "SSL_CERT_DIR")
     assert State.OK not in {each.state for each in trust_findings(store)}
