@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +31,11 @@ from gateway.cli.options import (
     tenant_ids,
     tenant_in,
 )
+from gateway.errors import ConfigurationError, located
+from gateway.tenants import files
+from gateway.tenants.export import resealed_export
 from gateway.tenants.schema import KeyTable, check_tenant_id, key_view
+from gateway.tenants.vault import Vault
 
 app = Commands(name="key", help="Manage gateway keys: what applications send in a password's place.")
 secrets = Commands(name="secrets", help="Manage the keys that encrypt the institutions' passwords.")
@@ -185,11 +193,15 @@ def generate() -> None:
     "rotate",
     epilog=examples(
         "STATS_GATEWAY_ENCRYPTION_KEYS=NEW,OLD stats-gateway secrets rotate",
-        "stats-gateway secrets rotate --new-key",
+        "stats-gateway secrets rotate --new-key --export tenants-2030-01-31.toml",
     ),
 )
 def rotate_secrets(
     new_key: Annotated[bool, flag("--new-key", "First make a new key, in the file beside the registry.")] = False,
+    export: Annotated[
+        list[Path] | None, option("--export", "FILE", "Encrypt this export anew, too; may be given again.")
+    ] = None,
+    yes: Annotated[bool, flag("--yes", "Do not ask back on a terminal.")] = False,
     registry: RegistryPlace = None,
 ) -> None:
     """Encrypt every stored password with the newest key.
@@ -202,8 +214,48 @@ def rotate_secrets(
 
     A new newest key changes the fingerprints of all credentials: protected
     answers are fetched again, at the budget's pace.
+
+    Exports and backups stay encrypted with the older keys. Those that you name
+    with --export are encrypted again.
     """
-    place = open_registry(registry)
-    count = place.renew_keys() if new_key else place.reseal()
+    place, exports = open_registry(registry), export or []
+    vault = place.keyring.vault()
+    for file in exports:
+        _reseal(file, vault, write=False)  # before anything is written
+    older = vault.marks if new_key else vault.marks[1:]
+    if older:
+        note(_left_behind(older, gone=new_key))
+    if new_key and not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm("Go on?", abort=True, err=True)
+    count = place.renew_keys(partial(_reseal_all, exports)) if new_key else place.reseal()
+    if not new_key:
+        _reseal_all(exports, vault)
     note(f"Encrypted the passwords of {count} tenants with the newest key.")
-    note("The older keys are no longer there." if new_key else "The older keys are no longer needed.")
+    for file in exports:
+        note(f"Encrypted {file} with the newest key.")
+    note("The older keys are no longer there." if new_key else "The registry no longer needs the older keys.")
+
+
+def _left_behind(older: Sequence[str], *, gone: bool) -> str:
+    """What the older keys, by their marks, are still needed for."""
+    what = "Exports, copies of the registry and backups of Redis that were made until now"
+    keys = f"the older encryption keys ({', '.join(older)})"
+    if gone:
+        return f"{what} cannot be opened once {keys} are gone, except those named by --export."
+    return f"{what} still need {keys}: encrypt exports anew with --export before these keys go."
+
+
+def _reseal_all(exports: Sequence[Path], vault: Vault) -> None:
+    for file in exports:
+        _reseal(file, vault, write=True)
+
+
+def _reseal(file: Path, vault: Vault, *, write: bool) -> None:
+    """Encrypt an export with the newest key, or only see that it can be. Raises ConfigurationError."""
+    text = files.read(file)
+    if text is None:
+        raise ConfigurationError(f"there is no file {file}")
+    with located(str(file)):
+        sealed = resealed_export(text, vault, datetime.now(UTC))
+    if write:
+        files.replace(file, sealed)

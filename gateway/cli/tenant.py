@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import tomlkit
 import typer
-from msgspec import to_builtins
 from msgspec.structs import asdict
 
 from gateway.admin.doctor.finding import counted
@@ -32,8 +30,10 @@ from gateway.cli.options import (
     tenant_ids,
     tenant_in,
 )
-from gateway.errors import ConfigurationError
-from gateway.tenants.schema import TenantTable, TenantTables, read_tables, tenant_view
+from gateway.errors import ConfigurationError, located
+from gateway.tenants.export import export_text, read_export
+from gateway.tenants.registry import Registry
+from gateway.tenants.schema import TenantTable, TenantTables, tenant_view
 from gateway.tenants.tenant import Pair, TenantLimits
 
 app = Commands(name="tenant", help="Manage tenants: who may ask, and with whose credentials.")
@@ -222,11 +222,9 @@ def export_tenants(registry: RegistryPlace = None) -> None:
 
     Passwords stay encrypted, and keys are digests.
     """
-    tables = open_registry(registry).store.read()
-    print("# Tenants of a stats-gateway; the passwords open with the encryption keys they were sealed with.")
-    for tenant_id, table in tables.items():
-        one = {tenant_id: to_builtins(table, builtin_types=(datetime,))}
-        print("\n" + tomlkit.dumps({"tenants": one}), end="")
+    place = open_registry(registry)
+    tables = place.store.read()
+    print(export_text(tables, _mark_of(place), datetime.now(UTC)), end="")
     note(f"Exported {counted(len(tables), 'tenant')}.")
 
 
@@ -256,16 +254,23 @@ def import_tenants(
     note(f"Imported {counted(len(tables), 'tenant')}.")
 
 
+def _mark_of(place: Registry) -> str:
+    """The mark of the newest encryption key; empty where that is not at hand, which an export does not need."""
+    with suppress(ConfigurationError):
+        return place.keyring.vault().mark
+    return ""
+
+
 def _tables_from(file: str) -> TenantTables:
     """Raises ConfigurationError for what is no export."""
     try:
-        if file == "-":
-            return read_tables(tomllib.loads(sys.stdin.buffer.read().decode("utf-8-sig")))
-        return read_tables(tomllib.loads(Path(file).read_text(encoding="utf-8-sig")))
+        text = (sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()).decode()
     except OSError as error:
         raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{file}: not TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file}: not UTF-8") from None
+    with located(file):
+        return read_export(text)
 
 
 def _number(name: str, text: str) -> float | None:

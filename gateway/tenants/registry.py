@@ -15,7 +15,7 @@ from gateway.tenants.file_store import FileStore
 from gateway.tenants.following import Following
 from gateway.tenants.schema import KeyTable, TenantTable, TenantTables
 from gateway.tenants.tenant import Pair, mint_key
-from gateway.tenants.vault import Keyring
+from gateway.tenants.vault import Keyring, Vault
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -157,11 +157,13 @@ class Registry(Following):
         self.store.edit(work)
         return len(work)
 
-    def renew_keys(self) -> int:
+    def renew_keys(self, also: Callable[[Vault], object] = lambda _: None) -> int:
         """Add a new encryption key to the key file, reseal, and drop the older keys once everything opens without
-        them; the number of tenants with passwords. Raises ConfigurationError where the keys are not in a file."""
+        them; the number of tenants with passwords. ``also`` gets all keys before the older ones go. Raises
+        ConfigurationError where the keys are not in a file."""
         with self.keyring.renewing() as drop_old:
             count = self.reseal()
+            also(self.keyring.vault())
             schema.tenants_of(self.store.read(), self.keyring.vault().newest())
             drop_old()
         return count

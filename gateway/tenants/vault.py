@@ -44,6 +44,11 @@ class Vault:
         """An identifier of the newest key that reveals nothing of it; empty without keys."""
         return hmac.digest(self._fingerprint_key, b"mark", "sha256").hex()[:16] if self._size else ""
 
+    @property
+    def marks(self) -> list[str]:
+        """The mark of each key, the newest first."""
+        return [Vault([key]).mark for key in self._keys]
+
     def newest(self) -> Vault:
         """A vault without the older keys."""
         return Vault(self._keys[:1])

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.settings import Settings
 from gateway.tenants.registry import open_registry
+from gateway.tenants.vault import Vault
 from tests.cli.command import command, run
 from tests.redis_server import RedisServer
 
@@ -95,6 +96,39 @@ def test_keys_of_the_setting_are_rotated_by_setting_both(path: Path) -> None:
     refused = command("secrets", "rotate", "--new-key", **both)
     assert refused.code == 2
     assert "STATS_GATEWAY_ENCRYPTION_KEYS" in refused.err
+
+
+def test_a_rotation_says_what_no_longer_opens_and_encrypts_the_named_exports_anew(
+    path: Path, tmp_path: Path
+) -> None:
+    exports = [tmp_path / "kept.toml", tmp_path / "left.toml"]
+    for each in exports:
+        each.write_text(run("tenant", "export", "--registry", str(path)).out)
+    mark = open_registry(Settings(registry=path)).keyring.vault().mark
+    assert f"the newest was {mark}." in exports[0].read_text()
+    odd = tmp_path / "odd.toml"
+    odd.write_text(exports[0].read_text().replace("enc:", "enc:x"))
+    refused = run("secrets", "rotate", "--new-key", "--export", str(odd), "--registry", str(path))
+    assert f"{odd}: tenant 'reports': the password was encrypted with another" in (refused.error or "")
+    assert open_registry(Settings(registry=path)).keyring.vault().mark == mark, "nothing was done"
+    done = run("secrets", "rotate", "--new-key", "--export", str(exports[0]), "--registry", str(path))
+    assert f"cannot be opened once the older encryption keys ({mark}) are gone" in done.err
+    assert f"Encrypted {exports[0]} with the newest key." in done.err
+    for each, code in zip(exports, (0, 2), strict=True):
+        replaced = run("tenant", "import", str(each), "--replace", "--registry", str(path))
+        assert replaced.code == code, replaced.said
+    assert open_registry(Settings(registry=path)).load().tenants["reports"].credentials
+
+
+def test_keys_of_the_setting_that_exports_still_need_are_named(path: Path) -> None:
+    old = Path(f"{path}.key").read_text().strip()
+    both: Any = {
+        "STATS_GATEWAY_REGISTRY": str(path),
+        "STATS_GATEWAY_ENCRYPTION_KEYS": f"{run('secrets', 'generate').out.strip()},{old}",
+    }
+    assert (
+        f"still need the older encryption keys ({Vault([old]).mark})" in command("secrets", "rotate", **both).err
+    )
 
 
 def test_a_wrong_encryption_key_ends_serve_with_the_tenants_name(path: Path) -> None:
