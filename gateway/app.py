@@ -24,6 +24,7 @@ from gateway.admin.web import explore as explore_page
 from gateway.admin.web import overview as overview_page
 from gateway.admin.web.cache import CachePage
 from gateway.admin.web.pages import Web, docs_routes, static_routes
+from gateway.admin.web.queue import QueuePage
 from gateway.admin.web.sign_in import SignIn
 from gateway.admin.web.tenants import KeysPages, TenantsPages
 from gateway.cache.lifetimes import lifetimes_of
@@ -254,6 +255,7 @@ class Composition:
             *overview_page.routes(web),
             *TenantsPages(web, now).routes,
             *KeysPages(web, now).routes,
+            *QueuePage(web).routes,
             *CachePage(web).routes,
             *explore_page.routes(web),
             *static_routes(entrance.tokens),

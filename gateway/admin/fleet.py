@@ -16,14 +16,14 @@ from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.purges import Purges, PurgeScope, Recognise, preview
 from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
-from gateway.errors import CacheUnavailable, InvalidInput
+from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
 from gateway.observe.withheld import named
 from gateway.redis import Client
 from gateway.settings import Settings
 from gateway.tenants.registry import Registry
-from gateway.tenants.schema import check_institution, check_no_key
+from gateway.tenants.schema import check_institution, check_no_key, check_tenant_id
 from gateway.upstream.queue import Queue
 from gateway.upstream.snapshot import QueueSnapshot
 
@@ -80,6 +80,10 @@ class FleetApi:
             Operation("POST", "/api/purge", "Purge what is stored", self.purge, body=PurgeBody),
             Operation("POST", preview, "Estimate what that would cover", self.estimate, body=PurgeBody),
             Operation("GET", "/api/queue", "What waits and what runs in the whole fleet", self.queue),
+            Operation("DELETE", "/api/queue/calls/{call}", "Take a waiting call out of the queue", self.cancel),
+            Operation(
+                "DELETE", "/api/queue/tenants/{tenant}", "Take out a tenant's waiting calls", self.cancel_all
+            ),
             Operation("GET", "/api/gate", "Whether upstream calls are allowed", self.gate),
             Operation("POST", "/api/gate/hold", "Stop all upstream calls until resumed", self.hold),
             Operation("POST", "/api/gate/resume", "Allow upstream calls again, at once", self.resume),
@@ -109,6 +113,15 @@ class FleetApi:
     async def queue(self, _: Call) -> Any:
         snapshot = await self._queue.snapshot()
         return replace(snapshot, refused=named(snapshot.refused, self._registry.directory))
+
+    async def cancel(self, call: Call) -> Any:
+        if not await self._queue.cancel_call(call.path["call"]):
+            raise NoSuchRecord("no such call waits; it may be running already")
+        return {"cancelled": 1}
+
+    async def cancel_all(self, call: Call) -> Any:
+        check_tenant_id(call.path["tenant"])
+        return {"cancelled": await self._queue.cancel_tenant(call.path["tenant"])}
 
     async def gate(self, _: Call) -> Any:
         return (await self._queue.snapshot()).gate

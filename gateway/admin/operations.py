@@ -42,6 +42,7 @@ PUBLIC = {
     "institution": INSTITUTION,
     "key": KEY_ID,
     "fingerprint": re.compile(r"[0-9a-f]{64}"),
+    "call": re.compile(r"[0-9A-Za-z.]{1,120}"),
 }
 """What a path's values must look like to be logged: people paste secrets in the wrong place."""
 
@@ -282,7 +283,7 @@ def _parameter(name: str, place: str, text: str = "", form: str | None = None) -
 
 Routed = TypeVar("Routed", bound=Starlette)
 Endpoint = Callable[[Request], Awaitable[Response]]
-Misplaced = Callable[[Request, GatewayError], Response]
+Misplaced = Callable[[Request, GatewayError], Awaitable[Response]]
 
 
 def routes(auth: Authenticator, operations: Sequence[Operation]) -> list[Route]:
@@ -323,7 +324,12 @@ def guarded(tokens: AdminTokens, answer: Endpoint) -> Endpoint:
     return checked
 
 
-def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: error_response(error)) -> Routed:
+async def plainly(_: Request, error: GatewayError) -> Response:
+    """An error in the service's shape, whoever asked."""
+    return error_response(error)
+
+
+def exactly(app: Routed, docs: str, answer: Misplaced = plainly) -> Routed:
     """The app with 404 and 405 answered by ``answer``, in the service's shape by default, with a hint to ``docs``.
 
     It never redirects to a path with or without a final slash: that would repeat the request's Host.
@@ -331,8 +337,10 @@ def exactly(app: Routed, docs: str, answer: Misplaced = lambda _, error: error_r
 
     async def out_of_place(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            return answer(request, MethodNotAllowed("This method is not served here", allow=allowed(app, request)))
-        return answer(request, NotFound(f"There is nothing here; see {docs}"))
+            return await answer(
+                request, MethodNotAllowed("This method is not served here", allow=allowed(app, request))
+            )
+        return await answer(request, NotFound(f"There is nothing here; see {docs}"))
 
     for status in (404, 405):
         app.add_exception_handler(status, out_of_place)

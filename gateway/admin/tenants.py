@@ -179,7 +179,12 @@ class TenantsApi:
         return _made(call, text)
 
     async def _view(self, tenant_id: str) -> Any:
-        return tenant_view(tenant_id, await self._table(tenant_id))
+        view = tenant_view(tenant_id, await self._table(tenant_id))
+        known = self._registry.directory.tenants.get(tenant_id)
+        for pair in view["institutions"]:
+            credential = None if known is None else known.credential_for(pair["institution"])
+            pair["fingerprint"] = None if credential is None else credential.fingerprint
+        return view
 
     async def _table(self, tenant_id: str) -> TenantTable:
         table: TenantTable | None = await _blocking(lambda: self._registry.store.get(tenant_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.admin.doctor.finding import State, worst
+from gateway.admin.doctor.finding import State, counted, worst
 from gateway.cli.format import aligned, value_text
 from gateway.cli.options import (
     DEFAULT_URL,
@@ -28,7 +29,9 @@ from gateway.cli.options import (
     print_json,
     tenant_ids,
 )
+from gateway.errors import ConfigurationError
 from gateway.observe.withheld import whose
+from gateway.tenants.schema import check_tenant_id
 from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
 
@@ -209,9 +212,10 @@ def resume_credential(
     _print_refused(ask_admin(admin_url, "POST", f"/api/breakers/{_safe(fingerprint)}/resume"), as_json)
 
 
-def _safe(fingerprint: str) -> str:
-    """What is no fingerprint goes on as ``-``, which the API refuses: it could be anything, also a secret."""
-    return fingerprint if fingerprint.isascii() and fingerprint.isalnum() else "-"
+def _safe(text: str) -> str:
+    """What is neither a fingerprint nor a call's id goes on as ``-``, which the API refuses: it could be anything,
+    also a secret."""
+    return text if re.fullmatch(r"[0-9A-Za-z]+(\.[0-9A-Za-z]+)?", text) else "-"
 
 
 def _print_refused(breakers: dict[str, Any], as_json: bool) -> None:
@@ -237,12 +241,24 @@ def _held(refused: dict[str, Any]) -> str:
     return "-" if refused["held_for"] is None else f"{refused['held_for']:.0f} s"
 
 
-@app.command()
-def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
-    """Show what waits for the service and what runs.
+@app.command(epilog=examples("stats-gateway queue", "stats-gateway queue --cancel 3f0c…"))
+def queue(
+    cancel: Annotated[str | None, option("--cancel", "ID", "Take this waiting call out of the queue.")] = None,
+    cancel_tenant: Annotated[
+        str | None,
+        option("--cancel-tenant", "TENANT", "Take all its waiting calls out of the queue.", complete=tenant_ids),
+    ] = None,
+    as_json: AsJson = False,
+    admin_url: AdminUrl = DEFAULT_URL,
+) -> None:
+    """Show what waits for the service and what runs, or cancel what waits.
 
-    It shows the whole fleet, the gate, and when the next call is due.
+    It shows the whole fleet, the gate, and when the next call is due. Whoever waits for a cancelled call gets an
+    error.
     """
+    if cancel is not None or cancel_tenant is not None:
+        _cancel(cancel, cancel_tenant, admin_url)
+        return
     told = ask_admin(admin_url, "GET", "/api/queue")
     if as_json:
         print_json(told)
@@ -255,9 +271,25 @@ def queue(as_json: AsJson = False, admin_url: AdminUrl = DEFAULT_URL) -> None:
     if told["tenants"]:
         rows = [_row(tenant, depth) for tenant, depth in told["tenants"].items()]
         print("\n" + aligned(["TENANT", *(each.name for each in Priority)], rows))
+    if told.get("waiting"):
+        rows = [
+            [each["id"], each["tenant"], [*Priority][each["band"]].label, f"{each['age']:.1f} s"]
+            for each in told["waiting"]
+        ]
+        print("\n" + aligned(["WAITING", "TENANT", "PRIORITY", "FOR"], rows))
     if told["running"]:
         rows = [[run["id"][:12], run["tenant"], f"{run['age']:.1f} s"] for run in told["running"]]
         print("\n" + aligned(["RUNNING", "TENANT", "FOR"], rows))
+
+
+def _cancel(call: str | None, tenant: str | None, admin_url: str) -> None:
+    if call is not None and tenant is not None:
+        raise ConfigurationError("give either --cancel or --cancel-tenant")
+    path = f"tenants/{tenant}" if call is None else f"calls/{_safe(call)}"
+    if tenant is not None:
+        check_tenant_id(tenant)
+    cancelled = ask_admin(admin_url, "DELETE", f"/api/queue/{path}")["cancelled"]
+    note(f"Cancelled {counted(cancelled, 'call')}.")
 
 
 def _next_call(gate: dict[str, Any], budget: float) -> str:

@@ -12,7 +12,7 @@ import structlog
 from gateway.errors import CacheUnavailable, DeadlineExceeded, Overload
 from gateway.redis import Client
 from gateway.upstream.credential_breaker import CredentialBreaker
-from gateway.upstream.flight import Flight, FlightRequest, FlightResult, Recheck, Reuse, Work
+from gateway.upstream.flight import Flight, FlightRequest, FlightResult, Recheck, Reuse, Work, encode
 from gateway.upstream.local import LocalRunner
 from gateway.upstream.pacing import MICRO, Budget, Fleet, FleetRules, Heartbeat, HeartbeatReply
 from gateway.upstream.queue_state import Leading, Queued, QueueRules, QueueState, Running
@@ -22,6 +22,8 @@ from gateway.upstream.tasks import Background, EndOfInput, jittered, kept_alive
 
 STUBBORN = 5
 """Attempts to cancel the tasks of a queue that ends."""
+CANCELLED_SECONDS = 60.0
+"""After which whoever waited for a call that an operator cancelled may ask again."""
 GLANCE = 0.1
 """Seconds for which a caller whose time is up may wait to learn when to come back."""
 LATE = {
@@ -235,6 +237,20 @@ class Queue:
         """Let a credential be used at once, whether it was held or refused."""
         self._dispatcher.schedule(await self._state.resume(fingerprint))
         self.breaker.resumed(fingerprint)
+
+    async def cancel_call(self, id: str) -> int:
+        """Take a queued call out of the queue; whoever waits for it gets an error. How many were taken out."""
+        return await self._cancel("call", id)
+
+    async def cancel_tenant(self, tenant: str) -> int:
+        """The same for all queued calls on a tenant's account."""
+        return await self._cancel("tenant", tenant)
+
+    async def _cancel(self, kind: str, name: str) -> int:
+        error = Overload("An operator took this request out of the queue.", retry_after=CANCELLED_SECONDS)
+        taken, wait = await self._state.cancel(kind, name, encode(FlightResult("", error=error)))
+        self._dispatcher.schedule(wait)
+        return taken
 
     # A flight's life
 

@@ -119,9 +119,9 @@ def prelude(priorities: Sequence[Priority]) -> str:
 
 PACKAGE = "gateway.upstream.lua"
 SHARED = ("prelude.lua", "room.lua", "evidence.lua", "gate.lua", "pace.lua")
-SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER = (
+SUBMIT, CLAIM, SLOT, POLL, LEAVE, RECOVER, CANCEL = (
     Script.load(PACKAGE, *SHARED, f"{name}.lua", prelude=prelude(list(Priority)))
-    for name in ("submit", "claim", "slot", "poll", "leave", "recover")
+    for name in ("submit", "claim", "slot", "poll", "leave", "recover", "cancel")
 )
 FINISH, BEAT, PROBE, HOLD, CENSUS, STANDING = (
     Script.load(PACKAGE, *SHARED, "breaker.lua", f"{name}.lua", prelude=prelude(list(Priority)))
@@ -318,6 +318,13 @@ class QueueState:
         with redis_errors(self._client):
             _, wait = self._heard(await self._run(HOLD, "resume", *_target(fingerprint), *self._budget))
             return _wait(wait)
+
+    async def cancel(self, kind: str, name: str, result: bytes) -> tuple[int, Wait]:
+        """Take a queued call out of the queue, or all of a tenant (``kind`` is call or tenant); who waits for it
+        gets the encoded result. How many were taken out, and the seconds until our next turn."""
+        with redis_errors(self._client):
+            taken, wait = self._heard(await self._run(CANCEL, kind, name, result, *self._budget))
+            return int(taken), _wait(wait)
 
     async def snapshot(self) -> QueueSnapshot:
         """What is queued, runs and is kept back in the whole fleet."""

@@ -37,6 +37,16 @@ class RunningCall:
     process: str
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingCall:
+    """A queued call: on which tenant's account, and the seconds (``age``) since it was submitted."""
+
+    id: str
+    tenant: str
+    band: Priority
+    age: float
+
+
 class GateState(StrEnum):
     """HALF_OPEN: the pause is over, and one probe finds out whether the block is."""
 
@@ -99,7 +109,7 @@ class QueueSnapshot:
     ``tenants`` are those with the most calls queued, the most first; ``uncounted`` are those of a very long queue
     that are in ``queued`` but in no tenant's count. ``running`` has the oldest first. ``processes`` maps living
     ones to the seconds since their last heartbeat. ``budget`` is the seconds after which the budget allows the
-    next call, whatever the gate says. ``refused`` has the held first.
+    next call, whatever the gate says. ``refused`` has the held first, ``waiting`` whoever is next first.
     """
 
     queued: Depths
@@ -114,12 +124,13 @@ class QueueSnapshot:
     budget: float
     refused: tuple[Refused, ...]
     refused_total: int
+    waiting: tuple[WaitingCall, ...] = ()
 
     @classmethod
     def parse(cls, reply: Sequence[Any]) -> QueueSnapshot:
         """The reply of ``lua/census.lua``. Raises ValueError or TypeError for anything else."""
         queued, tenants, tenants_total, uncounted, running, running_total = reply[:6]
-        processes, processes_total, gate, budget, refused, refused_total = reply[6:]
+        processes, processes_total, gate, budget, refused, refused_total, waiting = reply[6:]
         return cls(
             queued=depths_of(queued),
             tenants={tenant.decode(): depths_of(counts) for tenant, *counts in tenants},
@@ -133,6 +144,7 @@ class QueueSnapshot:
             budget=int(budget) * MICRO,
             refused=tuple(Refused(name.decode(), int(left) * MICRO, _held(held)) for name, left, held in refused),
             refused_total=refused_total,
+            waiting=tuple(_waiting(*each) for each in waiting),
         )
 
     @classmethod
@@ -173,6 +185,10 @@ def _running(
 ) -> RunningCall:
     whose = (id.decode(), tenant.decode(), Priority.of(priority))
     return RunningCall(*whose, int(age) * MICRO, int(attempts), process.decode())
+
+
+def _waiting(id: bytes, tenant: bytes, priority: bytes, age: bytes) -> WaitingCall:
+    return WaitingCall(id.decode(), tenant.decode(), Priority.of(priority), int(age) * MICRO)
 
 
 def _gate(state: bytes, wait: bytes, held: bytes, why: bytes, targets_refused: int) -> GateSnapshot:

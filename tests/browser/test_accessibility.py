@@ -21,6 +21,7 @@ QUERY = "/lboro/timeline/month/views/group/2%3Fstart_date%3D2014-01-01%26end_dat
 ASK = "/explore?tenant=reports&institution=lboro&counter=views&item=group&item_id=2"
 PLACES = {
     "overview": "/",
+    "queue": "/queue",
     "tenants": "/tenants",
     "tenants, none found": "/tenants?search=nobody",
     "tenant": "/tenants/reports",

@@ -16,7 +16,7 @@ from gateway.upstream.credential_breaker import NOTHING, CredentialSignal, Signa
 from gateway.upstream.flight import Claim, FlightRequest, Flow
 from gateway.upstream.pacing import Budget, Priority
 from gateway.upstream.queue import Queue
-from gateway.upstream.queue_state import Claimed, Left, Queued, QueueRules, QueueState
+from gateway.upstream.queue_state import Claimed, Landed, Left, Queued, QueueRules, QueueState
 from gateway.upstream.snapshot import MOST_LISTED, GateState, QueuePosition, Refused, RunningCall, depths_of
 from tests.redis_server import free_port
 from tests.upstream.fleet import depths
@@ -188,6 +188,40 @@ async def test_credentials_that_are_refused_or_held_are_told_once_each(fleet: Fl
     assert held == Refused("held", 0.0, about(0))
     assert snapshot.refused[2:] == (Refused("refused", about(10), None),)
     assert snapshot.refused_total == 3
+
+
+async def test_what_waits_is_listed_in_the_order_of_its_turns(fleet: Fleet) -> None:
+    for name, tenant, band in (
+        ("late", "b", Priority.JOBS),
+        ("one", "a", Priority.PEOPLE),
+        ("two", "a", Priority.PEOPLE),
+    ):
+        await fleet.queue(fleet.one, name, tenant, band)
+    waiting = (await fleet.two.snapshot()).waiting
+    assert [(each.id, each.tenant, each.band) for each in waiting] == [
+        ("one", "a", Priority.PEOPLE),
+        ("two", "a", Priority.PEOPLE),
+        ("late", "b", Priority.JOBS),
+    ]
+    await fleet.client.hset(fleet.key("job:one"), "gen", str(int((time.time() - 500) * SECOND)))
+    assert [each.age for each in (await fleet.two.snapshot()).waiting] == [about(500), about(0), about(0)]
+
+
+async def test_calls_that_wait_are_cancelled_and_those_that_run_are_not(fleet: Fleet) -> None:
+    claim = await fleet.run("runs", "a")
+    for name in ("one", "two"):
+        await fleet.queue(fleet.one, name, "a")
+    gen = await fleet.queue(fleet.one, "three", "a")
+    await fleet.queue(fleet.one, "other", "b")
+    assert await fleet.two.cancel("call", "two", b"said") == (1, None)
+    assert await fleet.two.cancel("call", "two", b"said") == (0, None)
+    assert await fleet.two.cancel("call", claim.id, b"said") == (0, None)
+    assert [each.id for each in (await fleet.two.snapshot()).waiting] == ["one", "other", "three"]
+    assert (await fleet.two.cancel("tenant", "a", b"said"))[0] == 2
+    assert await fleet.one.poll("three", gen) == Landed(b"said")
+    snapshot = await fleet.two.snapshot()
+    assert ([each.id for each in snapshot.waiting], list(snapshot.tenants)) == (["other"], ["b"])
+    assert [each.id for each in snapshot.running] == ["runs"]
 
 
 async def test_lists_are_cut_and_counts_are_whole(fleet: Fleet) -> None:

@@ -25,6 +25,7 @@ CALLED = ("miss", "collapsed", "revalidated", "bypass")
 LOST = ("refused", "failed")
 OUTCOMES = (*CACHED, *CALLED, *LOST)
 COUNTS = ("requests", "cached", "called", "lost", "calls")
+QUEUE, CREDENTIALS = "/queue", "/queue#not-used"
 FORMATS: dict[str, Callable[[Any], str]] = {
     "count": count,
     "rate": rate,
@@ -80,33 +81,42 @@ def summarise(overview: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def troubles(overview: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What an operator should look at, the worst first: ``kind`` is bad or warn, ``text`` a sentence."""
-    found: list[tuple[str, str]] = []
+    """What an operator should look at, the worst first: ``kind`` is bad or warn, ``text`` a sentence, ``link`` the
+    page on which something can be done about it, empty where that is elsewhere."""
+    found: list[tuple[str, str, str]] = []
     if overview["redis"]["status"] != "ok":
-        found.append(("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows."))
+        found.append(
+            ("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.", "")
+        )
     if overview["differing"]:
-        found.append(("bad", differing(overview["differing"])))
+        found.append(("bad", differing(overview["differing"]), ""))
     match overview["gate"]["state"]:
         case "closed":
             left = math.ceil(overview["gate"]["closed_for"])
             why = f": {reason}" if (reason := REASONS.get(overview["gate"]["why"])) else ""
-            found.append(("bad", f"The service seems to block us{why}. It is asked nothing for another {left} s."))
+            found.append(
+                ("bad", f"The service seems to block us{why}. It is asked nothing for another {left} s.", QUEUE)
+            )
         case "half-open":
-            found.append(("warn", "The service seemed to block us. One request finds out whether it still does."))
+            found.append(
+                ("warn", "The service seemed to block us. One request finds out whether it still does.", QUEUE)
+            )
         case "held":
-            found.append(("warn", "The gate is held by hand. The service is asked nothing until it is resumed."))
-    found += [("warn", _not_used(each)) for each in overview["refused"]]
+            found.append(
+                ("warn", "The gate is held by hand. The service is asked nothing until it is resumed.", QUEUE)
+            )
+    found += [("warn", _not_used(each), CREDENTIALS) for each in overview["refused"]]
     if more := overview["refused_credentials"] - len(overview["refused"]):
         credentials = "One more credential is" if more == 1 else f"{more} more credentials are"
-        found.append(("warn", f"{credentials} not used."))
+        found.append(("warn", f"{credentials} not used.", CREDENTIALS))
     targets = overview["refused_targets"]
     if targets:
         queries = "One query is" if targets == 1 else f"{targets} queries are"
-        found.append(("warn", f"{queries} not asked for now: the service refused this alone."))
+        found.append(("warn", f"{queries} not asked for now: the service refused this alone.", QUEUE))
     if overview["processes"] > overview["fleet_size"]:
         text = f"fleet_size is {overview['fleet_size']}, but there are {overview['processes']} processes."
-        found.append(("warn", f"{text} Without Redis they would ask the service too fast."))
-    return [{"kind": kind, "text": text} for kind, text in found]
+        found.append(("warn", f"{text} Without Redis they would ask the service too fast.", ""))
+    return [{"kind": kind, "text": text, "link": link} for kind, text, link in found]
 
 
 def _not_used(refused: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
@@ -201,10 +202,15 @@ class Web:
         template = "disabled.html" if isinstance(error, AdminDisabled) else "trouble.html"
         return self.render(request, template, error=error)
 
-    def out_of_place(self, http: Request, error: GatewayError) -> Response:
-        """The response for a 404 or 405: a page for people, the API's own shape for programs."""
+    async def out_of_place(self, http: Request, error: GatewayError) -> Response:
+        """The response for a 404 or 405: a page for people, with its navigation for those who are signed in; the
+        API's own shape for programs."""
         if http.url.path.startswith("/api/") or "text/html" not in http.headers.get("accept", ""):
             return error_response(error)
+        with suppress(GatewayError):
+            self.auth.tokens.check_host(http.headers.raw)
+            if session := await self.auth.session(http, active=False):
+                return self.trouble(error, PageRequest(http, session.admin, session))
         return self.trouble(error)
 
     def public_url(self, http: Request) -> str:

@@ -89,13 +89,15 @@ class TenantsPages:
         keys = await self._web.perform(request, "GET", f"{ONE}/keys", tenant=tenant["id"])
         usage = await self._usage(request, DAYS, tenant["id"])
         settings = await self._web.perform(request, "GET", "/api/settings")
+        census = await self._census(request)
         return self._web.render(
             request,
             "tenant.html",
             tenant=tenant,
             keys=keys["keys"],
             days=None if usage is None else by_day(usage, self._today(), DAYS),
-            queued=await self._queued(request, tenant["id"]),
+            queued=None if census is None else sum(census.tenants.get(tenant["id"], {}).values()),
+            refused={each.fingerprint for each in census.refused} if census is not None else (),
             queue_most=settings["queue_max_per_tenant"],
             lifetime_labels=LIFETIMES,
             now=self._now(),
@@ -169,13 +171,11 @@ class TenantsPages:
         except CacheUnavailable:
             return None
 
-    async def _queued(self, request: PageRequest, tenant_id: str) -> int | None:
+    async def _census(self, request: PageRequest) -> Any:
         try:
-            census = await self._web.perform(request, "GET", "/api/queue")
+            return await self._web.perform(request, "GET", "/api/queue")
         except CacheUnavailable:
             return None
-        queued: dict[str, int] = census.tenants.get(tenant_id, {})
-        return sum(queued.values())
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self._now(), UTC).date()

@@ -4,20 +4,27 @@
 --    running {id, tenant, band, age, attempts, process}, how many, processes {process, silence}, how many,
 --    the gate {what it is by the signs, its wait, held for, or -1, why it closed, how many targets are refused},
 --    the budget's wait,
---    credentials {fingerprint, left, held for, or -1}, how many
+--    credentials {fingerprint, left, held for, or -1}, how many,
+--    the first that wait {id, tenant, band, age}
 local dead_after = tonumber(ARGV[2])
 local interval, burst = lowest(tonumber(ARGV[3]), tonumber(ARGV[4]))
 local most = tonumber(ARGV[5])
 -- Other commands wait while this runs: of a very long queue, the first calls are counted by tenant.
 local WALK = 5000
 
-local bands, depths, tenants, left = {}, {}, {}, WALK
+local bands, depths, tenants, waiting, left = {}, {}, {}, {}, WALK
 for place, band in ipairs(BANDS) do
   bands[place] = call('ZCARD', band_key(band))
   local members = left > 0 and call('ZRANGE', band_key(band), 0, left - 1) or {}
   left = left - #members
   for _, member in ipairs(members) do
-    local tenant = call('HGET', job_key(string.sub(member, 14)), 'tenant') or ''
+    local id = id_of(member)
+    local job = call('HMGET', job_key(id), 'tenant', 'gen')
+    local tenant = job[1] or ''
+    if #waiting < most then
+      -- A generation is the wall clock of the submission.
+      waiting[#waiting + 1] = {id, tenant, tostring(band), int(math.max(0, wall - (tonumber(job[2]) or wall)))}
+    end
     if not depths[tenant] then
       depths[tenant] = {tenant, sum = 0}
       for each = 1, #BANDS do depths[tenant][each + 1] = 0 end
@@ -72,5 +79,5 @@ local total = #onhold / 2 + call('ZCARD', refused_key) - both
 return {
   bands, deepest, #tenants, queued() - (WALK - left),
   flying, call('ZCARD', q .. ':running'), alive, call('ZCOUNT', q .. ':live', living, '+inf'),
-  gate, int(pace), credentials, total,
+  gate, int(pace), credentials, total, waiting,
 }

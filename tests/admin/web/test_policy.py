@@ -34,6 +34,7 @@ def pages(fleet: Stage) -> Iterator[list[str]]:
     one = "/tenants/hostile"
     yield [
         "/",
+        "/queue",
         "/tenants",
         f"/tenants?search={HOSTILE.replace('&', '%26')}",
         "/tenants?after=zzz",
@@ -106,7 +107,7 @@ def test_a_token_that_may_only_read_sees_every_page_but_no_control_that_changes_
     visit: Visit, pages: list[str]
 ) -> None:
     watcher = visit(WATCHING)
-    for path in ("/", "/tenants", "/tenants/hostile"):
+    for path in ("/", "/queue", "/tenants", "/tenants/hostile"):
         page = watcher.page(path)
         changing = [form["action"] for form in page.forms if form["method"] == "post"]
         assert changing == ["/sign-out"]

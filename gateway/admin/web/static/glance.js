@@ -8,6 +8,7 @@ const REASONS = {
   reset: "several connections in a row broke off",
   limited: "it asked for fewer requests (429)",
 };
+const QUEUE = "/queue", CREDENTIALS = "/queue#not-used";
 export const OUTCOMES = [...CACHED, ...CALLED, ...LOST];
 
 /** Sums and sentences, beside what was told. */
@@ -33,7 +34,7 @@ export function glance(told) {
 
 function troubles(told) {
   const found = [];
-  const note = (kind, text) => found.push({ kind, text });
+  const note = (kind, text, link = "") => found.push({ kind, text, link });
   if (told.redis.status !== "ok") {
     note("bad", "Redis does not answer. Each process goes on alone; this is what one of them knows.");
   }
@@ -43,18 +44,18 @@ function troubles(told) {
   }
   if (told.gate.state === "closed") {
     const why = REASONS[told.gate.why] ? `: ${REASONS[told.gate.why]}` : "";
-    note("bad", `The service seems to block us${why}. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`);
+    note("bad", `The service seems to block us${why}. It is asked nothing for another ${Math.ceil(told.gate.closed_for)} s.`, QUEUE);
   } else if (told.gate.state === "half-open") {
-    note("warn", "The service seemed to block us. One request finds out whether it still does.");
+    note("warn", "The service seemed to block us. One request finds out whether it still does.", QUEUE);
   } else if (told.gate.state === "held") {
-    note("warn", "The gate is held by hand. The service is asked nothing until it is resumed.");
+    note("warn", "The gate is held by hand. The service is asked nothing until it is resumed.", QUEUE);
   }
-  for (const each of told.refused) note("warn", notUsed(each));
+  for (const each of told.refused) note("warn", notUsed(each), CREDENTIALS);
   const more = told.refused_credentials - told.refused.length;
-  if (more) note("warn", `${more === 1 ? "One more credential is" : `${more} more credentials are`} not used.`);
+  if (more) note("warn", `${more === 1 ? "One more credential is" : `${more} more credentials are`} not used.`, CREDENTIALS);
   const targets = told.refused_targets;
   const queries = targets === 1 ? "One query is" : `${targets} queries are`;
-  if (targets) note("warn", `${queries} not asked for now: the service refused this alone.`);
+  if (targets) note("warn", `${queries} not asked for now: the service refused this alone.`, QUEUE);
   if (told.processes > told.fleet_size) {
     const text = `fleet_size is ${told.fleet_size}, but there are ${told.processes} processes.`;
     note("warn", `${text} Without Redis they would ask the service too fast.`);

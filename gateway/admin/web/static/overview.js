@@ -68,11 +68,26 @@ function showTroubles() {
   const list = document.getElementById("troubles");
   const wanted = seen.troubles.length ? seen.troubles : [{ kind: "", text: "All is well." }];
   while (list.children.length > wanted.length) list.lastElementChild.remove();
-  wanted.forEach(({ kind, text }, index) => {
+  wanted.forEach(({ kind, text, link }, index) => {
     const item = list.children[index] ?? list.appendChild(document.createElement("li"));
     item.className = `state ${kind}`.trim();
-    put(item, text);
+    put(linked(item, link), text);
   });
+}
+
+/** The element for an item's text: the item itself, or the link in it. */
+function linked(item, link) {
+  let anchor = item.querySelector("a");
+  if (!link) {
+    anchor?.remove();
+    return item;
+  }
+  if (!anchor) {
+    anchor = document.createElement("a");
+    item.replaceChildren(anchor);
+  }
+  if (anchor.getAttribute("href") !== link) anchor.href = link;
+  return anchor;
 }
 
 function showMinutes() {
