@@ -103,6 +103,8 @@ def bind(host: str, port: int, name: str) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(f"the {name} listener cannot use {host}: {error.strerror}") from None
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if address[0] == "::":  # both families, whatever the system's default
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     try:
         bound.bind(address)
         bound.listen(BACKLOG)  # two sockets may bind one port; only one may listen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,3 +137,21 @@ def test_the_fast_lane_is_closed_on_a_server_that_it_was_not_tried_with(version:
 
 def test_the_installed_server_is_one_that_it_was_tried_with() -> None:
     assert is_tried()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_the_unspecified_address_of_ipv6_takes_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = socket.socket
+
+    def apart(family: int, kind: int, protocol: int) -> socket.socket:
+        """A socket as on a system whose default is IPv6 alone."""
+        found = made(family, kind, protocol)
+        found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "socket", apart)
+        bound = bind("::", 0, "public")
+    with bound:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, bound.getsockname()[1]), timeout=20).close()

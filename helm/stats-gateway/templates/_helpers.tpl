@@ -40,6 +40,18 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
+{{/* The address families of a Service. */}}
+{{- define "stats-gateway.families" -}}
+{{- with .Values.ipv6 }}
+{{- with .ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* An image's name; called with (list image defaultTag). */}}
 {{- define "stats-gateway.image" -}}
 {{- $image := first . -}}
