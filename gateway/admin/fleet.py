@@ -13,7 +13,8 @@ from msgspec.structs import asdict as fields_of
 
 from gateway import __version__
 from gateway.admin.operations import Call, Operation, Parameter
-from gateway.cache.purges import Purges, PurgeScope, Recognise, preview
+from gateway.cache.contents import Recognise, contents
+from gateway.cache.purges import Purges, PurgeScope, preview
 from gateway.catalogue.endpoints import ITEMS
 from gateway.catalogue.target import parted, pasted_target
 from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
@@ -77,6 +78,7 @@ class FleetApi:
         preview = "/api/purge/preview"
         return [
             Operation("GET", "/api/usage", "Requests, hits and upstream calls, by day", self.usage, days),
+            Operation("GET", "/api/stored", "What is stored, by family, and Redis's memory", self.stored),
             Operation("POST", "/api/purge", "Purge what is stored", self.purge, body=PurgeBody),
             Operation("POST", preview, "Estimate what that would cover", self.estimate, body=PurgeBody),
             Operation("GET", "/api/queue", "What waits and what runs in the whole fleet", self.queue),
@@ -109,6 +111,9 @@ class FleetApi:
 
     async def estimate(self, call: Call) -> Any:
         return await preview(self._redis, self._settings.redis_prefix, self._subject(call.body), self._recognise)
+
+    async def stored(self, _: Call) -> Any:
+        return await contents(self._redis, self._settings.redis_prefix, self._recognise)
 
     async def queue(self, _: Call) -> Any:
         snapshot = await self._queue.snapshot()

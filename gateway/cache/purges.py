@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,18 +10,19 @@ from typing import Any
 
 from msgspec import structs
 
+from gateway.cache.contents import MOST, Amounts, Recognise, sampled
 from gateway.cache.entry import Entry, decode
 from gateway.cache.keys import encode
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, CacheUnavailable, Overload
-from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors, servers_of, shielded
+from gateway.redis import Client, Clock, Invocation, Script, invoke, redis_errors, shielded
 
 PURGE = Script.load("gateway.cache.lua", "moment.lua", "purge.lua")
 NEWS = Script.load("gateway.cache.lua", "moment.lua", "news.lua")
 LONGEST_LIFE = 366 * 86_400.0
 """Seconds that an entry may be kept at most, and therefore how long a mark must be."""
-MOST = 10_000
+COVERED = "covered"
 MOST_RECALLS = 500
 MOST_PRIVATE = 1_000
 PRIVATE_SECONDS = 86_400.0
@@ -277,11 +277,6 @@ def _digest(*parts: bytes) -> str:
     return blake2b(encode(*parts), digest_size=16).hexdigest()
 
 
-PAGE = 200
-
-Recognise = Callable[[bytes, bytes, bool], Query]
-
-
 @dataclass(frozen=True, slots=True)
 class Preview:
     """What one bounded look found: how many of the records ``looked_at`` hold entries that a purge would cover,
@@ -296,52 +291,16 @@ class Preview:
 async def preview(
     client: Client, prefix: str, subject: PurgeScope, recognise: Recognise, most: int = MOST
 ) -> Preview:
-    """Looks, by one SCAN of each server, at no more than about ``most`` records. Raises CacheUnavailable.
+    """Estimates what a purge would cover, from a bounded look at what is stored. Raises CacheUnavailable.
 
-    What cannot be decoded counts as looked at and not as matching. The estimate rests on the number of keys in the
-    whole database, so that it is too high where other things lie there too.
+    What cannot be decoded counts as looked at and not as matching.
     """
-    ours = re.compile(re.escape(f"{prefix}:{{".encode()) + rb"[0-9a-f]{40}\}")
-    with redis_errors(client):
-        servers = await servers_of(client)
-        looks = [await _look(each, prefix, ours, subject, recognise, most // len(servers)) for each in servers]
-    matching, looked = sum(each.matching for each in looks), sum(each.looked_at for each in looks)
-    complete = all(each.complete for each in looks)
-    return Preview(matching, looked, complete, sum(each.estimate for each in looks))
 
+    def weigh(key: str, value: object) -> Amounts:
+        return {COVERED: int(_covers(subject, value, key, recognise))}
 
-async def _look(
-    server: Client, prefix: str, ours: re.Pattern[bytes], subject: PurgeScope, recognise: Recognise, most: int
-) -> Preview:
-    cursor, looked, matching = 0, 0, 0
-    while True:
-        cursor, found = await shielded(_page(server, prefix, cursor))
-        keys = [key for key in (_bytes(name) for name in found) if ours.match(key)]
-        for key, value in zip(keys, await shielded(_values(server, keys)), strict=True):
-            looked += 1
-            matching += _covers(subject, value, key.decode(), recognise)
-        await asyncio.sleep(0)
-        if cursor == 0 or looked >= most:
-            break
-    size = looked if cursor == 0 else max(looked, await shielded(_size(server)))
-    return Preview(matching, looked, cursor == 0, round(matching * size / looked) if looked else 0)
-
-
-async def _values(server: Client, keys: list[bytes]) -> list[Any]:
-    """One GET each, since a cluster's keys lie in many slots; in one round trip."""
-    pipe = server.pipeline(transaction=False)
-    for key in keys:
-        pipe.get(key)
-    return list(await pipe.execute(raise_on_error=False))
-
-
-async def _page(client: Client, prefix: str, cursor: int) -> tuple[int, list[Any]]:
-    cursor, found = await client.scan(cursor, match=f"{prefix}:{{*", count=PAGE)
-    return cursor, found
-
-
-async def _size(client: Client) -> int:
-    return int(await client.dbsize())
+    found = await sampled(client, prefix, weigh, most)
+    return Preview(found.sums[COVERED], found.looked_at, found.complete, found.estimates[COVERED])
 
 
 def _covers(subject: PurgeScope, value: object, key: str, recognise: Recognise) -> bool:
@@ -355,7 +314,3 @@ def _scopes(target: bytes, recognise: Recognise) -> list[PurgeScope]:
         return purge_scopes_of(recognise(*parted(target)))
     except BadTarget:
         return []
-
-
-def _bytes(name: Any) -> bytes:
-    return name if isinstance(name, bytes) else str(name).encode()

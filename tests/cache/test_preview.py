@@ -9,6 +9,7 @@ import fakeredis
 import pytest
 import redis.asyncio
 
+from gateway.cache.contents import Memory, contents, memory
 from gateway.cache.entry import Entry
 from gateway.cache.purges import EVERYTHING, PurgeScope, preview
 from gateway.cache.store import NearCache, Store
@@ -75,6 +76,32 @@ async def test_beyond_its_bound_it_estimates(client: Client, prefix: str) -> Non
     assert not look.complete
     assert 100 <= look.looked_at < 600
     assert look.estimate >= 600
+
+
+async def test_what_is_stored_is_counted_by_family_with_its_size(client: Client, prefix: str) -> None:
+    await stored(client, prefix, "/total/views/article/23", "/lboro/total/views/article/23", "/anything/else")
+    await client.set(f"{prefix}:{{{'f' * 40}}}", b"undecodable")
+    found = await contents(client, prefix, known)
+    assert {each.family: each.entries for each in found.families} == {"totals": 2, "unknown": 1}
+    sizes = [each.bytes for each in found.families]
+    assert (sizes, all(sizes)) == (sorted(sizes, reverse=True), True)
+    assert (found.looked_at, found.complete) == (4, True)
+
+
+async def test_what_redis_says_of_its_memory(redis_client: redis.asyncio.Redis) -> None:
+    await redis_client.config_set("maxmemory", 10**9)
+    try:
+        found = await memory(redis_client)
+    finally:
+        await redis_client.config_set("maxmemory", 0)
+    assert (found.most, found.policy, found.evicted) == (10**9, "noeviction", 0)
+    assert found.used is not None
+    assert 0 < found.used < 10**9
+
+
+async def test_where_redis_may_not_be_asked_its_memory_is_not_known() -> None:
+    embedded = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(server_type="redis"))
+    assert await memory(embedded) == Memory(None, None, None, None)
 
 
 async def test_without_redis_it_says_so(prefix: str) -> None:

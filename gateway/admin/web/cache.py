@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.admin.web.explore import tenants_of
+from gateway.admin.web.explore import FAMILIES, tenants_of
 from gateway.admin.web.format import sentence, span
 from gateway.admin.web.pages import PageRequest, Web
 from gateway.cache.lifetimes import CHANGED
@@ -38,11 +38,17 @@ class CachePage:
         page = self._web.page
         return [
             Route("/cache", page(self.look), methods=["GET"]),
+            Route("/cache/stored", page(self.stored), methods=["GET"]),
             Route("/cache/purge", page(self.purge, changes=True), methods=["POST"]),
         ]
 
     async def look(self, request: PageRequest) -> Response:
         return await self._page(request, request.http.query_params)
+
+    async def stored(self, request: PageRequest) -> Response:
+        """What is stored by family, and how full Redis is."""
+        found = await self._web.perform(request, "GET", "/api/stored")
+        return self._web.render(request, "stored.html", found=found, labels=FAMILIES)
 
     async def purge(self, request: PageRequest) -> Response:
         """Show what the purge would cover; do it once that is confirmed."""

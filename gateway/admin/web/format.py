@@ -54,6 +54,16 @@ def answering(status: str) -> str:
     return "answers" if status == "ok" else "does not answer"
 
 
+def size(number: float | None) -> str:
+    """Bytes as people write them: 512 B, 4.2 MB."""
+    if number is None:
+        return NOTHING
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number:.0f} B"
+
+
 def decimal(number: float | None) -> str:
     """A number in as few digits as it needs: 0.5, 20."""
     return NOTHING if number is None else f"{number:,.6g}"
@@ -183,4 +193,19 @@ def short_span(length: float) -> str:
     return f"{length / 60:.0f} min" if length < 100 * 60 else f"{length / 3_600:.0f} h"
 
 
-FILTERS = (clock, count, day, decimal, duration, iso, key_state, moment, percent, rate, seconds, sentence, since)
+FILTERS = (
+    clock,
+    count,
+    day,
+    decimal,
+    duration,
+    iso,
+    key_state,
+    moment,
+    percent,
+    rate,
+    seconds,
+    sentence,
+    since,
+    size,
+)

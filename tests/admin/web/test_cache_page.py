@@ -83,6 +83,14 @@ def test_what_is_not_stored_is_said(visitor: Reader, query: dict[str, str], stat
     assert page.dangers() == []
 
 
+def test_what_is_stored_is_shown_by_family_beside_redis_memory(stage: Stage, visitor: Reader) -> None:
+    stored(stage, 804)
+    page = visitor.see("/cache/stored")
+    assert page.dangers() == []
+    for said in ("Timeline", "records", "Keys evicted 0", "without a limit (maxmemory)", "noeviction"):
+        assert said in page.text
+
+
 def test_an_error_record_is_shown(visitor: Reader) -> None:
     explored = visitor.see("/explore", path="/total/hugs/article/803", tenant="reports")
     assert "400 Invalid or unsupported params: counter" in explored.text

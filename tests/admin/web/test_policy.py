@@ -35,6 +35,7 @@ def pages(fleet: Stage) -> Iterator[list[str]]:
     yield [
         "/",
         "/queue",
+        "/cache/stored",
         "/tenants",
         f"/tenants?search={HOSTILE.replace('&', '%26')}",
         "/tenants?after=zzz",
