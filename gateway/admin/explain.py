@@ -40,7 +40,7 @@ def header_view(headers: Headers) -> dict[str, str]:
 
 JSON = (b"content-type", b"application/json")
 ANSWERS = "Redis answers"
-SILENT = "Redis does not answer; only what is near is seen"
+SILENT = "Redis does not answer; only the near cache of this process was looked into"
 
 
 class ExplainApi:

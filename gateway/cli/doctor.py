@@ -163,7 +163,7 @@ def repaired(findings: Sequence[Finding], *, yes: bool) -> list[Finding]:
     after = [each if each.fix is None else fixed(each, each.fix) for each in findings]
     for before, each in zip(findings, after, strict=True):
         if each is not before:
-            note(each.what.capitalize())
+            note(f"{each.what[:1].upper()}{each.what[1:]}")
     return after
 
 

@@ -185,12 +185,13 @@ def replace(
             _in_place(target, content, announce, before)
 
 
-def _atomically(target: Path, content: bytes, like: Path, announce: Announce) -> None:
+def _atomically(target: Path, content: bytes, like: Path | None, announce: Announce = lambda _: None) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-            _resemble(file.fileno(), like)
+            if like is not None:
+                _resemble(file.fileno(), like)
             file.flush()
             os.fsync(file.fileno())
         announce(_stamp(Path(name).stat()))
@@ -217,11 +218,11 @@ def _in_place(target: Path, content: bytes, announce: Announce, before: Stamp | 
 
 
 def _keep_copy(target: Path, content: bytes) -> None:
-    """Keep a copy in ``<target>.copy``, or in the folder for temporary files where there can be none."""
+    """Keep a copy in ``<target>.copy``, or in the folder for temporary files where there can be none. It is its
+    owner's alone, whoever left a file of that name there."""
     for folder in (target.parent, Path(tempfile.gettempdir())):
         with suppress(OSError):
-            copy = folder / f"{target.name}.copy"
-            return _atomically(copy, content, copy, lambda _: None)
+            return _atomically(folder / f"{target.name}.copy", content, None)
     raise ConfigurationError(f"cannot write {target}: there is no room for a copy of it")
 
 

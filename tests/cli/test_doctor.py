@@ -55,7 +55,7 @@ def test_exit_codes_tell_warnings_from_problems(tmp_path: Path) -> None:
 
 
 def test_a_fix_is_named_and_asked_for_and_done(tmp_path: Path) -> None:
-    registry = tmp_path / "tenants.toml"
+    registry = tmp_path / "Tenants.toml"
     registry.write_text("[tenants.reports]\n")
     registry.chmod(0o666)
     place = {"STATS_GATEWAY_REGISTRY": str(registry)}
@@ -64,6 +64,7 @@ def test_a_fix_is_named_and_asked_for_and_done(tmp_path: Path) -> None:
     assert f"To do: chmod 644 {registry}\nNothing was done; add --yes.\n" in told.err
     done = doctor("--fix", "--yes", "--no-upstream", "--json", **place)
     assert (done.code, registry.stat().st_mode & 0o777, states(done)["files.registry"]) == (0, 0o644, "ok")
+    assert f"Done: chmod 644 {registry}\n" in done.err
     assert "There is nothing to fix by itself." in doctor("--fix", "--yes", "--no-upstream", **place).err
 
 

@@ -110,6 +110,15 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> Non
     assert path.read_text() == BEGIN + "# more\n"
 
 
+def test_the_copy_is_its_owners_alone_whoever_left_a_file_of_that_name(tmp_path: Path) -> None:
+    path, copy = tmp_path / "tenants.toml", tmp_path / "tenants.toml.copy"
+    path.write_text(BEGIN)
+    copy.touch()
+    copy.chmod(0o666)
+    files._in_place(path, b"", lambda _: None, None)
+    assert (copy.read_text(), copy.stat().st_mode & 0o777) == (BEGIN, 0o600)
+
+
 def test_without_a_copy_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "tenants.toml"
     path.write_text(BEGIN)
