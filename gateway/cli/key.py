@@ -199,7 +199,7 @@ def generate() -> None:
 def rotate_secrets(
     new_key: Annotated[bool, flag("--new-key", "First make a new key, in the file beside the registry.")] = False,
     export: Annotated[
-        list[Path] | None, option("--export", "FILE", "Encrypt this export anew, too; may be given again.")
+        list[Path] | None, option("--export", "FILE", "Also encrypt this export again; may be repeated.")
     ] = None,
     yes: Annotated[bool, flag("--yes", "Do not ask back on a terminal.")] = False,
     registry: RegistryPlace = None,
@@ -242,7 +242,7 @@ def _left_behind(older: Sequence[str], *, gone: bool) -> str:
     keys = f"the older encryption keys ({', '.join(older)})"
     if gone:
         return f"{what} cannot be opened once {keys} are gone, except those named by --export."
-    return f"{what} still need {keys}: encrypt exports anew with --export before these keys go."
+    return f"{what} still need {keys}: encrypt exports again with --export before these keys go."
 
 
 def _reseal_all(exports: Sequence[Path], vault: Vault) -> None:

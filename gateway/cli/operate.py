@@ -251,10 +251,10 @@ def queue(
     as_json: AsJson = False,
     admin_url: AdminUrl = DEFAULT_URL,
 ) -> None:
-    """Show what waits for the service and what runs, or cancel what waits.
+    """Show what waits for the service and what runs.
 
-    It shows the whole fleet, the gate, and when the next call is due. Whoever waits for a cancelled call gets an
-    error.
+    It shows the whole fleet, the gate, and when the next call is due. With --cancel or --cancel-tenant it takes
+    waiting calls out of the queue; requests that wait for them get an error.
     """
     if cancel is not None or cancel_tenant is not None:
         _cancel(cancel, cancel_tenant, admin_url)
