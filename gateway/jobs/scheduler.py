@@ -15,7 +15,7 @@ from gateway.jobs.asking import Ended
 from gateway.jobs.job import Job, wanting
 from gateway.jobs.means import Withdrawn
 from gateway.jobs.runner import JobRunner
-from gateway.jobs.runs import Runs
+from gateway.jobs.runs import Runs, Verdict
 from gateway.jobs.schedule import Scheduled
 from gateway.lifecycle import Lifecycle
 from gateway.tenants.files import LIMIT, aside
@@ -99,11 +99,11 @@ class Scheduler:
     async def _settled(self, entry: Scheduled, due: float, *, since: float, late: bool) -> bool:
         """Begin a run where that is this process's turn; whether it needs nothing more."""
         verdict, before = await self._runs.turn(entry, due, since=since, late=late)
-        if verdict == "begin":
+        if verdict is Verdict.BEGIN:
             return await self._begun(entry, due, before)
-        if verdict == "missed":
+        if verdict is Verdict.MISSED:
             return await self._not_begun(entry, due, "skipped", "no process could begin it in time")
-        return verdict == "settled"
+        return verdict is Verdict.SETTLED
 
     async def _begun(self, entry: Scheduled, due: float, before: str) -> bool:
         """Begin a run, unless the job of the run ``before`` goes on; False where that has to be tried again."""

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.app import Composition
 from gateway.errors import CacheUnavailable
 from gateway.jobs.job import Job, Standing, State, wanting
-from gateway.jobs.runs import LEASE_SECONDS, Runs
+from gateway.jobs.runs import LEASE_SECONDS, Runs, Verdict
 from gateway.jobs.schedule import Schedule, Scheduled, scheduled
 from gateway.jobs.scheduler import GRACE_SECONDS, Scheduler
 from gateway.lifecycle import Lifecycle
@@ -170,7 +170,7 @@ async def test_a_redis_that_forgot_everything_at_the_time_is_told_since_when_the
 async def test_a_run_whose_process_ended_while_it_began_is_begun_by_another(night: Night) -> None:
     night.now = DUE + 1
     turn = await night.runs.turn(night.entry, DUE, since=DUE - 60, late=False)
-    assert turn.verdict == "begin"
+    assert turn.verdict is Verdict.BEGIN
     process = night.process()
     await process.look()
     assert await night.jobs() == []
