@@ -37,6 +37,9 @@ VIEWERS = 4
 """People who look at it at once."""
 FULL = BURST / RATE + 1.0
 """Seconds after which an idle budget is full."""
+TARGET = "/lboro/timeline/month/views/article/{}?start_date=2014-01-01&end_date=2014-06-30"
+FIRST = TARGET.format(3999)
+"""What is asked before anything is measured: a budget that nobody has used yet begins empty."""
 MOST = 1.2
 REPORT = {"institution": "lboro", "ids": list(range(1, 2001)), "counters": ["views"], "method": "each"}
 
@@ -76,12 +79,11 @@ def fleet(redis: RedisServer, prefix: str) -> Iterator[Stage]:
 def pages(seconds: float) -> list[tuple[float, list[str]]]:
     """When dashboards are opened, and what they ask for that is not stored."""
     dice, numbers = random.Random(4), itertools.count(1)
-    at, found = 0.0, []
+    at, found = 0.0, list[tuple[float, list[str]]]()
     mean = sum(PAGE) / 2 / RATE / LOAD
     while (at := at + dice.expovariate(1 / mean)) < seconds:
         questions = [next(numbers) for _ in range(dice.randint(*PAGE))]
-        window = "start_date=2014-01-01&end_date=2014-06-30"
-        found.append((at, [f"/lboro/timeline/month/views/article/{each}?{window}" for each in questions]))
+        found.append((at, [TARGET.format(each) for each in questions]))
     return found
 
 
@@ -129,8 +131,10 @@ def described(answers: Answers) -> str:
 async def test_people_hardly_wait_longer_for_a_miss_and_the_report_goes_on(
     length: Length, shared_redis: RedisServer, prefix: str
 ) -> None:
-    with ExitStack() as stack:
-        alone, shared = (stack.enter_context(fleet(shared_redis, f"{prefix}{name}")) for name in ("a", "b"))
+    with ExitStack() as stages:
+        alone, shared = (stages.enter_context(fleet(shared_redis, f"{prefix}{name}")) for name in ("a", "b"))
+        for stage in (alone, shared):
+            await ask_together(Client(stage.gateways[0].port, stage.keys["people"], (FIRST,)), 1)
         job = await asyncio.to_thread(ordered, shared)
         await asyncio.sleep(FULL)
         before = await asyncio.to_thread(calls, shared, job)
