@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -177,9 +177,15 @@ def _cron(value: str) -> str:
     return value
 
 
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name; UTC needs no data base of zones, which small images lack. Raises as ``ZoneInfo``
+    does."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
 def _zone(value: str) -> str:
     try:
-        ZoneInfo(value)
+        zone_of(value)
     except (ValueError, OSError):  # a folder of the data base, among others
         raise ValueError("is no time zone such as UTC or Europe/London") from None
     except KeyError:

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import msgspec
 from cronsim import CronSim
 
 from gateway.errors import ConfigurationError, Refusal
 from gateway.jobs.wanted import MOST_BYTES, body_of, wanted
-from gateway.setting_values import Warming
+from gateway.setting_values import Warming, zone_of
 from gateway.settings import Settings
 
 JSON = b"application/json"
@@ -34,12 +33,12 @@ class Schedule:
     def last(self, now: float) -> float | None:
         """When it was due last, ``now`` included; None where it has not been for fifty years."""
         # The library leaves a moment's own second out, unless a fraction of it has passed.
-        moment = datetime.fromtimestamp(int(now), ZoneInfo(self.zone)).replace(microsecond=1)
+        moment = datetime.fromtimestamp(int(now), zone_of(self.zone)).replace(microsecond=1)
         return _first(CronSim(self.cron, moment, reverse=True))
 
     def following(self, now: float) -> float | None:
         """When it is due after ``now``."""
-        return _first(CronSim(self.cron, datetime.fromtimestamp(int(now), ZoneInfo(self.zone))))
+        return _first(CronSim(self.cron, datetime.fromtimestamp(int(now), zone_of(self.zone))))
 
 
 def _first(moments: Iterator[datetime]) -> float | None:

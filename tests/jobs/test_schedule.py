@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
@@ -38,6 +38,16 @@ def test_times_are_those_of_the_zone() -> None:
     schedule = Schedule("30 2 * * *", LONDON)
     assert schedule.last(at("2026-01-10 12:00")) == at("2026-01-10 02:30", zone="UTC")
     assert schedule.last(at("2026-07-10 12:00")) == at("2026-07-10 01:30", zone="UTC")
+
+
+def test_utc_needs_no_data_base_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> ZoneInfo:
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr("gateway.setting_values.ZoneInfo", missing)
+    assert Schedule("30 2 * * *", Settings().warm_timezone).last(9_000.5) == 9_000
+    with pytest.raises(ValueError, match="is no time zone that is known here"):
+        Settings(warm_timezone=LONDON)
 
 
 def test_an_hour_that_is_left_out_is_due_at_its_end() -> None:
