@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.errors import CacheUnavailable
 from gateway.jobs.job import Job, Standing, State, wanting
 from gateway.jobs.runs import LEASE_SECONDS, Runs, Verdict
 from gateway.jobs.schedule import Schedule, Scheduled, scheduled
-from gateway.jobs.scheduler import GRACE_SECONDS, Scheduler
+from gateway.jobs.scheduler import GRACE_SECONDS, LOOK_SECONDS, Scheduler
 from gateway.lifecycle import Lifecycle
 from gateway.redis import Clock
 from gateway.settings import Settings
@@ -103,6 +104,17 @@ async def test_one_process_of_the_fleet_begins_each_run(night: Night) -> None:
     assert found is not None
     assert (found[0].kind, found[0].targets, found[0].schedule) == ("warm", 2, "nightly")
     assert found[1].hows == {"refused": 2}
+
+
+async def test_a_process_wakes_when_a_run_is_due(night: Night) -> None:
+    entry, ahead = night.entry, DUE - 0.2 - monotonic()
+    process = Scheduler([entry], night.runs, night.parts.runner, night.lifecycle, lambda: ahead + monotonic())
+    running = asyncio.create_task(process.run())
+    async with asyncio.timeout(LOOK_SECONDS / 2):
+        while await night.parts.runner.store.find(entry.job_id(DUE)) is None:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert [id for id, _ in await night.jobs()] == [entry.job_id(DUE)]
 
 
 async def test_nothing_is_due_before_anybody_knew_the_warming(night: Night) -> None:
