@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,17 +33,21 @@ class Schedule:
     def last(self, now: float) -> float | None:
         """When it was due last, ``now`` included; None where it has not been for fifty years."""
         # The library leaves a moment's own second out, unless a fraction of it has passed.
-        moment = datetime.fromtimestamp(int(now), zone_of(self.zone)).replace(microsecond=1)
-        return _first(CronSim(self.cron, moment, reverse=True))
+        moments = CronSim(self.cron, self._local(now).replace(microsecond=1), reverse=True)
+        due = next((each.timestamp() for each in moments), None)
+        # Looking back in an hour that comes the second time, it passes by what was due the first time.
+        while due is not None and (later := self.following(due)) is not None and later <= now:
+            due = later
+        return due
 
     def following(self, now: float) -> float | None:
         """When it is due after ``now``."""
-        return _first(CronSim(self.cron, datetime.fromtimestamp(int(now), zone_of(self.zone))))
+        # In an hour that comes the second time, the library begins with what was due the first time.
+        moments = (each.timestamp() for each in CronSim(self.cron, self._local(now)))
+        return next((each for each in moments if each > now), None)
 
-
-def _first(moments: Iterator[datetime]) -> float | None:
-    due = next(moments, None)
-    return None if due is None else due.timestamp()
+    def _local(self, now: float) -> datetime:
+        return datetime.fromtimestamp(int(now), zone_of(self.zone))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,25 @@ def test_an_hour_that_comes_twice_is_due_once() -> None:
     assert (
         schedule.last(due) == schedule.last(at("2026-10-25 01:30", fold=1)) == schedule.last(due + 36_000) == due
     )
-    assert schedule.following(at("2026-10-25 01:30", fold=1)) == at("2026-10-26 01:30")
+    assert schedule.last(at("2026-10-25 01:15", fold=1)) == due
+    assert schedule.following(at("2026-10-25 01:15", fold=1)) == at("2026-10-26 01:30")
+
+
+@pytest.mark.parametrize("zone", [LONDON, "America/St_Johns"])
+@pytest.mark.parametrize(
+    "cron", ["30 1 * * *", "45 1,2 * * *", "15 */2 * * *", "*/20 * * * *", "5 * * * *", "0 2 * * SUN"]
+)
+def test_what_is_due_goes_on_while_clocks_change(zone: str, cron: str) -> None:
+    schedule, before = Schedule(cron, zone), 0.0
+    for day in ("2026-03-08", "2026-03-29", "2026-10-25", "2026-11-01"):
+        begin = at(f"{day} 00:00", zone=zone)
+        for now in (begin + minute * 60 for minute in range(0, 5 * 60, 15)):
+            due, following = schedule.last(now), schedule.following(now)
+            assert due is not None
+            assert following is not None
+            assert before <= due <= now < following
+            assert schedule.following(due) == following
+            before = due
 
 
 def test_a_run_has_the_same_id_in_every_process_and_each_run_its_own() -> None:
