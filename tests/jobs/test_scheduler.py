@@ -78,9 +78,8 @@ async def night(request: pytest.FixtureRequest, tmp_path: Path, prefix: str) -> 
     url = request.getfixturevalue("shared_redis").url if request.param == "redis" else "memory://"
     (tmp_path / "list").write_text("\n".join(TARGETS))
     warm = {"nightly": {"tenant": "lib", "file": str(tmp_path / "list")}}
-    settings = Settings.model_validate(
-        {"registry": str(tmp_path / "tenants.toml"), "redis_url": url, "redis_prefix": prefix, "warm": warm}
-    )
+    places = {"registry": str(tmp_path / "tenants.toml"), "upstream": "http://127.0.0.1:1"}
+    settings = Settings.model_validate({**places, "redis_url": url, "redis_prefix": prefix, "warm": warm})
     registry = open_registry(settings)
     registry.add("lib", "lib")
     found = Night(Composition(settings, Clock()), registry)
