@@ -69,10 +69,11 @@ class Asker(asyncio.Protocol):
 
 def crowd(client: Client, size: int) -> Answers:
     """So many connections, all open before the first asks, ask for the client's first target."""
-    return uvloop.run(_crowd(client, size))
+    return uvloop.run(ask_together(client, size))
 
 
-async def _crowd(client: Client, size: int) -> Answers:
+async def ask_together(client: Client, size: int) -> Answers:
+    """The same, within a loop that runs."""
     loop = asyncio.get_running_loop()
     done: list[asyncio.Future[None]] = [loop.create_future() for _ in range(size)]
     askers = [Asker(each) for each in done]

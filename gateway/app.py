@@ -42,6 +42,9 @@ from gateway.jobs.means import Means
 from gateway.jobs.report_api import ReportsApi
 from gateway.jobs.report_job import ReportDriver
 from gateway.jobs.runner import JobRunner
+from gateway.jobs.runs import Runs
+from gateway.jobs.schedule import scheduled
+from gateway.jobs.scheduler import Scheduler
 from gateway.jobs.store import JobLimits, JobStore
 from gateway.jobs.trusts import Trusts
 from gateway.lifecycle import Life, Lifecycle
@@ -136,6 +139,8 @@ class Composition:
         # jobs
         self.trusts = Trusts(self.redis, self.prefix)
         self.runner = self.build_runner()
+        runs, warmings = Runs(self.redis, self.prefix), scheduled(settings)
+        self.scheduler = Scheduler(warmings, runs, self.runner, self.lifecycle, clock.now)
         # server
         self.fast_path = FastPath(self.proxy, self.registry, settings.prepared_max_bytes)
         # admin
@@ -179,8 +184,8 @@ class Composition:
         """Leads jobs."""
         settings = self.settings
         store = JobStore(self.redis, self.prefix, JobLimits(settings.jobs_per_tenant, settings.jobs_max_bytes))
-        means = Means(self.resolver, self.registry, self.admission, _recogniser(settings))
-        reports = ReportDriver(self.trusts, self.clock.now)
+        means = Means(self.resolver, self.registry, self.admission, _recogniser(settings), self.metrics.jobs)
+        reports = ReportDriver(self.trusts, self.clock.now, self.metrics.jobs)
         return JobRunner(store, means, {**KINDS, "report": Kind(reports.drive)}, self.lifecycle)
 
     def build_proxy(self) -> Proxy:
@@ -224,6 +229,7 @@ class Composition:
         refresh = MetricsRefresh(self.metrics, self.queue, self.show)
         yield Part(self.watch.run)
         if not self.generic:
+            yield Part(self.scheduler.run)
             yield Part(self.runner.run, self.runner.stop)
         yield Part(refresh.run, refresh.stop)
         yield Part(self.admission.run, self.admission.stop)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 from gateway.redis_url import EXPECTED, RedisPlace
@@ -22,6 +25,9 @@ from gateway.redis_url import EXPECTED, RedisPlace
 BUDGET = re.compile(r"^(?P<count>\d+(\.\d+)?)/(?P<unit>s|m|h)$")
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+CRON_FIELDS = 5
+MOST_WARMINGS = 100
 
 GENERIC: dict[str, Any] = {
     "budget": "unlimited",
@@ -40,6 +46,7 @@ STATISTICS_ONLY = frozenset(
         *("lifetime_forbidden", "lifetime_unknown", "lifetime_jitter"),
         *("allow_anonymous", "anonymous_requests_per_second", "anonymous_burst", "anonymous_requests_per_day"),
         *("anonymous_queued", "anonymous_share", "invalid_keys_per_minute"),
+        *("warm", "warm_schedule", "warm_timezone"),
     }
 )
 """Settings without effect with ``profile = "generic"``, which has neither tenants nor families, gate nor
@@ -158,6 +165,48 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _cron(value: str) -> str:
+    if len(value.split()) != CRON_FIELDS:
+        raise ValueError("must have cron's five fields: minute, hour, day of the month, month, day of the week")
+    try:
+        next(CronSim(value, datetime.now(UTC)))
+    except CronSimError as error:
+        raise ValueError(f"is no cron schedule: {error}") from None
+    except StopIteration:
+        raise ValueError("never comes") from None
+    return value
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of this name; UTC needs no data base of zones, which small images lack. Raises as ``ZoneInfo``
+    does."""
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+def _zone(value: str) -> str:
+    try:
+        zone_of(value)
+    except (ValueError, OSError):  # a folder of the data base, among others
+        raise ValueError("is no time zone such as UTC or Europe/London") from None
+    except KeyError:
+        raise ValueError("is no time zone that is known here, such as UTC or Europe/London") from None
+    return value
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("holds a line's end, or another character that cannot be seen")
+    return value
+
+
+def _named(value: dict[str, Warming]) -> dict[str, Warming]:
+    if wrong := [name for name in value if not NAME.fullmatch(name)]:
+        raise ValueError(f"{wrong[0][:40]!r} must be a name of at most 40 of a-z, 0-9, - and _")
+    if len(value) > MOST_WARMINGS:
+        raise ValueError(f"there may be at most {MOST_WARMINGS}")
+    return value
+
+
 def _path_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
@@ -190,6 +239,10 @@ Budget = Annotated[str, AfterValidator(_budget)]
 Codings = Annotated[Words, AfterValidator(_codings)]
 Methods = Annotated[Words, AfterValidator(_methods)]
 Networks = Annotated[Words, AfterValidator(_networks)]
+Cron = Annotated[str, AfterValidator(_cron)]
+OptionalCron = Annotated[str, AfterValidator(_optional(_cron))]
+Zone = Annotated[str, AfterValidator(_zone)]
+Printable = Annotated[str, AfterValidator(_printable)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_place)]
 RegistryPlace = Annotated[SecretStr, BeforeValidator(_path_text), AfterValidator(_registry_place)]
 
@@ -258,3 +311,27 @@ class AdminToken(BaseModel):
 
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     role: Literal["read-only", "read-write"] = "read-only"
+
+
+class Warming(BaseModel):
+    """Targets that are warmed by schedule, as a ``tenant``: those in a ``file``, or those of a ``template`` with
+    ``values`` for its places. Without a ``schedule`` of its own ``warm_schedule`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    tenant: Printable = Field(min_length=1)
+    file: Printable = ""
+    template: Printable = ""
+    values: dict[Printable, tuple[Printable, ...]] = {}
+    schedule: OptionalCron = ""
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if bool(self.file) == bool(self.template):
+            raise ValueError("needs either a file or a template")
+        if self.file and self.values:
+            raise ValueError("values belong to a template")
+        return self
+
+
+Warmings = Annotated[dict[str, Warming], AfterValidator(_named)]

@@ -40,6 +40,7 @@ from gateway.setting_values import (
     AdminToken,
     Budget,
     Codings,
+    Cron,
     Endpoint,
     HostName,
     Methods,
@@ -49,7 +50,9 @@ from gateway.setting_values import (
     RedisUrl,
     RegistryPlace,
     Seconds,
+    Warmings,
     Words,
+    Zone,
     describe_unknown,
     interval,
     made_of_services,
@@ -139,9 +142,12 @@ class Settings(BaseSettings):
     queue_max: int = Field(1_000, ge=1, description="calls that may wait in the queue")
     queue_max_per_tenant: int = Field(200, ge=1, description="calls that may wait for one tenant")
 
-    # Jobs: batches and warming
+    # Jobs
     jobs_per_tenant: int = Field(10, ge=1, le=1_000, description="jobs of a tenant that have not ended, else 429")
     jobs_max_bytes: int = Field(128 * 1024 * 1024, ge=1024, description="size of what a tenant's jobs keep")
+    warm: Warmings = Field({}, description="what is warmed by schedule, each by its name (docs/reports.md)")
+    warm_schedule: Cron = Field("30 2 * * *", description="when: cron's five fields; a warming may have its own")
+    warm_timezone: Zone = Field("UTC", description="time zone of these schedules, such as Europe/London")
 
     # The cache
     redis_url: RedisUrl = Field(

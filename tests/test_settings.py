@@ -25,8 +25,15 @@ ODD = st.text(st.sampled_from("ab1:/@?#%&=[]\\,. \n") | st.characters(), max_siz
         ({"stale_if_error_family": {"total": 5}}, "'total' is not one of"),
         ({"stale_while_revalidate_family": {"totals": -5}}, "greater than 0"),
         ({"profile": "other"}, "'statistics' or 'generic'"),
+        ({"warm": {"a": {"tenant": "lib"}}}, "warm.a (STATS_GATEWAY_WARM.A): needs either a file or a template"),
+        ({"warm": {"a": {"tenant": "lib", "file": "f", "values": {"id": [1]}}}}, "values belong to a template"),
+        ({"warm": {"a": {"tenant": "lib", "file": "f", "schedule": "often"}}}, "warm.a.schedule"),
+        (
+            {"warm": {"a": {"tenant": "lib", "file": "f\n"}, "b": {"tenant": "l\u200b", "file": "f"}}},
+            "warm.b.tenant",
+        ),
     ],
-    ids=range(6),
+    ids=range(10),
 )
 def test_what_is_wrong_is_named(flags: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^[^\n]+$") as raised:
@@ -133,6 +140,9 @@ VALID: dict[str, str] = {
     "trusted_proxies": "10.0.0.0/8,::1",
     "admin_tokens": '{"ops": {"digest": "sha256:' + "0" * 64 + '"}}',
     "stale_if_error_family": '{"totals": 5}',
+    "warm": '{"nightly": {"tenant": "lib", "file": "/etc/list"}}',
+    "warm_schedule": "0 4 * * MON-FRI",
+    "warm_timezone": "Europe/London",
     "otlp_endpoint": "http://127.0.0.1:4318/v1/traces",
 }
 
@@ -196,6 +206,13 @@ def test_secrets_within_tables_are_stripped_too(tmp_path: Path, monkeypatch: pyt
         ("port", "eighty"),
         ("log_level", "loud"),
         ("admin_tokens", "{]"),
+        ("warm_schedule", "61 2 * * *"),
+        ("warm_schedule", "30 2 * * * *"),
+        ("warm_schedule", "@daily"),
+        ("warm_schedule", "0 0 31 2 *"),
+        ("warm_timezone", "Europe/Londn"),
+        ("warm_timezone", "../../etc/passwd"),
+        ("warm", '{"Nightly!": {"tenant": "lib", "file": "a"}}'),
         ("admin_tokens", '{"o\\u0000ps": {"digest": "sha256:' + "0" * 64 + '"}}'),
     ],
 )

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from gateway.cli.options import Commands, admin_client, describe_error, examples, flag, note, option, print_json
 from gateway.errors import ConfigurationError
+from gateway.jobs.wanted import body_of
 from gateway.setting_values import PREFIX
 
 KEY = PREFIX + "KEY"
@@ -109,9 +110,7 @@ def _content(file: Path) -> bytes:
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {type(error).__name__}") from None
-    if text.lstrip().startswith("{"):
-        return text.encode()
-    return json.dumps({"targets": [line.strip() for line in text.splitlines() if line.strip()]}).encode()
+    return body_of(text)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TypeVar
@@ -108,6 +109,7 @@ class JobAsker:
         if kept is None:
             kept = await self._called(target, since)
         await self.log.add([self._to_keep(kept, since)], durable=kept.called)
+        self._count([kept])
         return self._noted(kept).answered
 
     async def stored(self, targets: Sequence[str]) -> list[Answered | None]:
@@ -122,7 +124,9 @@ class JobAsker:
         else:
             found = await asyncio.gather(*map(self._stored, targets))
             look = Look(self._looks, "".join(["0" if each is None else "1" for each in found]))
-            await self.log.add([*[self._to_keep(each, None) for each in found if each is not None], look])
+            known = [each for each in found if each is not None]
+            await self.log.add([*[self._to_keep(each, None) for each in known], look])
+            self._count(known)
         return [None if each is None else self._noted(each).answered for each in found]
 
     async def apart(self, function: Callable[[], T]) -> T:
@@ -160,6 +164,10 @@ class JobAsker:
         if kept.scope != PUBLIC:
             self.scopes.add((kept.institution, kept.scope))
         return kept
+
+    def _count(self, new: Sequence[Kept]) -> None:
+        hows = Counter([each.how for each in new])
+        self._means.metrics.answered(self.log.job.kind, hows.items(), sum([each.called for each in new]))
 
     def _to_keep(self, kept: Kept, since: float | None) -> Kept:
         if since is None and self._bodies:

@@ -51,7 +51,8 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True):
 class Job(msgspec.Struct, frozen=True):
     """A job as it was ordered, but for what it wants, which is for the driver of its ``kind``; ``targets`` is how
     many answers that comes to, or how many items a report has. It makes ``max_calls`` calls at most, where that is
-    said. ``created`` is in Unix seconds, ``about`` says for people what it is."""
+    said. ``created`` is in Unix seconds, ``about`` says for people what it is. ``schedule`` names the scheduled
+    warming that it is a run of."""
 
     id: str
     tenant: str
@@ -60,6 +61,7 @@ class Job(msgspec.Struct, frozen=True):
     created: float
     max_calls: int | None = None
     about: str = ""
+    schedule: str = ""
 
 
 class Standing(msgspec.Struct):

@@ -15,6 +15,7 @@ from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, GatewayError, render
 from gateway.jobs.asking import How
 from gateway.jobs.job import Kept
+from gateway.observe.job_metrics import JobMetrics
 from gateway.observe.outcome import Outcome
 from gateway.proxy.callers import Requester
 from gateway.proxy.lookup import Lookup, Resolution
@@ -33,12 +34,14 @@ class Withdrawn(Exception):
 @dataclass(frozen=True, slots=True)
 class Means:
     """The parts of the gateway that jobs use. ``recognise`` takes path, query and whether there is a ``?``; it is
-    not the one that remembers what dashboards ask, which a long list would displace."""
+    not the one that remembers what dashboards ask, which a long list would displace. ``metrics`` count what jobs
+    do."""
 
     resolver: Resolver
     registry: Registry
     admission: RateLimiter
     recognise: Callable[[bytes, bytes, bool], Query]
+    metrics: JobMetrics
 
     def tenant(self, id: str) -> Tenant:
         """The tenant as it is now. Raises Withdrawn."""

@@ -19,9 +19,10 @@ from gateway.jobs.job import Job, Kept, Plan, Standing, chunk_of
 from gateway.jobs.planning import Plan as ReportPlan
 from gateway.jobs.planning import plan
 from gateway.jobs.render import as_json, document
-from gateway.jobs.report import make
+from gateway.jobs.report import Report, make
 from gateway.jobs.store import JobStore
 from gateway.jobs.trusts import Trusts
+from gateway.observe.job_metrics import JobMetrics
 
 RESULT = "report"
 """Stands in the target's place of the answer that holds a report."""
@@ -77,9 +78,10 @@ def plan_view(planned: ReportPlan) -> Plan:
 class ReportDriver:
     """Drives jobs that make reports. ``now`` is the time of the fleet, in Unix seconds."""
 
-    def __init__(self, trusts: Trusts, now: Callable[[], float]) -> None:
+    def __init__(self, trusts: Trusts, now: Callable[[], float], metrics: JobMetrics) -> None:
         self._trusts = trusts
         self._now = now
+        self._metrics = metrics
 
     async def drive(self, wants: bytes, asker: JobAsker) -> None:
         """Make the report and keep it, unless a former leader did. Its chance and its clock are the job's, so that
@@ -98,7 +100,22 @@ class ReportDriver:
         body = await asker.apart(lambda: as_json(document(replace(report, made=made), order.notes)))
         result = Kept(RESULT, 200, made, "made", body, request.institution, scope_of(asker.scopes))
         await log.add([result], durable=True)
+        count(report, self._metrics)
         await self._trusts.keep(order.trusted, report.trust)
+
+
+def count(report: Report, metrics: JobMetrics) -> None:
+    """Count how a report's columns were filled, and what the checks of its rankings came to, once a counter."""
+    for each in report.columns:
+        metrics.column(each.method)
+    for counter in report.request.counters:
+        bases = [each for each in report.columns if each.column.counter == counter]
+        if any(each.difference is not None for each in bases):
+            metrics.check("differed")
+        elif any(each.why for each in bases):
+            metrics.check("unproved")
+        elif any(each.checked for each in bases):
+            metrics.check("agreed")
 
 
 def scope_of(scopes: Iterable[tuple[str | None, str]]) -> str:

@@ -66,7 +66,8 @@ class JobRunner:
         return f"<JobRunner {len(self._led)} led>"
 
     async def order(self, job: Job, wants: bytes) -> None:
-        """Keep a new job and lead it. Raises TooManyJobs, CacheUnavailable."""
+        """Keep a new job and lead it. Raises TooManyJobs, CacheUnavailable, and Ended where there is one of its id
+        already."""
         token = secrets.token_hex(8)
         await self.store.create(job, wants, token)
         log.info("job_ordered", job=job.id, tenant=job.tenant, kind=job.kind, targets=job.targets)
@@ -132,6 +133,7 @@ class JobRunner:
         job, standing = found
         kept = JobLog(self.store, job, wants, token, standing)
         log.info("job_carried_on", job=id, tenant=job.tenant, kind=job.kind, answered=standing.answered)
+        self.means.metrics.carried_on(job.kind)
         self._lead(kept)
         return True
 
@@ -139,14 +141,16 @@ class JobRunner:
         id, kind = kept.job.id, self._kinds[kept.job.kind]
         led = Led(JobAsker(self.means, kept, kind.priority, bodies=kind.answers))
         self._led[id] = led
+        self.means.metrics.led(kept.job.kind, 1)
         led.task = asyncio.create_task(self._led_to_its_end(led, kind))
         led.task.add_done_callback(lambda _: self._let_go(led))
 
     def _let_go(self, led: Led) -> None:
         """Lead a job no more, unless it has been taken anew meanwhile."""
-        id = led.asker.log.job.id
-        if self._led.get(id) is led:
-            del self._led[id]
+        job = led.asker.log.job
+        self.means.metrics.led(job.kind, -1)
+        if self._led.get(job.id) is led:
+            del self._led[job.id]
 
     async def _led_to_its_end(self, led: Led, kind: Kind) -> None:
         """Drive a job, write what it keeps, and look after it, until it ends or is somebody else's."""
@@ -211,13 +215,29 @@ class JobRunner:
         try:
             if fault is not None:
                 await self.store.settle(job)  # what looked after it may have counted it as running meanwhile
+                if isinstance(fault, Ended) and await self._is_cancelled(job):
+                    self._count(job, Standing(State.CANCELLED))
             elif standing.state is State.RUNNING:
                 await self.store.lease(job.id, 0)
             else:
+                self._count(job, standing)
                 await self.store.release(job.id)
                 await self.store.count(job, standing)
         except CacheUnavailable:
             return
+
+    async def _is_cancelled(self, job: Job) -> bool:
+        """Whether a client has ended a job, rather than another process taken it."""
+        standing = await self.store.standing(job.id)
+        return standing is None or standing.state is State.CANCELLED
+
+    def _count(self, job: Job, standing: Standing) -> None:
+        """Count a job that has ended or pauses."""
+        state = standing.state
+        self.means.metrics.ended(job.kind, state)
+        if job.schedule:
+            incomplete = state is State.DONE and standing.errors
+            self.means.metrics.warming_ran(job.schedule, "incomplete" if incomplete else state)
 
 
 def _summary(standing: Standing) -> dict[str, object]:

@@ -61,6 +61,13 @@ def wanted(body: bytes, content_type: bytes) -> Wanted:
     return Wanted(_expanded(template, document), dry_run)
 
 
+def body_of(text: str) -> bytes:
+    """The body that orders what a file's text lists: a JSON document as it is, else a target for each line."""
+    if text.lstrip().startswith("{"):
+        return text.encode()
+    return msgspec.json.encode({"targets": [line.strip() for line in text.splitlines() if line.strip()]})
+
+
 def _document(body: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(body)

@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from gateway import __version__
+from gateway.observe.job_metrics import JobMetrics
 from gateway.observe.logs import BUFFER_BYTES, dropped_lines
 from gateway.observe.outcome import BOUNDS
 from gateway.upstream.credential_breaker import REFUSALS
@@ -131,6 +132,7 @@ class Metrics:
         self._of_the_cache()
         self._of_the_fleet()
         self._of_the_process()
+        self.jobs = JobMetrics(self._counter, self._gauge)
 
     # What is counted as it happens
 

@@ -87,6 +87,18 @@ def test_a_variable_that_names_no_setting_stops_the_start(name: str) -> None:
     assert f"STATS_GATEWAY_{name.upper()} names no setting" in done.err
 
 
+def test_a_warming_that_can_never_run_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[warm.nightly]\ntenant = "lib"\nfile = "list"\nschedule = "61 2 * * *"\n')
+    done = serve("--config", str(file))
+    told = "warm.nightly.schedule (STATS_GATEWAY_WARM.NIGHTLY.SCHEDULE): is no cron schedule: Bad minute"
+    assert (done.code, done.out, done.err) == (2, "", f"stats-gateway: {told}\n")
+    file.write_text('[warm.nightly]\ntenant = "lib"\ntemplate = "/lboro/total/views/article/{id}"\n')
+    done = serve("--config", str(file))
+    told = "warm.nightly.template: id: The template needs a list of values for this place. Nothing was asked"
+    assert (done.code, done.err.splitlines()[-1]) == (2, f"stats-gateway: {told}")
+
+
 def test_secrets_have_no_option() -> None:
     offered = {field.name for field in fields(SettingOptions)}
     assert offered & {"redis_url", "encryption_keys", "admin_token", "admin_tokens"} == set()

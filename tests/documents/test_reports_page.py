@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.jobs.schedule import Schedule, scheduled
+from gateway.settings import load_settings
 from tests.documents.pages import ROOT, blocks, section
 from tests.integration.stage import Stage, get, staged
 
@@ -53,9 +55,20 @@ def totals(stage: Stage, id: int) -> list[int]:
 
 
 def test_every_language_of_the_page_is_run() -> None:
-    assert [text for text in blocks(PAGE) if text not in map(recipe, LANGUAGES)] == blocks(
-        section(PAGE, "With the command")
+    others = [each for heading in ("With the command", "Warming") for each in blocks(section(PAGE, heading))]
+    assert [text for text in blocks(PAGE) if text not in map(recipe, LANGUAGES)] == others
+
+
+def test_the_settings_of_the_page_warm_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATS_GATEWAY_CONFIG", "")
+    (text,) = blocks(section(PAGE, "Warming"), "toml")
+    (tmp_path / "gateway.toml").write_text(text)
+    months, collections = scheduled(load_settings(tmp_path / "gateway.toml"))
+    assert (months.schedule, collections.schedule) == (
+        Schedule("30 2 * * *", "Europe/London"),
+        Schedule("0 4 * * MON", "Europe/London"),
     )
+    assert len(collections.targets()) == 6
 
 
 def test_curl(stage: Stage, tmp_path: Path) -> None:

@@ -218,4 +218,20 @@ CASES = [
         {'stats_gateway_undecodable_records_total{instance="a"}': "7x200"},
         quiet=(30,),
     ),
+    Case(
+        "StatsGatewayWarmingFailed",
+        "skipped one night",
+        {'stats_gateway_warming_runs_total{instance="a",warming="nightly",result="skipped"}': "0x9 1x200"},
+        fires=(15, 60),
+        quiet=(5, 80),
+    ),
+    Case(
+        "StatsGatewayWarmingFailed",
+        "done, and cancelled by its tenant",
+        {
+            'stats_gateway_warming_runs_total{instance="a",warming="nightly",result="done"}': "0x9 1x200",
+            'stats_gateway_warming_runs_total{instance="a",warming="weekly",result="cancelled"}': "0x9 1x200",
+        },
+        quiet=(15, 60),
+    ),
 ]

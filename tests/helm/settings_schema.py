@@ -19,7 +19,10 @@ OWNED = {
 }
 """What the chart sets itself, from other values."""
 KEPT = ("type", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern")
-WORD = r"^[^,\s]+$"
+WORD = {"type": "string", "pattern": r"^[^,\s]+$"}
+"""In a list that is a setting itself, and becomes a variable with commas between."""
+VALUE = {"type": ["string", "integer"]}
+"""In a list within a table, which becomes JSON."""
 TEXTS = {"budget": r"^([0-9]+(\.[0-9]+)?/(s|m|h)|unlimited)$"}
 """Patterns that the settings check in code."""
 WIDTH = 110
@@ -41,18 +44,18 @@ def settings_schema() -> dict[str, Any]:
     }
 
 
-def _shape(field: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+def _shape(field: dict[str, Any], named: dict[str, Any], items: dict[str, Any] = WORD) -> dict[str, Any]:
     if "$ref" in field:
-        return _shape(named[field["$ref"].rpartition("/")[2]], named)
+        return _shape(named[field["$ref"].rpartition("/")[2]], named, items)
     shape: dict[str, Any] = {name: field[name] for name in KEPT if name in field}
     if field["type"] == "array":
-        return {"type": "array", "items": {"type": "string", "pattern": WORD}}
+        return {"type": "array", "items": items}
     if field["type"] == "object":
         if "properties" in field:
-            shape["properties"] = {name: _shape(each, named) for name, each in field["properties"].items()}
+            shape["properties"] = {name: _shape(each, named, VALUE) for name, each in field["properties"].items()}
             shape["required"] = field.get("required", [])
         below = field.get("additionalProperties", False)
-        shape["additionalProperties"] = _shape(below, named) if isinstance(below, dict) else False
+        shape["additionalProperties"] = _shape(below, named, VALUE) if isinstance(below, dict) else False
     return shape
 
 

@@ -85,7 +85,7 @@ def test_the_gateway_takes_its_environment(case: str, monkeypatch: pytest.Monkey
     settings = settings_of(case, monkeypatch)
     values = yaml.safe_load(values_of(case))
     for name, value in values.get("settings", {}).items():
-        if name not in ("admin_hosts", "admin_tokens", "trusted_proxies", "pass_methods"):
+        if name not in ("admin_hosts", "admin_tokens", "trusted_proxies", "pass_methods", "warm"):
             assert getattr(settings, name) == value, name
     (container,) = pods(rendered(case))["gateway"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -128,6 +128,7 @@ def test_lists_and_tables_arrive_as_they_were_meant(monkeypatch: pytest.MonkeyPa
     assert settings.trusted_proxies == ("10.0.0.0/8", "fd00::/8")
     assert settings.pass_methods == ()
     assert settings.admin_tokens["dashboard"].role == "read-only"
+    assert settings.warm["nightly"].values == {"id": ("1", "2"), "name": ("a, b",)}
     assert settings.admin_token.get_secret_value() == "a-long-random-token"
     assert settings.admin_hosts == (
         "gw-stats-gateway-admin",

@@ -34,5 +34,6 @@ def used(metrics: Metrics) -> None:
     metrics.shape_changed("totals", changed=True)
     metrics.dispatched(Priority.PEOPLE, 0.5)
     metrics.show_registry(Standing(None, 0.0))
+    metrics.jobs.warming_known("nightly")
     for priority in Priority:
         metrics.depth.labels(priority.label).set(0)

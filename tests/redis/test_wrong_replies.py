@@ -14,10 +14,13 @@ from gateway.cache.purges import Purges, PurgeScope
 from gateway.errors import CacheUnavailable
 from gateway.jobs.checks import Trust
 from gateway.jobs.job import Job, Standing
+from gateway.jobs.runs import Runs
+from gateway.jobs.schedule import Schedule, Scheduled
 from gateway.jobs.store import JobLimits, JobStore
 from gateway.jobs.trusts import Trusts
 from gateway.observe.counters import DayCounters
 from gateway.redis import Client
+from gateway.setting_values import Warming
 from tests.chaos_redis import ChaosProxy, chaos_proxy
 from tests.redis.test_client import connected
 from tests.redis_server import RedisServer
@@ -26,6 +29,7 @@ SHAPES = ("wrong-type", "wrong-shape", "not-text", "unhashable")
 Read = Callable[[Client], Awaitable[object]]
 DAY = datetime.date(2026, 1, 1)
 JOB = Job("j1", "lib", "batch", 2, 5.0)
+WARMING = Scheduled("nightly", Warming(tenant="lib", file="list"), Schedule("30 2 * * *", "UTC"))
 
 
 def jobs(client: Client) -> JobStore:
@@ -44,6 +48,8 @@ READS: dict[str, Read] = {
     "job-keep": lambda client: jobs(client).keep(JOB, "token", Standing(), {}),
     "job-count": lambda client: jobs(client).count(JOB, Standing()),
     "job-cancel": lambda client: jobs(client).cancel(JOB, Standing()),
+    "warming": lambda client: Runs(client, "p").turn(WARMING, 60.0, since=0.0, late=False),
+    "warming-settle": lambda client: Runs(client, "p").settle(WARMING, 60.0, "begun"),
     "trust": lambda client: Trusts(client, "p").of("public:article:lboro"),
     "trust-keep": lambda client: Trusts(client, "p").keep("public:article:lboro", Trust()),
     "purge": lambda client: Purges(client, "p").purge(PurgeScope.everything()),

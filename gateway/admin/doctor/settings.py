@@ -30,6 +30,7 @@ from gateway.admin.doctor.tenants import (
     running_findings,
     tenant_findings,
 )
+from gateway.admin.doctor.warming import warming_findings
 from gateway.errors import ConfigurationError, RegistryUnavailable
 from gateway.provenance import Sources
 from gateway.redis import MEMORY
@@ -308,6 +309,7 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
     yield _found(settings, tables)
     yield from tenant_findings(tables, datetime.now(UTC), allow_anonymous=settings.allow_anonymous)
     yield from network_findings(tables, settings)
+    yield from warming_findings(tables, settings, datetime.now(UTC))
     yield from _opening(settings, tables, found)
 
 
