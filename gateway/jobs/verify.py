@@ -16,6 +16,7 @@ from gateway.jobs.checks import (
     SPARES,
     Difference,
     Trust,
+    helpers_of,
     is_between,
     probes_of,
     sample,
@@ -101,6 +102,7 @@ class Verifier:
             told = await self._samples(usable, outcomes, draw)
             for counter in usable:
                 outcomes[counter] = await self._judge(counter, outcomes[counter].ranked, told[counter])
+        _doubt(outcomes)
         for counter, outcome in outcomes.items():
             (self.failed if outcome.why else self.passed).append(self._request.subject(counter))
         return outcomes
@@ -135,8 +137,9 @@ class Verifier:
         since = max(each.at for ranked in rankings for each in ranked)
         rows = [await self._desk.apart(partial(_summed, ranked)) for ranked in rankings]
         suspects = [await self._suspects(counter, row) for counter, row in zip(counters, rows, strict=True)]
-        many = self._many = samples_of(self._request, counters, self._trust, self._now)
-        drawn = await self._desk.apart(lambda: sample(rows, suspects, many + SPARES, draw))
+        many = self._many = samples_of(self._request, counters, self._trust, self._now, len(self._ids))
+        helpers = [await self._helping(each) for each in helpers_of(self._request, many, len(self._ids))]
+        drawn = await self._desk.apart(lambda: sample(rows, suspects, helpers, many + SPARES, draw))
         places, spares = drawn[:many], drawn[many:]
         told = await self._tell(counters, places, rows, since)
         lacking = max(len(places) - len(told[counter]) for counter in counters)
@@ -148,13 +151,18 @@ class Verifier:
     async def _suspects(self, counter: str, row: Row) -> list[int]:
         """The places whose columns do not add up to the ranking of the whole window: what moved meanwhile is among
         them, and what is wrong in some column."""
-        if len(self._request.periods()) == 1:
+        if self._request.many_periods == 1:
             return []
+        whole = await self._helping(counter)
+        return await self._desk.apart(partial(_unlike, whole, row))
+
+    async def _helping(self, counter: str) -> Row:
+        """The ranking of the whole window, which is no column and only helps to choose; nothing where it cannot be
+        used."""
         try:
-            whole = await self._rank(Column(counter, self._request.window))
+            return (await self._rank(Column(counter, self._request.window))).row
         except NotARanking:
-            return []
-        return await self._desk.apart(partial(_unlike, whole.row, row))
+            return array("q", bytes(8 * len(self._ids)))
 
     async def _tell(
         self, counters: Sequence[str], places: Sequence[int], rows: Sequence[Row], since: float
@@ -233,7 +241,7 @@ class Verifier:
     async def _judge(self, counter: str, ranked: list[Ranked], told: Mapping[int, Told]) -> Outcome:
         """Compares every column with every sample. Where one differs, a second ranking shows whether the number
         moved meanwhile; that ranking is then the column."""
-        if len(told) < min(self._many, len(self._ids)):
+        if len(told) < min(self._many, max(1, len(self._ids) - SPARES)):
             return Outcome(why=f"only {len(told)} of the items to check were answered")
         columns = self._request.columns(counter)
         for number in await self._desk.apart(partial(_differing, columns, ranked, told)):
@@ -250,6 +258,17 @@ class Verifier:
                     return Outcome(why="an item by itself has another number", difference=difference)
             ranked[number] = later
         return Outcome(ranked, checked=len(told))
+
+
+def _doubt(outcomes: dict[str, Outcome]) -> None:
+    """Where one counter's ranking was wrong about an item, none is used: whatever cuts a ranking or lets it lag
+    behind does so to the others, where it may concern fewer items than a sample finds."""
+    wrong = next((counter for counter, outcome in outcomes.items() if outcome.difference), None)
+    if wrong is None:
+        return
+    for counter, outcome in outcomes.items():
+        if not outcome.why:
+            outcomes[counter] = Outcome(why=f"the ranking of {wrong} has another number than an item by itself")
 
 
 def numbers_in(request: ReportRequest, answered: Answered) -> dict[str, int] | str:
