@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, Forbidden, InvalidInput, Refusal
@@ -18,7 +17,7 @@ from gateway.jobs.job import State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
 from gateway.jobs.ranking import FIRST_COUNT
-from gateway.jobs.render import Document, as_csv, as_xlsx, sidecar
+from gateway.jobs.render import as_csv, as_xlsx, document_of, sidecar
 from gateway.jobs.report import check_size
 from gateway.jobs.report_job import ReportOrder, about, plan_view, result_of, wanting_report
 from gateway.jobs.request import Order, read_order
@@ -34,7 +33,6 @@ LONGEST_NAME = 120
 RENDERED_AT_ONCE = 2
 """Reports that one process renders at once; a large one takes seconds of a thread that others need, too."""
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-_document = msgspec.json.Decoder(Document)
 
 
 class ReportNotReady(Refusal, status=409, code="GatewayReportNotReady"):
@@ -54,16 +52,12 @@ class Format(NamedTuple):
 
 
 def _csv(body: bytes) -> bytes:
-    return "".join(as_csv(_document.decode(body))).encode()
-
-
-def _sidecar(body: bytes) -> bytes:
-    return sidecar(_document.decode(body))
+    return b"".join(map(str.encode, as_csv(document_of(body))))
 
 
 def _xlsx(body: bytes) -> bytes:
     try:
-        return as_xlsx(_document.decode(body))
+        return as_xlsx(document_of(body))
     except ConfigurationError as error:
         raise FormatUnavailable(error.message) from None
 
@@ -71,7 +65,7 @@ def _xlsx(body: bytes) -> bytes:
 FORMATS: Mapping[str, Format] = {
     "json": Format(lambda body: body, JSON, "json"),
     "csv": Format(_csv, b"text/csv; charset=utf-8; header=present", "csv"),
-    "csv.json": Format(_sidecar, JSON, "csv.json"),
+    "csv.json": Format(sidecar, JSON, "csv.json"),
     "xlsx": Format(_xlsx, b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
 }
 """Every format by its name; the first one that Accept names is taken, else JSON."""

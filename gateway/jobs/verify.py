@@ -291,7 +291,8 @@ def _differing(columns: Sequence[Column], ranked: Sequence[Ranked], told: Mappin
 
 
 def _summed(ranked: Sequence[Ranked]) -> Row:
-    return array("q", map(sum, zip(*[each.row for each in ranked], strict=True)))
+    # Never in one call of many milliseconds, during which no other thread, and no event loop, goes on.
+    return array("q", [sum(counts) for counts in zip(*[each.row for each in ranked], strict=True)])
 
 
 def _unlike(one: Row, other: Row) -> list[int]:
