@@ -152,9 +152,11 @@ class JobAsker:
         return Requester(f"job-{self.log.job.id}".encode(), self._tenant())
 
     def _replayed(self, target: str, since: float | None) -> Kept | None:
-        """What a former leader was answered, where the tenant may still read that."""
+        """What a former leader was answered, where the tenant may still read that and it was not purged since."""
         kept = self.log.replayed(target, since)
-        return kept if kept is not None and self._means.may_read(self._tenant(), kept) else None
+        if kept is None or not self._means.may_read(self._tenant(), kept) or self._means.purged(kept).latest:
+            return None
+        return kept
 
     def _noted(self, kept: Kept) -> Kept:
         if kept.scope != PUBLIC:

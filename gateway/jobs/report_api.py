@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
-from gateway.errors import ConfigurationError, Forbidden, InvalidInput, Refusal
+from gateway.errors import AnswerPurged, ConfigurationError, Forbidden, InvalidInput, Refusal
 from gateway.jobs.api import FIXED, JSON, Answer, Handler, JobsApi, in_json, parameter
 from gateway.jobs.asking import Answered
 from gateway.jobs.columns import Column, ReportRequest, item_target, ranking_target
@@ -19,7 +19,7 @@ from gateway.jobs.planning import plan
 from gateway.jobs.ranking import FIRST_COUNT
 from gateway.jobs.render import as_csv, as_xlsx, document_of, sidecar
 from gateway.jobs.report import check_size
-from gateway.jobs.report_job import ReportOrder, about, plan_view, result_of, wanting_report
+from gateway.jobs.report_job import ReportOrder, about, is_purged, plan_view, result_of, wanting_report
 from gateway.jobs.request import Order, read_order
 from gateway.jobs.stream import gone
 from gateway.jobs.trusts import Trusts, trust_name
@@ -137,6 +137,8 @@ class ReportsApi:
             raise gone()
         if not self._means.may_read(request.tenant, kept):
             raise Forbidden("The institution's credential is not this tenant's any more")
+        if await is_purged(self._jobs.store, self._means, job, standing):
+            raise AnswerPurged("Answers that the report rests on were purged; order it again")
         async with self._rendering:
             body = await asyncio.to_thread(chosen.render, kept.body)
         name = f"{_file_name(job.about)}.{chosen.ending}".encode()
