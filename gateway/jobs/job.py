@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.cache.entry import compress, decompress
-from gateway.errors import FORBIDDEN_BODY, AnswerPurged, render
+from gateway.cache.entry import CodingError, compress, decompress
+from gateway.errors import FORBIDDEN_BODY, AnswerPurged, CacheUnavailable, render
 from gateway.jobs.asking import Answered, How
 
 ANSWERS = 128
@@ -153,7 +153,7 @@ def encoded(value: Job | Standing | Chunk) -> bytes:
 
 
 def job_of(data: bytes) -> Job:
-    """The job of these bytes. Raises what ``msgspec`` and the compression raise, as do the next two."""
+    """The job of these bytes. Raises what ``msgspec`` and the compression raise, as does the next."""
     return _job.decode(decompress(data))
 
 
@@ -162,7 +162,11 @@ def standing_of(data: bytes) -> Standing:
 
 
 def chunk_of(data: bytes) -> Chunk:
-    return _chunk.decode(decompress(data))
+    """The chunk of these bytes. Raises CacheUnavailable where they are damaged."""
+    try:
+        return _chunk.decode(decompress(data))
+    except (msgspec.DecodeError, CodingError, UnicodeDecodeError):
+        raise CacheUnavailable("what the job keeps cannot be read") from None
 
 
 def wanting(targets: Sequence[str]) -> bytes:
