@@ -114,7 +114,7 @@ class JobAsker:
         """What is known of these targets without asking; a refusal is known, too. Raises Withdrawn."""
         self._looks += 1
         looked = self.log.looked(self._looks)
-        if looked is not None:
+        if looked is not None and len(looked) == len(targets):  # else it was a look of another version
             found = [
                 self._replayed(each, None) if was == "1" else None
                 for each, was in zip(targets, looked, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
+from heapq import nlargest
 from random import Random
 from typing import NamedTuple
 
@@ -34,6 +35,9 @@ from gateway.jobs.columns import (
 )
 from gateway.jobs.desk import Desk, side_by_side
 from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
+
+LOOKED_AT, LOOKED_UP = 1_000, 64
+"""Items of a counter whose stored answers are compared with its ranking, and how many are looked up at once."""
 
 
 class Ranked(NamedTuple):
@@ -149,12 +153,27 @@ class Verifier:
         return told
 
     async def _suspects(self, counter: str, row: Row) -> list[int]:
-        """The places whose columns do not add up to the ranking of the whole window: what moved meanwhile is among
-        them, and what is wrong in some column."""
-        if self._request.many_periods == 1:
-            return []
-        whole = await self._helping(counter)
-        return await self._desk.apart(partial(_unlike, whole, row))
+        """The places that are likely to be wrong: those whose stored answers have another number, and those whose
+        columns do not add up to the ranking of the whole window. What moved meanwhile is among them."""
+        found = await self._unlike_stored(counter, row)
+        if self._request.many_periods > 1:
+            whole = await self._helping(counter)
+            found += await self._desk.apart(partial(_unlike, whole, row))
+        return found
+
+    async def _unlike_stored(self, counter: str, row: Row) -> list[int]:
+        """The places, of those with the most events, whose stored answers have another number. They may be older
+        than the ranking, and prove nothing by themselves."""
+        most = await self._desk.apart(lambda: nlargest(LOOKED_AT, range(len(row)), key=row.__getitem__))
+        found: list[int] = []
+        for first in range(0, len(most), LOOKED_UP):
+            places = most[first : first + LOOKED_UP]
+            targets = [item_target(self._request, counter, self._ids[place]) for place in places]
+            for place, answered in zip(places, await self._desk.stored(targets), strict=True):
+                numbers = "not stored" if answered is None else numbers_in(self._request, answered)
+                if isinstance(numbers, dict) and sum(numbers.values()) != row[place]:
+                    found.append(place)
+        return found
 
     async def _helping(self, counter: str) -> Row:
         """The ranking of the whole window, which is no column and only helps to choose; nothing where it cannot be

@@ -145,6 +145,28 @@ async def test_one_wrong_number_among_few_items_is_found_wherever_it_is() -> Non
         assert methods(report) == {"each"}
 
 
+@pytest.mark.parametrize("trusted", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize("window", [{}, YEAR], ids=["totals", "year"])
+async def test_a_stored_answer_that_differs_is_checked(window: dict[str, Any], trusted: bool) -> None:
+    request = wish(**window)
+    plain = Sandboxed(WORLD)
+    right = await reported(plain, request)
+    middle = sorted(range(len(right.ids)), key=right.rows[0].__getitem__)[-60]
+    column = right.columns[0].column
+    counts = {
+        str(id): count + (place == middle)
+        for place, (id, count) in enumerate(zip(right.ids, right.rows[0], strict=True))
+    }
+    wrong = {"top": {id: count for id, count in counts.items() if count}}
+    answers = {ranking_target(request, column, 10_000): (200, json.dumps(wrong).encode())}
+    for seed in SEEDS:
+        asker = Sandboxed(WORLD, keeps=True, answers=answers)
+        await asker.ask(item_target(request, column.counter, right.ids[middle]))
+        report = await reported(asker, request, right.trust if trusted else Trust(), seed=seed)
+        assert report.rows == right.rows
+        assert methods(report) == {"each"}
+
+
 async def test_other_rankings_help_to_choose_what_is_checked_of_one() -> None:
     asker, request = Sandboxed({"items": 200, "top_error": 0.02}), wish(counters=("views",), **YEAR)
     for seed in SEEDS:
