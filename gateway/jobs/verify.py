@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.jobs.asking import Answered
 from gateway.jobs.checks import (
+    FIRST_SAMPLES,
     OVERVIEWS,
     SPARES,
     Difference,
@@ -260,7 +261,8 @@ class Verifier:
     async def _judge(self, counter: str, ranked: list[Ranked], told: Mapping[int, Told]) -> Outcome:
         """Compares every column with every sample. Where one differs, a second ranking shows whether the number
         moved meanwhile; that ranking is then the column."""
-        if len(told) < min(self._many, max(1, len(self._ids) - SPARES)):
+        items = len(self._ids)
+        if len(told) < min(self._many, items, max(FIRST_SAMPLES, items - SPARES)):
             return Outcome(why=f"only {len(told)} of the items to check were answered")
         columns = self._request.columns(counter)
         for number in await self._desk.apart(partial(_differing, columns, ranked, told)):

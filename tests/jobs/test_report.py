@@ -279,6 +279,26 @@ async def test_without_enough_checks_no_ranking_is_used() -> None:
     assert report.failures[1] == "views: answered 503"
 
 
+@pytest.mark.parametrize(
+    ("many", "trust", "unanswered", "checked"),
+    [
+        (30, Trust(), 4, 26),
+        (30, Trust(), 5, 0),
+        (5, Trust({"views": NOW}), 2, 3),
+        (5, Trust({"views": NOW}), 3, 0),
+    ],
+    ids=["spare", "too-many", "few-later", "too-many-later"],
+)
+async def test_where_all_are_checked_some_may_be_without_an_answer(
+    many: int, trust: Trust, unanswered: int, checked: int
+) -> None:
+    request = wish(many, counters=("views",), method="ranking")
+    refused = {item_target(request, "views", id): (503, b"{}") for id in range(1, unanswered + 1)}
+    report = await reported(Sandboxed(WORLD, answers=refused), request, trust)
+    assert report.columns[0].checked == checked
+    assert (UNKNOWN in report.rows[0]) is (not checked)
+
+
 async def test_an_item_without_an_answer_is_the_only_one_to_fail() -> None:
     request = wish(method="each")
     asker = Sandboxed(WORLD, answers={item_target(request, "views", 7): (404, b"{}"),
