@@ -195,6 +195,10 @@ class CredentialRefused(Forbidden):
     (docs/decisions.md, 7)."""
 
 
+class AnswerPurged(Refusal, status=410, code="GatewayAnswerPurged", proxy_status="http_request_denied"):
+    """What a job keeps was purged since it was asked for."""
+
+
 class NotCached(Refusal, status=504, code="GatewayNotCached", proxy_status="http_request_denied"):
     """An ``only-if-cached`` request without a stored answer (RFC 9111 §5.2.1.7)."""
 

@@ -117,8 +117,9 @@ def _softly(entry: Entry, since: float) -> Entry | None:
 class Purges:
     """The purges in force. ``follow`` keeps them current, by message and once a second by their version.
 
-    ``revision`` changes with each change. ``on_recall`` is called with each record that some process recalls. The
-    institutions whose totals are private are remembered in the same way, and a purge ends that memory too.
+    ``revision`` changes with each change, ``newest`` has the times of the latest purges. ``on_recall`` is called
+    with each record that some process recalls. The institutions whose totals are private are remembered in the
+    same way, and a purge ends that memory too.
 
     Where Redis forgets or evicts purges, processes that know them keep them, but processes that start later do not
     learn of them: a hard purge needs a Redis that does not evict keys with a TTL.
@@ -144,6 +145,7 @@ class Purges:
         self._private: dict[str, float] = {}
         self._on_recall = on_recall
         self.revision = 0
+        self.newest = PurgeTimes(0.0, 0.0)
         self._version: Any = None
         self._reading: asyncio.Future[None] | None = None
 
@@ -269,6 +271,10 @@ class Purges:
         self._clock.reached(int(stamp) * MICRO)
         self.revision += 1
         purges[subject] = max(purges.get(subject, 0.0), int(stamp) * MICRO)
+        self.newest = PurgeTimes(
+            max(self.newest.soft, self._soft.get(subject, 0.0)),
+            max(self.newest.hard, self._hard.get(subject, 0.0)),
+        )
         if purges is self._private and len(purges) > MOST_PRIVATE:
             del purges[min(purges, key=purges.__getitem__)]
 

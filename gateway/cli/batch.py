@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
+from stat import S_ISREG
 from typing import IO, Annotated, Any, cast
 
 import httpx2 as httpx
@@ -71,13 +73,14 @@ def batch(
         if file is not None and dry_run:
             print_json(connection.plan(_content(file)))
             return
-        reading = Reading(connection, f"/-/jobs/{job}" if job else "", first)
+        reading = Reading(connection, f"/-/jobs/{job}" if job else "", first, output)
+        content = None if file is None else _content(file)
         with ExitStack() as stack:
-            out = sys.stdout if output is None else stack.enter_context(_opened(output, "a" if job else "w"))
+            out = sys.stdout if output is None else stack.enter_context(_opened(output))
             try:
-                failed = reading.follow(None if file is None else _content(file), out)
+                failed = reading.follow(content, out)
             except KeyboardInterrupt:
-                note(reading.how_to_go_on(gateway, output))
+                note(reading.how_to_go_on())
                 raise typer.Exit(130) from None
     raise typer.Exit(SOME_FAILED if failed else 0)
 
@@ -95,10 +98,10 @@ def warm(file: File, gateway: GatewayUrl = DEFAULT_GATEWAY) -> None:
     note(f"warming {ordered['targets']} targets: job {ordered['job']}")
 
 
-def _opened(output: Path, mode: str) -> IO[str]:
-    """The file for the answers. Raises ConfigurationError."""
+def _opened(output: Path) -> IO[str]:
+    """The file for the answers, with what it holds. Raises ConfigurationError."""
     try:
-        return cast("IO[str]", output.open(mode, encoding="utf-8"))
+        return cast("IO[str]", output.open("a", encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{output} cannot be written: {error.strerror}") from None
 
@@ -175,14 +178,23 @@ def check(answer: httpx.Response) -> None:
     raise ConfigurationError(f"{answer.status_code}: {message}")
 
 
+def _empty(file: IO[str]) -> None:
+    """Let a file begin anew; a device or a pipe has nothing to lose."""
+    if S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.truncate(0)
+
+
 @dataclass
 class Reading:
-    """What was read of a job so far: ``number`` is that of the next answer."""
+    """What was read of a job so far: ``number`` is that of the next answer. From the first one on, what ``output``
+    held gives way once the gateway has the job."""
 
     connection: Connection
     path: str = ""
     number: int = 1
+    output: Path | None = None
     failed: int = 0
+    _began: bool = field(default=False, init=False)
     _task: TaskID = field(default=TaskID(0), init=False)
 
     def follow(self, content: bytes | None, out: IO[str]) -> int:
@@ -197,12 +209,15 @@ class Reading:
                     if not self.path:
                         raise ConfigurationError(f"no gateway answers: {describe_error(error)}") from None
                 time.sleep(1.0)
-        raise ConfigurationError(f"the stream broke too often; {self.how_to_go_on(self.connection.url, None)}")
+        raise ConfigurationError(f"the stream broke too often; {self.how_to_go_on()}")
 
     def _read(self, content: bytes | None, out: IO[str], progress: Progress) -> bool:
         """Read one stream; whether it told the end. Raises ConfigurationError where the job did not get there."""
         method, path = ("GET", f"{self.path}?from={self.number}") if self.path else ("POST", "/-/batch")
         for job, line in self.connection.lines(method, path, None if self.path else content):
+            if not self._began and self.output is not None and self.number == 1:
+                _empty(out)
+            self._began = True
             self.path, event = job, json.loads(line)
             if "n" in event:
                 print(line, file=out, flush=True)
@@ -217,12 +232,12 @@ class Reading:
                 return _ended(event)
         return False
 
-    def how_to_go_on(self, gateway: str, output: Path | None) -> str:
+    def how_to_go_on(self) -> str:
         """The command that goes on from here."""
         if not self.path:
             return "nothing was ordered yet"
-        where = "" if output is None else f" --output {output}"
-        where += "" if gateway == DEFAULT_GATEWAY else f" --gateway {gateway}"
+        where = "" if self.output is None else f" --output {quote(str(self.output))}"
+        where += "" if self.connection.url == DEFAULT_GATEWAY else f" --gateway {quote(self.connection.url)}"
         return f"to go on: stats-gateway batch --job {self.path.rpartition('/')[2]} --from {self.number}{where}"
 
 

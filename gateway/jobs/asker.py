@@ -116,7 +116,7 @@ class JobAsker:
         """What is known of these targets without asking; a refusal is known, too. Raises Withdrawn."""
         self._looks += 1
         looked = self.log.looked(self._looks)
-        if looked is not None:
+        if looked is not None and len(looked) == len(targets):  # else it was a look of another version
             found = [
                 self._replayed(each, None) if was == "1" else None
                 for each, was in zip(targets, looked, strict=True)
@@ -156,9 +156,11 @@ class JobAsker:
         return Requester(f"job-{self.log.job.id}".encode(), self._tenant())
 
     def _replayed(self, target: str, since: float | None) -> Kept | None:
-        """What a former leader was answered, where the tenant may still read that."""
+        """What a former leader was answered, where the tenant may still read that and it was not purged since."""
         kept = self.log.replayed(target, since)
-        return kept if kept is not None and self._means.may_read(self._tenant(), kept) else None
+        if kept is None or not self._means.may_read(self._tenant(), kept) or self._means.purged(kept).latest:
+            return None
+        return kept
 
     def _noted(self, kept: Kept) -> Kept:
         if kept.scope != PUBLIC:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from itertools import pairwise
 from random import Random
 
 import msgspec
 
+from gateway.catalogue.endpoints import COUNTERS
 from gateway.jobs.columns import ReportRequest
 
-FIRST_SAMPLES, LATER_SAMPLES = 20, 3
+FIRST_SAMPLES, LATER_SAMPLES, LATER_OVERVIEWS = 20, 3, 6
+"""How many items are checked at first, later, and later where one call checks all counters of an item."""
+ALL_CHECKED = 60
+"""So few items are all checked at first."""
 FIRST_PROBES, LATER_PROBES = 2, 1
 """How many of the samples are asked for both as an overview and as totals, to see that these agree."""
 SPARES = 4
@@ -52,10 +57,25 @@ OVERVIEWS = "overviews"
 """The subject of the overviews' agreement with totals."""
 
 
-def samples_of(request: ReportRequest, counters: Sequence[str], trust: Trust, now: float) -> int:
-    """How many items to check: few where all of these counters' rankings have earned that."""
+def samples_of(
+    request: ReportRequest, counters: Sequence[str], trust: Trust, now: float, items: int | None
+) -> int:
+    """How many of the items to check, None where it is unknown which there are: few where all of these counters'
+    rankings have earned that."""
     trusted = all(trust.has(request.subject(counter), now) for counter in counters)
-    return LATER_SAMPLES if trusted else FIRST_SAMPLES
+    if not trusted:
+        return FIRST_SAMPLES if items is None or items > ALL_CHECKED else items
+    at_once = not request.is_dated and len(counters) > 1 and trust.has(OVERVIEWS, now)
+    return LATER_OVERVIEWS if at_once else LATER_SAMPLES
+
+
+def helpers_of(request: ReportRequest, many: int, items: int | None) -> list[str]:
+    """The counters that are not asked for, whose rankings help to choose so many items to check: what they
+    list may be missing in the others. None where few or all are checked, or where the columns of a counter have a
+    sum to be compared with."""
+    if many <= LATER_OVERVIEWS or many == items or request.many_periods > 1:
+        return []
+    return [counter for counter in COUNTERS if counter not in request.counters]
 
 
 def probes_of(trust: Trust, now: float) -> int:
@@ -63,23 +83,30 @@ def probes_of(trust: Trust, now: float) -> int:
     return LATER_PROBES if trust.has(OVERVIEWS, now) else FIRST_PROBES
 
 
-def sample(rows: Sequence[Sequence[int]], suspects: Sequence[Sequence[int]], many: int, draw: Random) -> list[int]:
+def sample(
+    rows: Sequence[Sequence[int]],
+    suspects: Sequence[Sequence[int]],
+    helpers: Sequence[Sequence[int]],
+    many: int,
+    draw: Random,
+) -> list[int]:
     """The places of so many items to check, or of all there are.
 
     ``rows`` has a row of counts for each counter, in one order of the items, ``suspects`` the places in each that
-    are likely to be wrong. These, the smallest, the absent, the largest and the tied have a quota each for every
-    counter: a ranking that is cut or estimated is wrong at its end first.
+    are likely to be wrong, ``helpers`` rows of further counters. Each counter has a quota for each kind of items.
     """
-    kinds = [[_shuffled(each, draw), *_kinds(rows, row, draw)] for row, each in zip(rows, suspects, strict=True)]
-    turns = [(kind, (kind + shift) % len(rows)) for shift in range(len(rows)) for kind in range(KINDS)]
-    wells = [iter(kinds[row][kind]) for kind, row in turns]
+    if not rows or not rows[0]:
+        return []
+    most = [max(counts) for counts in zip(*rows, *helpers, strict=True)]
+    kinds = [
+        _kinds(row, most, _drawn(each, many, draw), many, draw) for row, each in zip(rows, suspects, strict=True)
+    ]
+    turns = [(kind, (kind + shift) % len(rows)) for shift in range(len(rows)) for kind in range(len(kinds[0]))]
+    wells = [kinds[row][kind] for kind, row in turns]
     found: dict[int, None] = {}
     while wells and len(found) < many:
         wells = [well for well in wells if _one_more(well, found, many)]
     return list(found)
-
-
-KINDS = 6
 
 
 def _one_more(well: Iterator[int], found: dict[int, None], many: int) -> bool:
@@ -90,26 +117,35 @@ def _one_more(well: Iterator[int], found: dict[int, None], many: int) -> bool:
     return place is not None
 
 
-def _kinds(rows: Sequence[Sequence[int]], row: Sequence[int], draw: Random) -> list[list[int]]:
-    """The places in a row by kind, each in the order in which they are to be taken: the smallest, the absent, the
-    largest, the tied, and any."""
-    places = sorted(range(len(row)), key=row.__getitem__)
-    absent = [place for place in places if not row[place]]
-    listed = places[len(absent) :]
-    tenth = max(1, len(listed) // 10)
-    elsewhere = max(absent, key=lambda place: max(each[place] for each in rows), default=None)
+def _kinds(
+    row: Sequence[int], most: Sequence[int], suspects: Sequence[int], many: int, draw: Random
+) -> list[Iterator[int]]:
+    """The places in a row by kind, so many of each at most, in the order in which they are to be taken.
+
+    A ranking that is cut, or too low at its end, is wrong first about items that it does not list and that other
+    rankings list high (``most`` is an item's highest count), and about those that it lists last. One that lags
+    behind is wrong first about the items with the most events.
+    """
+    places = _drawn(range(len(row)), len(row), draw)
+    places.sort(key=row.__getitem__)
+    absent = row.count(0)
+    listed = places[absent:]
+    elsewhere = iter(nlargest(many, places[:absent], key=most.__getitem__))
     tied = [b for a, b in pairwise(listed) if row[a] == row[b]]
     return [
-        [*listed[:1], *_shuffled(listed[:tenth], draw)],
-        [*([] if elsewhere is None else [elsewhere]), *_shuffled(absent, draw)],
-        [*listed[-1:], *_shuffled(listed[-tenth:], draw)],
-        _shuffled(tied, draw),
-        _shuffled(places, draw),
+        iter(suspects),
+        elsewhere,
+        elsewhere,  # twice as many: here most mistakes are
+        reversed(listed),
+        iter([*listed[:1], *_drawn(listed[: max(1, len(listed) // 10)], many, draw)]),
+        iter(_drawn(tied, many, draw)),
+        iter(_drawn(places, many, draw)),
     ]
 
 
-def _shuffled(places: Sequence[int], draw: Random) -> list[int]:
-    return draw.sample(places, len(places))
+def _drawn(places: Sequence[int], many: int, draw: Random) -> list[int]:
+    """So many of the places at most, shuffled."""
+    return draw.sample(places, min(many, len(places)))
 
 
 def is_between(first: int, told: int, second: int) -> bool:

@@ -19,6 +19,7 @@ class Desk:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self.apart = asker.apart
+        self.stored = asker.stored
         self._done = 0
         self._foreseen = 0
 

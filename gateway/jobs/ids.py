@@ -30,7 +30,8 @@ def read_ids(content: bytes, column: str | None = None) -> Ids:
     """The ids in a CSV file, or in one with an id a line: its first column, or the named one.
 
     Columns are parted by commas, semicolons or tabs (RFC 4180 otherwise), in UTF-8 with or without a byte order
-    mark. Raises InvalidInput, which names the problems by line.
+    mark. A first line without an id is a heading, unless it has digits there. Raises InvalidInput, which names the
+    problems by line.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -92,8 +93,12 @@ def _cells(rows: Iterator[tuple[int, list[str]]], column: str | None) -> Iterato
     for number, (line, row) in enumerate((line, row) for line, row in rows if any(map(str.strip, row))):
         if number == 0 and column is not None:
             place = _place_of(column, row)
-        elif number > 0 or id_of(row[0].strip()) is not None:
-            yield _Cell(f"line {line}", row[place].strip() if place < len(row) else "")
+            continue
+        text = row[place].strip() if place < len(row) else ""
+        if number > 0 or id_of(text) is not None:
+            yield _Cell(f"line {line}", text)
+        elif any(map(str.isdigit, text)):  # rather an id that is mistyped, which must not be left out
+            yield _Cell(f"line {line}, no heading as it has digits", text)
 
 
 def _place_of(column: str, head: list[str]) -> int:

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
-from gateway.cache.entry import compress, decompress
-from gateway.errors import FORBIDDEN_BODY
+from gateway.cache.entry import CodingError, compress, decompress
+from gateway.errors import FORBIDDEN_BODY, AnswerPurged, CacheUnavailable, render
 from gateway.jobs.asking import Answered, How
 
 ANSWERS = 128
@@ -97,7 +97,8 @@ class Standing(msgspec.Struct):
 class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An answer that a job keeps, and what may be read of it by whom: the ``scope`` it was found in, and the
     ``institution`` whose credential opens that. ``since`` is as in ``Asker.ask``; ``called`` says that the job
-    made a call for it."""
+    made a call for it. ``order`` is when it was asked for, by the fleet's own time, 0 where an older version
+    wrote it."""
 
     target: str
     status: int
@@ -108,6 +109,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     scope: str = ""
     since: float | None = None
     called: bool = False
+    order: float = 0.0
 
     @property
     def answered(self) -> Answered:
@@ -153,7 +155,7 @@ def encoded(value: Job | Standing | Chunk) -> bytes:
 
 
 def job_of(data: bytes) -> Job:
-    """The job of these bytes. Raises what ``msgspec`` and the compression raise, as do the next two."""
+    """The job of these bytes. Raises what ``msgspec`` and the compression raise, as does the next."""
     return _job.decode(decompress(data))
 
 
@@ -162,7 +164,11 @@ def standing_of(data: bytes) -> Standing:
 
 
 def chunk_of(data: bytes) -> Chunk:
-    return _chunk.decode(decompress(data))
+    """The chunk of these bytes. Raises CacheUnavailable where they are damaged."""
+    try:
+        return _chunk.decode(decompress(data))
+    except (msgspec.DecodeError, CodingError, UnicodeDecodeError):
+        raise CacheUnavailable("what the job keeps cannot be read") from None
 
 
 def wanting(targets: Sequence[str]) -> bytes:
@@ -198,6 +204,12 @@ def answer_line(number: int, kept: Kept, now: float) -> bytes:
 def withheld(kept: Kept) -> Kept:
     """The same answer for a tenant who may not read it any more."""
     return Kept(kept.target, 403, kept.at, "refused", FORBIDDEN_BODY)
+
+
+def hidden(kept: Kept) -> Kept:
+    """The same answer after a hard purge of it."""
+    status, _, body = render(AnswerPurged("This answer was purged; ask for it again"))
+    return Kept(kept.target, status, kept.at, "refused", body)
 
 
 def _json_of(body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, GatewayError, render
 from gateway.jobs.asking import How
-from gateway.jobs.job import Kept
+from gateway.jobs.job import Kept, hidden, withheld
 from gateway.observe.job_metrics import JobMetrics
 from gateway.observe.outcome import Outcome
 from gateway.proxy.callers import Requester
@@ -25,6 +25,9 @@ from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Tenant
 
 OURS = "/-/"
+NEVER = PurgeTimes(0.0, 0.0)
+NO_ANSWERS: tuple[How, ...] = ("refused", "made")
+"""How what is no answer of the service came about."""
 
 
 class Withdrawn(Exception):
@@ -59,6 +62,21 @@ class Means:
         own = credential is not None and credential.fingerprint == kept.scope
         return own and self.resolver.queue.breaker.refused_for(kept.scope) is None
 
+    def shown(self, tenant: Tenant, kept: Kept) -> Kept:
+        """An answer that a job of a tenant keeps, or the error in place of one that it may not read any more, or
+        that was purged hard."""
+        if not self.may_read(tenant, kept):
+            return withheld(kept)
+        return hidden(kept) if self.purged(kept).hard else kept
+
+    def purged(self, kept: Kept) -> PurgeTimes:
+        """When an answer that a job keeps was purged since it was asked for; 0 means never."""
+        newest, order = self.resolver.purges.newest, kept.order or kept.at + self.resolver.clock.skew
+        if order > newest.latest or kept.how in NO_ANSWERS:
+            return NEVER
+        marked = self.resolver.purges.covering(self.recognise(*parted(kept.target.encode()))) or NEVER
+        return PurgeTimes(*[at if at >= order else 0.0 for at in (marked.soft, marked.hard)])
+
     def lookup(self, requester: Requester, target: str, since: float | None = None) -> Lookup:
         """The lookup of a target; of answers asked for after ``since``, in Unix seconds, where that is given.
         Raises Refusal."""
@@ -67,7 +85,7 @@ class Means:
         lookup = self.resolver.lookup(requester, self.recognise(*parted(target.encode())), [])
         if since is None:
             return lookup
-        marked, order = lookup.marked or PurgeTimes(0.0, 0.0), since + self.resolver.clock.skew
+        marked, order = lookup.marked or NEVER, since + self.resolver.clock.skew
         return structs.replace(lookup, marked=replace(marked, hard=max(marked.hard, order)))
 
     async def stored(self, requester: Requester, target: str) -> Kept | None:
@@ -85,7 +103,7 @@ def kept_of(target: str, lookup: Lookup, entry: Entry, how: How, *, called: bool
     counts as the latter."""
     scope = (lookup.access.own or lookup.access).scope
     facts = (target, entry.status, entry.born or entry.received, how, entry.body)
-    return Kept(*facts, institution=lookup.query.institution, scope=scope, called=called)
+    return Kept(*facts, institution=lookup.query.institution, scope=scope, called=called, order=entry.order)
 
 
 def refused(target: str, error: GatewayError, at: float) -> Kept:

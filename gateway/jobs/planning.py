@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from gateway.jobs.asking import Stock
-from gateway.jobs.checks import Trust, probes_of, samples_of
+from gateway.jobs.checks import Trust, helpers_of, probes_of, samples_of
 from gateway.jobs.columns import Method, ReportRequest, item_target, ranking_target
 from gateway.jobs.ranking import FIRST_COUNT, MOST_GROWTHS
 
@@ -48,23 +48,29 @@ class Checking(msgspec.Struct, frozen=True):
         """The part of one of so many counters."""
         return Checking(self.best // many + (place < self.best % many), self.worst // many + 1)
 
+    def fair(self, many: int) -> int:
+        """The part at best by which each of so many counters is judged alike."""
+        return -(-self.best // many)
+
 
 def checking(request: ReportRequest, trust: Trust, now: float) -> Checking:
     """What it costs to check the rankings of a report's counters."""
-    counters = request.counters
-    many = samples_of(request, counters, trust, now)
-    singly = many * len(counters)
+    counters, items = request.counters, None if request.ids is None else len(request.ids)
+    many = samples_of(request, counters, trust, now, items)
+    helpers = len(helpers_of(request, many, items))
+    singly = many * len(counters) + helpers
     if request.is_dated or len(counters) == 1:
         sums = len(counters) if request.many_periods > 1 else 0
         return Checking(singly + sums, singly + sums)
     probes = probes_of(trust, now)
-    return Checking(min(many + probes * len(counters), singly), singly + 2 * probes)
+    return Checking(min(many + probes * len(counters) + helpers, singly), singly + 2 * probes)
 
 
-def choose(request: ReportRequest, counter: str, rankings: int, checks: Checking, items: int | None) -> Choice:
-    """The cheapest way to fill a counter's columns. ``rankings`` and ``items`` are those that are not stored, of
-    items None where it is unknown which there are."""
-    cheap = items is not None and items <= rankings + checks.best
+def choose(request: ReportRequest, place: int, rankings: int, checking: Checking, items: int | None) -> Choice:
+    """The cheapest way to fill the columns of the counter at a place. ``rankings`` and ``items`` are those that
+    are not stored, of items None where it is unknown which there are."""
+    counter, many = request.counters[place], len(request.counters)
+    checks, cheap = checking.share(place, many), items is not None and items <= rankings + checking.fair(many)
     if request.method == "each" or (request.method == "auto" and cheap):
         return Choice(counter, "stored" if items == 0 else "each", items or 0, items)
     best, worst = rankings + checks.best, 2 * rankings + checks.worst + MOST_GROWTHS
@@ -76,10 +82,7 @@ def choose(request: ReportRequest, counter: str, rankings: int, checks: Checking
 async def plan(request: ReportRequest, asker: Stock, trust: Trust, now: float) -> Plan:
     """The plan for a report, from what is stored. It spends nothing."""
     checks, many = checking(request, trust, now), len(request.counters)
-    choices = [
-        await _choice(request, counter, asker, trust, checks.share(place, many))
-        for place, counter in enumerate(request.counters)
-    ]
+    choices = [await _choice(request, place, asker, trust, checks) for place in range(many)]
     # Where rankings are asked for anyway, those that list the items are among them.
     listing = many if request.ids is None and request.method == "each" else 0
     best = listing + sum(choice.best for choice in choices)
@@ -89,15 +92,15 @@ async def plan(request: ReportRequest, asker: Stock, trust: Trust, now: float) -
     return Plan(tuple(choices), best, worst, best * asker.interval, seconds)
 
 
-async def _choice(request: ReportRequest, counter: str, asker: Stock, trust: Trust, checks: Checking) -> Choice:
-    places = trust.count or FIRST_COUNT
+async def _choice(request: ReportRequest, place: int, asker: Stock, trust: Trust, checks: Checking) -> Choice:
+    counter, places = request.counters[place], trust.count or FIRST_COUNT
     columns = request.columns(counter)  # thousands at most; their targets are made a few at a time
     rankings = await _missing(asker, (ranking_target(request, each, places) for each in columns), len(columns))
     if request.ids is None:
-        return choose(request, counter, rankings, checks, None)
-    most = len(request.ids) if request.method == "each" else rankings + checks.best
+        return choose(request, place, rankings, checks, None)
+    most = len(request.ids) if request.method == "each" else rankings + checks.fair(len(request.counters))
     items = await _missing(asker, (item_target(request, counter, id) for id in request.ids), most)
-    return choose(request, counter, rankings, checks, items)
+    return choose(request, place, rankings, checks, items)
 
 
 async def _missing(asker: Stock, targets: Iterable[str], most: int) -> int:

@@ -37,9 +37,9 @@ class Ranking:
 
     def __init__(self, places: Mapping[str, int]) -> None:
         self.length = len(places)
-        pairs = sorted((int(name), count) for name, count in places.items() if is_id(name))
-        self.ids = array("q", [id for id, _ in pairs])
-        self._counts = array("q", [count for _, count in pairs])
+        counts = {int(name): count for name, count in places.items() if is_id(name)}
+        self.ids = array("q", sorted(counts))
+        self._counts = array("q", map(counts.__getitem__, self.ids))
 
     def __repr__(self) -> str:
         return f"<Ranking of {self.length}>"
@@ -52,7 +52,8 @@ class Ranking:
 
     def row(self, ids: Iterable[int]) -> Row:
         """The counts of these items."""
-        return array("q", map(self.count, ids))
+        counts = dict(zip(self.ids, self._counts, strict=True))
+        return array("q", [counts.get(id, 0) for id in ids])
 
     def is_complete(self, asked: int) -> bool:
         """Whether it has all that there is, when so many places were asked for."""

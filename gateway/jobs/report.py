@@ -114,7 +114,7 @@ async def _items(request: ReportRequest, desk: Desk, trust: Trust) -> tuple[int,
         await side_by_side(request.counters, add)
     except NotARanking as error:
         raise ReportImpossible(f"the items cannot be listed: {error}") from None
-    return tuple(sorted(found))
+    return await desk.apart(lambda: tuple(sorted(found)))
 
 
 def check_size(request: ReportRequest, ids: Sequence[int]) -> None:

@@ -7,10 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import structs
 
-from gateway.errors import ConfigurationError, Forbidden, InvalidInput, Refusal
+from gateway.errors import AnswerPurged, ConfigurationError, Forbidden, InvalidInput, Refusal
 from gateway.jobs.api import FIXED, JSON, Answer, Handler, JobsApi, in_json, parameter
 from gateway.jobs.asking import Answered
 from gateway.jobs.columns import Column, ReportRequest, item_target, ranking_target
@@ -18,9 +17,9 @@ from gateway.jobs.job import State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
 from gateway.jobs.ranking import FIRST_COUNT
-from gateway.jobs.render import Document, as_csv, as_xlsx, sidecar
+from gateway.jobs.render import as_csv, as_xlsx, document_of, sidecar
 from gateway.jobs.report import check_size
-from gateway.jobs.report_job import ReportOrder, about, plan_view, result_of, wanting_report
+from gateway.jobs.report_job import ReportOrder, about, is_purged, plan_view, result_of, wanting_report
 from gateway.jobs.request import Order, read_order
 from gateway.jobs.stream import gone
 from gateway.jobs.trusts import Trusts, trust_name
@@ -34,7 +33,6 @@ LONGEST_NAME = 120
 RENDERED_AT_ONCE = 2
 """Reports that one process renders at once; a large one takes seconds of a thread that others need, too."""
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-_document = msgspec.json.Decoder(Document)
 
 
 class ReportNotReady(Refusal, status=409, code="GatewayReportNotReady"):
@@ -54,16 +52,12 @@ class Format(NamedTuple):
 
 
 def _csv(body: bytes) -> bytes:
-    return "".join(as_csv(_document.decode(body))).encode()
-
-
-def _sidecar(body: bytes) -> bytes:
-    return sidecar(_document.decode(body))
+    return b"".join(map(str.encode, as_csv(document_of(body))))
 
 
 def _xlsx(body: bytes) -> bytes:
     try:
-        return as_xlsx(_document.decode(body))
+        return as_xlsx(document_of(body))
     except ConfigurationError as error:
         raise FormatUnavailable(error.message) from None
 
@@ -71,7 +65,7 @@ def _xlsx(body: bytes) -> bytes:
 FORMATS: Mapping[str, Format] = {
     "json": Format(lambda body: body, JSON, "json"),
     "csv": Format(_csv, b"text/csv; charset=utf-8; header=present", "csv"),
-    "csv.json": Format(_sidecar, JSON, "csv.json"),
+    "csv.json": Format(sidecar, JSON, "csv.json"),
     "xlsx": Format(_xlsx, b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
 }
 """Every format by its name; the first one that Accept names is taken, else JSON."""
@@ -143,6 +137,8 @@ class ReportsApi:
             raise gone()
         if not self._means.may_read(request.tenant, kept):
             raise Forbidden("The institution's credential is not this tenant's any more")
+        if await is_purged(self._jobs.store, self._means, job, standing):
+            raise AnswerPurged("Answers that the report rests on were purged; order it again")
         async with self._rendering:
             body = await asyncio.to_thread(chosen.render, kept.body)
         name = f"{_file_name(job.about)}.{chosen.ending}".encode()

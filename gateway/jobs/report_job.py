@@ -15,7 +15,8 @@ from gateway.errors import Refusal
 from gateway.jobs.asker import JobAsker
 from gateway.jobs.checks import Trust
 from gateway.jobs.columns import ReportRequest
-from gateway.jobs.job import Job, Kept, Plan, Standing, chunk_of
+from gateway.jobs.job import Chunk, Job, Kept, Plan, Standing, chunk_of
+from gateway.jobs.means import Means
 from gateway.jobs.planning import Plan as ReportPlan
 from gateway.jobs.planning import plan
 from gateway.jobs.render import as_json, document
@@ -24,6 +25,8 @@ from gateway.jobs.store import JobStore
 from gateway.jobs.trusts import Trusts
 from gateway.observe.job_metrics import JobMetrics
 
+HEARD_SECONDS = 10.0
+"""Within which every process knows of a purge."""
 RESULT = "report"
 """Stands in the target's place of the answer that holds a report."""
 
@@ -125,6 +128,20 @@ def scope_of(scopes: Iterable[tuple[str | None, str]]) -> str:
     if len(found) > 1:
         raise CredentialChanged("The institution's credential changed while the report was made; order it again")
     return found.pop() if found else PUBLIC
+
+
+async def is_purged(store: JobStore, means: Means, job: Job, standing: Standing) -> bool:
+    """Whether some answer that a report may rest on was purged hard since, and not asked for anew. Raises
+    CacheUnavailable."""
+    resolver = means.resolver
+    if resolver.purges.newest.hard < job.created + resolver.clock.skew - HEARD_SECONDS:
+        return False  # nothing was purged since the job began
+    last: dict[tuple[str, float | None], float] = {}
+    for index in range(len(standing.chunks)):
+        data = await store.chunk(job.id, index)
+        chunk = Chunk() if data is None else await asyncio.to_thread(chunk_of, data)
+        last |= {(each.target, each.since): means.purged(each).hard for each in chunk.answers}
+    return any(last.values())
 
 
 async def result_of(store: JobStore, job: Job, standing: Standing) -> Kept | None:

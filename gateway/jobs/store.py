@@ -33,6 +33,8 @@ LIFE = 86_400.0
 """Seconds for which a job is kept after it last made progress."""
 LEASE_SECONDS = 6.0
 """After which another process carries on with a job whose leader is silent."""
+NEW_SECONDS = 60
+"""For which a new job counts until its leader counts it again: one that could not be kept soon takes no place."""
 NOTICED = 600.0
 """Within which whoever led a job has noticed that it was ended, Redis being slow or away meanwhile."""
 AT_ONCE = 64
@@ -100,7 +102,7 @@ class JobStore:
         """Count a job within its tenant's bounds, in which ended ones give way; whether there is room for it.
         Raises TooManyJobs for a ``new`` one."""
         counted = (job.id, int(not standing.state.is_over), standing.bytes, int(LIFE))
-        bounds = (self._limits.jobs, MOST_KEPT, self._limits.bytes, int(new))
+        bounds = (self._limits.jobs, MOST_KEPT, self._limits.bytes, NEW_SECONDS if new else 0)
         admit = Invocation(ADMIT, self._of(job.tenant), (*counted, *bounds))
         fits, dropped = await invoke(self._client, admit, _admitted)
         for each in dropped:

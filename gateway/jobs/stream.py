@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import CacheUnavailable, GatewayError, NotFound
-from gateway.jobs.job import Job, Standing, State, answer_line, chunk_of, place_of, withheld
+from gateway.jobs.job import Job, Standing, State, answer_line, chunk_of, place_of
 from gateway.jobs.runner import JobRunner
 from gateway.tenants.tenant import Tenant
 
@@ -149,8 +149,8 @@ class JobStream:
             return []
         chunk = chunk_of(data) if len(data) < AT_ONCE else await asyncio.to_thread(chunk_of, data)
         means, tenant = self.runner.means, self.identify()
-        now, may_read = means.resolver.clock.now(), means.may_read
-        shown = [each if may_read(tenant, each) else withheld(each) for each in chunk.answers[at:]]
+        now = means.resolver.clock.now()
+        shown = [means.shown(tenant, each) for each in chunk.answers[at:]]
         return [answer_line(number + place, each, now) for place, each in enumerate(shown)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import partial
+from heapq import nlargest
 from random import Random
 from typing import NamedTuple
 
@@ -12,10 +13,12 @@ import msgspec
 
 from gateway.jobs.asking import Answered
 from gateway.jobs.checks import (
+    FIRST_SAMPLES,
     OVERVIEWS,
     SPARES,
     Difference,
     Trust,
+    helpers_of,
     is_between,
     probes_of,
     sample,
@@ -33,6 +36,9 @@ from gateway.jobs.columns import (
 )
 from gateway.jobs.desk import Desk, side_by_side
 from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
+
+LOOKED_AT, LOOKED_UP = 1_000, 64
+"""Items of a counter whose stored answers are compared with its ranking, and how many are looked up at once."""
 
 
 class Ranked(NamedTuple):
@@ -101,6 +107,7 @@ class Verifier:
             told = await self._samples(usable, outcomes, draw)
             for counter in usable:
                 outcomes[counter] = await self._judge(counter, outcomes[counter].ranked, told[counter])
+        _doubt(outcomes)
         for counter, outcome in outcomes.items():
             (self.failed if outcome.why else self.passed).append(self._request.subject(counter))
         return outcomes
@@ -135,8 +142,9 @@ class Verifier:
         since = max(each.at for ranked in rankings for each in ranked)
         rows = [await self._desk.apart(partial(_summed, ranked)) for ranked in rankings]
         suspects = [await self._suspects(counter, row) for counter, row in zip(counters, rows, strict=True)]
-        many = self._many = samples_of(self._request, counters, self._trust, self._now)
-        drawn = await self._desk.apart(lambda: sample(rows, suspects, many + SPARES, draw))
+        many = self._many = samples_of(self._request, counters, self._trust, self._now, len(self._ids))
+        helpers = [await self._helping(each) for each in helpers_of(self._request, many, len(self._ids))]
+        drawn = await self._desk.apart(lambda: sample(rows, suspects, helpers, many + SPARES, draw))
         places, spares = drawn[:many], drawn[many:]
         told = await self._tell(counters, places, rows, since)
         lacking = max(len(places) - len(told[counter]) for counter in counters)
@@ -146,15 +154,35 @@ class Verifier:
         return told
 
     async def _suspects(self, counter: str, row: Row) -> list[int]:
-        """The places whose columns do not add up to the ranking of the whole window: what moved meanwhile is among
-        them, and what is wrong in some column."""
-        if len(self._request.periods()) == 1:
-            return []
+        """The places that are likely to be wrong: those whose stored answers have another number, and those whose
+        columns do not add up to the ranking of the whole window. What moved meanwhile is among them."""
+        found = await self._unlike_stored(counter, row)
+        if self._request.many_periods > 1:
+            whole = await self._helping(counter)
+            found += await self._desk.apart(partial(_unlike, whole, row))
+        return found
+
+    async def _unlike_stored(self, counter: str, row: Row) -> list[int]:
+        """The places, of those with the most events, whose stored answers have another number. They may be older
+        than the ranking, and prove nothing by themselves."""
+        most = await self._desk.apart(lambda: nlargest(LOOKED_AT, range(len(row)), key=row.__getitem__))
+        found: list[int] = []
+        for first in range(0, len(most), LOOKED_UP):
+            places = most[first : first + LOOKED_UP]
+            targets = [item_target(self._request, counter, self._ids[place]) for place in places]
+            for place, answered in zip(places, await self._desk.stored(targets), strict=True):
+                numbers = "not stored" if answered is None else numbers_in(self._request, answered)
+                if isinstance(numbers, dict) and sum(numbers.values()) != row[place]:
+                    found.append(place)
+        return found
+
+    async def _helping(self, counter: str) -> Row:
+        """The ranking of the whole window, which is no column and only helps to choose; nothing where it cannot be
+        used."""
         try:
-            whole = await self._rank(Column(counter, self._request.window))
+            return (await self._rank(Column(counter, self._request.window))).row
         except NotARanking:
-            return []
-        return await self._desk.apart(partial(_unlike, whole.row, row))
+            return array("q", bytes(8 * len(self._ids)))
 
     async def _tell(
         self, counters: Sequence[str], places: Sequence[int], rows: Sequence[Row], since: float
@@ -233,7 +261,8 @@ class Verifier:
     async def _judge(self, counter: str, ranked: list[Ranked], told: Mapping[int, Told]) -> Outcome:
         """Compares every column with every sample. Where one differs, a second ranking shows whether the number
         moved meanwhile; that ranking is then the column."""
-        if len(told) < min(self._many, len(self._ids)):
+        items = len(self._ids)
+        if len(told) < min(self._many, items, max(FIRST_SAMPLES, items - SPARES)):
             return Outcome(why=f"only {len(told)} of the items to check were answered")
         columns = self._request.columns(counter)
         for number in await self._desk.apart(partial(_differing, columns, ranked, told)):
@@ -250,6 +279,17 @@ class Verifier:
                     return Outcome(why="an item by itself has another number", difference=difference)
             ranked[number] = later
         return Outcome(ranked, checked=len(told))
+
+
+def _doubt(outcomes: dict[str, Outcome]) -> None:
+    """Where one counter's ranking was wrong about an item, none is used: whatever cuts a ranking or lets it lag
+    behind does so to the others, where it may concern fewer items than a sample finds."""
+    wrong = next((counter for counter, outcome in outcomes.items() if outcome.difference), None)
+    if wrong is None:
+        return
+    for counter, outcome in outcomes.items():
+        if not outcome.why:
+            outcomes[counter] = Outcome(why=f"the ranking of {wrong} has another number than an item by itself")
 
 
 def numbers_in(request: ReportRequest, answered: Answered) -> dict[str, int] | str:
@@ -272,7 +312,8 @@ def _differing(columns: Sequence[Column], ranked: Sequence[Ranked], told: Mappin
 
 
 def _summed(ranked: Sequence[Ranked]) -> Row:
-    return array("q", map(sum, zip(*[each.row for each in ranked], strict=True)))
+    # Never in one call of many milliseconds, during which no other thread, and no event loop, goes on.
+    return array("q", [sum(counts) for counts in zip(*[each.row for each in ranked], strict=True)])
 
 
 def _unlike(one: Row, other: Row) -> list[int]:

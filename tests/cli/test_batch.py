@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.cli.command import Done, clean_environment, command
 from tests.forked import Forked
-from tests.integration.stage import Stage, staged, until
+from tests.integration.stage import Stage, get, staged, until
 
 TARGETS = [f"/lboro/total/views/article/{number}" for number in range(400, 405)]
 OTHERS = [f"/lboro/total/downloads/article/{number}" for number in range(400, 405)]
@@ -43,7 +44,7 @@ def test_answers_are_lines_and_some_that_failed_make_another_exit_code(stage: St
 
 
 def test_ctrl_c_keeps_what_was_written_and_prints_how_to_go_on(stage: Stage, tmp_path: Path) -> None:
-    given, out, err = (tmp_path / name for name in ("given", "out.ndjson", "err"))
+    given, out, err = (tmp_path / name for name in ("given", "an out.ndjson", "err"))
     given.write_text("\n".join(OTHERS))
     before = stage.calls()["total"]
     stage.close_gate()
@@ -55,10 +56,35 @@ def test_ctrl_c_keeps_what_was_written_and_prints_how_to_go_on(stage: Stage, tmp
         assert running.wait(30) == 130
     finally:
         stage.open_gate()
-    advice = err.read_text().split("to go on: stats-gateway ")[1].split("\n")[0].split()
-    done = command(*advice, STATS_GATEWAY_KEY=stage.keys["lib"])
+    advice = err.read_text().split("to go on: stats-gateway ")[1].split("\n")[0]
+    done = command(*shlex.split(advice), STATS_GATEWAY_KEY=stage.keys["lib"])
     assert done.code == 0
     assert sorted(json.loads(line)["target"] for line in out.read_text().splitlines()) == OTHERS
+
+
+def test_a_file_keeps_what_it_holds_until_there_are_answers_for_it(stage: Stage, tmp_path: Path) -> None:
+    out = tmp_path / "an answer.ndjson"
+    out.write_text("before\n")
+    for words in (("batch", "-"), ("batch", "--job", "0" * 32), ("batch", "/nowhere/at-all")):
+        assert ask(stage, *words, "--output", str(out)).code == 2
+    assert command("batch", "-", "--output", str(out), given=b"/a", STATS_GATEWAY_KEY="sgw_x").code == 2
+    assert out.read_text() == "before\n"
+    assert ask(stage, "batch", "-", "--output", str(out), given=TARGETS[0]).code == 0
+    [line] = out.read_text().splitlines()
+    assert json.loads(line)["target"] == TARGETS[0]
+
+
+def test_a_job_read_again_from_its_beginning_is_written_once(stage: Stage, tmp_path: Path) -> None:
+    given, out = "\n".join(TARGETS[:3]), tmp_path / "out.ndjson"
+    assert ask(stage, "batch", "-", "--output", str(out), given=given).code == 0
+    first = out.read_text()
+    url = stage.gateways[0].url + "/-/jobs"
+    [job, *_] = get(url, headers={"X-API-Key": stage.keys["lib"]}).json()["jobs"]
+    assert ask(stage, "batch", "--job", job["job"], "--output", str(out)).code == 0
+    again = out.read_text()
+    assert ask(stage, "batch", "--job", job["job"], "--from", "3", "--output", str(out)).code == 0
+    assert (len(first.splitlines()), again.count("\n"), out.read_text().count("\n")) == (3, 3, 4)
+    assert ask(stage, "batch", "--job", job["job"], "--output", "/dev/null").code == 0
 
 
 def test_warming_says_which_job_it_is(stage: Stage) -> None:

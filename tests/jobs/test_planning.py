@@ -25,9 +25,12 @@ TRUSTED = Trust(dict.fromkeys(["views", "downloads", "shares", "overviews"], NOW
 @pytest.mark.parametrize(
     ("fields", "trust"),
     [({}, Trust()), ({}, TRUSTED), (MONTHS, Trust()), ({"counters": ("views",)}, Trust()),
+     ({"counters": ("views", "shares")}, Trust()), ({"counters": ("views",)} | MONTHS, Trust()),
+     ({"many": 50}, Trust()),
      ({"method": "each"}, Trust()), ({"many": 4}, Trust()), ({"many": 4} | MONTHS, Trust()),
      ({"ids": None}, Trust()), ({"ids": None} | MONTHS, Trust())],
-    ids=["totals", "trusted", "months", "one", "each", "few", "few-months", "all", "all-months"],
+    ids=["totals", "trusted", "months", "one", "two", "one-months", "fifty", "each", "few", "few-months",
+         "all", "all-months"],
 )  # fmt: skip
 async def test_the_best_case_is_what_a_service_without_surprises_takes(
     fields: dict[str, Any], trust: Trust
@@ -101,7 +104,7 @@ def test_what_a_job_keeps_of_a_report_is_read_back() -> None:
 def test_samples_have_quotas_for_every_counter() -> None:
     draw = Random(3)
     rows = [[0] * 40 + [draw.randrange(1, 9) for _ in range(160)], [7] * 60 + [0] * 60 + list(range(5, 85))]
-    found = sample(rows, [[50], []], 20, Random(1))
+    found = sample(rows, [[50], []], [], 20, Random(1))
     assert len(set(found)) == 20
     assert 50 in found
     for row in rows:
@@ -111,7 +114,17 @@ def test_samples_have_quotas_for_every_counter() -> None:
     assert any(rows[0][place] == 0 and rows[1][place] for place in found)
 
 
+@pytest.mark.parametrize("many", [3, 20])
+def test_what_only_another_ranking_lists_and_what_has_most_events_is_always_checked(many: int) -> None:
+    listed = [0] * 900 + list(range(1, 101))
+    helper = [place % 7 for place in range(1_000)]
+    helper[123] = 9
+    for seed in range(10):
+        found = sample([listed], [[]], [helper], many, Random(seed))
+        assert {123, 999} <= set(found)
+
+
 @pytest.mark.parametrize("many", [1, 3, 19])
 def test_samples_are_at_most_all_items(many: int) -> None:
-    assert sorted(sample([list(range(many))], [[]], 20, Random(1))) == list(range(many))
-    assert sample([[]], [[]], 20, Random(1)) == []
+    assert sorted(sample([list(range(many))], [[]], [], 20, Random(1))) == list(range(many))
+    assert sample([[]], [[]], [], 20, Random(1)) == []

@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 import zipfile
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from unittest.mock import Mock
 from xml.etree import ElementTree
@@ -17,8 +17,19 @@ import pytest
 
 from gateway.errors import ConfigurationError
 from gateway.jobs import render
+from gateway.jobs.checks import Difference
 from gateway.jobs.columns import item_target
-from gateway.jobs.render import Document, as_csv, as_json, as_xlsx, document, sidecar
+from gateway.jobs.render import (
+    ColumnView,
+    Document,
+    RowView,
+    as_csv,
+    as_json,
+    as_xlsx,
+    document,
+    document_of,
+    sidecar,
+)
 from gateway.jobs.report_api import FORMATS, FormatUnavailable
 from tests.jobs.sandboxed import NOW, Sandboxed, reported, wish
 
@@ -28,7 +39,7 @@ SHEET = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 async def made(**fields: Any) -> Document:
     """A report in which one item has no shares, and shares have no ranking."""
-    request = wish(60, **MONTHS | fields)
+    request = wish(70, **MONTHS | fields)
     asker = Sandboxed({"items": 50})
     asker.answers = {"/lboro/top/shares/article?count=10000&start_date=2016-02-01&end_date=2016-02-29": (403, b""),
                      item_target(request, "shares", 7): (503, b"")}  # fmt: skip
@@ -62,11 +73,52 @@ async def test_json_has_the_numbers_and_what_each_column_rests_on() -> None:
     assert msgspec.json.decode(as_json(found), type=Document) == found
 
 
+def large(rows: int) -> Document:
+    """A document whose texts look like the joints of its JSON."""
+    joints = '},{"id":1,"rows":[{"id":2}],"rows":[', ',"rows":[', ',{"id":'
+    column = ColumnView(
+        "views", "views", "total", "each", why=joints[0], difference=Difference(1, joints[1], 2, 3)
+    )
+    numbers = (*range(70), None, 1 << 48)
+    views = [RowView(id, numbers, joints[id % 3] if id % 5 == 0 else "") for id in range(rows)]
+    made = datetime(2016, 3, 15, tzinfo=UTC)
+    return Document("lboro", "article", "total", made, [column] * 72, rows, notes=[*joints], rows=views)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 454, 455, 456, 3_000])
+def test_json_made_and_read_in_parts_is_what_it_would_be_at_once(rows: int) -> None:
+    found = large(rows)
+    body = as_json(found)
+    assert body == msgspec.json.encode(found)
+    assert document_of(body) == found
+    assert json.loads(sidecar(body)) == {name: value for name, value in json.loads(body).items() if name != "rows"}
+
+
+def test_no_call_makes_or_reads_much_of_a_large_report_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, decode, sizes = render._encode, render._decode_rows, list[int]()
+
+    def encoding(value: Any) -> bytes:
+        sizes.append(72 * len(value) if isinstance(value, list) else 72 * len(value.rows))
+        return encode(value)
+
+    def decoding(body: bytes) -> list[RowView]:
+        read.append(len(body))
+        return decode(body)
+
+    read: list[int] = []
+    monkeypatch.setattr(render, "_encode", encoding)
+    monkeypatch.setattr(render, "_decode_rows", decoding)
+    body = as_json(large(3_000))
+    document_of(body)
+    assert (len(sizes) > 5, max(sizes) <= render.NUMBERS_AT_ONCE) == (True, True)
+    assert (len(read) > 2, max(read) <= render.BYTES_AT_ONCE + 1_000) == (True, True)
+
+
 async def test_csv_has_a_row_an_item_and_names_failures_in_its_last_column() -> None:
     found = await made()
     text = "".join(as_csv(found))
     assert text.startswith("id,views 2016-02,views 2016-03,shares 2016-02,shares 2016-03,problem\r\n")
-    assert text.count("\r\n") == text.count("\n") == 61
+    assert text.count("\r\n") == text.count("\n") == 71
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[7][3:] == ["", "", "shares: answered 503"]
     for row, expected in zip(rows[1:], found.rows, strict=True):
@@ -75,7 +127,8 @@ async def test_csv_has_a_row_an_item_and_names_failures_in_its_last_column() -> 
 
 async def test_a_sidecar_has_all_but_the_rows() -> None:
     found = await made()
-    read, whole = json.loads(sidecar(found)), json.loads(as_json(found))
+    whole = json.loads(as_json(found))
+    read = json.loads(sidecar(as_json(found)))
     assert read == {name: value for name, value in whole.items() if name != "rows"}
 
 
@@ -95,7 +148,7 @@ async def test_xlsx_has_the_table_and_on_a_second_sheet_what_it_rests_on() -> No
     assert table[0] == ["id", *(column.name for column in found.columns), "problem"]
     assert table[1][:3] == ["1", *map(str, found.rows[0].values[:2])]
     assert table[7][-1] == "shares: answered 503"
-    assert len(table) == 61
+    assert len(table) == 71
     assert [row[0] for row in columns] == ["name", *(column.name for column in found.columns)]
     assert "the ranking of shares was answered 403" in columns[3]
 
@@ -116,7 +169,7 @@ async def test_a_workbook_without_room_for_its_files_is_one_clear_error(monkeypa
 
 async def test_a_difference_shows_both_numbers() -> None:
     asker = Sandboxed({"items": 50, "top_error": 0.2})
-    found = document(await reported(asker, wish(60, counters=("views",))))
+    found = document(await reported(asker, wish(70, counters=("views",))))
     [column] = json.loads(as_json(found))["columns"]
     assert (column["name"], column["period"], column["method"]) == ("views", "total", "each")
     assert column["difference"]["item"] > column["difference"]["ranking"]

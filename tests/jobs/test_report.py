@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import date, timedelta
 from typing import Any
@@ -45,7 +46,7 @@ async def test_totals_take_a_ranking_a_counter_and_few_checks(many: int) -> None
     asker.calls.clear()
     again = await reported(asker, request, report.trust, seed=2)
     assert again.rows == report.rows
-    assert kinds(asker) == {"ranking": 3, "overview": 3, "total": 3}
+    assert kinds(asker) == {"ranking": 3, "overview": 6, "total": 3}
 
 
 async def test_totals_are_checked_singly_where_overviews_do_not_agree() -> None:
@@ -70,38 +71,111 @@ async def test_months_take_a_ranking_a_column_and_a_timeline_a_sample(many: int)
     assert methods(report) == {"ranking"}
 
 
-SWITCHES = [{"order": "arbitrary"}, {"order": "time"}, {"count_limit": 40}, {"top_error": 0.1}, {"lag": 400},
-            {"zone": "Pacific/Auckland"}, {"revise": 0.1}, {"empty": "null"}, {"empty": "{}"}]  # fmt: skip
+SWITCHES = [{"order": "arbitrary"}, {"order": "time"}, {"count_limit": 40}, {"top_error": 0.1},
+            {"top_error": 0.02}, {"lag": 400}, {"lag": 30}, {"zone": "Pacific/Auckland"}, {"revise": 0.1},
+            {"empty": "null"}, {"empty": "{}"}]  # fmt: skip
 WRONG_RANKINGS = ("count_limit", "top_error")
+SEEDS = range(3)
+YEAR: dict[str, Any] = {"first": date(2015, 1, 1), "last": date(2015, 12, 31)}
 
 
 @pytest.mark.parametrize(
     ("many", "window"),
-    [(230, {}), (230, FEW_MONTHS), pytest.param(2_000, {}, marks=EXHAUSTIVE),
-     pytest.param(2_000, MONTHS, marks=EXHAUSTIVE)],
-    ids=["totals", "months", "many-totals", "many-months"],
+    [(230, {}), (230, YEAR), (230, FEW_MONTHS), pytest.param(2_000, {}, marks=EXHAUSTIVE),
+     pytest.param(2_000, YEAR, marks=EXHAUSTIVE), pytest.param(2_000, MONTHS, marks=EXHAUSTIVE)],
+    ids=["totals", "year", "months", "many-totals", "many-year", "many-months"],
 )  # fmt: skip
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 async def test_no_habit_of_the_service_makes_a_number_wrong(
     switch: dict[str, Any], many: int, window: dict[str, Any]
 ) -> None:
     asker, request = Sandboxed({"items": many - 30} | switch), wish(many, **window)
-    report = await reported(asker, request)
-    expected = each_by_itself(asker.service, request, report.ids)
-    assert numbers(report) == expected
+    expected = each_by_itself(asker.service, request, request.ids or ())
     [name] = switch
-    if name in WRONG_RANKINGS or (name == "lag" and not window):
-        fell_back = [(place, basis) for place, basis in enumerate(report.columns) if basis.method == "each"]
-        assert fell_back
-        for place, basis in fell_back:
-            assert basis.why == "an item by itself has another number"
-            assert basis.difference is not None
-            if basis.difference.period == basis.column.period.name:
-                told = expected[place][report.ids.index(basis.difference.id)]
-                assert basis.difference.item == told != basis.difference.ranking
-    else:
-        assert methods(report) == {"ranking"}
-        assert {basis.difference for basis in report.columns} == {None}
+    for seed in SEEDS:
+        report = await reported(asker, request, seed=seed)
+        assert numbers(report) == expected
+        if name in WRONG_RANKINGS or (name == "lag" and not window):
+            assert methods(report) == {"each"}
+            assert all(basis.why for basis in report.columns)
+            check_differences(report, expected)
+        else:
+            assert methods(report) == {"ranking"}
+            assert {basis.difference for basis in report.columns} == {None}
+
+
+def check_differences(report: Report, expected: list[list[int]]) -> None:
+    """Some column names an item whose number in the ranking is another than that of the item by itself."""
+    names = [basis.column.period.name for basis in report.columns]
+    found = [
+        (place, basis.difference)
+        for place, (basis, name) in enumerate(zip(report.columns, names, strict=True))
+        if basis.difference is not None and basis.difference.period == name
+    ]
+    assert found
+    for place, difference in found:
+        assert difference.item == expected[place][report.ids.index(difference.id)] != difference.ranking
+
+
+@pytest.mark.parametrize("window", [{}, FEW_MONTHS], ids=["totals", "months"])
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+async def test_few_items_are_all_compared(switch: dict[str, Any], window: dict[str, Any]) -> None:
+    asker, request = Sandboxed({"items": 20} | switch), wish(50, **window)
+    report = await reported(asker, request)
+    assert numbers(report) == each_by_itself(asker.service, request, request.ids or ())
+
+
+async def test_one_wrong_number_among_few_items_is_found_wherever_it_is() -> None:
+    asker, request = Sandboxed({"items": 50}), wish(50)
+    ranking = "/lboro/top/downloads/article?count=10000"
+    plain = await reported(asker, request)
+    assert [(basis.method, basis.checked) for basis in plain.columns] == [("ranking", 50)] * 3
+    assert kinds(asker) == {"ranking": 3, "overview": 50, "total": 6}
+    for wrong in range(0, 50, 7):
+        row = [
+            (id, count + (place == wrong))
+            for place, (id, count) in enumerate(zip(plain.ids, plain.rows[1], strict=True))
+        ]
+        asker.answers[ranking] = (
+            200,
+            json.dumps({"top": {str(id): count for id, count in row if count}}).encode(),
+        )
+        report = await reported(asker, request)
+        assert report.rows == plain.rows
+        assert methods(report) == {"each"}
+
+
+@pytest.mark.parametrize("trusted", [False, True], ids=["first", "later"])
+@pytest.mark.parametrize("window", [{}, YEAR], ids=["totals", "year"])
+async def test_a_stored_answer_that_differs_is_checked(window: dict[str, Any], trusted: bool) -> None:
+    request = wish(**window)
+    plain = Sandboxed(WORLD)
+    right = await reported(plain, request)
+    middle = sorted(range(len(right.ids)), key=right.rows[0].__getitem__)[-60]
+    column = right.columns[0].column
+    counts = {
+        str(id): count + (place == middle)
+        for place, (id, count) in enumerate(zip(right.ids, right.rows[0], strict=True))
+    }
+    wrong = {"top": {id: count for id, count in counts.items() if count}}
+    answers = {ranking_target(request, column, 10_000): (200, json.dumps(wrong).encode())}
+    for seed in SEEDS:
+        asker = Sandboxed(WORLD, keeps=True, answers=answers)
+        await asker.ask(item_target(request, column.counter, right.ids[middle]))
+        report = await reported(asker, request, right.trust if trusted else Trust(), seed=seed)
+        assert report.rows == right.rows
+        assert methods(report) == {"each"}
+
+
+async def test_other_rankings_help_to_choose_what_is_checked_of_one() -> None:
+    asker, request = Sandboxed({"items": 200, "top_error": 0.02}), wish(counters=("views",), **YEAR)
+    for seed in SEEDS:
+        report = await reported(asker, request, seed=seed)
+        assert numbers(report) == each_by_itself(asker.service, request, report.ids)
+        assert methods(report) == {"each"}
+    right = Sandboxed(WORLD)
+    assert methods(await reported(right, request)) == {"ranking"}
+    assert kinds(right) == {"ranking": 3, "timeline": 20}
 
 
 @pytest.mark.parametrize("window", [{}, FEW_MONTHS], ids=["totals", "months"])
@@ -131,13 +205,16 @@ async def test_a_check_is_never_older_than_its_ranking() -> None:
     assert numbers(report) == each_by_itself(asker.service, request, report.ids) != numbers(before)
 
 
-async def test_only_the_counter_that_differs_falls_back() -> None:
+async def test_a_ranking_that_is_wrong_speaks_against_all() -> None:
     asker, request = Sandboxed(WORLD), wish()
     asker.answers["/lboro/top/shares/article?count=10000"] = (200, b'{"top": {"7": 1}}')
     report = await reported(asker, request)
     assert numbers(report) == each_by_itself(asker.service, request, report.ids)
-    assert [basis.method for basis in report.columns] == ["ranking", "ranking", "each"]
-    assert set(report.trust.checked) == {"views", "downloads", "overviews"}
+    assert methods(report) == {"each"}
+    doubted = "the ranking of shares has another number than an item by itself"
+    assert [basis.why for basis in report.columns] == [doubted, doubted, "an item by itself has another number"]
+    assert [basis.difference is None for basis in report.columns] == [True, True, False]
+    assert set(report.trust.checked) == {"overviews"}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +277,26 @@ async def test_without_enough_checks_no_ranking_is_used() -> None:
     assert set(report.rows[0]) == {UNKNOWN}
     assert report.columns[0].why == "only 0 of the items to check were answered"
     assert report.failures[1] == "views: answered 503"
+
+
+@pytest.mark.parametrize(
+    ("many", "trust", "unanswered", "checked"),
+    [
+        (30, Trust(), 4, 26),
+        (30, Trust(), 5, 0),
+        (5, Trust({"views": NOW}), 2, 3),
+        (5, Trust({"views": NOW}), 3, 0),
+    ],
+    ids=["spare", "too-many", "few-later", "too-many-later"],
+)
+async def test_where_all_are_checked_some_may_be_without_an_answer(
+    many: int, trust: Trust, unanswered: int, checked: int
+) -> None:
+    request = wish(many, counters=("views",), method="ranking")
+    refused = {item_target(request, "views", id): (503, b"{}") for id in range(1, unanswered + 1)}
+    report = await reported(Sandboxed(WORLD, answers=refused), request, trust)
+    assert report.columns[0].checked == checked
+    assert (UNKNOWN in report.rows[0]) is (not checked)
 
 
 async def test_an_item_without_an_answer_is_the_only_one_to_fail() -> None:

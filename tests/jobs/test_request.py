@@ -119,6 +119,7 @@ def test_ids_are_in_the_first_column_under_a_head_or_without(content: bytes) -> 
 def test_ids_may_be_in_a_column_that_is_named() -> None:
     content = b'Title,Article ID\n"a\nb",23\nc,24\n'
     assert read_ids(content, "article id").ids == (23, 24)
+    assert read_ids(b"id 2\n23\n", "id 2").ids == (23,)
     with pytest.raises(InvalidInput, match="no column 'id'; its first line names Title, Article ID"):
         read_ids(content, "id")
 
@@ -139,6 +140,9 @@ def test_numbers_and_duplicates_are_told_by_line() -> None:
     ("content", "message"),
     [
         (b"id\n23\nabc\n-4\n1.5\n", "line 3: 'abc' is no id; line 4: '-4' is no id; line 5: '1.5' is no id"),
+        (b"1O23\n24\n", "line 1, no heading as it has digits: '1O23' is no id"),
+        (b"\xef\xbb\xbfO1;a\n24;b\n", "line 1, no heading as it has digits: 'O1' is no id"),
+        (b"-4\n24\n", "line 1, no heading as it has digits: '-4' is no id"),
         (b"23\n\xff\n", "line 2: the file of ids is not UTF-8"),
         (b"id,title\n,a\n", "line 2: there is no id"),
         ("id\n１２\n".encode(), "line 2: '１２' is no id"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import fakeredis
 import pytest
@@ -12,7 +13,7 @@ from gateway.errors import CacheUnavailable, TooManyJobs
 from gateway.jobs.asking import Ended
 from gateway.jobs.job import ANSWERS, Job, Kept, Look, Standing, State, wanting
 from gateway.jobs.log import JobLog
-from gateway.jobs.store import LEASE_SECONDS, JobLimits, JobStore
+from gateway.jobs.store import LEASE_SECONDS, LIFE, NEW_SECONDS, JobLimits, JobStore
 
 WANTS = wanting(["/a", "/b"])
 
@@ -200,6 +201,41 @@ async def test_a_tenant_has_so_many_jobs_that_have_not_ended(store: JobStore) ->
     assert {each.id for each, _ in await store.of("lib")} == {"j1", "j2", "j3"}
     assert [each.id for each, _ in await store.of("other")] == ["o1"]
     assert second.standing.state is State.RUNNING
+
+
+async def test_a_job_that_was_counted_and_never_kept_takes_no_place_for_long(
+    store: JobStore, client: redis.asyncio.Redis, prefix: str
+) -> None:
+    counts = f"{prefix}:jobs:of:lib"
+
+    async def counted(id: str) -> tuple[int, bytes]:
+        """When a job was counted, and what else is known of it."""
+        raw: Any = await client.hget(counts, id)
+        at, _, rest = raw.partition(b"|")
+        return int(at), rest
+
+    async def left(id: str) -> float:
+        """For how many seconds a job counts."""
+        now: Any = await client.time()
+        return (await counted(id))[0] + LIFE - int(now[0])
+
+    await led(store, "j1")
+    assert await store.count(job("j1"), Standing())  # as its leader does at once
+    assert await store.count(job("j2"), Standing(), new=True)  # here Redis goes, before the job is kept
+    assert left_is(await left("j1"), LIFE)
+    assert left_is(await left("j2"), NEW_SECONDS)
+    with pytest.raises(TooManyJobs):
+        await led(store, "j3")
+    at, rest = await counted("j2")
+    await client.hset(counts, "j2", b"%d|%b" % (at - NEW_SECONDS - 1, rest))  # a minute ago
+    await led(store, "j3")
+    kept: Any = await client.hkeys(counts)
+    assert sorted(kept) == [b"j1", b"j3"]
+
+
+def left_is(seconds: float, expected: float) -> bool:
+    """Whether the seconds are those, but for what the test took."""
+    return expected - 50 < seconds <= expected
 
 
 async def test_jobs_that_have_ended_give_way_to_what_others_keep(store: JobStore) -> None:

@@ -126,6 +126,20 @@ async def test_a_stream_does_not_end_before_its_answers_because_redis_was_away(
     assert troubles == []
 
 
+async def test_a_stream_whose_answers_are_damaged_ends_with_a_clear_error(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chunk(id: str, index: int) -> bytes:
+        return b"damaged"
+
+    monkeypatch.setattr(door.parts.runner.store, "chunk", chunk)
+    client = Client(asyncio.Semaphore(100))
+    await door.batch(client)
+    assert client.lines[-1] == {
+        "error": {"message": "what the job keeps cannot be read", "code": "GatewayCacheUnavailable"}
+    }
+
+
 async def test_a_client_that_may_no_more_gets_nothing_further(door: Door) -> None:
     client = Client()
     streaming = asyncio.create_task(door.batch(client))

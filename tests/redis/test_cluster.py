@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 
+import httpx2 as httpx
 import pytest
 from pydantic import SecretStr
 from redis.crc import key_slot
@@ -22,6 +24,9 @@ from gateway.tenants.limiter import RateLimiter
 from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair, TenantLimits
 from tests.cache.test_preview import known, stored
+from tests.integration.stage import get, staged
+from tests.integration.test_jobs_fleet import check, followed, ordered
+from tests.loopback import LOOPBACK
 from tests.observe.counting import answered
 from tests.redis_fleet import ClusterOfServers, redis_cluster
 from tests.redis_server import RedisServer, free_port
@@ -155,6 +160,20 @@ def test_a_topology_that_is_none_is_refused(odd: object) -> None:
 def test_commands_are_sent_by_their_first_key() -> None:
     assert slot_of(("EVALSHA", "sha", 1, "{a}b", "c")) == slot_of(("GET", b"a")) == key_slot(b"a")
     assert slot_of(("PING",)) is None
+
+
+def test_a_job_in_a_cluster_outlives_its_leader(cluster: ClusterOfServers) -> None:
+    place = {"redis_url": cluster.url, "redis_timeout": 20, "budget": "20/s", "fleet_size": 2}
+    with staged("--no-examples", "--latency", "0.1", **place) as stage, ExitStack() as stack:
+        stage.tenant("lib", "lboro")
+        leader, other = stage.serve_several(2)
+        path, _ = ordered(stage, leader, stack)
+        leader.kill()
+        check(stage, followed(stage, other, path), twice=3)
+        url, key = other.url + path, {"X-API-Key": stage.keys["lib"]}
+        assert [job["state"] for job in get(other.url + "/-/jobs", headers=key).json()["jobs"]] == ["done"]
+        assert httpx.delete(url, headers=key, timeout=20, **LOOPBACK).status_code == 204
+        assert get(url, headers=key).status_code == 404
 
 
 def test_the_registry_can_be_in_a_cluster(cluster: ClusterOfServers, prefix: str) -> None:
