@@ -20,6 +20,8 @@ try:
 except ImportError:
     Workbook, FileCreateError = None, OSError
 
+HAS_XLSX = Workbook is not None
+"""Whether the extra for workbooks is installed."""
 Cell = int | str | None
 
 
