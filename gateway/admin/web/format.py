@@ -1,6 +1,7 @@
 """Numbers and times as people read them, on pages and in a terminal. Pure.
 
-``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds`` and ``clock``.
+``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds``, ``span`` and
+``clock``.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.admin.web.format import NOTHING, clock, count, percent, rate, ratio, seconds
+from gateway.admin.web.format import NOTHING, clock, count, percent, rate, ratio, seconds, span
 from gateway.admin.web.pages import PageRequest, Web
 from gateway.upstream.pacing import Priority
 from gateway.upstream.snapshot import REASONS
@@ -29,6 +29,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "rate": rate,
     "percent": percent,
     "seconds": seconds,
+    "span": span,
     "clock": clock,
     "word": str,
 }
