@@ -91,6 +91,10 @@ def as_json(found: Document) -> bytes:
     return msgspec.json.encode(found)
 
 
+document_of = msgspec.json.Decoder(Document).decode
+"""The document of what ``as_json`` made. Raises msgspec.DecodeError."""
+
+
 def sidecar(found: Document) -> bytes:
     """What lies beside a CSV, for people to read: all but the rows."""
     return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(found, rows=[])), indent=2) + b"\n"

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 from msgspec import structs
 
 from gateway.errors import ConfigurationError, Forbidden, Headers, InvalidInput, Refusal
@@ -18,7 +17,7 @@ from gateway.jobs.job import Job, Standing, State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
 from gateway.jobs.ranking import FIRST_COUNT
-from gateway.jobs.render import HAS_XLSX, Document, as_csv, as_xlsx, sidecar
+from gateway.jobs.render import HAS_XLSX, as_csv, as_xlsx, document_of, sidecar
 from gateway.jobs.report import check_size
 from gateway.jobs.report_job import ReportOrder, about, plan_view, result_of, wanting_report
 from gateway.jobs.request import Order, read_order
@@ -34,8 +33,6 @@ LONGEST_NAME = 120
 RENDERED_AT_ONCE = 2
 """Reports that one process renders at once; a large one takes seconds of a thread that others need, too."""
 NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-document_of = msgspec.json.Decoder(Document).decode
-"""The report of its JSON."""
 T = TypeVar("T")
 
 
