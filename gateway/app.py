@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.admin.auth import AdminTokens
 from gateway.admin.explain import ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
+from gateway.admin.jobs import JobsAdminApi
 from gateway.admin.operations import Operation, exactly, openapi, routes, scraped
 from gateway.admin.sessions import Authenticator, Guesses, Sessions, Visitors, instance_of
 from gateway.admin.tenants import TenantsApi
@@ -25,6 +26,7 @@ from gateway.admin.web import overview as overview_page
 from gateway.admin.web.cache import CachePage
 from gateway.admin.web.pages import Web, docs_routes, static_routes
 from gateway.admin.web.queue import QueuePage
+from gateway.admin.web.reports import ReportsPages
 from gateway.admin.web.sign_in import SignIn
 from gateway.admin.web.tenants import KeysPages, TenantsPages
 from gateway.cache.lifetimes import lifetimes_of
@@ -141,6 +143,8 @@ class Composition:
         self.runner = self.build_runner()
         runs, warmings = Runs(self.redis, self.prefix), scheduled(settings)
         self.scheduler = Scheduler(warmings, runs, self.runner, self.lifecycle, clock.now)
+        self.jobs = JobsApi(self.runner, self.callers, self.lifecycle, settings.body_timeout)
+        self.reports = ReportsApi(self.jobs, self.trusts)
         # server
         self.fast_path = FastPath(self.proxy, self.registry, settings.prepared_max_bytes)
         # admin
@@ -213,16 +217,12 @@ class Composition:
         routes = [
             *health_routes(self.queue, self.registry, self.lifecycle),
             *docs_routes(catalogue.openapi(__version__), "/-"),
-            *([] if self.generic else self.job_routes()),
+            *([] if self.generic else routes_of(self.callers, self.jobs.paths | self.reports.paths)),
         ]
         app = exactly(Gateway(routes=routes, lifespan=life.lifespan), "/-/docs")
         app.life, app.lifecycle, app.fast_path = life, self.lifecycle, self.fast_path
         app.hosts = Limits.of(self.settings).hosts
         return app
-
-    def job_routes(self) -> list[Route]:
-        jobs = JobsApi(self.runner, self.callers, self.lifecycle, self.settings.body_timeout)
-        return routes_of(self.callers, jobs.paths | ReportsApi(jobs, self.trusts).paths)
 
     def parts(self) -> Iterator[Part]:
         """What runs beside the requests, in the order in which it stops."""
@@ -264,6 +264,7 @@ class Composition:
             *QueuePage(web).routes,
             *CachePage(web).routes,
             *explore_page.routes(web),
+            *([] if self.generic else ReportsPages(web, self.reports.made_of, now).routes),
             *static_routes(entrance.tokens),
         ]
         return exactly(Starlette(routes=pages), "/docs", web.out_of_place)
@@ -288,6 +289,8 @@ class Composition:
             self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous
         ).operations
         yield from ExploreApi(registry, self.proxy.explore, settings.public_base).operations
+        if not self.generic:
+            yield from JobsAdminApi(self.jobs, self.reports, registry, self.callers).operations
 
 
 def _guard(settings: Settings) -> AdminTokens:
