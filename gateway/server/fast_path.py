@@ -294,13 +294,14 @@ class FastPath:
         return known and near and whole and any(name == b"date" for name, _ in response.headers)
 
     def _meet(self, identity: Identity, request: Request, revisions: Revisions) -> KnownCaller:
-        """Remember who made a request."""
+        """Remember who made a request; without a key, if it came before: such callers may be without number."""
         caller = self.prepared.callers.get(identity)
         if caller is None or caller.tenant is not request.tenant or caller.registry != revisions.registry:
             subject, who = self._callers.subject(request), self._access_log.who(request)
             terms = terms_of(request, self.proxy.profile.origins_of(request.known))
             caller = KnownCaller(identity, request, revisions.registry, subject, terms, who)
-            self.prepared.keep_caller(caller)
+            if has_key(identity) or self._came_before(identity):
+                self.prepared.keep_caller(caller)
         return caller
 
     def _came_before(self, what: Hashable) -> bool:
