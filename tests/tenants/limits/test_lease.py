@@ -153,7 +153,7 @@ def test_a_lease_is_for_longer_where_that_is_a_small_part_of_the_largest() -> No
 
 
 def test_a_lease_lasts_for_a_renewal_as_slow_as_the_last_within_the_largest() -> None:
-    """A quarter of it is left when it falls due: that is what is used meanwhile, and an eighth of a second's more."""
+    """A quarter of it is left when it falls due: for what is used meanwhile and in an eighth of a second."""
     rules = Rules(0.0001, 10_000, 0)
     for delay, wanted, surplus in ((0.0, 3_000, 3_000), (0.0625, 4_500, 2_500), (1.0, 5_000, 0)):
         lease, account = lease_of(rules), Account(rules)
