@@ -95,7 +95,7 @@ class FastPath:
         ``peer``; None where the proxy has to answer. Only for connections that stay open."""
         began = clock()
         known = self.prepared.repeated.get(head)
-        if known is not None and known.peer in (None, peer) and self._holds(known):
+        if known is not None and (known.peer is None or known.peer == peer) and self._holds(known):
             granted = self._grant((known, None, None), began)
         else:
             found = self._found_by_head(head, peer)
