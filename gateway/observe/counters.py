@@ -232,8 +232,8 @@ class MinuteCounters(Counters[int]):
     def answered(self, aggregate: Aggregate) -> None:
         outcome, counts = aggregate.labels.outcome, self._counts(self._minute)
         counts[TOTALS[outcome]] += aggregate.count
-        for place, count in enumerate(aggregate.buckets, FIRST[outcome]):
-            counts[place] += count
+        for bucket, count in aggregate.filled:
+            counts[FIRST[outcome] + bucket] += count
 
     def call(self) -> None:
         self._counts(self._minute)[0] += 1

@@ -141,8 +141,8 @@ class Metrics:
         tenant = self._tenants.label(each.tenant)
         self.requests.labels(each.family, outcome, str(each.status), tenant).inc(aggregate.count)
         counts = [0] * (len(ANSWERING) + 1)
-        for place, count in zip(PLACES, aggregate.buckets, strict=True):
-            counts[place] += count
+        for bucket, count in aggregate.filled:
+            counts[PLACES[bucket]] += count
         self.request_duration.labels(outcome).add(counts, aggregate.seconds)
         if each.cache:
             self.hits.labels(each.cache).inc(aggregate.count)

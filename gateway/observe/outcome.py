@@ -198,6 +198,13 @@ class Aggregate:
         self.seconds += seconds
         self.buckets[0 if seconds <= SHORTEST else bisect_left(BOUNDS, seconds)] += 1
 
+    @property
+    def filled(self) -> list[tuple[int, int]]:
+        """The buckets that are not empty: the place of each, and its number."""
+        if self.buckets[0] == self.count:  # so it is with most hits
+            return [(0, self.count)]
+        return [(place, count) for place, count in enumerate(self.buckets) if count]
+
 
 class Aggregates:
     """All aggregates of a process; ``report`` gets each that has counted something since the last gathering.

@@ -10,7 +10,7 @@ from gateway.errors import Headers
 ASTERISK = b"*"
 """The target that is the server as a whole, for OPTIONS alone (RFC 9112 §3.2.4)."""
 
-HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]++|%[0-9A-Fa-f]{2})++)(?::[0-9]{0,5})?")
 """RFC 3986 §3.2.2, §3.2.3; an http authority is never empty (RFC 9110 §4.2.1)."""
 
 READING = frozenset({b"GET", b"HEAD"})

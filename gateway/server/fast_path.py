@@ -13,8 +13,17 @@ from gateway.observe.outcome import Aggregate, Outcome, clock
 from gateway.proxy.proxy import Proxy
 from gateway.proxy.request import Receive, Request, Scope, fresh_id
 from gateway.proxy.response import Response
-from gateway.server.prepared import KnownCaller, KnownQuestion, Place, Prepared, PreparedAnswer, RepeatedHead
-from gateway.server.request_key import Identity, RequestKey, has_key, key_of_head, key_of_scope
+from gateway.server.layouts import Layouts
+from gateway.server.prepared import KnownCaller, KnownQuestion, Place, Prepared, PreparedAnswer, RepeatedRequest
+from gateway.server.request_key import (
+    Identity,
+    Question,
+    RequestKey,
+    has_key,
+    key_of_head,
+    key_of_scope,
+    key_of_values,
+)
 from gateway.tenants.ratelimit import NO_FIELDS, RateLimitFields
 from gateway.tenants.registry import Registry
 from gateway.tenants.tenant import Access, authorise
@@ -24,10 +33,10 @@ HEAD = "gateway.head"
 ONCE = 16_384
 """Questions and heads that were seen once, as hashes: only what is repeated is worth keeping."""
 CRLF = b"\r\n"
-
-Found = tuple[KnownCaller, PreparedAnswer, bytes | None, bytes | None]
-"""Who asks, what the answer is, and the values of BESIDE."""
 NO_ID = (None, None)
+
+Found = tuple[RepeatedRequest, bytes | None, bytes | None]
+"""What is known of a request, and the values of BESIDE."""
 Granted = tuple[PreparedAnswer, bytes, RateLimitFields]
 """What a request gets: an answer, its own request id, and what is left of its caller's limits."""
 
@@ -54,6 +63,7 @@ class FastPath:
         self.served = 0
         self.proxy = proxy
         self.prepared = Prepared(max_bytes)
+        self._layouts = Layouts()
         self._exact = not proxy.profile.by_meaning
         self._registry = registry
         self._access_log = proxy.access_log
@@ -84,8 +94,12 @@ class FastPath:
         """The whole response to a request by its head as it was received, without a body, from the address
         ``peer``; None where the proxy has to answer. Only for connections that stay open."""
         began = clock()
-        found = self._repeated(head, peer) or self._found_by_head(head, peer)
-        granted = None if found is None else self._grant(found, began)
+        known = self.prepared.repeated.get(head)
+        if known is not None and (known.peer is None or known.peer == peer) and self._holds(known):
+            granted = self._grant((known, None, None), began)
+        else:
+            found = self._found_by_head(head, peer)
+            granted = None if found is None else self._grant(found, began)
         if granted is None:
             return None
         answer, request_id, limits = granted
@@ -107,61 +121,65 @@ class FastPath:
 
     # What is known of a request
 
-    def _repeated(self, head: bytes, peer: str) -> Found | None:
-        """What was found for the same bytes before, if it still holds."""
-        known = self.prepared.heads.get(head)
-        if known is None or (known.peer is not None and known.peer != peer):
-            return None
-        now, caller, answer = self._clock.now(), known.caller, known.answer
-        if (
-            known.registry == self._registry.directory.serial
-            and known.purges == self._purges.revision
-            and now < caller.until
-            and self._is_valid(answer, now)
-        ):
-            return caller, answer, None, None
-        self.prepared.drop(known)
-        return None
-
     def _found_by_head(self, head: bytes, peer: str) -> Found | None:
         """What is found for a head by its meaning. A head that comes again is remembered, unless it has an id."""
         if not self.prepared.questions:
             return None
-        key = key_of_head(head, peer, exact=self._exact)
-        found = None if key is None else self._found(key)
-        if found is not None and found[2:] == NO_ID and self._came_before(head):
-            assert key is not None
-            where = None if has_key(key[1]) else peer
-            self.prepared.keep_head(RepeatedHead(head, where, found[0], found[1]))
+        read = self._layouts.values(head)
+        if read is None:
+            return None
+        key = key_of_values(read[0], head, peer, exact=self._exact, locates=read[1])
+        found = self._found(key)
+        if found is not None and found[1:] == NO_ID and self._came_before(head):
+            self.prepared.keep_repeated(found[0].by_head(head, None if has_key(key[1]) else peer))
         return found
 
     def _found(self, key: RequestKey) -> Found | None:
-        """Who asks, if that is known and still holds, and the answer to what they may ask, if there is one."""
+        """What is known of a request by its meaning, kept for the next if it came before."""
         question, identity, request_id, trace = key
-        caller, known = self.prepared.callers.get(identity), self.prepared.questions.get(question)
-        if caller is None or known is None:
+        pair = question, identity
+        known = self.prepared.repeated.get(pair)
+        if known is None or not self._holds(known):
+            known = self._looked_up(question, identity)
+            if known is None:
+                return None
+            if self._came_before(pair):
+                self.prepared.keep_repeated(known)
+        return known, request_id, trace
+
+    def _looked_up(self, question: Question, identity: Identity) -> RepeatedRequest | None:
+        """Who asks, if that is known and still holds, and the answer to what they may ask, if there is one."""
+        caller, asked = self.prepared.callers.get(identity), self.prepared.questions.get(question)
+        if caller is None or asked is None:
             return None
-        now, serial = self._clock.now(), self._registry.directory.serial
-        if now >= caller.until or (caller.registry != serial and not self._is_held(caller)):
+        serial = self._registry.directory.serial
+        if self._clock.now() >= caller.until or (caller.registry != serial and not self._is_held(caller)):
             self.prepared.drop(caller)
             return None
         self.prepared.used(caller)
         try:
-            access = authorise(caller.tenant, known.query, self._is_shared)
+            access = authorise(caller.tenant, asked.query, self._is_shared)
         except GatewayError:
             return None
-        answer = known.answers.get(place_of(access, caller.terms))
+        answer = asked.answers.get(place_of(access, caller.terms))
         if answer is None:
             return None
-        if not self._is_valid(answer, now):
-            self.prepared.drop(answer)
-            return None
-        return caller, answer, request_id, trace
+        if answer.purges == self._purges.revision or self._is_unpurged(answer):
+            tally = caller.tallies.get(answer.kind) or self._tally(caller, answer)
+            known = RepeatedRequest((asked.question, caller.identity), caller, answer, tally)
+            if self._holds(known):
+                return known
+        self.prepared.drop(answer)
+        return None
 
-    def _is_valid(self, answer: PreparedAnswer, now: float) -> bool:
+    def _holds(self, known: RepeatedRequest) -> bool:
+        """Whether what was found for a request still holds."""
+        now, answer = self._clock.now(), known.answer
         return (
-            (answer.since <= now < answer.tick or self._update(answer, now))
-            and (answer.purges == self._purges.revision or self._is_unpurged(answer))
+            known.registry == self._registry.directory.serial
+            and known.purges == self._purges.revision
+            and now < known.caller.until
+            and (answer.since <= now < answer.tick or self._update(answer, now))
             and (answer.changes == self._near.changes or self._is_near(answer))
             and (answer.scope is None or self._breaker.refused_for(answer.scope) is None)
         )
@@ -169,7 +187,8 @@ class FastPath:
     def _grant(self, found: Found, began: float) -> Granted | None:
         """What the request gets, once it is admitted and counted; None where that is not decided at once, or the
         request is traced."""
-        caller, answer, request_id, trace = found
+        known, request_id, trace = found
+        caller = known.caller
         tracing = self._access_log.tracing
         if self._lifecycle.draining or (tracing is not None and not tracing.passes_over(trace)):
             return None
@@ -181,12 +200,12 @@ class FastPath:
             limits = admitted
         request_id = request_id or fresh_id()
         self.served += 1
-        tally = caller.tallies.get(answer.kind) or self._tally(caller, answer)
         ended = clock()
-        tally.add(ended - began)
+        known.tally.add(ended - began)
         if stands_for := self._access_log.hit(ended):
-            self._access_log.repeated(request_id, trace, caller.who | answer.line, ended - began, stands_for)
-        return answer, request_id, limits
+            line = caller.who | known.answer.line
+            self._access_log.repeated(request_id, trace, line, ended - began, stands_for)
+        return known.answer, request_id, limits
 
     def _tally(self, caller: KnownCaller, answer: PreparedAnswer) -> Aggregate:
         labels = structs.replace(answer.labels, tenant=caller.tenant.id, key_id=caller.key_id)
@@ -241,12 +260,11 @@ class FastPath:
             return
         question, identity, _, _ = key
         caller = self._meet(identity, request, revisions)
+        if self._looked_up(question, identity) is not None:  # its request was traced, or had to wait
+            return
         access = authorise(request.tenant, query, self._is_shared)
         place = place_of(access, caller.terms)
         known = self.prepared.questions.get(question) or KnownQuestion(question, query)
-        kept = known.answers.get(place)
-        if kept is not None and self._is_valid(kept, self._clock.now()):  # its request was traced, or had to wait
-            return
         if not self._came_before((question, place)):
             return
         lookup = self._resolver.lookup(request, query, request.headers, access, request.method)
@@ -276,13 +294,14 @@ class FastPath:
         return known and near and whole and any(name == b"date" for name, _ in response.headers)
 
     def _meet(self, identity: Identity, request: Request, revisions: Revisions) -> KnownCaller:
-        """Remember who made a request."""
+        """Remember who made a request; without a key, if it came before: such callers may be without number."""
         caller = self.prepared.callers.get(identity)
         if caller is None or caller.tenant is not request.tenant or caller.registry != revisions.registry:
             subject, who = self._callers.subject(request), self._access_log.who(request)
             terms = terms_of(request, self.proxy.profile.origins_of(request.known))
             caller = KnownCaller(identity, request, revisions.registry, subject, terms, who)
-            self.prepared.keep_caller(caller)
+            if has_key(identity) or self._came_before(identity):
+                self.prepared.keep_caller(caller)
         return caller
 
     def _came_before(self, what: Hashable) -> bool:

@@ -111,7 +111,8 @@ def checked_target(scope: Mapping[str, Any], hosts: Set[bytes]) -> bytes:
     """
     check_head(scope["http_version"], scope["headers"])
     target = target_of(scope)
-    return origin_form(scope["method"].encode(), target, authorities(scope.get("server"), hosts))
+    ours = frozenset() if target.startswith(b"/") else authorities(scope.get("server"), hosts)
+    return origin_form(scope["method"].encode(), target, ours)
 
 
 def authorities(server: tuple[str, int | None] | None, hosts: Set[bytes]) -> Set[bytes]:

@@ -22,13 +22,16 @@ from gateway.server.request_key import Identity, Question
 
 SHARED, SHORT = 2_048, 200
 """Headers that responses share, and the bytes of the longest of their values."""
-ANSWER, CALLER, HEAD = 3_000, 2_500, 400
+ANSWER, CALLER, REPEATED = 3_000, 2_500, 450
 """Approximate bytes that each costs: an answer beside its question, head and body, a caller beside its identity, a
-request's head beside its own."""
+repeated request beside its head."""
 
 Place = tuple[str, str, bool]
 """Which of a question's answers: the scope in which it is looked up, the caller's terms (``KnownCaller``), and
 whether no other scope would be asked after a refusal."""
+
+Repeated = bytes | tuple[Question, Identity]
+"""By what a repeated request is known."""
 
 
 class KnownCaller:
@@ -135,7 +138,7 @@ class PreparedAnswer:
         return ANSWER + _bytes_in(self.question.question) + heads + len(self.body)
 
     def end(self) -> None:
-        """Make it expire now: repeated heads may still refer to it."""
+        """Make it expire now: repeated requests may still refer to it."""
         self.until = self.tick = -math.inf
         self.body = self.head = b""
 
@@ -151,26 +154,34 @@ class PreparedAnswer:
         self.tick = min(older, less, self.until)
 
 
-class RepeatedHead:
-    """The whole head of a request without an id, and what was found for it: who asks, and the answer.
+class RepeatedRequest:
+    """A request that comes again, and what was found for it: who asks, the answer, and the aggregate it counts in.
 
-    That holds as long as the registry and the purges have these revisions; for a caller without a key it holds for
-    this ``peer`` alone.
+    It is known by its whole head (``key`` is bytes), unless it has an id, and by what is asked and who asks. What
+    was found holds as long as the registry and the purges have these revisions; by the head of a caller without a
+    key it holds for this ``peer`` alone.
     """
 
-    __slots__ = ("answer", "caller", "head", "peer", "purges", "registry")
+    __slots__ = ("answer", "caller", "key", "peer", "purges", "registry", "tally")
 
-    def __init__(self, head: bytes, peer: str | None, caller: KnownCaller, answer: PreparedAnswer) -> None:
-        self.head = head
-        self.peer = peer
+    def __init__(self, key: Repeated, caller: KnownCaller, answer: PreparedAnswer, tally: Aggregate) -> None:
+        self.key = key
+        self.peer: str | None = None
         self.caller = caller
         self.answer = answer
+        self.tally = tally
         self.registry = caller.registry
         self.purges = answer.purges
 
+    def by_head(self, head: bytes, peer: str | None) -> RepeatedRequest:
+        """The same, known by its head."""
+        other = RepeatedRequest(head, self.caller, self.answer, self.tally)
+        other.peer = peer
+        return other
+
     @property
     def size(self) -> int:
-        return HEAD + len(self.head)
+        return REPEATED + (len(self.key) if isinstance(self.key, bytes) else 0)
 
 
 class Prepared:
@@ -181,11 +192,11 @@ class Prepared:
         self.bytes = 0
         self.callers: dict[Identity, KnownCaller] = {}
         self.questions: dict[Question, KnownQuestion] = {}
-        self.heads: dict[bytes, RepeatedHead] = {}
+        self.repeated: dict[Repeated, RepeatedRequest] = {}
         self._sizes: OrderedDict[Kept, int] = OrderedDict()
 
     def __repr__(self) -> str:
-        kept = f"{len(self.callers)} callers, {len(self.questions)} questions, {len(self.heads)} heads"
+        kept = f"{len(self.callers)} callers, {len(self.questions)} questions, {len(self.repeated)} repeated"
         return f"<Prepared {kept}, {self.bytes}/{self.max_bytes} bytes>"
 
     def used(self, thing: Kept) -> None:
@@ -210,11 +221,12 @@ class Prepared:
             question.answers[answer.place] = answer
             self._keep(answer)
 
-    def keep_head(self, head: RepeatedHead) -> None:
-        """Keep a request's head, unless it is there already."""
-        if head.head not in self.heads:
-            self.heads[head.head] = head
-            self._keep(head)
+    def keep_repeated(self, request: RepeatedRequest) -> None:
+        """Keep a repeated request in place of what was found for it before."""
+        if (before := self.repeated.get(request.key)) is not None:
+            self.drop(before)
+        self.repeated[request.key] = request
+        self._keep(request)
 
     def drop(self, thing: Kept) -> None:
         """Forget it, if it is still kept."""
@@ -225,8 +237,8 @@ class Prepared:
         match thing:
             case KnownCaller():
                 del self.callers[thing.identity]
-            case RepeatedHead():
-                del self.heads[thing.head]
+            case RepeatedRequest():
+                del self.repeated[thing.key]
             case PreparedAnswer():
                 self._drop_answer(thing)
 
@@ -244,7 +256,7 @@ class Prepared:
             self.drop(next(iter(self._sizes)))
 
 
-Kept = KnownCaller | PreparedAnswer | RepeatedHead
+Kept = KnownCaller | PreparedAnswer | RepeatedRequest
 
 
 def shared(name: bytes, value: bytes) -> tuple[bytes, bytes]:

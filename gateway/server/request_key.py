@@ -41,6 +41,8 @@ Question = tuple[bytes | None, ...]
 """Method, target, and the values of ASKING; None for a header that is not there."""
 Identity = tuple[Any, ...]
 """The values of KEYED; without a key the peer's address, as text, and all that may say for whom it asks."""
+Values = tuple[bytes | Any, ...]
+"""Method, target, and the values of TAKEN; None for a header that is not there."""
 RequestKey = tuple[Question, Identity, bytes | None, bytes | None]
 """What is asked, who asks, and the values of BESIDE. A plain tuple, since each hit makes one."""
 
@@ -64,10 +66,18 @@ def _any_of(names: Iterable[bytes]) -> bytes:
     return b"|".join(_spelt(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items())
 
 
+def value_of(name: bytes) -> bytes:
+    """A pattern for what may follow a name in lower case, its colon and blanks; a group if the value is taken."""
+    if name == CONNECTION:
+        return rb"%s(?=\r\n)" % _spelt(PERSISTENT)
+    if name not in TAKEN:
+        return _VALUE
+    return rb"(%s)(?=\r\n)" % (REQUEST_ID.pattern if name == b"x-request-id" else _VALUE)
+
+
 def _taken(group: int, name: bytes) -> bytes:
     """A pattern that takes a header's value into a group, and fails for a second header of that name."""
-    value = REQUEST_ID.pattern if name == b"x-request-id" else _VALUE
-    return rb"%s:(?(%d)(?!))[ \t]*+(%s)(?=\r\n)" % (_spelt(name), group, value)
+    return rb"%s:(?(%d)(?!))[ \t]*+%s" % (_spelt(name), group, value_of(name))
 
 
 def _unlike(prefix: bytes) -> bytes:
@@ -80,10 +90,12 @@ def _unlike(prefix: bytes) -> bytes:
 _LINES = [  # the first two match what others would, but sooner
     *(rb"%s%s*+:%s" % (_unlike(prefix), _TOKEN, _VALUE) for prefix in (b"", b"x-")),
     *(_taken(group, name) for group, name in enumerate(TAKEN, 3)),
-    rb"%s:[ \t]*+%s(?=\r\n)" % (_spelt(CONNECTION), _spelt(PERSISTENT)),
+    rb"%s:[ \t]*+%s" % (_spelt(CONNECTION), value_of(CONNECTION)),
     rb"(?!(?:%s):)%s++:%s" % (_any_of(COUNTED), _TOKEN, _VALUE),
 ]
-HEAD = re.compile(rb'(GET|HEAD) (/[!"$-~]*+) HTTP/1\.1(?:\r\n(?:%s))*+\r\n\r\n' % b"|".join(_LINES))
+REQUEST_LINE = rb'(GET|HEAD) (/[!"$-~]*+) HTTP/1\.1'
+HEAD = re.compile(rb"%s(?:\r\n(?:%s))*+\r\n\r\n" % (REQUEST_LINE, b"|".join(_LINES)))
+LOCATING_NAMES = re.compile(rb"%s%s*+|(?:%s)" % (_spelt(FORWARDED), _TOKEN, _any_of(LOCATING)))
 _LOCATING = re.compile(rb"\r\n(%s%s*+|(?:%s)(?=:)):(%s)" % (_spelt(FORWARDED), _TOKEN, _any_of(LOCATING), _VALUE))
 
 
@@ -91,14 +103,17 @@ def key_of_head(head: bytes, peer: str, *, exact: bool) -> RequestKey | None:
     """The key of a request by its whole head as received, from the address ``peer``; None where only the proxy can
     tell. ``exact``: no header is inert."""
     found = HEAD.fullmatch(head)
-    if found is None:
-        return None
-    values = found.groups()
+    return None if found is None else key_of_values(found.groups(), head, peer, exact=exact)
+
+
+def key_of_values(values: Values, head: bytes, peer: str, *, exact: bool, locates: bool = True) -> RequestKey:
+    """The same by what HEAD took out of the head; without ``locates`` nothing else in it says who asks."""
     if exact:
         return (head,), (), values[-2], values[-1]
     identity: Identity = values[_ASKED:-2]
     if identity == NO_KEY:
-        identity = (peer, values[2], values[_ASKED - 1], *_LOCATING.findall(head))
+        located = _LOCATING.findall(head) if locates else ()
+        identity = (peer, values[2], values[_ASKED - 1], *located)
     return values[:_ASKED], identity, values[-2], values[-1]
 
 

@@ -46,7 +46,8 @@ class Lease:
     ``tokens`` may be granted at once; nothing else is before ``refused_until`` unless Redis grants it, which is
     asked from ``asked_from`` on. While Redis is late, or until ``alone_until`` where it ``failed``, this process's
     share decides. ``used`` counts grants since ``since``, by which the next lease is sized. Times are monotonic
-    seconds.
+    seconds. ``due_at`` is when it last fell due, ``delay`` how long its last renewal took: Redis's time, and that
+    of a busy event loop.
     """
 
     limits: TenantLimits
@@ -62,6 +63,8 @@ class Lease:
     used: int = 0
     since: float = 0.0
     last: float = 0.0
+    due_at: float = math.inf
+    delay: float = 0.0
     waiting: dict[asyncio.Future[bool], None] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
     _left: int | None = None
@@ -126,7 +129,7 @@ class Lease:
             return self.tokens
         if elapsed <= IDLE >= idle:
             return 0
-        soon = math.ceil(self.used * IDLE / elapsed) if idle <= IDLE else 0
+        soon = math.ceil(self.used * (IDLE + STEEPEST * self.delay) / elapsed) if idle <= IDLE else 0
         return max(0, self.tokens - max(soon, int(self._most(now, self.local.fleet) / SMALL)))
 
     def demand(self, now: float, fleet: int, *, returned: int = 0) -> Demand:
@@ -146,12 +149,13 @@ class Lease:
         return Demand(wanted, returned, report)
 
     def _ahead(self, now: float, fleet: int) -> float:
-        """The tokens that are likely to be used soon. A caller far below its limits seldom asks: its lease is for
-        longer, as long as it is small."""
+        """The tokens that are likely to be used soon: when three quarters of them are, the rest has to last for a
+        renewal as slow as the last. A caller far below its limits seldom asks: its lease is for longer, as long as
+        it is small."""
         most = self._most(now, fleet)
         rate = self.used / max(now - self.since, AHEAD_SECONDS / STEEPEST)
         small = min(rate * HORIZON, self.used * STEEPEST, most / SMALL)
-        return min(most, max(rate * AHEAD_SECONDS, small))
+        return min(most, max(rate * (AHEAD_SECONDS + STEEPEST * self.delay), small))
 
     def _most(self, now: float, fleet: int) -> float:
         """The largest lease, so that other processes get theirs: this process's part of what accrues in the time,
@@ -166,6 +170,7 @@ class Lease:
     def receive(self, demand: Demand, grant: Grant, now: float) -> None:
         """Hand out a grant; where nothing is left, the callers that still wait are refused."""
         self.late_at = math.inf
+        self.delay, self.due_at = max(0.0, now - self.due_at), math.inf
         self.tokens += self.local.hear(demand.report, grant, now, first=self.failed)
         wait = max(self.local.waits(now))
         self.refused_until, self.asked_from = now + wait, now + min(wait, RECHECK)

@@ -186,7 +186,7 @@ class RateLimiter:
                 self._next = Exchange()
                 self._next.task = asyncio.create_task(self._collect(self._next))
             self._next.leases.append(Due(subject, lease, returned))
-            lease.task = self._next.task
+            lease.task, lease.due_at = self._next.task, time.monotonic()
         if lease.waiting and self._next is not None and lease.task is self._next.task:
             self._next.urgent.set()
 

@@ -140,7 +140,7 @@ KEY_TEXT = re.compile(
 )
 KEY_LIKE = re.compile(rf"sgw_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{20,}}")
 """A key within other text, also one that was not copied whole."""
-KEYS_REMEMBERED = 1_024
+KEYS_REMEMBERED = 10_000
 """Keys whose digest is remembered: the same few come with every request."""
 
 

@@ -198,14 +198,14 @@ async def test_a_traced_request_leaves_it_as_it_is(
     house: House, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await prepared(house, key)
-    kept, heads = answers(house), {**lane(house).prepared.heads}
+    kept, heads = answers(house), {**lane(house).prepared.repeated}
     tracing = Tracing(SimpleSpanProcessor(InMemorySpanExporter()))
     with monkeypatch.context() as traced:
         traced.setattr(lane(house).proxy.access_log, "tracing", tracing)
         for _ in range(4):
             await goes_its_way(house, key)
     assert answers(house) == kept
-    assert lane(house).prepared.heads == heads
+    assert lane(house).prepared.repeated == heads
 
 
 async def test_a_refused_credential_withholds_it(house: House, key: str) -> None:

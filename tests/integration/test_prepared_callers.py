@@ -156,6 +156,14 @@ async def test_a_caller_without_a_key_is_known_by_its_address_behind_the_proxy(h
     assert set(lane(house)._admission._leases) >= {f"anonymous:203.0.113.{number}" for number in (1, 2)}
 
 
+async def test_callers_without_a_key_that_come_once_are_not_remembered(house: House) -> None:
+    await taught(house, OPEN, x_forwarded_for="203.0.113.1")
+    before = len(lane(house).prepared.callers)
+    for number in range(2, 12):
+        await goes_its_way(house, OPEN, x_forwarded_for=f"203.0.113.{number}")
+    assert len(lane(house).prepared.callers) == before
+
+
 async def test_a_network_opens_only_what_comes_from_it(house: House) -> None:
     target = f"/monash/timeline/month/views/article/23{WINDOW}"
     inside, outside = {"x_forwarded_for": "192.0.2.7"}, {"x_forwarded_for": "203.0.113.7"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import httptools
@@ -10,11 +12,22 @@ import pytest
 
 from gateway.proxy.methods import HOST
 from gateway.server.head import check_head, check_request_line, content_of, origin_form
-from gateway.server.request_key import COUNTED, DECLINED, RequestKey, has_key, key_of_head, key_of_scope
+from gateway.server.layouts import EVERY, LONGEST, MOST, Layout, Layouts
+from gateway.server.request_key import (
+    COUNTED,
+    DECLINED,
+    RequestKey,
+    has_key,
+    key_of_head,
+    key_of_scope,
+    key_of_values,
+)
+from gateway.server.request_key import HEAD as ANY_HEAD
 
 KEY = b"X-API-Key: sgw_0123456789_secret"
 HEAD = b"GET /total/views/article/23?a=1 HTTP/1.1\r\nHost: gateway\r\n%s\r\n\r\n" % KEY
 PEER = "192.0.2.1"
+any_head = ANY_HEAD.fullmatch
 INERT = {
     "agent": b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)",
     "accept": b"Accept: application/json, text/plain, */*",
@@ -207,6 +220,59 @@ def test_a_head_that_has_a_key_means_the_same_to_the_parser(seed: int) -> None:
         assert told is not None, head
         assert (told[0], *told[2:]) == (found[0], *found[2:]), head
     assert known > 500
+
+
+def head_of(lines: list[bytes]) -> bytes:
+    return b"GET /total/views HTTP/1.1\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+
+
+def heads(draw: random.Random, lines: list[bytes]) -> Iterator[bytes]:
+    """Heads with these lines, most of them damaged somewhere, or with another value in the place of one."""
+    while True:
+        head = head_of([line if draw.random() < 0.95 else draw.choice(LINES) for line in lines])
+        for _ in range(draw.choice([0, 0, 1, 2])):
+            at = draw.randrange(len(head))
+            head = head[:at] + draw.choice(PIECES) + head[at + draw.randrange(2) :]
+        yield head
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_layout_reads_what_the_expression_for_any_head_reads(seed: int) -> None:
+    draw, by_layout = random.Random(seed), 0
+    for _ in range(60):
+        lines = [b"none"]  # a layout is learnt only of a head that has a key
+        while any_head(head_of(lines)) is None:
+            lines = draw.sample([b"Host: gateway", b"x-API-key: other", *LINES], 5)
+        layouts, plain = Layouts(), b"\r\n".join(lines).split(b"\r\n")
+        layouts.known = [Layout([line.partition(b":")[0] for line in plain])]
+        for head in islice(heads(draw, lines), 60):
+            by_layout += layouts.known[0].match(head) is not None
+            found, read = any_head(head), layouts.values(head)
+            assert (read and read[0]) == (found and found.groups()), head
+            if read is not None:
+                meant = key_of_values(read[0], head, PEER, exact=False, locates=read[1])
+                assert meant == key(head), head
+    assert by_layout > 1_000
+
+
+def test_a_layout_is_learnt_once_it_is_seen_twice_and_the_one_not_seen_for_longest_is_forgotten() -> None:
+    layouts = Layouts()
+
+    def send(line: bytes, times: int) -> None:
+        for _ in range(times):
+            assert layouts.values(with_line(line)) is not None
+
+    for number in range(MOST * EVERY):
+        send(b"X-%d: never again" % number, 1)
+    assert layouts.known == []
+    for number in range(MOST + 1):
+        send(b"X-Client-%d: a" % number, 2 * EVERY)
+        send(b"X-Client-0: b", 1)
+    names = [layout.names[-1] for layout in layouts.known]
+    assert names == [b"X-Client-0", *(b"X-Client-%d" % number for number in range(MOST, 1, -1))]
+    kept = list(layouts.known)
+    send(b"N" * LONGEST + b": long", 2 * EVERY)
+    assert layouts.known == kept
 
 
 def test_all_that_is_declined_counts() -> None:

@@ -152,6 +152,19 @@ def test_a_lease_is_for_longer_where_that_is_a_small_part_of_the_largest() -> No
         assert lease.demand(1.0, 1).wanted == wanted, used
 
 
+def test_a_lease_lasts_for_a_renewal_as_slow_as_the_last_within_the_largest() -> None:
+    """A quarter of it is left when it falls due: for what is used meanwhile and in an eighth of a second."""
+    rules = Rules(0.0001, 10_000, 0)
+    for delay, wanted, surplus in ((0.0, 3_000, 3_000), (0.0625, 4_500, 2_500), (1.0, 5_000, 0)):
+        lease, account = lease_of(rules), Account(rules)
+        lease.due_at, demand = 1.0 - delay, lease.demand(0.0, 1)
+        lease.receive(demand, account.apply(demand, 0.0), 1.0)
+        lease.used, lease.since = 6_000, 0.0
+        assert lease.demand(1.0, 1).wanted == wanted, delay
+        lease.tokens, lease.used, lease.since, lease.last = 5_000, 4_000, 0.0, 2.0
+        assert lease.surplus(2.0) == surplus, delay
+
+
 def test_while_redis_is_late_or_gone_the_share_decides_and_every_waiter_is_answered() -> None:
     lease, loop = lease_of(Rules(1.0, 6, 0), fleet=2), asyncio.new_event_loop()
     waiters = [loop.create_future() for _ in range(5)]
