@@ -44,6 +44,8 @@ WORLDLY = [
     Column("wrong", "wrong answers"),
 ]
 """The columns where the origin has a world, which says what is right and not when an answer was made."""
+MOST_FAILED = 0.01
+"""Share of a lane's requests: what fails is not called for, or several times."""
 MANY = 4
 GOALS = {("day", "gateway-unpaced", False): round(1 / 3, 3)}
 """With so many replicas, at most this share of the better peer's calls is aimed at, by variant, contender, and
@@ -148,10 +150,10 @@ def explained() -> str:
         "its path and query are hashed to. Time is compressed for all alike: the day's clock, every lifetime, the "
         f"origin's latency; a budget is multiplied. Answers may be as old as the gateway lets them be: {bounds}. "
         "Each replay begins with empty caches; midnight does not fall into one. nginx and Varnish sort "
-        "parameters, know closed windows by a regular expression, keep credentials apart, collapse misses, and serve stale "
-        "while they refresh. They are not paced, so compare them only with the gateway whose budget is unlimited. "
-        "The paced gateway is shown for an hour, less compressed, since pacing by milliseconds would measure the "
-        "machine.\n\n"
+        "parameters, know closed windows by a regular expression, keep credentials apart, collapse misses, and "
+        "serve stale while they refresh. They are not paced, so compare them only with the gateway whose budget "
+        "is unlimited. The paced gateway is shown for an hour, less compressed, since pacing by milliseconds "
+        "would measure the machine.\n\n"
         "On the day of public clients the origin answers from the sandbox's world, and each answer is compared "
         "with it. The shapes of what such clients ask are known; how often each of them asks is assumed "
         "(`benchmarks/shield/clients.py`). Ideal caches *with rankings* take the totals of single articles from "
@@ -180,6 +182,9 @@ def _about(days: Sequence[Replayed]) -> Iterator[str]:
     yield f"At least {idle:.0%} of the machine's processors were idle; the latest request was {late:.2f} s late."
     if wrong := sum(each.wrong for day in days for each in day.outcomes):
         yield f"{wrong:,} answers were not the service's own to that question and credential: this run is void."
+    failed = max((sum(each.errors.values()) / each.requests for day in days for each in day.outcomes), default=0.0)
+    if failed > MOST_FAILED:
+        yield f"Up to {failed:.0%} of a lane's requests failed, so the calls say nothing: this run is void."
 
 
 def _rows(days: Sequence[Replayed]) -> Iterator[Row]:

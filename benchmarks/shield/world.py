@@ -42,6 +42,7 @@ class Oracle:
 
     def __init__(self, world: World) -> None:
         self._services = {name: world.service(name) for name in INSTITUTIONS[: world.institutions]}
+        self._right = cache(self._mark)
 
     def warm(self) -> None:
         """Draws all histories now, which takes seconds, so that no answer has to wait for that."""
@@ -60,12 +61,10 @@ class Oracle:
 
     def wrong(self, answered: Mapping[tuple[str, bytes], int]) -> int:
         """How many answers were other bytes than the service's own, asked with the institution's pair."""
+        return sum(count for (target, told), count in answered.items() if told != self._right(target))
 
-        @cache
-        def right(target: str) -> bytes:
-            return mark(self.answer(target, own(target.split("/")[1]))[1])
-
-        return sum(count for (target, told), count in answered.items() if told != right(target))
+    def _mark(self, target: str) -> bytes:
+        return mark(self.answer(target, own(target.split("/")[1]))[1])
 
 
 def own(institution: str) -> str:

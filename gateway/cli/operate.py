@@ -102,9 +102,9 @@ def doctor(
     own queue in Redis, within the budget that they share. Before that you are asked; a script says --yes.
 
     With --facts it finds out, on an institution of yours, how the service behaves where its documentation is
-    silent: the order of keys, empty answers, omitted dates, whether sums, totals and tops agree, what the pair
-    changes, when a day begins. It says how many calls that takes, and asks first. A later run with --before also
-    sees whether past days have changed.
+    silent. It looks at the order of keys, at empty answers and omitted dates, at what the pair changes, and at
+    when a day begins. It compares sums, totals and tops. It shows how many calls that takes, and asks first. A
+    later run with --before also sees whether past days have changed.
 
     Exit codes: 0 where nothing is worse than a note, or unknown; 4 with warnings; 5 with problems.
     """

@@ -142,7 +142,7 @@ def day(seed: int, *outcomes: Outcome, variant: str = "day", idle: float = 0.5) 
 
 
 def outcome(contender: str, replicas: int, called: int, *, hashed: bool = False, **more: Any) -> Outcome:
-    return Outcome(Spec(contender, replicas, hashed), 100, called, hits=80, **more)
+    return Outcome(Spec(contender, replicas, hashed), 1_000, called, hits=800, **more)
 
 
 def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
@@ -190,6 +190,10 @@ def test_a_table_tells_what_voids_it() -> None:
     (worldly,) = tables([day(1, outcome("gateway-unpaced", 1, 1_234, wrong=3), variant="clients")])
     assert worldly.samples(GATEWAY, "wrong", "1 replica") == [3]
     assert "void" in worldly.about
+    (failing,) = tables([day(1, outcome("nginx", 1, 1_234, errors={"504": 20}))])
+    assert "Up to 2% of a lane's requests failed, so the calls say nothing: this run is void." in failing.about
+    (fine,) = tables([day(1, outcome("nginx", 1, 1_234, errors={"504": 10}))])
+    assert "void" not in fine.about
 
 
 # The replay
