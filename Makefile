@@ -98,7 +98,7 @@ house: .venv/dev  ## the size and shape of the code in figures (ARGS="../other .
 bench-hotpath: .venv/dev  ## what recognising, deciding and a hit cost on this machine
 	$(BIN)/python -m benchmarks.hotpath $(ARGS)
 
-shielding: .venv/dev  ## upstream calls of a day of dashboards, beside nginx and Varnish (45 minutes; ARGS=--short: twelve)
+shielding: .venv/dev  ## upstream calls of days of traffic, beside nginx and Varnish (90 minutes; ARGS=--short: forty)
 	@$(BIN)/python -m benchmarks.shielding $(ARGS)
 
 performance: .venv/dev  ## docs/performance.md, from all benchmarks run anew (two hours)

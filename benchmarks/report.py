@@ -52,6 +52,17 @@ GOALS = """\
 What the gateway is meant to reach on any machine, and what it did in the runs below.
 """
 
+INTRODUCTIONS = {
+    "shielding": """\
+**On one replica the gateway saves the calls that nginx saves.** An exact cache asks for each question once in a
+lifetime, and so does every other. The gateway's replicas share what was fetched; nginx and Varnish come close
+to that behind consistent hashing, where a question always goes to the same replica, as long as all write it
+alike. More can only be saved by answering one question out of another: where nearly every request is about
+another item, as on the day of public clients, no cache by question saves much.
+"""
+}
+"""What holds whatever was measured, by benchmark."""
+
 
 def page(runs: Iterable[Results]) -> str:
     """The whole page."""
@@ -67,7 +78,8 @@ def page(runs: Iterable[Results]) -> str:
 
 def section(run: Results) -> str:
     """One benchmark's part of the page."""
-    parts = [f"## {run.title}\n", f"{run.about.strip()}\n", _circumstances(run)]
+    introduction = [INTRODUCTIONS[run.benchmark]] if run.benchmark in INTRODUCTIONS else []
+    parts = [f"## {run.title}\n", *introduction, f"{run.about.strip()}\n", _circumstances(run)]
     parts += [_table(table) for table in run.tables]
     if run.ratios:
         parts.append(f"### Ratios\n\n{_ratios(run.ratios)}\n")

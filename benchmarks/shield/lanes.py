@@ -14,7 +14,7 @@ from benchmarks.contenders.nginx import Nginx
 from benchmarks.contenders.setup import Holder, Lifetimes, Setup
 from benchmarks.contenders.varnish import Varnish
 from benchmarks.shield.replay import Lane
-from benchmarks.shield.tables import PACED
+from benchmarks.shield.tables import PACED, Spec
 from benchmarks.shield.traffic import BOUNDS, Kind, Tenant
 from gateway.settings import load_settings
 from gateway.tenants.registry import open_registry
@@ -47,31 +47,33 @@ class Stand:
         self._redis: RedisServer = self.stack.enter_context(redis_server())
         self._holders = [self._holder(tenant) for tenant in self.tenants]
 
-    def lane(self, contender: str, replicas: int, upstream: int) -> Lane:
+    def lane(self, spec: Spec, upstream: int) -> Lane:
         """Starts a contender's replicas, each of which asks that port of the origin."""
         settings: dict[str, object] = {
             "redis_url": self._redis.url,
             "redis_prefix": f"lane{upstream}",
-            # Without jitter the bound is the same for all. Every other setting is the default, divided or not.
+            # Without jitter, and with empty answers no shorter-lived, the bound is the same for all. Every other
+            # setting is the default, divided or not.
             "lifetime_jitter": 0,
+            "lifetime_empty": LIFETIMES.totals / self.factor,
             "caller_timeout": CALLER_SECONDS,
             "stale_if_error": LIFETIMES.closed / self.factor,
             "refresh_floor": 60.0 / self.factor,
         }
-        if contender == PACED:
+        if spec.contender == PACED:
             settings["budget"] = f"{self.factor:g}/s"
         lifetimes = LIFETIMES.divided(self.factor)
         setup = Setup(
             self.folder, upstream, self._holders, lifetimes=lifetimes, settings=settings, today=self.today
         )
-        started = CONTENDERS[contender].started
-        ports = [self.stack.enter_context(started(setup)).port for _ in range(replicas)]
-        return Lane(contender, ports, [holder.key for holder in self._holders])
+        started = CONTENDERS[spec.contender].started
+        ports = [self.stack.enter_context(started(setup)).port for _ in range(spec.replicas)]
+        return Lane(spec.contender, ports, [holder.key for holder in self._holders], spec.hashed)
 
     def _holder(self, tenant: Tenant) -> Holder:
         registry = open_registry(load_settings(registry=str(self.folder / "tenants.toml")))
         registry.create(tenant.name)
-        pairs = [Pair(place, username, f"of-{username}") for place, username in tenant.usernames.items()]
+        pairs = [Pair(place, username, f"sandbox-{username}") for place, username in tenant.usernames.items()]
         for pair in pairs:
             registry.put_credential(tenant.name, pair)
         return Holder(tenant.name, registry.add_key(tenant.name), pairs)

@@ -2,7 +2,7 @@
 
 A process of its own with one port for each lane, so that lanes can share a day. An answer tells when it was made,
 on the machine's monotonic clock, to which target and for which username: that is what answers are judged by when
-they arrive, whichever cache they come from.
+they arrive, whichever cache they come from. Where it stands for a world, it answers what that has.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from multiprocessing.connection import Connection
 from typing import cast
 
 import uvloop
 
+from benchmarks.shield.world import Oracle, World
+
+Reply = Callable[[str, "str | None"], tuple[int, bytes]]
+"""Status and body for a target, by the value of Authorization."""
+
 HEAD_BYTES = 64 * 1024
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 180.0
+"""A world takes its time to be drawn."""
 SHAPES = {
     "totals": 1,
     "views": 1,
@@ -54,11 +61,11 @@ class Origin:
 
 
 @contextmanager
-def origin(lanes: int, latency: float) -> Iterator[Origin]:
+def origin(lanes: int, latency: float, world: World | None = None) -> Iterator[Origin]:
     """An origin with so many ports on loopback, whose answers take ``latency`` seconds. Raises TimeoutError."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs, lanes, latency), daemon=True)
+    process = context.Process(target=_run, args=(theirs, lanes, latency, world), daemon=True)
     process.start()
     theirs.close()  # so that we hear of its end
     try:
@@ -68,16 +75,21 @@ def origin(lanes: int, latency: float) -> Iterator[Origin]:
         process.join(timeout=10)
 
 
-def _run(pipe: Connection, lanes: int, latency: float) -> None:
+def _run(pipe: Connection, lanes: int, latency: float, world: World | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
-    uvloop.run(_serve(pipe, lanes, latency))
+    reply: Reply = said
+    if world is not None:
+        oracle = Oracle(world)
+        oracle.warm()
+        reply = oracle.answer
+    uvloop.run(_serve(pipe, lanes, latency, reply))
 
 
-async def _serve(pipe: Connection, lanes: int, latency: float) -> None:
+async def _serve(pipe: Connection, lanes: int, latency: float, reply: Reply) -> None:
     loop = asyncio.get_running_loop()
     calls: list[list[float]] = [[] for _ in range(lanes)]
     servers = [
-        await loop.create_server(partial(Exchange, noted, latency), "127.0.0.1", 0, backlog=1_024)
+        await loop.create_server(partial(Exchange, noted, latency, reply), "127.0.0.1", 0, backlog=1_024)
         for noted in calls
     ]
     ended = asyncio.Event()
@@ -92,9 +104,10 @@ async def _serve(pipe: Connection, lanes: int, latency: float) -> None:
 class Exchange(asyncio.Protocol):
     """One connection of a cache. Only requests without a body come."""
 
-    def __init__(self, calls: list[float], latency: float) -> None:
+    def __init__(self, calls: list[float], latency: float, reply: Reply) -> None:
         self._calls = calls
         self._latency = latency
+        self._reply = reply
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -114,18 +127,20 @@ class Exchange(asyncio.Protocol):
             return
         first, *lines = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        said = SHAPES | {
-            "made": time.monotonic(),
-            "asked": first.split()[1],
-            "as": _username(headers.get("authorization")),
-        }
-        body = json.dumps(said).encode()
+        status, body = self._reply(first.split()[1], headers.get("authorization"))
         lines = [
-            "HTTP/1.1 200 OK",
+            f"HTTP/1.1 {HTTPStatus(status).value} {HTTPStatus(status).phrase}",
             "Content-Type: application/json; charset=UTF-8",
             f"Content-Length: {len(body)}",
         ]
         self._transport.write("\r\n".join([*lines, "\r\n"]).encode() + body)
+
+
+def said(target: str, authorization: str | None) -> tuple[int, bytes]:
+    """When an answer was made, to what, and for whom."""
+    return 200, json.dumps(
+        SHAPES | {"made": time.monotonic(), "asked": target, "as": _username(authorization)}
+    ).encode()
 
 
 def _username(authorization: str | None) -> str:

@@ -1,7 +1,8 @@
 """Replay: a day's requests, in compressed time, to several lanes at once; each answer judged as it arrives.
 
-A lane is one contender with some replicas behind a round-robin: request *i* goes to replica *i* mod *n*. Every
-lane gets the same requests at the same moments.
+A lane is one contender with some replicas, behind a round-robin, where request *i* goes to replica *i* mod *n*, or
+behind consistent hashing, where a target always goes to the same one. Every lane gets the same requests at the
+same moments.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
+from zlib import crc32
 
 import msgspec
 
 from benchmarks.shield.model import meaning
 from benchmarks.shield.traffic import BOUNDS, DAY, Kind, Request, Tenant
+from benchmarks.shield.world import Answered, mark
 
 SLOW = 30.0
 """Seconds of the day: who waits for longer would not have by the gateway's defaults, but had a 503."""
@@ -44,7 +47,7 @@ class Said(msgspec.Struct):
 class Tally:
     """What came of a lane's requests. ``hits`` were made before they were asked for; ``wrong`` answer another
     question or were fetched with another credential; ``slow`` took longer than ``SLOW``; ``stale`` were older than
-    their bound, ``oldest`` by how many wall seconds."""
+    their bound, ``oldest`` by how many wall seconds. ``answered`` is what is compared with a world later."""
 
     requests: int = 0
     hits: int = 0
@@ -53,19 +56,30 @@ class Tally:
     oldest: float = 0.0
     wrong: int = 0
     errors: Counter[str] = field(default_factory=Counter)
+    answered: Answered = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One contender with its replicas' ports, and each tenant's key."""
+    """One contender with its replicas' ports, and each tenant's key; ``hashed``: behind consistent hashing."""
 
     contender: str
     ports: Sequence[int]
     keys: Sequence[str]
+    hashed: bool = False
 
     @property
     def replicas(self) -> int:
         return len(self.ports)
+
+    def replica(self, number: int, target: str) -> int:
+        """Where a request goes, by its number in the day."""
+        return (shard(target) if self.hashed else number) % self.replicas
+
+
+def shard(target: str) -> int:
+    """What a balancer knows a target by: the path and query as they came."""
+    return crc32(target.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ class Question:
     """What a tenant asks, ready to be sent, and what its answer is judged by; ``bound`` in wall seconds."""
 
     head: bytes
-    meaning: str
+    target: str
     username: str
     bound: float
 
@@ -88,6 +102,7 @@ class Exchange:
     over: Callable[[Exchange], bool]
     """Takes it off what is under way; False where it was off already."""
     sent: float
+    judge: Judge
     client: Client | None = None
     retried: bool = False
 
@@ -98,24 +113,39 @@ class Exchange:
         if status != 200:
             self.tally.errors[str(status)] += 1
             return
-        try:
-            said = msgspec.json.decode(body, type=Said)
-        except msgspec.DecodeError:
-            self.tally.errors["unreadable"] += 1
-            return
         now = time.monotonic()
-        age = now - said.made - self.question.bound
         self.tally.slow += now - self.sent > self.slow
-        self.tally.hits += said.made < self.sent
-        self.tally.wrong += (meaning(said.asked), said.as_) != (self.question.meaning, self.question.username)
-        if age > GRAIN:
-            self.tally.stale += 1
-            self.tally.oldest = max(self.tally.oldest, age)
+        self.judge(self, body, now)
 
     def failed(self, why: str) -> None:
         """There is no answer."""
         if self.over(self):
             self.tally.errors[why] += 1
+
+
+Judge = Callable[[Exchange, bytes, float], None]
+"""Judges the body of a 200, which came at that moment."""
+
+
+def by_origin(exchange: Exchange, body: bytes, now: float) -> None:
+    """By what the origin wrote into it."""
+    tally, question = exchange.tally, exchange.question
+    try:
+        said = msgspec.json.decode(body, type=Said)
+    except msgspec.DecodeError:
+        tally.errors["unreadable"] += 1
+        return
+    age = now - said.made - question.bound
+    tally.hits += said.made < exchange.sent
+    tally.wrong += (meaning(said.asked), said.as_) != (meaning(question.target), question.username)
+    if age > GRAIN:
+        tally.stale += 1
+        tally.oldest = max(tally.oldest, age)
+
+
+def by_world(exchange: Exchange, body: bytes, now: float) -> None:
+    """Later, when the day is over."""
+    exchange.tally.answered[exchange.question.target, mark(body)] += 1
 
 
 class Client(asyncio.Protocol):
@@ -205,7 +235,8 @@ class Pool:
 
 
 class Replay:
-    """A day of so many ``seconds`` on its way to all lanes. ``told`` hears which tenths of it are over."""
+    """A day of so many ``seconds`` on its way to all lanes. ``told`` hears which tenths of it are over, the
+    ``judge`` judges answers."""
 
     def __init__(
         self,
@@ -215,7 +246,9 @@ class Replay:
         factor: float,
         seconds: float = DAY,
         told: Callable[[float], None] = lambda share: None,
+        judge: Judge = by_origin,
     ) -> None:
+        self._judge = judge
         self._requests = requests
         self._usernames = [tenant.usernames for tenant in tenants]
         self._lanes = lanes
@@ -270,7 +303,7 @@ class Replay:
             self.late = max(self.late, time.monotonic() - due)
             for lane, pools, tally in zip(self._lanes, self._pools, self.tallies, strict=True):
                 tally.requests += 1
-                pools[number % lane.replicas].ask(self._exchange(request, lane, tally))
+                pools[lane.replica(number, request.target)].ask(self._exchange(request, lane, tally))
             while request.at >= tenth * self._seconds / 10:
                 self._told(tenth / 10)
                 tenth += 1
@@ -282,14 +315,14 @@ class Replay:
         question = self._questions.get(place)
         if question is None:
             question = self._questions[place] = self._question(request, lane.keys[request.tenant])
-        exchange = Exchange(question, SLOW / self._factor, tally, self._over, time.monotonic())
+        exchange = Exchange(question, SLOW / self._factor, tally, self._over, time.monotonic(), self._judge)
         self._under_way[exchange] = None
         return exchange
 
     def _question(self, request: Request, key: str) -> Question:
         head = f"GET {request.target} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-API-Key: {key}\r\n\r\n".encode()
         username = self._usernames[request.tenant].get(request.target.split("/", 2)[1], "")
-        return Question(head, meaning(request.target), username, BOUNDS[request.kind] / self._factor)
+        return Question(head, request.target, username, BOUNDS[request.kind] / self._factor)
 
     def _over(self, exchange: Exchange) -> bool:
         self._landed.set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from benchmarks.results import Column, Ratio, Row, Table
 from benchmarks.shield.traffic import BOUNDS, STORM_SECONDS
@@ -23,6 +25,7 @@ VARIANTS = {
     "one-spelling": "The same with each question spelt in one way",
     "no-closed": "The same without closed windows",
     "paced": "An hour, paced",
+    "clients": "Upstream calls of a day of public clients",
 }
 COLUMNS = [
     Column("calls", "upstream calls"),
@@ -33,8 +36,34 @@ COLUMNS = [
     Column("errors", "errors seen"),
     Column("hits", "from cache, %", 1),
 ]
-MANY, GOAL = 4, round(1 / 3, 3)
-"""With so many replicas, at most this share of the better peer's calls is aimed at."""
+WORLDLY = [
+    Column("calls", "upstream calls"),
+    Column("worst_second", "worst second"),
+    Column("slow", "over 30 s"),
+    Column("errors", "errors seen"),
+    Column("wrong", "wrong answers"),
+]
+"""The columns where the origin has a world, which says what is right and not when an answer was made."""
+MOST_FAILED = 0.01
+"""Share of a lane's requests: what fails is not called for, or several times."""
+MANY = 4
+GOALS = {("day", "gateway-unpaced", False): round(1 / 3, 3)}
+"""With so many replicas, at most this share of the better peer's calls is aimed at, by variant, contender, and
+whether the peer is behind consistent hashing."""
+
+
+class Spec(NamedTuple):
+    """What a lane is to be: so many replicas of a contender, behind a round-robin or consistent hashing."""
+
+    contender: str
+    replicas: int
+    hashed: bool = False
+
+    @property
+    def placed(self) -> str:
+        """In words."""
+        replicas = f"{self.replicas} replica{'s' if self.replicas > 1 else ''}"
+        return f"{replicas}, hashed" if self.hashed else replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +71,7 @@ class Outcome:
     """What a lane came to in one day. ``calls`` and ``worst_second`` are upstream; ``oldest`` is by how many
     minutes of the day an answer was older than its bound; ``errors`` by status, or by what else befell them."""
 
-    contender: str
-    replicas: int
+    spec: Spec
     requests: int
     calls: int
     worst_second: int = 0
@@ -57,14 +85,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One day. ``ideal`` are the calls of ideal caches, by how many share the requests; ``idle`` is the share of
+    """One day. ``ideal`` are the calls of ideal caches, by what they are; ``idle`` is the share of
     the machine's processors that was; ``late`` the wall seconds by which the latest request was."""
 
     variant: str
     seed: int
     factor: float
     outcomes: Sequence[Outcome]
-    ideal: Mapping[int, int]
+    ideal: Mapping[str, int]
     idle: float = 1.0
     late: float = 0.0
 
@@ -72,22 +100,29 @@ class Replayed:
 def tables(days: Sequence[Replayed]) -> list[Table]:
     """A table for each variant; a sample is one day."""
     return [
-        Table(variant, title, " ".join(_about(chosen)), COLUMNS, list(_rows(chosen)))
+        Table(variant, title, " ".join(_about(chosen)), columns_of(variant), list(_rows(chosen)))
         for variant, title in VARIANTS.items()
         if (chosen := [day for day in days if day.variant == variant])
     ]
 
 
+def columns_of(variant: str) -> list[Column]:
+    return WORLDLY if variant == "clients" else COLUMNS
+
+
 def ratios(days: Sequence[Replayed]) -> list[Ratio]:
-    """The gateway's calls over those of the better peer with as many replicas, day by day."""
-    by_name: dict[tuple[str, str, int], list[float]] = {}
+    """The gateway's calls over those of the better peer with as many replicas, day by day; then over those of the
+    better peer behind consistent hashing."""
+    by_name: dict[tuple[str, Spec], list[float]] = {}
     for day in days:
-        calls = {(each.contender, each.replicas): each.calls for each in day.outcomes}
-        for contender, replicas in calls:
-            peers = [calls[peer, replicas] for peer in PEERS if calls.get((peer, replicas))]
-            if peers and contender not in PEERS:
-                ratio = calls[contender, replicas] / min(peers)
-                by_name.setdefault((day.variant, contender, replicas), []).append(ratio)
+        calls = {each.spec: each.calls for each in day.outcomes}
+        for spec, hashed in itertools.product(calls, (False, True)):
+            found = (calls.get(Spec(peer, spec.replicas, hashed)) for peer in PEERS)
+            peers = [called for called in found if called]
+            if peers and spec.contender not in PEERS:
+                by_name.setdefault((day.variant, spec._replace(hashed=hashed)), []).append(
+                    calls[spec] / min(peers)
+                )
     return [_ratio(*key, samples) for key, samples in by_name.items()]
 
 
@@ -110,14 +145,19 @@ def explained() -> str:
     """What the figures are, in Markdown."""
     bounds = ", ".join(f"{kind} {_duration(seconds)}" for kind, seconds in BOUNDS.items())
     return (
-        "Days of dashboard traffic, replayed through real processes, all contenders and numbers of replicas at "
-        "the same time; request *i* goes to replica *i* mod *n*. Time is compressed for all alike: the day's "
-        "clock, every lifetime, the origin's latency; a budget is multiplied. Answers may be as old as the "
-        f"gateway lets them be: {bounds}. Each replay begins with empty caches; midnight does not fall into one. "
-        "nginx and Varnish sort parameters, know closed windows by a regular expression, keep credentials apart, "
-        "collapse misses, and serve stale while they refresh. They are not paced, so compare them only with the "
-        "gateway whose budget is unlimited. The paced gateway is shown for an hour, less compressed, since pacing "
-        "by milliseconds would measure the machine.\n\n"
+        "Days of traffic, replayed through real processes, all contenders and numbers of replicas at the same "
+        "time; request *i* goes to replica *i* mod *n* or, where that is said to be *hashed*, to the replica that "
+        "its path and query are hashed to. Time is compressed for all alike: the day's clock, every lifetime, the "
+        f"origin's latency; a budget is multiplied. Answers may be as old as the gateway lets them be: {bounds}. "
+        "Each replay begins with empty caches; midnight does not fall into one. nginx and Varnish sort "
+        "parameters, know closed windows by a regular expression, keep credentials apart, collapse misses, and "
+        "serve stale while they refresh. They are not paced, so compare them only with the gateway whose budget "
+        "is unlimited. The paced gateway is shown for an hour, less compressed, since pacing by milliseconds "
+        "would measure the machine.\n\n"
+        "On the day of public clients the origin answers from the sandbox's world, and each answer is compared "
+        "with it. The shapes of what such clients ask are known; how often each of them asks is assumed "
+        "(`benchmarks/shield/clients.py`). Ideal caches *with rankings* take the totals of single articles from "
+        "one ranking for each institution and counter.\n\n"
         "- *Worst second*: the most calls in a second of the day.\n"
         "- *Stale served*: answers older than the bound by more than half a second of real time. (nginx counts "
         "full seconds, and got those whose average is nearest the bound.)\n"
@@ -125,7 +165,8 @@ def explained() -> str:
         "- *Over 30 s*: answers that took longer than 30 s of the day. This includes pauses of the machine, and "
         f"the work of a storm, whose hundreds of requests in {STORM_SECONDS:g} s of the day come within a "
         "fraction of a real second.\n"
-        "- *From cache*: answers that were made before they were asked for."
+        "- *From cache*: answers that were made before they were asked for.\n"
+        "- *Wrong answers*: those that differ from the service's by at least a byte."
     )
 
 
@@ -140,13 +181,15 @@ def _about(days: Sequence[Replayed]) -> Iterator[str]:
     idle, late = min(day.idle for day in days), max(day.late for day in days)
     yield f"At least {idle:.0%} of the machine's processors were idle; the latest request was {late:.2f} s late."
     if wrong := sum(each.wrong for day in days for each in day.outcomes):
-        yield f"{wrong:,} answers were of another question or another credential: this run is void."
+        yield f"{wrong:,} answers were not the service's own to that question and credential: this run is void."
+    failed = max((sum(each.errors.values()) / each.requests for day in days for each in day.outcomes), default=0.0)
+    if failed > MOST_FAILED:
+        yield f"Up to {failed:.0%} of a lane's requests failed, so the calls say nothing: this run is void."
 
 
 def _rows(days: Sequence[Replayed]) -> Iterator[Row]:
-    lanes = dict.fromkeys((each.contender, each.replicas) for day in days for each in day.outcomes)
-    for lane in lanes:
-        found = [each for day in days for each in day.outcomes if (each.contender, each.replicas) == lane]
+    for spec in dict.fromkeys(each.spec for day in days for each in day.outcomes):
+        found = [each for day in days for each in day.outcomes if each.spec == spec]
         samples: dict[str, list[float]] = {
             "calls": [each.calls for each in found],
             "worst_second": [each.worst_second for each in found],
@@ -154,24 +197,20 @@ def _rows(days: Sequence[Replayed]) -> Iterator[Row]:
             "oldest": [each.oldest for each in found],
             "slow": [each.slow for each in found],
             "errors": [sum(each.errors.values()) for each in found],
+            "wrong": [each.wrong for each in found],
             "hits": [100 * each.hits / max(1, each.requests) for each in found],
         }
         kinds = sorted({kind for each in found for kind in each.errors})
         note = f"errors: {', '.join(kinds)}" if kinds else ""
-        yield Row(CONTENDERS[lane[0]], samples, _replicas(lane[1]), note)
+        yield Row(CONTENDERS[spec.contender], samples, spec.placed, note)
     for caches in days[0].ideal:
-        yield Row(IDEAL, {"calls": [day.ideal[caches] for day in days]}, str(caches))
+        yield Row(IDEAL, {"calls": [day.ideal[caches] for day in days]}, caches)
 
 
-def _ratio(variant: str, contender: str, replicas: int, samples: list[float]) -> Ratio:
-    title = (
-        f"{VARIANTS[variant]}: {CONTENDERS[contender]} ÷ the better of nginx and Varnish, {_replicas(replicas)}"
-    )
-    return Ratio(title, samples, GOAL if variant == "day" and replicas == MANY else None, at_least=False)
-
-
-def _replicas(count: int) -> str:
-    return f"{count} replica{'s' if count > 1 else ''}"
+def _ratio(variant: str, spec: Spec, samples: list[float]) -> Ratio:
+    title = f"{VARIANTS[variant]}: {CONTENDERS[spec.contender]} ÷ the better of nginx and Varnish, {spec.placed}"
+    goal = GOALS.get((variant, spec.contender, spec.hashed)) if spec.replicas == MANY else None
+    return Ratio(title, samples, goal, at_least=False)
 
 
 def _duration(seconds: float) -> str:

@@ -122,8 +122,8 @@ class _Scenario:
         self._day = day
         self._dice = random.Random(day.seed)
         self._tenants = tenants()
-        self._institution = _Zipf(len(INSTITUTIONS), ZIPF)
-        self._item = _Zipf(ITEMS, ZIPF)
+        self._institution = Zipf(len(INSTITUTIONS), ZIPF)
+        self._item = Zipf(ITEMS, ZIPF)
         self._hours = list(itertools.accumulate(HOURS))
 
     def requests(self) -> list[Request]:
@@ -253,7 +253,7 @@ def _window(start: date, end: date, kind: Kind) -> _Window:
     return {"start_date": start.isoformat(), "end_date": end.isoformat()}, kind
 
 
-class _Zipf:
+class Zipf:
     """Ranks from 0, by Zipf's law."""
 
     def __init__(self, count: int, exponent: float) -> None:

@@ -9,8 +9,9 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -48,16 +49,24 @@ STYLES = {
 }
 
 
-def examine(options: SettingOptions, *, upstream: bool | None, yes: bool) -> list[Finding]:
-    """The findings about settings, surroundings and, as far as that is ``consult``'s, the service."""
+class Examination(NamedTuple):
+    """The findings, and what they are about, as far as the settings can be read."""
+
+    findings: list[Finding]
+    settings: Settings | None = None
+    around: Surroundings | None = None
+
+
+def examine(options: SettingOptions, *, upstream: bool | None, yes: bool) -> Examination:
+    """Looks at settings, surroundings and, as far as that is ``consult``'s, the service."""
     try:
         settings = options.settings()
     except ConfigurationError as error:
         wrong = error.problems if isinstance(error, UnusableSettings) else [error.message]
         advice = "stats-gateway config --describe says what each may be"
-        return [problem("settings.reading", each, advice) for each in wrong]
+        return Examination([problem("settings.reading", each, advice) for each in wrong])
     around = asyncio.run(look_around(settings, Sources.of(options.given())))
-    return [*around.findings, *consult(settings, around, wanted=upstream, yes=yes)]
+    return Examination([*around.findings, *consult(settings, around, wanted=upstream, yes=yes)], settings, around)
 
 
 def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, yes: bool) -> Iterator[Finding]:
@@ -78,8 +87,8 @@ def consult(settings: Settings, around: Surroundings, *, wanted: bool | None, ye
     yield from reach_findings(reach, time.time())
     if reach.trouble and asked:
         yield from not_asked(asked, "the service cannot be reached")
-    elif asked and (hindrance := _hindrance(settings, around)):
-        yield from not_asked(asked, *hindrance)
+    elif asked and (hindered := hindrance(settings, around)):
+        yield from not_asked(asked, *hindered)
     elif asked and not agreed and not terminal:
         yield from not_asked(asked, f"it takes {_price(settings, asked)}", "add --yes")
     elif asked and not agreed and not _confirmed(f"Ask {settings.upstream}?", settings, asked):
@@ -101,7 +110,7 @@ def _price(settings: Settings, asked: Sequence[Asked]) -> str:
     return f"{counted(len(asked), 'call')} ({what}), {pace}"
 
 
-def _hindrance(settings: Settings, around: Surroundings) -> tuple[str, str] | None:
+def hindrance(settings: Settings, around: Surroundings) -> tuple[str, str] | None:
     """Why the budget could not be kept, and what to do about it; None where it can."""
     if settings.redis_url.get_secret_value() != MEMORY:
         return None if around.redis else ("without Redis the fleet's budget cannot be kept", "see redis, above")
@@ -119,6 +128,13 @@ def _ask(settings: Settings, asked: Sequence[Asked]) -> Iterator[Finding]:
 
 
 async def _calls(settings: Settings, asked: Sequence[Asked]) -> list[Call]:
+    async with asking(settings) as call:
+        return await _one_by_one(call, asked)
+
+
+@asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[Callable[[Asked], Awaitable[Call]]]:
+    """What asks the service, one call at a time, through the fleet's own queue."""
     # Here, so that the small commands need not wait for the whole gateway to load.
     from gateway.app import queue_of
     from gateway.redis import connect
@@ -128,7 +144,7 @@ async def _calls(settings: Settings, asked: Sequence[Asked]) -> list[Call]:
     queue = queue_of(settings, redis)
     await queue.start()
     try:
-        return await _one_by_one(Caller(queue, client, settings.caller_timeout).call, asked)
+        yield Caller(queue, client, settings.caller_timeout).call
     finally:
         await queue.stop(grace=0.0)
         await client.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -100,9 +100,11 @@ def password_of(institution: str) -> str:
     return f"sandbox-{institution}"
 
 
-def is_authorised(institution: str | None, authorization: bytes | None) -> bool:
+def is_authorised(
+    institution: str | None, authorization: bytes | None, known: Collection[str] = INSTITUTIONS
+) -> bool:
     """Whether an ``Authorization`` value carries the institution's pair; never so for an unknown one."""
-    if institution not in INSTITUTIONS or authorization is None:
+    if institution is None or institution not in known or authorization is None:
         return False
     scheme, _, token = authorization.partition(b" ")
     pair = f"{institution}:{password_of(institution)}".encode()
@@ -110,9 +112,17 @@ def is_authorised(institution: str | None, authorization: bytes | None) -> bool:
 
 
 class Service:
-    """Answers requests about the universe of a seed by its habits."""
+    """Answers requests about the universe of a seed by its habits; ``institutions`` are those that have a pair."""
 
-    def __init__(self, seed: int, *, today: Callable[[], date], habits: Habits = Habits()) -> None:  # noqa: B008
+    def __init__(
+        self,
+        seed: int,
+        *,
+        today: Callable[[], date],
+        habits: Habits = Habits(),  # noqa: B008 (never changes)
+        institutions: Collection[str] = INSTITUTIONS,
+    ) -> None:
+        self._institutions = institutions
         self._universe = Universe(seed, habits)
         self._examples = documented_answers() if habits.examples else {}
         self._today = today
@@ -135,7 +145,7 @@ class Service:
         endpoint = route(path)
         if method not in endpoint.methods:
             raise method_not_allowed(method)
-        if endpoint.protected and not is_authorised(endpoint.institution, authorization):
+        if endpoint.protected and not is_authorised(endpoint.institution, authorization, self._institutions):
             raise forbidden()
         if endpoint.family == "count":
             return Answer(200, render(self._counted(endpoint, content)))

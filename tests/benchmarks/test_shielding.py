@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 import pytest
 
 from benchmarks.contenders.template import settled
-from benchmarks.results import as_text, cells, read
+from benchmarks.results import Results, Table, as_text, cells, read
 from benchmarks.shield.model import calls, meaning, spelling
-from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, explained, ratios, tables
+from benchmarks.shield.replay import shard
+from benchmarks.shield.tables import CONTENDERS, IDEAL, Outcome, Replayed, Spec, explained, ratios, tables
 from benchmarks.shield.traffic import INSTITUTIONS, Day, Kind, Request, Tenant, requests, tenants
 from gateway.cache.lifetimes import rule_of
 from gateway.catalogue.endpoints import recognise
@@ -136,11 +138,11 @@ def test_an_ideal_cache_calls_once_in_a_lifetime_for_each_credential() -> None:
 
 
 def day(seed: int, *outcomes: Outcome, variant: str = "day", idle: float = 0.5) -> Replayed:
-    return Replayed(variant, seed, 171, outcomes, {1: 9, 4: 30}, idle)
+    return Replayed(variant, seed, 171, outcomes, {"1": 9, "4": 30}, idle)
 
 
-def outcome(contender: str, replicas: int, called: int, **more: Any) -> Outcome:
-    return Outcome(contender, replicas, 100, called, hits=80, **more)
+def outcome(contender: str, replicas: int, called: int, *, hashed: bool = False, **more: Any) -> Outcome:
+    return Outcome(Spec(contender, replicas, hashed), 1_000, called, hits=800, **more)
 
 
 def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
@@ -155,6 +157,14 @@ def test_a_ratio_is_of_the_better_peer_at_as_many_replicas() -> None:
     assert ratios([day(1, outcome("gateway-unpaced", 4, 10), outcome("nginx", 1, 60))]) == []
     (one,) = ratios([day(1, outcome("gateway-unpaced", 1, 10), outcome("nginx", 1, 40))])
     assert (one.samples, one.goal) == ([0.25], None)
+
+
+def test_peers_behind_consistent_hashing_are_compared_by_themselves() -> None:
+    peers = [outcome("nginx", 4, 60), outcome("nginx", 4, 20, hashed=True), outcome("varnish", 4, 40, hashed=True)]
+    apart, hashed = ratios([day(1, outcome("gateway-unpaced", 4, 10), *peers)])
+    assert (apart.samples, hashed.samples) == ([10 / 60], [0.5])
+    assert hashed.name.endswith("4 replicas, hashed")
+    assert (apart.goal, hashed.goal) == (0.333, None)
 
 
 def test_each_variant_has_a_table_and_each_lane_a_row() -> None:
@@ -176,7 +186,14 @@ def test_each_variant_has_a_table_and_each_lane_a_row() -> None:
 
 def test_a_table_tells_what_voids_it() -> None:
     (table,) = tables([day(1, outcome("gateway-unpaced", 1, 1_234, wrong=3))])
-    assert "3 answers were of another question or another credential: this run is void." in table.about
+    assert "3 answers were not the service's own to that question and credential: this run is void." in table.about
+    (worldly,) = tables([day(1, outcome("gateway-unpaced", 1, 1_234, wrong=3), variant="clients")])
+    assert worldly.samples(GATEWAY, "wrong", "1 replica") == [3]
+    assert "void" in worldly.about
+    (failing,) = tables([day(1, outcome("nginx", 1, 1_234, errors={"504": 20}))])
+    assert "Up to 2% of a lane's requests failed, so the calls say nothing: this run is void." in failing.about
+    (fine,) = tables([day(1, outcome("nginx", 1, 1_234, errors={"504": 10}))])
+    assert "void" not in fine.about
 
 
 # The replay
@@ -185,24 +202,39 @@ def test_a_table_tells_what_voids_it() -> None:
 def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: Path) -> None:
     """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
     file = tmp_path / "result.json"
-    shown = run("shielding", "--smoke", "--replicas", "2", "--json", str(file))
+    shown = run("shielding", "--smoke", "--replicas", "2", "--traffic", "dashboards", "--json", str(file))
     found = read(file)
     asked = requests(Day(1, datetime.now(UTC).date(), begin=36_000, end=36_240))
     assert len(asked) > 100
-    shared, apart, spelt = (calls(asked, tenants(), *options) for options in ((1,), (2,), (2, spelling)))
-    expected = {"gateway": shared, "gateway-unpaced": shared, "nginx": spelt, "varnish": spelt}
-    told = {CONTENDERS[name]: count for name, count in expected.items() if name not in found.skipped}
+    shared, apart, spelt, hashed = (
+        calls(asked, tenants(), *options)
+        for options in ((1,), (2,), (2, spelling), (1, lambda target: f"{shard(target) % 2} {spelling(target)}"))
+    )
+    at_two = {"gateway": shared, "gateway-unpaced": shared, "nginx": spelt, "varnish": spelt}
+    expected = {(CONTENDERS[name], "2 replicas"): count for name, count in at_two.items()}
+    expected |= {(IDEAL, "2"): apart}
+    behind = {(CONTENDERS[name], "2 replicas, hashed"): hashed for name in ("nginx", "varnish")}
     day, paced, _ = found.tables
-    assert {row.contender for row in day.rows} == {IDEAL, *told} - {CONTENDERS["gateway"]}
-    assert {row.contender for row in paced.rows} == {IDEAL, *told}
+    assert by_lane(day, "calls") == here(expected | behind, found, without="gateway")
+    assert by_lane(paced, "calls") == here(expected, found)
     for table in (day, paced):
         assert "void" not in table.about
+        assert set(by_lane(table, "errors").values()) <= {0}
         for row in table.rows:
-            called = told.get(row.contender, apart)
-            assert row.samples["calls"] == [called], row
-            assert row.samples.get("errors", [0]) == [0], row
-            assert row.samples.get("hits", [0])[0] <= 100 * (1 - called / len(asked)), row
+            assert row.samples.get("hits", [0])[0] <= 100 * (1 - row.samples["calls"][0] / len(asked)), row
     assert GATEWAY in shown
+
+
+def by_lane(table: Table, column: str) -> dict[tuple[str, str], float]:
+    return {(row.contender, row.case): row.samples[column][0] for row in table.rows if column in row.samples}
+
+
+def here(
+    expected: Mapping[tuple[str, str], float], found: Results, without: str = ""
+) -> dict[tuple[str, str], float]:
+    """What is expected of the contenders that there are here."""
+    gone = {CONTENDERS[name] for name in (*found.skipped, without) if name}
+    return {lane: count for lane, count in expected.items() if lane[0] not in gone}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -211,6 +243,7 @@ def test_being_told_to_end_ends_everything_that_was_started(
 ) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     words = [*COMMAND, "--smoke", "--contenders", "gateway-unpaced,nginx", "--replicas", "1"]
+    words += ["--traffic", "dashboards"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         said = "".join(iter(lambda: running.stderr.read(1), "%"))  # type: ignore[union-attr]

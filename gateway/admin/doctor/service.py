@@ -17,6 +17,7 @@ from gateway.cache.control import age_of, joined, response_control
 from gateway.cache.dates import http_date
 from gateway.cache.keys import question_of
 from gateway.catalogue.answers import Reading, read
+from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.families import Family
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, Headers, UpstreamRedirected
 from gateway.tenants.tenant import Credential
@@ -58,7 +59,8 @@ class Asked:
 
     @property
     def family(self) -> Family:
-        return Family.TIMELINE if self.protected else Family.TOTALS
+        path, _, query = self.target.partition("?")
+        return recognise(path.encode(), query.encode()).family
 
 
 @dataclass(frozen=True, slots=True)
