@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import structs
 
+from gateway.derivation.ranking import FIRST_COUNT
 from gateway.errors import ConfigurationError, Forbidden, InvalidInput, Refusal
 from gateway.jobs.api import FIXED, JSON, Answer, Handler, JobsApi, in_json, parameter
 from gateway.jobs.asking import Answered
@@ -17,7 +18,6 @@ from gateway.jobs.columns import Column, ReportRequest, item_target, ranking_tar
 from gateway.jobs.job import State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
-from gateway.jobs.ranking import FIRST_COUNT
 from gateway.jobs.render import Document, as_csv, as_xlsx, sidecar
 from gateway.jobs.report import check_size
 from gateway.jobs.report_job import ReportOrder, about, plan_view, result_of, wanting_report

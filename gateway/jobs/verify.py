@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.derivation.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
 from gateway.jobs.asking import Answered
 from gateway.jobs.checks import (
     OVERVIEWS,
@@ -32,7 +33,6 @@ from gateway.jobs.columns import (
     ranking_target,
 )
 from gateway.jobs.desk import Desk, side_by_side
-from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
 
 
 class Ranked(NamedTuple):
