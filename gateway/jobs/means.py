@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from msgspec import structs
+from dataclasses import dataclass
 
 from gateway.cache.entry import Entry
 from gateway.cache.keys import PUBLIC
-from gateway.cache.purges import PurgeTimes
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
 from gateway.errors import BadTarget, GatewayError, render
@@ -64,8 +61,7 @@ class Means:
         lookup = self.resolver.lookup(requester, self.recognise(*parted(target.encode())), [])
         if since is None:
             return lookup
-        marked, order = lookup.marked or PurgeTimes(0.0, 0.0), since + self.resolver.clock.skew
-        return structs.replace(lookup, marked=replace(marked, hard=max(marked.hard, order)))
+        return lookup.after(since + self.resolver.clock.skew)
 
     async def stored(self, requester: Requester, target: str) -> Kept | None:
         """What is known of a target without asking: its fresh answer, or that it is refused."""
