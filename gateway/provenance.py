@@ -1,4 +1,4 @@
-"""Provenance: where each effective setting came from."""
+"""The effective settings for people to read, and where each came from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic_settings import EnvSettingsSource, InitSettingsSource
 
+from gateway.redis_url import MASK, masked_url
 from gateway.setting_values import GENERIC, PREFIX, unknown_variables
 from gateway.settings import KnownInFile, Settings, read_toml, settings_file
 
@@ -70,3 +71,15 @@ class Sources:
         if profile == "generic":
             defaults |= dict.fromkeys(GENERIC, Provenance("profile", "profile generic"))
         return {**defaults, **self.given}
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The settings for people to read: no password in a URL, and of secrets only whether they are set."""
+    shown = settings.model_dump(mode="json")
+    for name in ("redis_url", "registry"):
+        value: str = getattr(settings, name).get_secret_value()
+        shown[name] = masked_url(value) if "://" in value and value != "memory://" else value
+    for name in ("encryption_keys", "admin_token", "redis_sentinel_password"):
+        shown[name] = MASK if getattr(settings, name).get_secret_value() else ""
+    shown["admin_tokens"] = {name: {"role": token.role} for name, token in settings.admin_tokens.items()}
+    return shown

@@ -33,7 +33,6 @@ from pydantic_settings import (
 
 from gateway.catalogue.families import Family
 from gateway.errors import UnusableSettings
-from gateway.redis_url import MASK, masked_url
 from gateway.setting_values import (
     GENERIC,
     PREFIX,
@@ -41,6 +40,7 @@ from gateway.setting_values import (
     Budget,
     Codings,
     Cron,
+    Derive,
     Endpoint,
     HostName,
     Methods,
@@ -53,6 +53,7 @@ from gateway.setting_values import (
     Warmings,
     Words,
     Zone,
+    complaint,
     describe_unknown,
     interval,
     made_of_services,
@@ -63,13 +64,14 @@ from gateway.setting_values import (
 )
 
 
-def _by_family(value: dict[str, float]) -> dict[str, float]:
+def _by_family(value: dict[str, Any]) -> dict[str, Any]:
     if unknown := set(value) - set(Family):
         raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(Family))}")
     return value
 
 
 SecondsByFamily = Annotated[dict[str, Seconds], AfterValidator(_by_family)]
+DeriveByFamily = Annotated[dict[str, Derive], AfterValidator(_by_family)]
 
 
 class Settings(BaseSettings):
@@ -179,6 +181,13 @@ class Settings(BaseSettings):
         description="public: totals and overviews are asked for without a credential, once for all; where the "
         "service refuses an institution's, with the caller's own for a day",
     )
+
+    derive: Derive = Field("shadow", description="answers that follow from others: off, shadow (compared), or on")
+    derive_family: DeriveByFamily = Field({}, description="derive by family")
+    derive_tenant: dict[str, Derive] = Field(
+        {}, description="derive by tenant; it has precedence over the family's"
+    )
+    public_totals_from_rankings: bool = Field(False, description="derive totals asked without a credential, too")
 
     # Lifetimes
     lifetime_closed: Seconds = Field(7 * 86_400.0, description="answers for a closed window")
@@ -318,18 +327,6 @@ class Settings(BaseSettings):
         place = self.registry.get_secret_value()
         return None if "://" in place else Path(place)
 
-    def masked(self) -> dict[str, Any]:
-        """The effective settings for people to read: passwords in URLs masked, of secrets only whether they are
-        set."""
-        shown = self.model_dump(mode="json")
-        for name in ("redis_url", "registry"):
-            value: str = getattr(self, name).get_secret_value()
-            shown[name] = masked_url(value) if "://" in value and value != "memory://" else value
-        for name in ("encryption_keys", "admin_token", "redis_sentinel_password"):
-            shown[name] = MASK if getattr(self, name).get_secret_value() else ""
-        shown["admin_tokens"] = {name: {"role": token.role} for name, token in self.admin_tokens.items()}
-        return shown
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -409,18 +406,10 @@ def _settings(flags: dict[str, Any], path: Path | None) -> tuple[Settings | None
     try:
         return Settings(**flags), []
     except ValidationError as error:
-        return None, [_complaint(each) for each in error.errors()]
+        return None, [complaint(each) for each in error.errors()]
     except SettingsError as error:
         named = re.search(r'field "(\w+)"', str(error))
         name = named[1] if named else "settings"
         return None, [f"{name} ({PREFIX}{name.upper()}): must be JSON"]
     except (ValueError, OSError) as error:
         raise UnusableSettings([f"settings file {path}: {error}"]) from None
-
-
-def _complaint(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    reason = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}"
-    return f"{name} ({PREFIX}{name.upper()}): {reason}" if name else reason

@@ -21,6 +21,7 @@ from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters, MinuteCounters
 from gateway.observe.overview import Gate, Overview, Pace, Redis, Tenants, Work
 from gateway.observe.withheld import named
+from gateway.provenance import masked
 from gateway.redis import Client
 from gateway.settings import Settings
 from gateway.tenants.registry import Registry
@@ -153,7 +154,7 @@ class FleetApi:
         return await self.breakers(call)
 
     async def settings(self, _: Call) -> Any:
-        return self._settings.masked()
+        return masked(self._settings)
 
     def _subject(self, body: PurgeBody) -> PurgeScope:
         wanted = {name: value for name, value in fields_of(body).items() if name != "hard" and value}

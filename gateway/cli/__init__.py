@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from gateway import __version__
-from gateway.cli import batch, demo, key, operate, report, sandbox, serve, tenant, top
+from gateway.cli import batch, checkup, demo, key, operate, report, sandbox, serve, tenant, top
 from gateway.cli.options import Commands, MainGroup, examples
 from gateway.errors import AdminRefused, AdminUnreachable, GatewayError, NoSuchRecord, UnusableSettings
 from gateway.observe.logs import settle
@@ -27,6 +27,7 @@ for group in (
     serve.app,
     report.app,
     batch.app,
+    checkup.app,
     operate.app,
     top.app,
     demo.app,

@@ -1,6 +1,6 @@
 """``stats-gateway doctor``: what it examines, its questions before calls to the service, and its findings shown.
 
-The command is in ``operate``, which imports this only when it runs.
+The command is in ``checkup``, which imports this only when it runs.
 """
 
 from __future__ import annotations

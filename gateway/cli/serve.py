@@ -26,7 +26,7 @@ from gateway.cli.options import (
     print_json,
 )
 from gateway.errors import ConfigurationError
-from gateway.provenance import Provenance, Sources
+from gateway.provenance import Provenance, Sources, masked
 from gateway.redis_url import masked_url
 from gateway.setting_values import PREFIX, made_of_services
 from gateway.settings import Settings, file_warnings, load_settings, settings_file, variable_warnings
@@ -141,7 +141,7 @@ def config(
 def _settings_shown(
     settings: Settings, provenance: dict[str, Provenance], *, changed: bool
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, value in settings.masked().items():
+    for name, value in masked(settings).items():
         origin = provenance[name]
         if not changed or origin.kind != "default":
             text = Settings.model_fields[name].description

@@ -32,7 +32,7 @@ from gateway.admin.doctor.tenants import (
 )
 from gateway.admin.doctor.warming import warming_findings
 from gateway.errors import ConfigurationError, RegistryUnavailable
-from gateway.provenance import Sources
+from gateway.provenance import Sources, masked
 from gateway.redis import MEMORY
 from gateway.redis_url import RedisPlace, masked_url
 from gateway.setting_values import STATISTICS_ONLY, describe_unknown
@@ -315,7 +315,7 @@ def _tenants(settings: Settings, found: Surroundings) -> Iterator[Finding]:
 
 def _found(settings: Settings, tables: TenantTables) -> Finding:
     """Whether there is a registry, now that it could be read: a missing file reads as an empty one."""
-    path, place, check = settings.registry_file, settings.masked()["registry"], "registry.reading"
+    path, place, check = settings.registry_file, masked(settings)["registry"], "registry.reading"
     if tables:
         return ok(check, f"{place} can be read")
     if path is None or path.exists():
