@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic_settings import EnvSettingsSource, InitSettingsSource
 
 from gateway.redis_url import MASK, masked_url
-from gateway.setting_values import GENERIC, PREFIX, unknown_variables
-from gateway.settings import KnownInFile, Settings, read_toml, settings_file
+from gateway.setting_values import GENERIC, PREFIX, read_toml, unknown_variables
+from gateway.settings import KnownInFile, Settings, settings_file
 
 Kind = Literal["flag", "environment", "file", "profile", "default"]
 

@@ -1,4 +1,5 @@
-"""Types of setting values, checked and normalised, and environment variables that are no settings. Pure.
+"""Types of setting values, checked and normalised, and environment variables that are no settings. Pure but for
+``read_toml``.
 
 A check returns the value to use, or raises ValueError with the reason.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
@@ -348,3 +350,8 @@ class Warming(BaseModel):
 
 
 Warmings = Annotated[dict[str, Warming], AfterValidator(_named)]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A settings file's tables, with a byte order mark before them or without. Raises ValueError, OSError."""
+    return tomllib.loads(path.read_text(encoding="utf-8-sig"))

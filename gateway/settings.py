@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,6 +57,7 @@ from gateway.setting_values import (
     interval,
     made_of_services,
     meant,
+    read_toml,
     stripped,
     texts,
     unknown_variables,
@@ -354,15 +354,9 @@ class KnownInFile(TomlConfigSettingsSource):
         return {name: value for name, value in super().__call__().items() if name in Settings.model_fields}
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A settings file's tables, with a byte order mark before them or without. Raises ValueError, OSError."""
-    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-
-
 def settings_file() -> Path | None:
     """The settings file that the environment names, if any."""
-    named = os.environ.get(PREFIX + "CONFIG", "").strip()
-    return Path(named) if named else None
+    return Path(named) if (named := os.environ.get(PREFIX + "CONFIG", "").strip()) else None
 
 
 def load_settings(config: Path | None = None, *, strict: bool = False, **flags: Any) -> Settings:

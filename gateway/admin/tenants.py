@@ -16,10 +16,18 @@ from msgspec.structs import asdict
 
 from gateway.admin.operations import Call, Operation, Parameter
 from gateway.cache.lifetimes import Rule
-from gateway.errors import CacheUnavailable, InvalidInput, NoSuchRecord
+from gateway.errors import CacheUnavailable, ConfigurationError, InvalidInput, NoSuchRecord
 from gateway.observe.counters import DayCounters
 from gateway.tenants.registry import Registry
-from gateway.tenants.schema import Life, TenantTable, check_origin, check_tenant_id, key_view, tenant_view
+from gateway.tenants.schema import (
+    Life,
+    TenantTable,
+    check_origin,
+    check_tenant_id,
+    credential_of,
+    key_view,
+    tenant_view,
+)
 from gateway.tenants.tenant import Count, Pair, Rate, Share, Tenant
 
 PAGE, PAGE_MOST = 100, 1_000
@@ -179,12 +187,21 @@ class TenantsApi:
         return _made(call, text)
 
     async def _view(self, tenant_id: str) -> Any:
-        view = tenant_view(tenant_id, await self._table(tenant_id))
-        known = self._registry.directory.tenants.get(tenant_id)
+        table = await self._table(tenant_id)
+        view, fingerprints = tenant_view(tenant_id, table), await _blocking(lambda: self._opened(tenant_id, table))
         for pair in view["institutions"]:
-            credential = None if known is None else known.credential_for(pair["institution"])
-            pair["fingerprint"] = None if credential is None else credential.fingerprint
+            pair["fingerprint"] = fingerprints.get(pair["institution"])
         return view
+
+    def _opened(self, tenant_id: str, table: TenantTable) -> dict[str, str]:
+        """The fingerprint of each credential that opens, by institution."""
+        found: dict[str, str] = {}
+        with suppress(ConfigurationError):
+            vault = self._registry.keyring.vault()
+            for institution, stored in table.institutions.items():
+                with suppress(ConfigurationError):
+                    found[institution] = credential_of(tenant_id, institution, stored, vault).fingerprint
+        return found
 
     async def _table(self, tenant_id: str) -> TenantTable:
         table: TenantTable | None = await _blocking(lambda: self._registry.store.get(tenant_id))
