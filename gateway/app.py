@@ -17,6 +17,7 @@ from gateway import __version__
 from gateway.admin.auth import AdminTokens
 from gateway.admin.explain import ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
+from gateway.admin.jobs import JobsAdminApi
 from gateway.admin.operations import Operation, exactly, openapi, routes, scraped
 from gateway.admin.sessions import Authenticator, Guesses, Sessions, Visitors, instance_of
 from gateway.admin.tenants import TenantsApi
@@ -139,6 +140,8 @@ class Composition:
         # jobs
         self.trusts = Trusts(self.redis, self.prefix)
         self.runner = self.build_runner()
+        self.jobs = JobsApi(self.runner, self.callers, self.lifecycle, settings.body_timeout)
+        self.reports = ReportsApi(self.jobs, self.trusts)
         runs, warmings = Runs(self.redis, self.prefix), scheduled(settings)
         self.scheduler = Scheduler(warmings, runs, self.runner, self.lifecycle, clock.now)
         # server
@@ -213,16 +216,12 @@ class Composition:
         routes = [
             *health_routes(self.queue, self.registry, self.lifecycle),
             *docs_routes(catalogue.openapi(__version__), "/-"),
-            *([] if self.generic else self.job_routes()),
+            *([] if self.generic else routes_of(self.callers, self.jobs.paths | self.reports.paths)),
         ]
         app = exactly(Gateway(routes=routes, lifespan=life.lifespan), "/-/docs")
         app.life, app.lifecycle, app.fast_path = life, self.lifecycle, self.fast_path
         app.hosts = Limits.of(self.settings).hosts
         return app
-
-    def job_routes(self) -> list[Route]:
-        jobs = JobsApi(self.runner, self.callers, self.lifecycle, self.settings.body_timeout)
-        return routes_of(self.callers, jobs.paths | ReportsApi(jobs, self.trusts).paths)
 
     def parts(self) -> Iterator[Part]:
         """What runs beside the requests, in the order in which it stops."""
@@ -288,6 +287,8 @@ class Composition:
             self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous
         ).operations
         yield from ExploreApi(registry, self.proxy.explore, settings.public_base).operations
+        if not self.generic:
+            yield from JobsAdminApi(self.jobs, self.reports, registry, self.callers).operations
 
 
 def _guard(settings: Settings) -> AdminTokens:

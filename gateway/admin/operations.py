@@ -30,6 +30,7 @@ from gateway.errors import (
     RateLimited,
     render,
 )
+from gateway.jobs.api import ID as JOB_ID
 from gateway.observe.logs import AUDIT
 from gateway.redis_url import MASK
 from gateway.tenants.schema import INSTITUTION, TENANT_ID, check_no_key
@@ -41,6 +42,7 @@ PUBLIC = {
     "tenant": TENANT_ID,
     "institution": INSTITUTION,
     "key": KEY_ID,
+    "job": JOB_ID,
     "fingerprint": re.compile(r"[0-9a-f]{64}"),
     "call": re.compile(r"[0-9A-Za-z.]{1,120}"),
 }

@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.errors import GatewayError, Headers, InvalidInput, Refusal, Unauthenticated
 from gateway.jobs.drivers import groups
 from gateway.jobs.job import Job, Plan, Standing, State, wanting
+from gateway.jobs.request import MOST_CALLS
 from gateway.jobs.runner import JobRunner
 from gateway.jobs.stream import JobStream, gone, job_view, ndjson, server_sent
 from gateway.jobs.wanted import MOST_BYTES, Wanted, wanted
@@ -57,7 +58,7 @@ class JobsApi:
     def __init__(self, runner: JobRunner, callers: Callers, lifecycle: Lifecycle, body_seconds: float) -> None:
         self.store = runner.store
         self.means = runner.means
-        self._runner = runner
+        self.runner = runner
         self._callers = callers
         self._lifecycle = lifecycle
         self._body_seconds = body_seconds
@@ -77,14 +78,30 @@ class JobsApi:
         """What a job is ordered by. Raises BodyTooLarge, DeadlineExceeded."""
         return await in_time(request.body(MOST_BYTES), request.arrived + self._body_seconds)
 
-    def new(self, request: Request, kind: str, targets: int) -> Job:
-        """A job of the request's tenant."""
-        return Job(secrets.token_hex(ID_BYTES), request.tenant.id, kind, targets, self.means.resolver.clock.now())
+    def new(self, requester: Requester, kind: str, targets: int) -> Job:
+        """A job of the requester's tenant."""
+        id, now = secrets.token_hex(ID_BYTES), self.means.resolver.clock.now()
+        return Job(id, requester.tenant.id, kind, targets, now)
 
     async def ordered(self, request: Request, job: Job, wants: bytes) -> Answer:
         """Lead the job; its stream, or a view of it for a client that wants JSON. Raises TooManyJobs."""
-        await self._runner.order(job, wants)
+        await self.runner.order(job, wants)
         return self._begun(request, job, Standing())
+
+    async def continued(self, job: Job, standing: Standing, max_calls: int | None) -> tuple[Job, Standing]:
+        """Go on with a job that pauses, within so many calls in all, or any number.
+
+        Raises InvalidInput, NotPaused.
+        """
+        if max_calls is not None and not standing.calls < max_calls <= MOST_CALLS:
+            made = standing.calls
+            raise InvalidInput(f'"max_calls" is a whole number, more than the {made} calls that were made')
+        job = msgspec.structs.replace(job, max_calls=max_calls)
+        if standing.state is not State.PAUSED:
+            raise NotPaused(f"The job does not pause; it is {standing.state}")
+        if not await self.runner.resume(job, standing):
+            raise NotPaused("The job does not pause any more; somebody else continued or ended it")
+        return job, msgspec.structs.replace(standing, state=State.RUNNING, why="")
 
     async def own(self, request: Request, id: str) -> tuple[Job, Standing]:
         """The tenant's job with this id. Raises NotFound for any other."""
@@ -105,34 +122,30 @@ class JobsApi:
         if asked.dry_run:
             return await self._plan(request, asked.targets)
         job, wants = self.new(request, "warm", len(asked.targets)), await asyncio.to_thread(wanting, asked.targets)
-        await self._runner.order(job, wants)
+        await self.runner.order(job, wants)
         return in_json({"job": job.id, "kind": job.kind, "targets": job.targets}, 202, [location(job)])
 
     async def _list(self, request: Request, _: Mapping[str, str]) -> Answer:
         jobs = await self.store.of(request.tenant.id)
-        return in_json({"jobs": [self._view(job, standing) for job, standing in jobs]})
+        return in_json({"jobs": [self.view(job, standing) for job, standing in jobs]})
 
     async def _read(self, request: Request, path: Mapping[str, str]) -> Answer:
         job, standing = await self.own(request, path["id"])
         if _wants_view(request):
-            return in_json(self._view(job, standing))
+            return in_json(self.view(job, standing))
         return self._stream(request, job, _start(request))
 
     async def _continue(self, request: Request, path: Mapping[str, str]) -> Answer:
         job, standing = await self.own(request, path["id"])
-        job = msgspec.structs.replace(job, max_calls=_most_calls(request, standing))
-        if standing.state is not State.PAUSED:
-            raise NotPaused(f"The job does not pause; it is {standing.state}")
-        if not await self._runner.resume(job, standing):
-            raise NotPaused("The job does not pause any more; somebody else continued or ended it")
-        return self._begun(request, job, msgspec.structs.replace(standing, state=State.RUNNING, why=""))
+        return self._begun(request, *await self.continued(job, standing, _most_calls(request)))
 
     def _begun(self, request: Request, job: Job, standing: Standing) -> Answer:
         if _wants_view(request):
-            return in_json(self._view(job, standing), 202, [location(job)])
+            return in_json(self.view(job, standing), 202, [location(job)])
         return self._stream(request, job, 1)
 
-    def _view(self, job: Job, standing: Standing) -> dict[str, Any]:
+    def view(self, job: Job, standing: Standing) -> dict[str, Any]:
+        """A job and how far it is, as shown to its tenant."""
         return job_view(job, standing, self.means.resolver.queue.budget.spacing)
 
     async def _end(self, request: Request, path: Mapping[str, str]) -> Answer:
@@ -166,7 +179,7 @@ class JobsApi:
                 raise gone()
             return tenant
 
-        return JobStream(self._runner, job, identify, lambda: self._lifecycle.draining, frame, start)
+        return JobStream(self.runner, job, identify, lambda: self._lifecycle.draining, frame, start)
 
 
 def routes_of(callers: Callers, paths: Mapping[str, Mapping[str, Handler]]) -> list[Route]:
@@ -255,14 +268,10 @@ def _wants_view(request: Request) -> bool:
     return JSON in accepted and not any(kind in accepted for kind in (LINES, EVENTS))
 
 
-def _most_calls(request: Request, standing: Standing) -> int | None:
-    """The ``max_calls`` to continue with: more than were made, or any number. Raises InvalidInput."""
+def _most_calls(request: Request) -> int | None:
+    """The ``max_calls`` to continue with; None for any number. What is no number counts as 0, which is too few."""
     given = parameter(request, "max_calls")
-    if not given:
-        return None
-    if not NUMBER.fullmatch(given) or int(given) <= standing.calls:
-        raise InvalidInput(f'"max_calls" is a whole number, more than the {standing.calls} calls that were made')
-    return int(given)
+    return (int(given) if NUMBER.fullmatch(given) else 0) if given else None
 
 
 def _start(request: Request) -> int:

@@ -21,6 +21,8 @@ try:
 except ImportError:
     Workbook, FileCreateError = None, OSError
 
+HAS_XLSX = Workbook is not None
+"""Whether the extra for workbooks is installed."""
 Cell = int | str | None
 
 NUMBERS_AT_ONCE = 32_768

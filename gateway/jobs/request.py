@@ -20,7 +20,10 @@ MOST_CALLS = 999_999_999
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?")
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True, rename={"first": "from", "last": "to"}):
+class ReportBody(msgspec.Struct, forbid_unknown_fields=True, rename={"first": "from", "last": "to"}):
+    """A report: whose items, of which kind, and which of them, or all that the rankings list; counters by total,
+    year, month or day, from a date to a date. It pauses before it makes more than so many calls."""
+
     institution: str
     counters: list[str]
     ids: list[int | float | str] | Literal["all"]
@@ -33,7 +36,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, rename={"first": "from",
     dry_run: bool = False
 
 
-_BODY = msgspec.json.Decoder(_Body)
+_BODY = msgspec.json.Decoder(ReportBody)
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -53,6 +56,11 @@ def read_order(body: bytes) -> Order:
         asked = _BODY.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"the report cannot be read: {error}") from None
+    return checked_order(asked)
+
+
+def checked_order(asked: ReportBody) -> Order:
+    """The order in a body that was read. Raises InvalidInput, which begins with the name of what is wrong."""
     _check(asked)
     first, last = _window(asked)
     found = None if asked.ids == "all" else listed_ids([*map(str, asked.ids)])
@@ -69,7 +77,7 @@ def read_order(body: bytes) -> Order:
     return Order(report, asked.max_calls, asked.dry_run, () if found is None else found.notes)
 
 
-def _check(asked: _Body) -> None:
+def _check(asked: ReportBody) -> None:
     known = 0 < len(asked.institution) <= LONGEST_INSTITUTION and asked.institution not in {*FIRST_SEGMENTS, "-"}
     if not known:
         raise InvalidInput(f"institution: {asked.institution[:LONGEST_INSTITUTION]!r} is none")
@@ -82,7 +90,7 @@ def _check(asked: _Body) -> None:
         raise InvalidInput(f"max_calls: it must be from 1 to {MOST_CALLS}")
 
 
-def _window(asked: _Body) -> tuple[date, date] | tuple[None, None]:
+def _window(asked: ReportBody) -> tuple[date, date] | tuple[None, None]:
     """The window; all time where a report of totals has no dates."""
     if asked.first is None and asked.last is None and asked.by == "total":
         return None, None

@@ -25,6 +25,7 @@ KEEPS = Script.load("gateway.jobs.lua", "keep.lua")
 TAKE = Script.load("gateway.jobs.lua", "take.lua")
 RESUME = Script.load("gateway.jobs.lua", "resume.lua")
 CANCEL = Script.load("gateway.jobs.lua", "cancel.lua")
+LIST = Script.load("gateway.jobs.lua", "list.lua")
 CLAIM = Script.load("gateway.jobs.lua", "claim.lua")
 LEASE = Script.load("gateway.jobs.lua", "lease.lua")
 ADMIT = Script.load("gateway.jobs.lua", "admit.lua")
@@ -41,6 +42,12 @@ AT_ONCE = 64
 """Chunks that one command writes."""
 MOST_KEPT = 100
 """Jobs of a tenant that are kept, those that have ended among them."""
+MOST_LISTED = 2_000
+"""Jobs of all tenants that are listed."""
+LISTED_LIFE = 30 * LIFE
+"""Seconds for which they are listed, if they are kept so long: one that a small budget slows runs for days."""
+READ_AT_ONCE = 64
+"""Jobs that are read at once for a list."""
 
 
 class JobLimits(NamedTuple):
@@ -58,6 +65,7 @@ class JobStore:
         self._prefix = prefix
         self._limits = limits
         self._open = f"{prefix}:jobs:open"
+        self._all = f"{prefix}:jobs:all"
 
     def __repr__(self) -> str:
         return f"<JobStore {self._open}>"
@@ -68,6 +76,8 @@ class JobStore:
         """Keep a new job, led by the caller. Raises TooManyJobs."""
         await self.count(job, Standing(), new=True)
         await self.restore(job, wants, token, Standing(), [])
+        listed = Invocation(LIST, self._all, (job.id, int(LISTED_LIFE * 1_000), MOST_LISTED))
+        await invoke(self._client, listed, ignored)
         await self.lease(job.id)
 
     async def restore(
@@ -171,15 +181,30 @@ class JobStore:
         found = await asyncio.gather(*map(self.find, ids))
         return sorted([each for each in found if each is not None], key=lambda each: -each[0].created)
 
-    async def cancel(self, job: Job, standing: Standing) -> None:
-        """End a job; forget one that has ended already."""
-        cancel = Invocation(CANCEL, self._key(job.id), (int(NOTICED * 1_000),))
+    async def newest(self, most: int, tenant: str | None = None) -> list[tuple[Job, Standing]]:
+        """So many jobs of all tenants, or of one, that are kept, the newest first."""
+        if tenant is not None:
+            return (await self.of(tenant))[:most]
+        found: list[tuple[Job, Standing]] = []
+        for first in range(0, MOST_LISTED, READ_AT_ONCE):
+            last = first + READ_AT_ONCE - 1
+            ids = await execute(self._client, _names, "ZREVRANGE", self._all, str(first), str(last))
+            read = await asyncio.gather(*map(self.find, ids))
+            found += [each for each in read if each is not None]
+            if len(ids) < READ_AT_ONCE or len(found) >= most:
+                break
+        return found[:most]
+
+    async def cancel(self, job: Job, standing: Standing, *, forget: bool = True) -> bool:
+        """End a job that runs or pauses, and say whether it did; with ``forget``, forget one that has ended."""
+        cancel = Invocation(CANCEL, self._key(job.id), (int(NOTICED * 1_000), int(forget)))
         ran = await invoke(self._client, cancel, flag)
         await self.release(job.id)
         if ran:
             await self.count(job, msgspec.structs.replace(standing, state=State.CANCELLED))
-        else:
+        elif forget:
             await execute(self._client, ignored, "HDEL", self._of(job.tenant), job.id)
+        return ran
 
     async def _field(self, id: str, name: str) -> bytes | None:
         return await execute(self._client, text, "HGET", self._key(id), name)

@@ -23,6 +23,7 @@ import uvicorn
 
 from gateway.cache.dates import DateMiddleware
 from gateway.errors import ConfigurationError, GatewayError
+from gateway.jobs.wanted import MOST_BYTES
 from gateway.lifecycle import Lifecycle
 from gateway.proxy.methods import READING
 from gateway.redis_url import RedisPlace
@@ -41,6 +42,8 @@ KEEP_ALIVE_SECONDS = 65
 """Longer than the 60 s after which usual load balancers drop an idle connection themselves."""
 CHANGING = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
 ADMIN_BODY_BYTES = 64 * 1024
+ADMIN_ORDERS = (b"/reports", b"/api/reports", b"/api/reports/preview")
+"""Where a report is ordered at the admin listener, with its list of items."""
 ADMIN_HEADERS = [("x-content-type-options", "nosniff"), ("cross-origin-resource-policy", "same-origin")]
 """Headers of every admin answer, refusals too: no other site's page may use them."""
 SLACK_SECONDS = 5.0
@@ -138,7 +141,7 @@ def admin_config(app: Any, settings: Settings, lifecycle: Lifecycle) -> uvicorn.
         methods=READING | CHANGING,
         hosts=frozenset(),
         body_bytes=ADMIN_BODY_BYTES,
-        posted={},
+        posted=dict.fromkeys(ADMIN_ORDERS, MOST_BYTES),
     )
     http = protocol_class(limits, lifecycle)
     graceful = math.ceil(SLACK_SECONDS)

@@ -251,3 +251,39 @@ async def test_what_cannot_be_read_is_no_job(store: JobStore, client: redis.asyn
     await client.hset(f"{prefix}:job:j1", "standing", b"garbage")
     assert await store.find("j1") is None
     assert await store.standing("j1") is None
+
+
+async def test_the_newest_jobs_of_all_tenants_are_listed_while_they_are_kept(store: JobStore) -> None:
+    orders = [job("j1"), job("j2", "dash"), job("j3")]
+    for each in orders:
+        await store.create(each, WANTS, "first")
+        await asyncio.sleep(0.002)  # the list is in the order of milliseconds
+    assert [found.id for found, _ in await store.newest(10)] == ["j3", "j2", "j1"]
+    assert [found.id for found, _ in await store.newest(1)] == ["j3"]
+    assert [found.id for found, _ in await store.newest(10, "dash")] == ["j2"]
+    for _ in range(2):  # ended, then forgotten
+        await store.cancel(orders[2], Standing())
+    assert [found.id for found, _ in await store.newest(10)] == ["j2", "j1"]
+
+
+async def test_the_list_of_all_jobs_is_bounded_and_ends(
+    store: JobStore, client: redis.asyncio.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.jobs.store.MOST_LISTED", 2)
+    for number in range(3):
+        await store.create(job(f"j{number}", f"tenant{number}"), WANTS, "first")
+        await asyncio.sleep(0.002)
+    assert [found.id for found, _ in await store.newest(10)] == ["j2", "j1"]
+    assert await client.ttl(f"{prefix}:jobs:all") > 0
+
+
+async def test_ending_without_forgetting_leaves_what_has_ended_already(store: JobStore) -> None:
+    await written(await led(store), kept(0), state=State.DONE)
+    assert not await store.cancel(job(), Standing(), forget=False)
+    found = await store.find("j1")
+    assert found is not None
+    assert found[1].state is State.DONE
+    assert [each.id for each, _ in await store.of("lib")] == ["j1"]
+    await store.create(job("j2"), WANTS, "first")
+    assert await store.cancel(job("j2"), Standing(), forget=False)
+    assert not await store.cancel(job("j2"), Standing(), forget=False)
