@@ -26,6 +26,7 @@ from gateway.admin.web import overview as overview_page
 from gateway.admin.web.cache import CachePage
 from gateway.admin.web.pages import Web, docs_routes, static_routes
 from gateway.admin.web.queue import QueuePage
+from gateway.admin.web.reports import ReportsPages
 from gateway.admin.web.sign_in import SignIn
 from gateway.admin.web.tenants import KeysPages, TenantsPages
 from gateway.cache.lifetimes import lifetimes_of
@@ -263,6 +264,7 @@ class Composition:
             *QueuePage(web).routes,
             *CachePage(web).routes,
             *explore_page.routes(web),
+            *([] if self.generic else ReportsPages(web, self.reports.made_of, now).routes),
             *static_routes(entrance.tokens),
         ]
         return exactly(Starlette(routes=pages), "/docs", web.out_of_place)

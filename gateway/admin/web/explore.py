@@ -284,13 +284,13 @@ def _chosen(window: str, today: date) -> Window | None:
             last = month - timedelta(1)
             return Window(last.replace(day=1), last)
         case "last-12-months":
-            return Window(_earlier(month, 11), today)
+            return Window(earlier(month, 11), today)
         case "last-year":
             return Window(date(today.year - 1, 1, 1), date(today.year - 1, 12, 31))
     return None
 
 
-def _earlier(month: date, months: int) -> date:
+def earlier(month: date, months: int) -> date:
     """The first of a month so many months before."""
     number = month.year * 12 + month.month - 1 - months
     return date(number // 12, number % 12 + 1, 1)

@@ -1,7 +1,7 @@
 """Numbers and times as people read them, on pages and in a terminal. Pure.
 
-``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds``, ``clock`` and
-``answering``.
+``static/format.js`` says the same in the browser as ``count``, ``rate``, ``percent``, ``seconds``, ``span``, ``clock``
+and ``answering``.
 """
 
 from __future__ import annotations

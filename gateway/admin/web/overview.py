@@ -14,7 +14,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.admin.web.format import NOTHING, answering, clock, count, percent, rate, ratio, seconds
+from gateway.admin.web.format import NOTHING, answering, clock, count, percent, rate, ratio, seconds, span
 from gateway.admin.web.pages import PageRequest, Web
 from gateway.observe.withheld import whose
 from gateway.upstream.pacing import Priority
@@ -31,6 +31,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "rate": rate,
     "percent": percent,
     "seconds": seconds,
+    "span": span,
     "clock": clock,
     "word": str,
     "answering": answering,

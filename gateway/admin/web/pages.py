@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import chain
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
 import structlog
@@ -36,11 +37,20 @@ from gateway.admin.operations import (
 )
 from gateway.admin.sessions import Authenticator, Session, is_csrf
 from gateway.admin.web.format import FILTERS, bar, ratio
+from gateway.admin.web.forms import Files, Form, read_sent
 from gateway.errors import AdminDisabled, AdminForbidden, GatewayError, InvalidInput, render
 
-Form = Mapping[str, str]
-FORM_TYPE = "application/x-www-form-urlencoded"
-MOST_FIELDS = 200
+NAVIGATION = (
+    ("/", "Overview", "/api/overview"),
+    ("/tenants", "Tenants", "/api/tenants"),
+    ("/queue", "Queue", "/api/queue"),
+    ("/cache", "Cache", "/api/explain"),
+    ("/explore", "Explore", "/api/explore"),
+    ("/reports", "Reports", "/api/jobs"),
+)
+"""The pages that every page leads to, and an operation without which there is no such page."""
+LARGE = 64 * 1024
+"""Bytes of a form from which on it is read off the event loop."""
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -69,12 +79,13 @@ log = structlog.get_logger("gateway")
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A signed-in administrator's request for a page, with the fields of the form it sent, if any."""
+    """A signed-in administrator's request for a page, with the fields and files of the form it sent, if any."""
 
     http: Request
     admin: Admin
     session: Session
     form: Form = field(default_factory=dict)
+    files: Files = field(default_factory=dict)
 
     @property
     def posted(self) -> bool:
@@ -98,6 +109,7 @@ class Web:
         self._public_url = public_url
         self._port = port
         self._flash = f"{FLASH}_{auth.instance}"
+        self._navigation = [each for each in NAVIGATION if each[2] in {each.path for each in operations}]
 
     def page(self, handler: Callable[[PageRequest], Awaitable[Response]], *, changes: bool = False) -> Endpoint:
         """The handler as an endpoint for signed-in administrators, who need a read-write token if it ``changes``.
@@ -151,6 +163,7 @@ class Web:
                 csrf_token=csrf,
                 csrf_field=lambda: Markup('<input type="hidden" name="csrf" value="{}">').format(csrf),
                 here="" if request is None else request.http.url.path,
+                navigation=self._navigation,
                 notice=flash,
                 error=error,
                 version=self._version,
@@ -224,21 +237,23 @@ class Web:
         """The request with its form. A refused attempt to change something is in the audit log."""
         http = request.http
         try:
-            form = await self._form(request) if request.posted else {}
+            form, files = await self._form(request) if request.posted else ({}, {})
             self.auth.tokens.check_role(request.admin, changes=changes)
             _refuse_keys(http.path_params, http.query_params, form)
         except GatewayError as error:
             if changes and request.posted:
                 write_audit(request.admin, f"POST {http.scope['route'].path}", {}, error.status)
             raise
-        return replace(request, form=form)
+        return replace(request, form=form, files=files)
 
-    async def _form(self, request: PageRequest) -> Form:
+    async def _form(self, request: PageRequest) -> tuple[Form, Files]:
         self.auth.visitors.check_source(request.http)
-        form = read_form(request.http.headers.get("content-type", ""), await read_body(request.http))
+        kind, body = request.http.headers.get("content-type", ""), await read_body(request.http)
+        large = len(body) > LARGE
+        form, files = await asyncio.to_thread(read_sent, kind, body) if large else read_sent(kind, body)
         if not is_csrf(request.session, form.get("csrf", "")):
             raise AdminForbidden("This form is not of this session. Go back, load the page anew, and try again.")
-        return form
+        return form, files
 
     def _sign_in(self, http: Request) -> str:
         """The sign-in page's URL, with the page to return to; the fields of a form are lost."""
@@ -271,24 +286,7 @@ def _body(operation: Operation, body: Mapping[str, Any] | None) -> Any:
         raise InvalidInput(str(error)) from None
 
 
-# Forms and flash messages
-
-
-def read_form(kind: str, body: bytes) -> Form:
-    """A form's fields by name, stripped; of a repeated name the first; ``\\r\\n`` of browsers is ``\\n``.
-
-    Raises InvalidInput for what no form of the console sends.
-    """
-    if kind.partition(";")[0].strip().lower() != FORM_TYPE:
-        raise InvalidInput("A form is sent as " + FORM_TYPE)
-    try:
-        pairs = parse_qsl(body.decode("ascii"), True, errors="strict", max_num_fields=MOST_FIELDS)
-    except ValueError:
-        raise InvalidInput("The form cannot be read") from None
-    form: dict[str, str] = {}
-    for name, value in pairs:
-        form.setdefault(name, value if name == "password" else value.replace("\r\n", "\n").strip())
-    return form
+# Flash messages
 
 
 def seal_flash(text: str, session: Session) -> str:

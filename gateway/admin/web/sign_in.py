@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from gateway.admin.auth import NOBODY, Admin
 from gateway.admin.operations import is_guess, read_body, write_audit
-from gateway.admin.web.pages import HEADERS, SIGN_IN, Form, PageRequest, Web, own_path, read_form
+from gateway.admin.web.forms import Form, read_form
+from gateway.admin.web.pages import HEADERS, SIGN_IN, PageRequest, Web, own_path
 from gateway.errors import AdminTokenUnknown, GatewayError, RateLimited
 
 ENDED = "Your session has ended. What you sent last was not carried out."

@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from gateway.admin.web.pages import HEADERS, Form, PageRequest, Web
+from gateway.admin.web.forms import Form
+from gateway.admin.web.pages import HEADERS, PageRequest, Web
 from gateway.cache.lifetimes import Rule
 from gateway.errors import CacheUnavailable, ConfigurationError, GatewayError, InvalidInput, NoSuchRecord
 from gateway.observe.counters import Row

@@ -31,11 +31,11 @@ class Sheet(Page):
 
     def dangers(self) -> list[str]:
         """What the policy forbids, and what leads or loads from elsewhere."""
-        own = [each for each in self.links if each.startswith("/") and not each.startswith(("//", "/\\"))]
+        own = [each for each in self.links if each.startswith(("/", "#")) and not each.startswith(("//", "/\\"))]
         return [
             *self.forbidden,
             *(set(self.tags) & {"iframe", "object", "embed"}),
-            *(set(self.links) - {*own, "#main"}),
+            *(set(self.links) - {*own}),
         ]
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admin.web.pages import FORM_TYPE, own_path, read_form
+from gateway.admin.web.forms import FORM_TYPE, read_form, read_sent
+from gateway.admin.web.pages import own_path
 from gateway.admin.web.tenants import changes_of, end_of, fields_of, overlap_of, version_of
 from gateway.cache.lifetimes import Rule
 from gateway.errors import InvalidInput
@@ -24,11 +25,55 @@ def test_a_form_is_read_as_browsers_send_it() -> None:
     assert read_form(f"{FORM_TYPE}; charset=UTF-8", body) == {"name": "Lübeck&co", "empty": "", "password": " p "}
 
 
+BOUNDARY = "multipart/form-data; boundary=X"
+
+
+def with_files(*fields: tuple[str, bytes], end: bytes = b"--X--\r\n") -> bytes:
+    parts = (
+        b"--X\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n" % (name.encode(), value)
+        for name, value in fields
+    )
+    return b"".join(parts) + end
+
+
+def test_a_form_with_a_file_is_read_as_browsers_send_it() -> None:
+    file = b"\xef\xbb\xbfid\r\n1--X\r\n--Y\r\n\r\n"
+    body = with_files(
+        ('name="name"', " Lübeck&co\r\nb ".encode()),
+        ('name="name"', b"second"),
+        ('name="file"; filename="a;b %22c%22.csv"\r\nContent-Type: text/csv', file),
+        ('name="none"; filename=""\r\nContent-Type: application/octet-stream', b""),
+    )
+    form, files = read_sent(BOUNDARY, body)
+    assert form == {"name": "Lübeck&co\nb"}
+    assert files == {"file": ("a;b %22c%22.csv", file)}
+    assert read_sent(FORM_TYPE, b"a=1") == ({"a": "1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", with_files()),
+        ("multipart/form-data; boundary=Y", with_files(('name="a"', b"1"))),
+        (BOUNDARY, with_files(('name="a"', b"1"), end=b"")),
+        (BOUNDARY, with_files(('name="a"', b"\xff"))),
+        (BOUNDARY, with_files(("name=a", b"1"))),
+        (BOUNDARY, b"preamble\r\n" + with_files(('name="a"', b"1"))),
+        (BOUNDARY, with_files(*[('name="a"', b"1")] * 300)),
+        ("multipart/mixed; boundary=X", with_files(('name="a"', b"1"))),
+    ],
+)
+def test_what_no_form_of_ours_sends_is_refused(kind: str, body: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        read_sent(kind, body)
+
+
 @given(st.text(max_size=60), st.binary(max_size=200))
 def test_whatever_is_sent_is_a_form_or_refused(kind: str, body: bytes) -> None:
-    for each in (kind, FORM_TYPE):
+    framed = with_files(('name="a"', body), ('name="b"; filename="c"', body))
+    for each, sent in ((kind, body), (FORM_TYPE, body), (BOUNDARY, body), (BOUNDARY, framed)):
         try:
-            form = read_form(each, body)
+            form, _ = read_sent(each, sent)
         except InvalidInput:
             continue
         assert all(isinstance(text, str) for text in (*form, *form.values()))

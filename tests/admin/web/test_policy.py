@@ -39,6 +39,7 @@ def pages(fleet: Stage) -> Iterator[list[str]]:
         "/tenants",
         f"/tenants?search={HOSTILE.replace('&', '%26')}",
         "/tenants?after=zzz",
+        "/reports",
         "/tenants/+new",
         one,
         f"{one}/edit",

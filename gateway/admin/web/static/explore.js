@@ -2,6 +2,7 @@
 // there all the same.
 
 import { draw } from "./columns.js";
+import { offer } from "./offer.js";
 
 const form = document.getElementById("ask");
 const fields = form.elements;
@@ -25,19 +26,8 @@ function arrange() {
   }
 }
 
-/** Offers the institutions that the chosen tenant holds credentials for, and at first what the URL named. */
-function offer(named) {
-  if (fields.tenant.tagName !== "SELECT") return;
-  const held = (fields.tenant.selectedOptions[0].dataset.institutions ?? "").split(" ").filter(Boolean);
-  const current = fields.institution.value;
-  for (const option of fields.institution.options) {
-    option.hidden = option.disabled = !["", ...held, named].includes(option.value);
-  }
-  if (![named, ...held].includes(current)) fields.institution.value = held[0] ?? "";
-}
-
 function choose(event) {
-  if (event.target.name === "tenant") offer();
+  if (event.target.name === "tenant") offer(fields);
   arrange();
 }
 
@@ -51,7 +41,7 @@ form.addEventListener("submit", shorten);
 // A page that comes back from the browser's memory has its fields as they were sent.
 window.addEventListener("pageshow", () => {
   for (const each of form.querySelectorAll("input, select")) each.disabled = false;
-  offer(fields.institution.value);
+  offer(fields, fields.institution.value);
   arrange();
 });
 

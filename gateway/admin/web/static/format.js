@@ -25,6 +25,17 @@ export function seconds(duration) {
   return `${duration.toFixed(duration < 9.995 ? 2 : 0)} s`;
 }
 
+/** A length of time in its two largest units: 6 d 23 h, 14 min 3 s, 0 s. */
+export function span(length) {
+  let left = Math.trunc(Math.abs(length));
+  const parts = [];
+  for (const [name, size] of [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]) {
+    if (left >= size) parts.push(`${Math.floor(left / size)} ${name}`);
+    left %= size;
+  }
+  return parts.slice(0, 2).join(" ") || "0 s";
+}
+
 /** The time of day of what JSON tells as 2030-01-31T12:34:56Z. */
 export const clock = (moment) => moment.slice(11, 19);
 
@@ -33,4 +44,4 @@ export const word = (text) => String(text);
 /** Whether Redis answers, from its status. */
 export const answering = (status) => (status === "ok" ? "answers" : "does not answer");
 
-export const FORMATS = { count, rate, percent, seconds, clock, word, answering };
+export const FORMATS = { count, rate, percent, seconds, span, clock, word, answering };
