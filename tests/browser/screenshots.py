@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from PIL import Image
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from gateway.observe.counters import MINUTE
 from tests.browser.chromium import chromium
@@ -73,6 +74,10 @@ PAGES = {
     "explore": Picture("/explore?" + urlencode({"tenant": "reports"} | FIELDS | WINDOW), 900, "#question"),
     "cache": Picture("/cache?" + urlencode({"tenant": "reports", "path": ASKED}), 1_180),
 }
+ORDER = {"Window": "From … to …", "Columns": "One for each month", "Which": "All listed"}
+MONTHS = {"From": "2015-01", "To": "2015-12"}
+PROGRESS = 12
+"""Calls that a report has made when it is taken under way."""
 LOOKS = {"light": Look("light", 1_280), "dark": Look("dark", 1_280), "phone": Look("light", 360, 800, 2)}
 
 
@@ -123,6 +128,70 @@ async def take(browser: Browser, cookie: Any, name: str, look: Look) -> None:
     assert witness.faults == []
 
 
+@contextmanager
+def reporting() -> Iterator[Stage]:
+    """A gateway in front of a service with enough items for a report."""
+    with staged("--no-examples", "--items", "400", budget="2/s", admin_token=ADMIN) as stage:
+        for tenant, (institutions, known) in TENANTS.items():
+            stage.tenant(tenant, *institutions)
+            stage.registry().change(tenant, **known)
+        stage.serve()
+        yield stage
+
+
+async def take_report(stage: Stage) -> None:
+    """A report's plan, its progress, and what it came to, in all looks."""
+    base = admin_url(stage.gateways[0])
+    name, secret = signed_in(base, ADMIN)
+    async with chromium() as browser, AsyncExitStack() as stack:
+        pages: dict[str, Page] = {}
+        for each, look in LOOKS.items():
+            context = await browser.new_context(color_scheme=look.scheme, device_scale_factor=look.scale)
+            await stack.enter_async_context(context)
+            await context.add_cookies([{"name": name, "value": secret, "url": base}])
+            pages[each] = await context.new_page()
+            await pages[each].set_viewport_size({"width": look.width, "height": look.height or 720})
+            await plan_report(pages[each], base)
+            first = "#plan" if look.height else "body"
+            await take_one(pages[each], f"report-plan-{each}", first)
+        await pages["light"].get_by_role("button", name="Start").click()
+        await pages["light"].wait_for_url("**/reports/*")
+        for each, page in pages.items():
+            await page.goto(pages["light"].url)
+            made = page.locator("[data-show=calls]")
+            await expect(made).to_have_text(re.compile(rf"{PROGRESS}|[2-9]\d|1[3-9]"), timeout=60_000)
+            await take_one(page, f"report-progress-{each}")
+        for each, page in pages.items():
+            await expect(page.get_by_role("heading", name="The table")).to_be_visible(timeout=120_000)
+            await page.reload()  # without the notice
+            await expect(page.locator("#chart-shares svg .column").last).to_be_visible()
+            if not LOOKS[each].height:
+                await page.set_viewport_size({"width": LOOKS[each].width, "height": 1_380})
+            await take_one(page, f"report-{each}", "#sums" if LOOKS[each].height else "body")
+
+
+async def plan_report(page: Page, base: str) -> None:
+    """Fills the form in, and has the plan shown."""
+    await page.goto(f"{base}/reports?tenant=reports&institution=lboro")
+    form = page.locator("#order")
+    for label, choice in ORDER.items():
+        await form.get_by_label(label).select_option(choice)
+    for label, date in MONTHS.items():
+        await form.get_by_label(label, exact=True).fill(date)
+    for counter in ("Downloads", "Shares"):
+        await form.get_by_label(counter).check()
+    await form.get_by_role("button", name="Show the plan").click()
+    await expect(page.get_by_role("heading", name="The plan")).to_be_visible()
+
+
+async def take_one(page: Page, name: str, first: str = "body") -> None:
+    """What a window shows that begins with this."""
+    await page.locator(first).evaluate("(element) => element.scrollIntoView()")
+    target = IMAGES / f"{name}.png"
+    save(await page.screenshot(animations="disabled"), target)
+    print(f"{target.name}: {target.stat().st_size // 1_000} kB")
+
+
 def save(picture: bytes, target: Path) -> None:
     """With so few colours that it is a third as large, and looks the same."""
     few = Image.open(BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1)
@@ -132,3 +201,5 @@ def save(picture: bytes, target: Path) -> None:
 if __name__ == "__main__":
     with demonstrated() as stage:
         asyncio.run(take_all(stage))
+    with reporting() as stage:
+        asyncio.run(take_report(stage))

@@ -43,6 +43,7 @@ PLACES = {
     "explore what is malformed": "/explore?tenant=reports&path=/total/views/article/%2500",
     "cache": "/cache",
     "cache, looked up": f"/cache?tenant=reports&path={QUERY}",
+    "reports": "/reports",
     "nobody's tenant": "/tenants/nobody",
     "nothing": "/nowhere",
     "admin API": "/docs",

@@ -73,7 +73,10 @@ async def test_sign_in_skip_to_the_content_and_add_a_tenant(enter: Enter) -> Non
     "path",
     [
         *("/", "/tenants/reports/edit"),
-        *(pytest.param(path, marks=pytest.mark.exhaustive) for path in ("/tenants/reports", "/explore", "/cache")),
+        *(
+            pytest.param(path, marks=pytest.mark.exhaustive)
+            for path in ("/tenants/reports", "/explore", "/cache", "/reports")
+        ),
     ],
 )
 async def test_tab_goes_through_the_page_once_and_leaves_it(enter: Enter, path: str) -> None:

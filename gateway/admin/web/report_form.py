@@ -22,7 +22,7 @@ BY = {
     "month": "One for each month",
     "day": "One for each day",
 }
-WHICH = {"list": "These", "all": "All that the service's rankings list"}
+WHICH = {"list": "These ids", "all": "All listed"}
 WINDOWS = {
     "all-time": "All time",
     "last-year": "Last year",

@@ -79,7 +79,9 @@ class ReportsPages:
         ]
 
     async def look(self, request: PageRequest) -> Response:
-        return await self._form(request, fields_of(request.http.query_params))
+        given = request.http.query_params
+        fields = Fields(tenant=given.get("tenant", "").strip(), institution=given.get("institution", "").strip())
+        return await self._form(request, fields)
 
     async def order(self, request: PageRequest) -> Response:
         """Show what the report would take; order it once that is confirmed."""

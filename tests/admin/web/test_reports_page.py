@@ -76,6 +76,9 @@ def test_the_form_offers_what_there_is_and_every_field_has_a_label(visitor: Read
     assert page.status == 200
     chosen = [each["value"] for each in page.all("option") if "selected" in each]
     assert chosen[:2] == ["dash", "monash"]
+    assert [each["name"] for each in page.all("input", type="checkbox") if "checked" in each] == ["counter_views"]
+    given = visitor.see("/reports", tenant="reports", institution="lboro")
+    assert [each["value"] for each in given.all("option") if "selected" in each][:2] == ["reports", "lboro"]
     labels = {each["for"] for each in page.all("label") if "for" in each}
     fields = {each["id"] for tag in ("input", "select", "textarea") for each in page.all(tag) if "id" in each}
     assert fields <= labels

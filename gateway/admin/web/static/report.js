@@ -27,8 +27,10 @@ async function look() {
   if (answer.status === 401 || answer.status === 404) over = true;
   if (!answer.ok) throw new Error((await answer.json()).message);
   const seen = await answer.json();
-  if (seen.state === job().dataset.state) show(seen);
-  else await renew(seen.state);
+  const { state, planned } = job().dataset;
+  if (seen.state === state && (planned !== undefined || !seen.plan)) return show(seen);
+  await renew();
+  if (seen.state !== state) put(said, `The job is ${seen.state}.`);
 }
 
 /** Shows how far the job is; every quarter is read out. */
@@ -49,14 +51,13 @@ function show(seen) {
 }
 
 /** The page as it is now, in the place of what it was. */
-async function renew(state) {
+async function renew() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("job");
   if (!next) return location.reload();
   job().replaceWith(next);
   decorate();
-  put(said, `The job is ${state}.`);
 }
 
 function put(element, text) {
