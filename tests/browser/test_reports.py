@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from tests.browser.conftest import Enter
 from tests.browser.test_accessibility import audit, opened
@@ -108,6 +108,10 @@ async def test_a_job_is_cancelled_while_it_runs_and_is_in_the_list(enter: Enter,
     await expect(page).to_have_url(where)
 
 
+def uploaded(content: bytes) -> FilePayload:
+    return {"name": "items.csv", "mimeType": "text/csv", "buffer": content}
+
+
 async def test_a_file_is_uploaded_and_what_is_wrong_in_it_is_said_beside_its_field(enter: Enter) -> None:
     somebody = await enter()
     somebody.witness.expects(r"status of 400")
@@ -115,14 +119,13 @@ async def test_a_file_is_uploaded_and_what_is_wrong_in_it_is_said_beside_its_fie
     await somebody.goes("/reports")
     await page.get_by_label("As whose request").select_option("reports")
     file = page.get_by_label("Or a CSV file")
-    wrong = {"name": "items.csv", "mimeType": "text/csv", "buffer": b"id;title\n1;A\n1O23;B\n"}
-    await file.set_input_files(wrong)
+    await file.set_input_files(uploaded(b"id;title\n1;A\n1O23;B\n"))
     await page.get_by_role("button", name="Show the plan").click()
     await expect(file).to_have_accessible_description(re.compile("Line 3: '1O23' is no id"))
     await audit(somebody)
     await page.get_by_role("link", name="The file").click()
     await expect(page).to_have_url(re.compile("#file$"))
-    await file.set_input_files(wrong | {"buffer": b"id;title\n1;A\n1e1;B\n"})
+    await file.set_input_files(uploaded(b"id;title\n1;A\n1e1;B\n"))
     await page.get_by_role("button", name="Show the plan").click()
     await expect(page.get_by_text("line 3: 1e1 is read as 10")).to_be_visible()
     await expect(page.get_by_label("Ids, one to a line")).to_have_value("1\n10")

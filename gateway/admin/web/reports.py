@@ -18,7 +18,8 @@ from gateway.admin.web.pages import HEADERS, PageRequest, Web
 from gateway.admin.web.report_form import CHOICES, Fields, Ordered, fields_of, order_of, problem_of
 from gateway.admin.web.report_view import ReportView, progress_of, sort_of, view_of
 from gateway.errors import CacheUnavailable, GatewayError, InvalidInput
-from gateway.jobs.report_api import FORMATS, available, document_of, file_headers
+from gateway.jobs.render import document_of
+from gateway.jobs.report_api import FORMATS, available, file_headers
 
 T = TypeVar("T")
 

@@ -23,7 +23,11 @@ def report(rows: list[RowView], periods: int = 1, counters: tuple[str, ...] = ("
     return Document("lboro", "article", "month" if periods > 1 else "total", MADE, columns, len(rows), rows=rows)
 
 
-ROWS = [RowView(2, [5, 1]), RowView(10, [None, 7], "views: 404"), RowView(1, [5, 0])]
+def row(id: int, *values: int | None, problem: str = "") -> RowView:
+    return RowView(id, [*values], problem)
+
+
+ROWS = [row(2, 5, 1), row(10, None, 7, problem="views: 404"), row(1, 5, 0)]
 
 
 @pytest.mark.parametrize(
@@ -57,8 +61,7 @@ def test_a_heading_says_how_it_is_sorted_and_leads_to_the_other_way() -> None:
 
 
 def test_sums_are_of_all_items_though_some_are_shown() -> None:
-    ones: list[int | None] = [1] * 120
-    rows = [RowView(id, ones) for id in range(MOST_ROWS + 50)]
+    rows = [row(id, *[1] * 120) for id in range(MOST_ROWS + 50)]
     view = view_of(report(rows, 60, ("views", "shares")), Sort())
     assert (len(view.lines), view.more_rows, view.more_columns) == (MOST_ROWS, 50, 120 - MOST_COLUMNS)
     assert view.sums == ["250"] * MOST_COLUMNS
@@ -78,7 +81,7 @@ def test_what_has_no_number_is_a_dash_and_counts_nothing() -> None:
 
 
 def test_columns_that_rest_on_the_same_are_one_line() -> None:
-    found = report([RowView(1, [1] * 6)], 3, ("views", "shares"))
+    found = report([row(1, *[1] * 6)], 3, ("views", "shares"))
     later = MADE + timedelta(hours=1)
     found.columns[1].newest = later
     found.columns[2].partial = True

@@ -116,6 +116,19 @@ def test_a_report_is_shown_with_its_sums_its_files_and_what_it_rests_on(stage: S
     assert visitor.see(f"{where}/file", format="pdf").status == 400
 
 
+def test_without_scripts_a_page_looks_again_while_its_job_runs(stage: Stage, visitor: Reader) -> None:
+    again = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    stage.close_gate()
+    try:
+        where = started(visitor, **WISH | {"ids": "51", "method": "each"})
+        running = visitor.client.get(where).text
+    finally:
+        stage.open_gate()
+    assert again in running
+    assert "All 1 " in made(visitor, where).text
+    assert again not in visitor.client.get(where).text
+
+
 def test_the_table_is_sorted_by_its_headings(visitor: Reader) -> None:
     where = started(visitor, **WISH | {"ids": "2\n1\n3"})
     made(visitor, where)

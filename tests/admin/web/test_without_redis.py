@@ -46,6 +46,8 @@ def test_the_console_goes_on_without_redis_and_the_fleet_hears_of_it_later(
         assert "usage is not known now" in tenant
         assert "Requests today –" in tenant
         assert "Redis does not answer." in staying.page("/").text
+        assert "which jobs there are is not known now" in staying.page("/reports").text
+        assert staying.get(f"/reports/{'0' * 32}").status_code == 503
         assert staying.post("/tenants/reports/edit", name="Changed").status_code == 400  # no version: not saved
         assert leaving.post("/sign-out", csrf).status_code == 303
         again = Visitor(here)
