@@ -49,6 +49,8 @@ NAVIGATION = (
     ("/reports", "Reports", "/api/jobs"),
 )
 """The pages that every page leads to, and an operation without which there is no such page."""
+AGAIN = "again"
+"""The parameter by which a page asks for itself anew: no person does, so that it keeps no session alive."""
 LARGE = 64 * 1024
 """Bytes of a form from which on it is read off the event loop."""
 CSP = (
@@ -121,7 +123,7 @@ class Web:
             request: PageRequest | None = None
             try:
                 self.auth.tokens.check_host(http.headers.raw)
-                session = await self.auth.session(http, active=True)
+                session = await self.auth.session(http, active=AGAIN not in http.query_params)
                 if session is None:
                     return RedirectResponse(self._sign_in(http), 303, HEADERS)
                 request = PageRequest(http, session.admin, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.admin.web.conftest import admin_url
 from tests.admin.web.reader import Reader, Sheet
 from tests.admin.web.visitor import SETTINGS, TOKEN, WATCHING
+from tests.integration.house import FakeClock, housed
 from tests.integration.stage import Stage, staged, until
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'>"
@@ -117,16 +119,31 @@ def test_a_report_is_shown_with_its_sums_its_files_and_what_it_rests_on(stage: S
 
 
 def test_without_scripts_a_page_looks_again_while_its_job_runs(stage: Stage, visitor: Reader) -> None:
-    again = '<noscript><meta http-equiv="refresh" content="5"></noscript>'
+    again = '<noscript><meta http-equiv="refresh" content="5; url='
     stage.close_gate()
     try:
         where = started(visitor, **WISH | {"ids": "51", "method": "each"})
         running = visitor.client.get(where).text
     finally:
         stage.open_gate()
-    assert again in running
+    assert f'{again}{where}?again=1"></noscript>' in running
     assert "All 1 " in made(visitor, where).text
     assert again not in visitor.client.get(where).text
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 404), ("?again=1", 303)])
+async def test_a_page_that_looks_again_by_itself_keeps_no_session_alive(
+    stage: Stage, query: str, status: int
+) -> None:
+    clock = FakeClock(time.time())
+    async with housed(stage, clock) as house:
+        del house.admin.headers["Authorization"]
+        assert (await house.admin.post("/sign-in", data={"token": TOKEN})).status_code == 303
+        statuses = []
+        for _ in range(4):
+            clock.time += 600
+            statuses.append((await house.admin.get(f"/reports/{'0' * 32}{query}")).status_code)
+        assert statuses == [404, 404, status, status]
 
 
 def test_the_table_is_sorted_by_its_headings(visitor: Reader) -> None:

@@ -52,7 +52,7 @@ function show(seen) {
 
 /** The page as it is now, in the place of what it was. */
 async function renew() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const answer = await fetch(`${location.pathname}?again=1`, { headers: { Accept: "text/html" } });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("job");
   if (!next) return location.reload();
