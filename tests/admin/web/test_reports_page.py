@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,23 @@ async def test_a_page_that_looks_again_by_itself_keeps_no_session_alive(
         assert statuses == [404, 404, status, status]
 
 
+async def test_where_tenants_are_too_many_to_choose_from_they_are_typed_and_where_there_are_none_that_is_said(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.admin.web.explore.MOST_TENANTS", 1)
+    (tmp_path / "none.toml").touch()
+    pages = []
+    for registry in (stage.environment["STATS_GATEWAY_REGISTRY"], str(tmp_path / "none.toml")):
+        async with housed(stage, registry=registry) as house:
+            del house.admin.headers["Authorization"]
+            await house.admin.post("/sign-in", data={"token": TOKEN})
+            pages.append(Sheet(await house.admin.get("/reports?tenant=reports&institution=lboro")))
+    typed, none = pages
+    assert [typed.all("input", id=name)[0]["value"] for name in ("tenant", "institution")] == ["reports", "lboro"]
+    assert "there are no tenants yet" in none.text
+    assert none.all("form", id="order") == []
+
+
 def test_the_table_is_sorted_by_its_headings(visitor: Reader) -> None:
     where = started(visitor, **WISH | {"ids": "2\n1\n3"})
     made(visitor, where)
@@ -256,7 +274,8 @@ def test_jobs_of_all_tenants_are_listed_batches_among_them(stage: Stage, visitor
     assert "Report lboro, article: views, shares by total reports" in page.text
     batch = next(link for link in page.links if link.startswith("/reports/") and link != where)
     assert "Batch 1 targets dash" in page.text
-    assert "Batch of 1 targets, for dash" in visitor.see(batch).text
+    assert "Batch of 1 targets, for dash" in made(visitor, batch).text
+    made(visitor, where)
     assert visitor.see(f"{batch}/file", format="csv").status == 404
 
 

@@ -3,7 +3,8 @@
 import { offer } from "./offer.js";
 
 const form = document.getElementById("order");
-const fields = form.elements;
+const fields = form?.elements;
+const start = document.getElementById("start");
 
 function show(element, wanted) {
   element.hidden = !wanted;
@@ -15,12 +16,16 @@ function arrange() {
   show(form.querySelector("[data-dates]"), fields.window.value === "dates");
 }
 
-form.addEventListener("change", (event) => {
+form?.addEventListener("change", (event) => {
   if (event.target.name === "tenant") offer(fields);
   arrange();
 });
+// Who clicks twice orders once.
+start?.addEventListener("submit", () => { start.querySelector("button").disabled = true; });
 // A page that comes back from the browser's memory has its fields as they were sent.
 window.addEventListener("pageshow", () => {
+  if (start) start.querySelector("button").disabled = false;
+  if (!form) return;
   offer(fields, fields.institution.value);
   arrange();
 });
