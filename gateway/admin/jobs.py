@@ -61,7 +61,7 @@ class JobsAdminApi:
         one, preview = "/api/jobs/{job}", "/api/reports/preview"
         listed = {
             "tenant": Parameter("only this tenant's"),
-            "limit": Parameter(f"how many, the newest; {SHOWN} unless told, {SHOWN_MOST} at most"),
+            "limit": Parameter(f"how many, the newest; {SHOWN} by default, {SHOWN_MOST} at most"),
         }
         plan, order = "What a report would take; nothing is asked", "Order a report as a tenant"
         report = "A report that is made, for its tenant"

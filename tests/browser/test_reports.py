@@ -64,9 +64,11 @@ async def test_a_report_is_planned_started_watched_and_read(enter: Enter, consol
         await expect(page.locator("[data-show=left]")).to_have_text("24")
         await audit(somebody)
         await page.evaluate("window.stays = true")
+        await page.get_by_role("button", name="Cancel the job").focus()
     await expect(page.get_by_role("heading", name="The table")).to_be_visible()
     assert await page.evaluate("window.stays"), "nothing was loaded anew"
     await expect(page.locator("#said")).to_have_text("The job is done.")
+    await expect(page.get_by_role("main")).to_be_focused()
     await opened(somebody)
     await audit(somebody)
     await has_the_numbers_of_its_file(page)

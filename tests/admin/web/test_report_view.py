@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from gateway.admin.web.report_view import MOST_COLUMNS, MOST_ROWS, Sort, progress_of, sort_of, view_of
@@ -24,7 +25,7 @@ def report(rows: list[RowView], periods: int = 1, counters: tuple[str, ...] = ("
 
 
 def row(id: int, *values: int | None, problem: str = "") -> RowView:
-    return RowView(id, [*values], problem)
+    return msgspec.convert({"id": id, "values": values, "problem": problem}, RowView)
 
 
 ROWS = [row(2, 5, 1), row(10, None, 7, problem="views: 404"), row(1, 5, 0)]

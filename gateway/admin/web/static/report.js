@@ -6,7 +6,7 @@ import { FORMATS, NOTHING } from "./format.js";
 const EVERY = 1000, PATIENCE = 5000, STEP = 0.25;
 const said = document.getElementById("said"), lost = document.getElementById("lost");
 
-let active = false, told = 0, over = false;
+let active = false, announced = 0, over = false;
 
 // Somebody who only watches is not there: the session's idle end counts what a person does.
 for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"]) {
@@ -45,8 +45,8 @@ function show(seen) {
   if (!whole) return;
   const share = seen.calls / whole;
   document.querySelector("progress").value = share;
-  if (share < told + STEP) return;
-  told = Math.floor(share / STEP) * STEP;
+  if (share < announced + STEP) return;
+  announced = Math.floor(share / STEP) * STEP;
   put(said, `${FORMATS.count(seen.calls)} calls are made, and at most ${FORMATS.count(seen.left)} are to come.`);
 }
 
@@ -56,8 +56,10 @@ async function renew() {
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("job");
   if (!next) return location.reload();
+  const focused = job().contains(document.activeElement);
   job().replaceWith(next);
   decorate();
+  if (focused) document.getElementById("main").focus();
 }
 
 function put(element, text) {
