@@ -4,7 +4,7 @@ import { offer } from "./offer.js";
 
 const form = document.getElementById("order");
 const fields = form?.elements;
-const start = document.getElementById("start");
+const confirm = document.getElementById("confirm");
 
 function show(element, wanted) {
   element.hidden = !wanted;
@@ -21,10 +21,10 @@ form?.addEventListener("change", (event) => {
   arrange();
 });
 // Who clicks twice orders once.
-start?.addEventListener("submit", () => { start.querySelector("button").disabled = true; });
+confirm?.addEventListener("submit", () => { confirm.querySelector("button").disabled = true; });
 // A page that comes back from the browser's memory has its fields as they were sent.
 window.addEventListener("pageshow", () => {
-  if (start) start.querySelector("button").disabled = false;
+  if (confirm) confirm.querySelector("button").disabled = false;
   if (!form) return;
   offer(fields, fields.institution.value);
   arrange();
