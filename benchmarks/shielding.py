@@ -128,8 +128,9 @@ def replayed(leg: Leg) -> Replayed:
 
 
 def _ideal(leg: Leg, asked: Sequence[Request], askers: Sequence[Tenant]) -> dict[str, int]:
-    """By the model, what ideal caches call."""
-    apart = {str(caches): calls(asked, askers, caches) for caches in sorted({spec.replicas for spec in leg.lanes})}
+    """By the model, what ideal caches call: one that all share, and as many apart as there are replicas."""
+    counts = sorted({1, *(spec.replicas for spec in leg.lanes)})
+    apart = {str(caches): calls(asked, askers, caches) for caches in counts}
     if leg.world is None:
         return apart
     return apart | {
@@ -174,9 +175,9 @@ def _outcome(spec: Spec, tally: Tally, moments: Sequence[float], factor: float) 
 
 
 def results(
-    days: Sequence[Replayed], legs: Sequence[Leg], told: Sequence[Table], skipped: dict[str, str]
+    days: Sequence[Replayed], legs: Sequence[Leg], of_reports: Sequence[Table], skipped: dict[str, str]
 ) -> Results:
-    """What the days came to so far; ``told`` are the tables of reports."""
+    """What the days came to so far; ``of_reports`` are the tables of reports."""
     names = dict.fromkeys(spec.contender for leg in legs for spec in leg.lanes)
     return Results(
         "shielding",
@@ -186,7 +187,7 @@ def results(
         datetime.now(UTC).isoformat(timespec="minutes"),
         facts(),
         {TITLES[name]: CONTENDERS[name].version() for name in names},
-        [*tables(days), *_reloads(legs), *told],
+        [*tables(days), *_reloads(legs), *of_reports],
         ratios(days),
         skipped,
     )
@@ -295,14 +296,14 @@ def shielded(given: argparse.Namespace) -> Results:
     seconds = sum(leg.seconds for leg in legs) + reporting * STARTUP_SECONDS
     ends = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     _say(f"{len(legs)} replays: about {seconds / 60:.0f} min, until {ends}")
-    told = [reports(FEW_ARTICLES if given.smoke else clients.ARTICLES)] if reporting else []
+    of_reports = [reports(FEW_ARTICLES if given.smoke else clients.ARTICLES)] if reporting else []
     days: list[Replayed] = []
     for number, leg in enumerate(legs, 1):
         _say(f"{number}/{len(legs)} {VARIANTS[leg.variant]}, seed {leg.day.seed}")
         days.append(replayed(leg))
         if given.json:  # after each, so that one who interrupts it has what there was
-            results(days, legs, told, skipped).write(given.json)
-    found = results(days, legs, told, skipped)
+            results(days, legs, of_reports, skipped).write(given.json)
+    found = results(days, legs, of_reports, skipped)
     if given.json:
         found.write(given.json)
     return found

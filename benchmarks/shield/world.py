@@ -73,5 +73,5 @@ def own(institution: str) -> str:
 
 
 def mark(body: bytes) -> bytes:
-    """What bodies are told apart by."""
+    """What two bodies are compared by."""
     return blake2b(body, digest_size=8).digest()

@@ -159,7 +159,7 @@ async def _learn(
 
 
 def reply_of(call: Call) -> Reply:
-    """What a call tells of the service."""
+    """A call's answer, as the facts need it."""
     if call.answer is None:
         return Reply(0)
     said = joined(call.answer.headers, b"date")

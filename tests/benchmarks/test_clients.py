@@ -125,6 +125,7 @@ def test_public_clients_and_reports_are_replayed_and_compared(shared_redis: Redi
             (GATEWAY, "2 replicas"): shared,
             ("nginx", "2 replicas"): apart,
             ("nginx", "2 replicas, hashed"): shared,
+            (IDEAL, "1"): shared,
             (IDEAL, "2"): apart,
             (IDEAL, "1, with rankings"): calls_by_rankings(requests, askers, public=False),
             (IDEAL, "1, with rankings, for the public too"): calls_by_rankings(requests, askers, public=True),

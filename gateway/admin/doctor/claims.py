@@ -23,21 +23,21 @@ class Claim(NamedTuple):
     """A number that should lie between two others, which are equal where nothing may have moved meanwhile."""
 
     label: str
-    told: int
+    number: int
     low: int
     high: int
 
     @property
     def holds(self) -> bool:
-        return self.low <= self.told <= self.high
+        return self.low <= self.number <= self.high
 
     def __str__(self) -> str:
         other = f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
-        return f"{self.label}: {self.told} against {other}"
+        return f"{self.label}: {self.number} against {other}"
 
 
-def equal(label: str, told: int, other: int) -> Claim:
-    return Claim(label, told, other, other)
+def equal(label: str, number: int, other: int) -> Claim:
+    return Claim(label, number, other, other)
 
 
 def compared(claims: Sequence[Claim], equal: str = "equal", other: str = "different") -> Found:
