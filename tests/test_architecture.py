@@ -36,6 +36,7 @@ ROOMS: tuple[frozenset[str], ...] = (
     frozenset({"tenants"}),
     frozenset({"upstream"}),
     frozenset({"observe"}),
+    frozenset({"derivation"}),
     frozenset({"proxy"}),
     frozenset({"jobs"}),
     frozenset({"server", "admin"}),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
+
+from gateway.derivation.ranking import Count
 
 By = Literal["total", "year", "month", "day"]
 Method = Literal["stored", "ranking", "each"]
@@ -19,12 +20,6 @@ MOST_COLUMNS = 16_000
 """A sheet has 16,384."""
 MOST_CELLS = 1_500_000
 """20,000 items and three counters by month for two years; as Python numbers they take some 50 MiB."""
-_ID = re.compile(r"0|[1-9][0-9]{0,17}")
-
-
-def is_id(text: str) -> bool:
-    """Whether a text is the id of an item, as the service writes it."""
-    return _ID.fullmatch(text) is not None
 
 
 class Period(NamedTuple):
@@ -146,10 +141,6 @@ def _dates(period: Period, before: str) -> str:
 
 class Unreadable(ValueError):
     """An answer about an item has no numbers that can be read."""
-
-
-Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 48)]
-"""What the service counts; the sum of a report's columns stays within 64 bits."""
 
 
 class _Item(msgspec.Struct):

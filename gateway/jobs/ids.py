@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
+from gateway.derivation.ranking import is_id
 from gateway.errors import InvalidInput
-from gateway.jobs.columns import MOST_ITEMS, is_id
+from gateway.jobs.columns import MOST_ITEMS
 
 MOST_PROBLEMS = 20
 """How many problems a message names."""

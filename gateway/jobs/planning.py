@@ -7,10 +7,10 @@ from itertools import islice
 
 import msgspec
 
+from gateway.derivation.ranking import FIRST_COUNT, MOST_GROWTHS
 from gateway.jobs.asking import Stock
 from gateway.jobs.checks import Trust, helpers_of, probes_of, samples_of
 from gateway.jobs.columns import Method, ReportRequest, item_target, ranking_target
-from gateway.jobs.ranking import FIRST_COUNT, MOST_GROWTHS
 
 LOOKED_UP = 64
 """How many stored answers are looked for at once."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 
+from gateway.derivation.ranking import FIRST_COUNT, NotARanking, Row
 from gateway.errors import Refusal
 from gateway.jobs.asking import Answered, Asker
 from gateway.jobs.checks import Difference, Trust
@@ -23,7 +24,6 @@ from gateway.jobs.columns import (
 )
 from gateway.jobs.desk import Desk, side_by_side
 from gateway.jobs.planning import Plan, plan
-from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Row
 from gateway.jobs.verify import Outcome, Verifier, fetch, numbers_in
 
 UNKNOWN = -1

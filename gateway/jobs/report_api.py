@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import structs
 
+from gateway.derivation.ranking import FIRST_COUNT
 from gateway.errors import AnswerPurged, ConfigurationError, Forbidden, Headers, InvalidInput, Refusal
 from gateway.jobs.api import FIXED, JSON, Answer, Handler, JobsApi, in_json, parameter
 from gateway.jobs.asking import Answered
@@ -16,7 +17,6 @@ from gateway.jobs.columns import Column, ReportRequest, item_target, ranking_tar
 from gateway.jobs.job import Job, Standing, State
 from gateway.jobs.means import Means
 from gateway.jobs.planning import plan
-from gateway.jobs.ranking import FIRST_COUNT
 from gateway.jobs.render import HAS_XLSX, as_csv, as_xlsx, document_of, sidecar
 from gateway.jobs.report import check_size
 from gateway.jobs.report_job import ReportOrder, about, is_purged, plan_view, result_of, wanting_report

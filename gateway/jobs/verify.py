@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from gateway.derivation.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
 from gateway.jobs.asking import Answered
 from gateway.jobs.checks import (
     FIRST_SAMPLES,
@@ -35,7 +36,6 @@ from gateway.jobs.columns import (
     ranking_target,
 )
 from gateway.jobs.desk import Desk, side_by_side
-from gateway.jobs.ranking import FIRST_COUNT, NotARanking, Ranking, Row, decode, more_than
 
 LOOKED_AT, LOOKED_UP = 1_000, 64
 """Items of a counter whose stored answers are compared with its ranking, and how many are looked up at once."""
