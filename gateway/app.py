@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gateway import __version__
 from gateway.admin.auth import AdminTokens
+from gateway.admin.derivation import DerivationApi
 from gateway.admin.explain import ExplainApi, ExploreApi
 from gateway.admin.fleet import FleetApi, OverviewApi
 from gateway.admin.jobs import JobsAdminApi
@@ -37,6 +38,8 @@ from gateway.catalogue import endpoints as catalogue
 from gateway.catalogue.answers import Shapes
 from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.query import Query
+from gateway.derivation.trust_book import TrustBook
+from gateway.derivation.trust_store import TrustStore
 from gateway.errors import ConfigurationError
 from gateway.jobs.api import JobsApi, routes_of
 from gateway.jobs.drivers import KINDS, Kind
@@ -59,11 +62,14 @@ from gateway.observe.withheld import WithheldLog
 from gateway.proxy.access_log import AccessLog
 from gateway.proxy.callers import ByNetwork, Callers
 from gateway.proxy.delivery import Coder
+from gateway.proxy.deriving import Deriver, Modes
 from gateway.proxy.fetch import Fetcher
 from gateway.proxy.passthrough import Passthrough
 from gateway.proxy.profiles import GenericProfile, Profile, StatisticsProfile
 from gateway.proxy.proxy import Proxy
 from gateway.proxy.resolve import Resolver
+from gateway.proxy.shadow import Shadow
+from gateway.proxy.sources import Holders, SourceReader
 from gateway.redis import MEMORY, Client, Clock, Sweeper, connect
 from gateway.server.fast_path import FastPath
 from gateway.server.head import Limits
@@ -137,6 +143,7 @@ class Composition:
         self.profile = _profile(settings, self.registry, self.metrics)
         self.callers = _callers(settings, self.profile, self.admission, clock)
         self.resolver = self.build_resolver()
+        self.deriver = self.build_deriver()
         self.proxy = self.build_proxy()
         # jobs
         self.trusts = Trusts(self.redis, self.prefix)
@@ -155,6 +162,10 @@ class Composition:
         """Set the clock by the fleet's."""
         if self.clock.sync(now, skew):
             self.store.near.clear()  # its times are by the old clock; what is in Redis is mended as it is read
+
+    def tenant(self, id: str) -> Tenant | None:
+        """A tenant as it is now."""
+        return self.registry.directory.tenants.get(id)
 
     def count(self, tally: Aggregate) -> None:
         """Add answers to all counters."""
@@ -183,6 +194,21 @@ class Composition:
         fetcher = Fetcher(self.client, self.store, self.profile, call)
         rules, longest = Rules(self.settings.refresh_floor), ROUNDS * self.settings.redis_timeout
         return Resolver(fetcher, self.purges, self.sharing, self.queue, rules, self.prefix, longest)
+
+    def build_deriver(self) -> Deriver | None:
+        """Derives answers, or compares what it would derive; None where neither is wanted."""
+        settings, resolver, metrics = self.settings, self.resolver, self.metrics
+        modes = Modes(settings.derive, settings.derive_family, settings.derive_tenant)
+        if self.generic or modes.never:
+            return None
+        holder = Holders(self.registry).holder if settings.public_totals_from_rankings else None
+        reader = SourceReader(resolver, holder)
+        book = TrustBook(TrustStore(self.redis, self.prefix), self.clock.now, metrics.derivation_checked)
+        shadow = Shadow(reader, book, self.tenant, lambda: self.queue.budget.spacing)
+        deriver = resolver.derivations = Deriver(
+            modes, reader, book, shadow, lifetimes_of(settings), metrics.derives
+        )
+        return deriver
 
     def build_runner(self) -> JobRunner:
         """Leads jobs."""
@@ -232,6 +258,8 @@ class Composition:
             yield Part(self.scheduler.run)
             yield Part(self.runner.run, self.runner.stop)
         yield Part(refresh.run, refresh.stop)
+        if self.deriver is not None:
+            yield Part(self.deriver.shadow.run, self.deriver.stop)
         yield Part(self.admission.run, self.admission.stop)
         yield Part(self.purges.follow)
         yield Part(partial(self.store.broadcast, self.purges))
@@ -285,6 +313,7 @@ class Composition:
         yield from FleetApi(
             settings, self.redis, self.usage, self.purges, self.queue, registry, self.profile.recognise
         ).operations
+        yield from DerivationApi(TrustStore(self.redis, self.prefix), now).operations
         yield from ExplainApi(
             self.resolver, registry, lifetimes_of(settings), allow_anonymous=settings.allow_anonymous
         ).operations

@@ -47,6 +47,7 @@ STATISTICS_ONLY = frozenset(
         *("allow_anonymous", "anonymous_requests_per_second", "anonymous_burst", "anonymous_requests_per_day"),
         *("anonymous_queued", "anonymous_share", "invalid_keys_per_minute"),
         *("warm", "warm_schedule", "warm_timezone"),
+        *("derive", "derive_family", "derive_tenant", "public_totals_from_rankings"),
     }
 )
 """Settings without effect with ``profile = "generic"``, which has neither tenants nor families, gate nor
@@ -247,6 +248,9 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis_place)]
 RegistryPlace = Annotated[SecretStr, BeforeValidator(_path_text), AfterValidator(_registry_place)]
 
 
+Derive = Literal["off", "shadow", "on"]
+"""Whether answers are derived from others: not at all, only compared, or served where that is trusted."""
+
 PREFIX = "STATS_GATEWAY_"
 OTHERS = frozenset({"CONFIG", "ADMIN_URL", "KEY"})
 """Variables of the program that are no settings: the settings file, the admin API's URL for commands, and a
@@ -268,6 +272,15 @@ SERVICES = [
 ]
 """Names and values of the variables that Kubernetes makes of each Service, and Docker of each link: for one called
 ``stats-gateway``, or ``stats-gateway-…``, they begin like ours."""
+
+
+def complaint(error: Any) -> str:
+    """What pydantic found wrong, with the setting's name and never its value."""
+    name = ".".join(str(part) for part in error["loc"])
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return f"unknown setting {name!r}"
+    return f"{name} ({PREFIX}{name.upper()}): {reason}" if name else reason
 
 
 def made_of_services(environment: Mapping[str, str]) -> set[str]:

@@ -41,6 +41,7 @@ from gateway.setting_values import (
     Budget,
     Codings,
     Cron,
+    Derive,
     Endpoint,
     HostName,
     Methods,
@@ -53,6 +54,7 @@ from gateway.setting_values import (
     Warmings,
     Words,
     Zone,
+    complaint,
     describe_unknown,
     interval,
     made_of_services,
@@ -63,13 +65,14 @@ from gateway.setting_values import (
 )
 
 
-def _by_family(value: dict[str, float]) -> dict[str, float]:
+def _by_family(value: dict[str, Any]) -> dict[str, Any]:
     if unknown := set(value) - set(Family):
         raise ValueError(f"{sorted(unknown)[0]!r} is not one of {', '.join(sorted(Family))}")
     return value
 
 
 SecondsByFamily = Annotated[dict[str, Seconds], AfterValidator(_by_family)]
+DeriveByFamily = Annotated[dict[str, Derive], AfterValidator(_by_family)]
 
 
 class Settings(BaseSettings):
@@ -178,6 +181,17 @@ class Settings(BaseSettings):
         "credential",
         description="public: totals and overviews are asked for without a credential, once for all; where the "
         "service refuses an institution's, with the caller's own for a day",
+    )
+
+    derive: Derive = Field(
+        "shadow",
+        description="answers derived from others, such as totals from a ranking: off, shadow (only compared with "
+        "the service's own), or on (served where they are trusted)",
+    )
+    derive_family: DeriveByFamily = Field({}, description="derive by family")
+    derive_tenant: dict[str, Derive] = Field({}, description="derive by tenant, whatever it is for the family")
+    public_totals_from_rankings: bool = Field(
+        False, description="derive totals asked without a credential from rankings asked with one, too"
     )
 
     # Lifetimes
@@ -409,18 +423,10 @@ def _settings(flags: dict[str, Any], path: Path | None) -> tuple[Settings | None
     try:
         return Settings(**flags), []
     except ValidationError as error:
-        return None, [_complaint(each) for each in error.errors()]
+        return None, [complaint(each) for each in error.errors()]
     except SettingsError as error:
         named = re.search(r'field "(\w+)"', str(error))
         name = named[1] if named else "settings"
         return None, [f"{name} ({PREFIX}{name.upper()}): must be JSON"]
     except (ValueError, OSError) as error:
         raise UnusableSettings([f"settings file {path}: {error}"]) from None
-
-
-def _complaint(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    reason = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return f"unknown setting {name!r}"
-    return f"{name} ({PREFIX}{name.upper()}): {reason}" if name else reason

@@ -18,9 +18,10 @@ from gateway.catalogue.endpoints import why_unknown, with_content
 from gateway.catalogue.families import Family
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted, pasted_target
-from gateway.errors import GatewayError, Headers, InvalidInput, NoSuchRecord
+from gateway.errors import CacheUnavailable, GatewayError, Headers, InvalidInput, NoSuchRecord
 from gateway.observe.outcome import Outcome
 from gateway.proxy.callers import Requester, address_of
+from gateway.proxy.lookup import Lookup
 from gateway.proxy.request import Request
 from gateway.proxy.resolve import Explanation, Resolver
 from gateway.proxy.response import Response
@@ -80,7 +81,16 @@ class ExplainApi:
             lookup = self._resolver.lookup(Requester(b"", tenant), query, [])
         except GatewayError as error:
             return view | {"decision": "Refuse", "why": error.message}
+        view["derivation"] = await self._derivation(lookup)
         return view | self._view(await self._resolver.explain(lookup))
+
+    async def _derivation(self, lookup: Lookup) -> Any:
+        """The rules by which other answers may answer this one; None while Redis does not say."""
+        derivations = self._resolver.derivations
+        try:
+            return [] if derivations is None else await derivations.explain(lookup)
+        except CacheUnavailable:
+            return None
 
     def _query(self, target: str, body: str | None) -> Query:
         path, query_string, marked = parted(pasted_target(target))

@@ -28,6 +28,8 @@ PATIENCE = 30.0
 """Seconds for which a call waits in the queue before it is asked for again, which keeps its place."""
 SHORTEST, LONGEST = 0.2, 30.0
 """Seconds after which what could not be asked is tried again, whatever was said of it."""
+LITERAL = frozenset({"report"})
+"""Kinds of jobs that check answers against each other: what follows from one of them would prove nothing."""
 LATENCY_WEIGHT = 0.2
 """The weight of the newest call in the mean time that calls take."""
 
@@ -208,6 +210,8 @@ class JobAsker:
         requester = self._requester()
         try:
             lookup = self._means.lookup(requester, target, since)
+            if self.log.job.kind in LITERAL:
+                lookup = structs.replace(lookup, literal=True)
             resolution = await self._means.resolver.resolve(lookup, monotonic() + PATIENCE, self._priority)
         except Overload:
             raise

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from msgspec import structs
+from dataclasses import dataclass
 
 from gateway.cache.entry import Entry
 from gateway.cache.keys import PUBLIC
@@ -85,8 +83,7 @@ class Means:
         lookup = self.resolver.lookup(requester, self.recognise(*parted(target.encode())), [])
         if since is None:
             return lookup
-        marked, order = lookup.marked or NEVER, since + self.resolver.clock.skew
-        return structs.replace(lookup, marked=replace(marked, hard=max(marked.hard, order)))
+        return lookup.after(since + self.resolver.clock.skew)
 
     async def stored(self, requester: Requester, target: str) -> Kept | None:
         """What is known of a target without asking: its fresh answer, or that it is refused."""

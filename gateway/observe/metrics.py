@@ -164,6 +164,14 @@ class Metrics:
         """Counts a queued call whose turn came after ``waited`` seconds."""
         self.queue_wait.labels(priority.label).observe(waited)
 
+    def derives(self, rule: str) -> None:
+        """Counts an answer that was derived by a rule."""
+        self.derived.labels(rule).inc()
+
+    def derivation_checked(self, rule: str, result: str) -> None:
+        """Counts a comparison of what a rule derived with what the service said."""
+        self.derivation_checks.labels(rule, result).inc()
+
     # What is kept elsewhere, and looked up when it is asked for
 
     def show(self, queue: Queue, store: Store, redis: Client) -> None:
@@ -253,6 +261,10 @@ class Metrics:
         _at_zero(self.hits, ("near", "shared"))
         self.prepared = self._total(
             "prepared_answers", "Hits that were given like an earlier one, in the fast lane."
+        )
+        self.derived = self._counter("derived", "Answers that were derived from others, by their rule.", "rule")
+        self.derivation_checks = self._counter(
+            "derivation_checks", "Comparisons of derived answers with the service's own.", "rule", "result"
         )
         self.near_bytes = self._gauge("near_cache_bytes", "Bytes in the near cache.")
         self.near_entries = self._gauge("near_cache_entries", "Records in the near cache.")

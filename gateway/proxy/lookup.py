@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
 import msgspec
+from msgspec import structs
 
 from gateway.cache.entry import Entry
 from gateway.cache.keys import CacheKey, question_of
@@ -20,7 +25,8 @@ class Lookup(msgspec.Struct, frozen=True):
     """A query as one requester asks it: where its answers live, in which scope, and with which wishes and headers.
 
     ``marked`` is what was purged of its answers. A purge also begins new flights: a lookup made after it never
-    joins a flight that set out before.
+    joins a flight that set out before. ``literal``: only the service's answer to this very question will do, none
+    that follows from others.
     """
 
     requester: Requester
@@ -29,6 +35,7 @@ class Lookup(msgspec.Struct, frozen=True):
     access: Access
     asked: Asked
     marked: PurgeTimes | None
+    literal: bool = False
 
     @property
     def flight(self) -> str:
@@ -51,6 +58,11 @@ class Lookup(msgspec.Struct, frozen=True):
     def request(self, flight: str, priority: Priority, question: str = "") -> FlightRequest:
         """What a flight of this lookup asks; a read, unless ``question`` names another request."""
         return FlightRequest(flight, self.flow, priority, self.key.exact, question or self.question)
+
+    def after(self, order: float) -> Lookup:
+        """The same, but for what was asked for up to then, by the fleet's own time."""
+        marked = self.marked or PurgeTimes(0.0, 0.0)
+        return structs.replace(self, marked=replace(marked, hard=max(marked.hard, order)))
 
     @property
     def credential_needed(self) -> bool:
@@ -84,3 +96,20 @@ class Resolution(msgspec.Struct, frozen=True):
     forwarded: Forwarded | None = None
     detail: str = ""
     validity: Validity | None = None
+
+
+class Derivations(Protocol):
+    """Answers that follow from other answers, in place of the service's own."""
+
+    async def instead(
+        self, lookup: Lookup, stored: Sequence[Entry], deadline: float, priority: Priority, *, stale: Entry | None
+    ) -> Resolution | None:
+        """The derived answer to a lookup that would ask the service; None where it has to. ``stored`` is what is
+        stored of its own answers, ``stale`` what may be served while a source is refreshed."""
+
+    async def explain(self, lookup: Lookup) -> Sequence[Mapping[str, str]]:
+        """The rules that may answer a lookup: their names, their subjects, the state of their trust, and the mode.
+        Raises CacheUnavailable."""
+
+    def observed(self, lookup: Lookup, entry: Entry) -> None:
+        """The service answered this lookup. Costs next to nothing."""

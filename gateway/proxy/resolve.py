@@ -43,7 +43,7 @@ from gateway.errors import (
 from gateway.observe.outcome import Forwarded, Outcome, clock
 from gateway.proxy.callers import Requester, in_time
 from gateway.proxy.fetch import Fetcher
-from gateway.proxy.lookup import Lookup, Resolution, Validity
+from gateway.proxy.lookup import Derivations, Lookup, Resolution, Validity
 from gateway.tenants.tenant import Access, Sharing, authorise, refuses
 from gateway.upstream.flight import FlightRequest, FlightResult, Reuse, Work
 from gateway.upstream.pacing import Priority
@@ -89,6 +89,7 @@ class Resolver:
         self._rules = rules
         self._prefix = prefix
         self._look_up_timeout = look_up_timeout
+        self.derivations: Derivations | None = None
 
     def lookup(
         self,
@@ -126,7 +127,7 @@ class Resolver:
 
     async def stored(self, lookup: Lookup) -> Entry | None:
         """The fresh stored answer, without spending or moving anything; None where ``resolve`` would ask."""
-        withheld = self._is_withheld(lookup)
+        withheld = self.is_withheld(lookup)
         near, now = self.store.look_near(lookup.key), self.clock.now()
         decision = self._decide(lookup, near, now, withheld=withheld)
         if not isinstance(decision, Serve):
@@ -134,6 +135,19 @@ class Resolver:
         if not isinstance(decision, Serve) or (withheld and lookup.query.protected):
             return None
         return None if lookup.access.own is not None and _is_refusal(lookup, decision.entry) else decision.entry
+
+    async def known(self, lookup: Lookup, since: float) -> Entry | None:
+        """The newest stored answer, error records too, fresh or not; nothing that is purged or withheld. Redis is
+        asked only where none is near that was dispatched ``since``, in seconds since the epoch."""
+        if self.is_withheld(lookup):
+            return None
+        near = self._newest(lookup, self.store.look_near(lookup.key))
+        if near is not None and near.dispatched >= since:
+            return near
+        try:
+            return self._newest(lookup, await self.store.look_up(lookup.key))
+        except CacheUnavailable:
+            return near
 
     async def explain(self, lookup: Lookup) -> Explanation:
         """What ``resolve`` would do, without spending or moving anything."""
@@ -165,7 +179,7 @@ class Resolver:
     async def _resolve(self, lookup: Lookup, deadline: float, priority: Priority) -> Resolution:
         """The answer from within one scope. What a refused credential's scope holds is withheld: one request is
         let through to see whether the service accepts it again (docs/decisions.md, 7)."""
-        stages, withheld = lookup.requester.stages, self._is_withheld(lookup)
+        stages, withheld = lookup.requester.stages, self.is_withheld(lookup)
         if withheld and lookup.query.protected:
             decision = await self._probe(lookup, deadline)
         else:
@@ -183,12 +197,27 @@ class Resolver:
                 return self._stored(lookup, entry, self.clock.now())
             case ServeAndRefresh(entry) if priority is not Priority.PEOPLE:
                 decision = Revalidate((entry,), entry)  # nobody waits for it, and a job's calls are counted
-            case ServeAndRefresh(entry):
-                self._refresh(lookup, entry)
-                return Resolution(entry, Outcome.STALE, detail="refreshing")
             case Refuse():
                 raise NotCached("Nothing stored answers this request, and only that was asked for.")
+        derived = await self._derived(lookup, decision, deadline, priority)
+        if derived is not None:
+            return derived
+        if isinstance(decision, ServeAndRefresh):
+            self._refresh(lookup, decision.entry)
+            return Resolution(decision.entry, Outcome.STALE, detail="refreshing")
         return await self._fetch(lookup, decision, deadline, priority)
+
+    async def _derived(
+        self, lookup: Lookup, decision: Fetch | Revalidate | ServeAndRefresh, deadline: float, priority: Priority
+    ) -> Resolution | None:
+        """What follows from other answers, instead of asking; None where nothing does, or the client insists."""
+        if self.derivations is None or lookup.literal or lookup.asked.wishes is not NO_WISHES:
+            return None
+        if isinstance(decision, ServeAndRefresh):
+            entry = decision.entry
+            return await self.derivations.instead(lookup, (entry,), deadline, priority, stale=entry)
+        stored = () if decision.fallback is None else (decision.fallback,)
+        return await self.derivations.instead(lookup, stored, deadline, priority, stale=None)
 
     def _stored(self, lookup: Lookup, entry: Entry, now: float) -> Resolution:
         if entry.fresh_until <= now:
@@ -223,7 +252,7 @@ class Resolver:
         if not shared.entries or self.store.near.serial(lookup.key.error) is not None:
             near = self.store.look_near(lookup.key)  # it may have landed here while Redis took its time
             shared = Found(shared.entries or near.entries, shared.error or near.error)
-        return self._decide(lookup, shared, self.clock.now(), withheld=self._is_withheld(lookup))
+        return self._decide(lookup, shared, self.clock.now(), withheld=self.is_withheld(lookup))
 
     def _decide(self, lookup: Lookup, found: Found, now: float, *, withheld: bool) -> Decision:
         entries: Sequence[Entry] = () if withheld else found.entries
@@ -242,7 +271,11 @@ class Resolver:
             entries = purged(lookup.marked, entries)
         return entries
 
-    def _is_withheld(self, lookup: Lookup) -> bool:
+    def _newest(self, lookup: Lookup, found: Found) -> Entry | None:
+        entries = [*found.entries, *([] if found.error is None else [found.error])]
+        return max(self._valid(lookup, entries), key=lambda entry: entry.dispatched, default=None)
+
+    def is_withheld(self, lookup: Lookup) -> bool:
         """Whether no stored answer counts, since the service refuses the credential that brought it. For an
         unknown endpoint that is no probe: it may be open as well."""
         access = lookup.access
@@ -283,6 +316,8 @@ class Resolver:
                 raise
             forwarded = Forwarded(why, collapsed=requester.joined) if error.forwarded else None
             return Resolution(fallback, Outcome.STALE, forwarded, type(error).__name__)
+        if led:
+            self._observe(lookup, landing)
         (entry,) = overridden([landing.entry], requester.tenant.lifetimes)
         served = fallback if fallback is not None and landing.failed else entry
         forwarded = None
@@ -322,11 +357,17 @@ class Resolver:
                 return await join(f"{flight}.{secrets.token_hex(8)}")
         return await join(f"{flight}.{exact}")
 
+    def _observe(self, lookup: Lookup, landing: FlightResult) -> None:
+        """Let derivations learn from what the service said."""
+        if self.derivations is not None and landing.asked and landing.stored and landing.entry is not None:
+            self.derivations.observed(lookup, landing.entry)
+
     def _refresh(self, lookup: Lookup, entry: Entry) -> None:
         """Begin a background flight that refreshes a stale entry."""
         work, recheck = self.fetcher.fetch(lookup, (entry,)), partial(self._recheck, lookup)
 
         def again(landing: FlightResult) -> Work | None:
+            self._observe(lookup, landing)
             return self.fetcher.fetch(lookup) if isinstance(landing.error, ValidatorMismatch) else None
 
         self.queue.refresh(lookup.request(self._flight(lookup), Priority.REFRESH), work, recheck, again)
@@ -338,10 +379,10 @@ class Resolver:
 
     async def _recheck(self, lookup: Lookup) -> FlightResult | None:
         """The answer that has been stored since, before a flight asks for it; None where there is none."""
-        if lookup.query.protected and self._is_withheld(lookup):
+        if lookup.query.protected and self.is_withheld(lookup):
             return None  # what the scope holds is withheld, from its probe too
         found = await self.store.look_up(lookup.key)
-        decision = self._decide(lookup, found, self.clock.now(), withheld=self._is_withheld(lookup))
+        decision = self._decide(lookup, found, self.clock.now(), withheld=self.is_withheld(lookup))
         return FlightResult(lookup.key.exact, decision.entry, stored=True) if isinstance(decision, Serve) else None
 
 

@@ -229,7 +229,7 @@ def with_upstream_status(response: Response, status: int) -> Response:
 
 def _cache_status(resolution: Resolution, ttl: float) -> tuple[bytes, bytes]:
     """``Cache-Status`` (RFC 9211), with what is left of the lifetime where it comes from the cache."""
-    if resolution.outcome is Outcome.HIT:
+    if resolution.outcome is Outcome.HIT and not resolution.detail:
         return (b"cache-status", hit_for(ttl))
     forwarded, detail = resolution.forwarded, resolution.detail
     left = ttl if forwarded is None or resolution.outcome in SPARED else None

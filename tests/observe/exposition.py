@@ -32,6 +32,8 @@ def used(metrics: Metrics) -> None:
     answered(metrics, "reports")
     metrics.upstream_call("2xx", "reports", 0.1)
     metrics.shape_changed("totals", changed=True)
+    metrics.derives("listed")
+    metrics.derivation_checked("listed", "equal")
     metrics.dispatched(Priority.PEOPLE, 0.5)
     metrics.show_registry(Standing(None, 0.0))
     metrics.jobs.warming_known("nightly")
