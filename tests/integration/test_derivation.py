@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from secrets import token_hex
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from gateway.derivation.from_rankings import CHECKS
 from gateway.derivation.plans import RULES, plan_of
@@ -23,6 +25,7 @@ from gateway.proxy.shadow import permit_of
 from tests.derivation.oracle import query
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, get, staged
+from tests.redis_server import RedisServer, redis_server
 
 RANKING = "/lboro/top/{}/article?count=10000"
 LISTED = "listed:views:article"
@@ -269,9 +272,59 @@ async def test_a_guest_gets_nothing_out_of_the_rankings_of_others(stage: Stage) 
         assert stage.calls()["targets"] == totals(ids[4:12])
 
 
+async def test_what_is_asked_once_for_all_does_not_follow_from_what_a_credential_brought(stage: Stage) -> None:
+    ids = by_rank(stage, "views")
+    async with deriving(stage, derive="on", totals_scope="public") as house:
+        await trusted(house, stage, LISTED)
+        await trusted(house, stage, LISTED, scope="public")
+        statuses = await loop(house, totals(ids[:6]), stage.keys["lib"])
+        assert not any("detail" in status for status in statuses)
+        assert stage.calls()["targets"] == totals(ids[:6])
+
+
 async def test_off_is_off(stage: Stage) -> None:
     async with deriving(stage, derive="off") as house:
         assert house.resolver.derivations is None
+
+
+async def underived(house: House, targets: Iterable[str], key: str) -> None:
+    """Asks one after another until two in a row are the service's own, of which a check is at most one: trust is
+    looked up once a second."""
+    own = 0
+    async with asyncio.timeout(20):
+        for target in targets:
+            own = 0 if "detail" in (await loop(house, [target], key))[0] else own + 1
+            if own == 2:
+                return
+    pytest.fail("all were derived")
+
+
+async def test_what_one_process_finds_out_holds_for_the_others(stage: Stage, shared_redis: RedisServer) -> None:
+    ids = by_rank(stage, "views")
+    redis: dict[str, Any] = {"redis_url": SecretStr(shared_redis.url), "redis_prefix": f"d{token_hex(4)}"}
+    async with deriving(stage, derive="on", **redis) as one, housed(stage, derive="on", **redis) as other:
+        await trusted(one, stage, LISTED)
+        await loop(one, totals(ids[:4]), stage.keys["lib"])
+        assert "detail=ranking" in (await loop(other, totals(ids[4:5]), stage.keys["lib"]))[0]
+        book, place = deriver_of(one).book, Place(scope_of(stage), "lboro")
+        await book.change(place, LISTED, lambda trust: trust.suspended(book.now(), "why"))
+        async with asyncio.timeout(20):
+            while (await deriver_of(other).book.of(place))[LISTED].state is State.TRUSTED:
+                await asyncio.sleep(0)
+        assert "detail" not in (await loop(other, totals(ids[5:6]), stage.keys["lib"]))[0]
+
+
+async def test_without_redis_nothing_is_derived(stage: Stage) -> None:
+    ids = by_rank(stage, "views")
+    with redis_server() as server:
+        redis: dict[str, Any] = {"redis_url": SecretStr(server.url), "redis_timeout": 0.5}
+        async with deriving(stage, derive="on", **redis) as house:
+            await trusted(house, stage, LISTED)
+            await loop(house, totals(ids[:4]), stage.keys["lib"])
+            server.kill()
+            await underived(house, totals(ids[4:]), stage.keys["lib"])
+            statuses = await loop(house, totals(ids[-3:]), stage.keys["lib"])
+            assert all("fwd=uri-miss" in status and "detail" not in status for status in statuses)
 
 
 @pytest.mark.parametrize(
