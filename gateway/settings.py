@@ -189,7 +189,9 @@ class Settings(BaseSettings):
         "the service's own), or on (served where they are trusted)",
     )
     derive_family: DeriveByFamily = Field({}, description="derive by family")
-    derive_tenant: dict[str, Derive] = Field({}, description="derive by tenant, whatever it is for the family")
+    derive_tenant: dict[str, Derive] = Field(
+        {}, description="derive by tenant; it has precedence over the family's"
+    )
     public_totals_from_rankings: bool = Field(
         False, description="derive totals asked without a credential from rankings asked with one, too"
     )

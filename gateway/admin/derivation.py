@@ -28,14 +28,14 @@ class DerivationApi:
     def operations(self) -> list[Operation]:
         where = {
             "scope": Parameter("public, or a credential's fingerprint"),
-            "institution": Parameter("the institution; outside of all unless told"),
+            "institution": Parameter("the institution; outside of any if it is missing"),
         }
         one = where | {"subject": Parameter("what is trusted by itself, such as listed:views:article")}
         path, checks = "/api/derivation", "/api/derivation/checks"
         return [
             Operation("GET", path, "How far rules of derivation are trusted", self.trust),
             Operation("GET", checks, "The last checks, with both answers", self.checks, where, reveals=True),
-            Operation("DELETE", path, "Begin anew with one subject, untested", self.forget, one, status=204),
+            Operation("DELETE", path, "Forget one subject: it is untested again", self.forget, one, status=204),
         ]
 
     async def trust(self, _: Call) -> Any:
