@@ -183,18 +183,12 @@ class Settings(BaseSettings):
         "service refuses an institution's, with the caller's own for a day",
     )
 
-    derive: Derive = Field(
-        "shadow",
-        description="answers derived from others, such as totals from a ranking: off, shadow (only compared with "
-        "the service's own), or on (served where they are trusted)",
-    )
+    derive: Derive = Field("shadow", description="answers that follow from others: off, shadow (compared), or on")
     derive_family: DeriveByFamily = Field({}, description="derive by family")
     derive_tenant: dict[str, Derive] = Field(
         {}, description="derive by tenant; it has precedence over the family's"
     )
-    public_totals_from_rankings: bool = Field(
-        False, description="derive totals asked without a credential from rankings asked with one, too"
-    )
+    public_totals_from_rankings: bool = Field(False, description="derive totals asked without a credential, too")
 
     # Lifetimes
     lifetime_closed: Seconds = Field(7 * 86_400.0, description="answers for a closed window")
