@@ -15,7 +15,7 @@ from gateway.errors import BadTarget
 RULES: tuple[Rule, ...] = (*FROM_RANKINGS, *FROM_DAYS)
 FAMILIES = frozenset({Family.TOTALS, Family.OVERVIEW, Family.TOPS, Family.TIMELINE})
 """The families of queries that some rule answers."""
-REMEMBERED = 4_096
+REMEMBERED = 1_024
 
 
 class Plan(NamedTuple):

@@ -20,6 +20,9 @@ from gateway.catalogue.target import parted
 from gateway.derivation.ranking import NotARanking, Ranking, decode
 from gateway.derivation.style import TIMELINE, Layout, Numbers, Style
 
+LONGEST_COUNT = 9
+"""Digits of a count that are read."""
+
 
 class Kind(StrEnum):
     """Kinds of derivations that are checked, and trusted, by themselves: those from the last tenth of a ranking,
@@ -102,8 +105,8 @@ def parameters_of(query: Query) -> dict[str, str]:
 
 
 def count_of(query: Query) -> int:
-    """How many places a top asks for."""
-    return int(parameters_of(query).get("count", "10"))
+    """How many places a top asks for; of a number longer than any ranking, only that it is one."""
+    return int(parameters_of(query).get("count", "10")[:LONGEST_COUNT])
 
 
 def asked(institution: str | None, *segments: str, **parameters: str) -> Query:

@@ -140,10 +140,10 @@ class Deriver:
         trusted = None if derivable is None else await self._trusted(derivable)
         if derivable is None or not trusted:
             return None
-        entries = await self._reader.fresh(derivable.sources)
+        wanted, entries = self._wanted(derivable, priority), await self._reader.fresh(derivable.sources)
         if None not in entries:
             return await self._derived(derivable, trusted, _present(entries), stored, None)
-        if not self._wanted(derivable, priority):
+        if not wanted:
             return None
         missing = [source for source, entry in zip(derivable.sources, entries, strict=True) if entry is None]
         if stale is not None:
@@ -181,7 +181,7 @@ class Deriver:
         """Whether the missing sources are worth asking for, and none of them failed a moment ago."""
         if any(monotonic() < self._failed.get(each.key.entry, 0.0) for each in derivable.sources):
             return False
-        if priority is Priority.JOBS:
+        if priority is Priority.JOBS and len(derivable.sources) == 1:
             return True
         question, now = derivable.lookup.key.entry, self.book.now()
         lives = [self._lifetimes.of(rule_of(each.query, now)) for each in derivable.sources]
@@ -233,8 +233,8 @@ class Deriver:
         forwarded: Forwarded | None,
     ) -> Resolution | None:
         sources = await self._reader.read(derivable.plan.sources, entries)
-        if sources is None or any(entry.dispatched > sources.oldest for entry in stored):
-            return None  # its own answer, though stale, is the newer one
+        if sources is None or self._is_outdated(derivable.lookup, entries, stored):
+            return None
         query = derivable.lookup.query
         for subject, rule in derivable.plan.rules:
             body = None if subject not in trusted else _body(rule, query, sources, trusted[subject])
@@ -250,6 +250,15 @@ class Deriver:
             outcome = Outcome.COLLAPSED if forwarded.collapsed else Outcome.MISS
             return Resolution(entry, outcome, forwarded, detail)
         return None
+
+    def _is_outdated(self, lookup: Lookup, sources: Sequence[Entry], stored: Sequence[Entry]) -> bool:
+        """Whether the sources are from before what is stored of the question itself, though that is stale, or from
+        before it was purged or may have been changed."""
+        oldest = min(entry.order for entry in sources)
+        if lookup.marked is not None and oldest <= lookup.marked.latest:
+            return True
+        changed = self._reader.resolver.store.invalidated(lookup.key.entry) != ""
+        return changed or any(entry.order > oldest for entry in stored)
 
 
 def _present(entries: Sequence[Entry | None]) -> list[Entry]:

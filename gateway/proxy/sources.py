@@ -43,7 +43,7 @@ class Derivable(NamedTuple):
 
 
 class Demand:
-    """What misses: which sources cover how many different questions of late. Of this process alone."""
+    """Which sources cover how many different questions that were asked a short while ago, in this process."""
 
     def __init__(self) -> None:
         self._wanted: OrderedDict[str, dict[str, float]] = OrderedDict()
@@ -52,11 +52,13 @@ class Demand:
         return f"<Demand for {len(self._wanted)} sources>"
 
     def noted(self, source: str, question: str, life: float) -> bool:
-        """Notes that a question missed; whether it is one of several that did within ``life`` seconds."""
+        """Notes that a question was asked; whether it is one of several within ``life`` seconds."""
         now = monotonic()
         recent = {each: at for each, at in self._wanted.get(source, {}).items() if now - at < life}
-        if len(recent) < ENOUGH:
-            recent[question] = now
+        recent.pop(question, None)
+        recent[question] = now
+        if len(recent) > ENOUGH:
+            del recent[next(iter(recent))]
         self._wanted[source] = recent
         self._wanted.move_to_end(source)
         if len(self._wanted) > MOST_WANTED:

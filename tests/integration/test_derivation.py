@@ -282,6 +282,16 @@ async def test_what_is_asked_once_for_all_does_not_follow_from_what_a_credential
         assert stage.calls()["targets"] == totals(ids[:6])
 
 
+async def test_what_was_purged_does_not_follow_from_a_ranking_from_before(stage: Stage) -> None:
+    ids = by_rank(stage, "views")
+    async with deriving(stage, derive="on") as house:
+        await trusted(house, stage, LISTED)
+        await loop(house, totals(ids[:4]), stage.keys["lib"])
+        await house.admin.post("/api/purge", json={"item": f"article/{ids[4]}"})
+        statuses = await loop(house, totals(ids[4:6]), stage.keys["lib"])
+        assert ["detail=ranking" in status for status in statuses] == [False, True]
+
+
 async def test_off_is_off(stage: Stage) -> None:
     async with deriving(stage, derive="off") as house:
         assert house.resolver.derivations is None
