@@ -26,7 +26,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 async def house(stage: Stage) -> AsyncIterator[House]:
-    async with housed(stage) as house:
+    async with housed(stage, derive="shadow") as house:
         deriver = house.resolver.derivations
         assert isinstance(deriver, Deriver)
         check = Check("/lboro/total/views/article/3", Verdict.DIFFERENT, 5.0, b'{"totals": 1}', b'{"totals": 2}')

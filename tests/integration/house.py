@@ -69,6 +69,7 @@ async def housed(stage: Stage, clock: Clock | None = None, **settings: Any) -> A
         "registry": stage.environment["STATS_GATEWAY_REGISTRY"],
         "budget": "unlimited",
         "lifetime_jitter": 0.0,
+        "derive": "off",
         "admin_token": SecretStr(TOKEN),
     }
     app = create_application(Settings(**(values | settings)), clock)

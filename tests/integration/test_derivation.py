@@ -22,6 +22,7 @@ from gateway.derivation.trust_store import Place
 from gateway.proxy.callers import Requester
 from gateway.proxy.deriving import Deriver
 from gateway.proxy.shadow import permit_of
+from gateway.settings import Settings
 from tests.derivation.oracle import query
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, get, staged
@@ -43,7 +44,7 @@ def stage() -> Iterator[Stage]:
 async def deriving(stage: Stage, **settings: Any) -> AsyncIterator[House]:
     """A gateway with these settings; the sandbox's calls are counted anew."""
     stage.reset_calls()
-    async with housed(stage, **settings) as house:
+    async with housed(stage, **{"derive": "shadow"} | settings) as house:
         yield house
 
 
@@ -293,6 +294,7 @@ async def test_what_was_purged_does_not_follow_from_a_ranking_from_before(stage:
 
 
 async def test_off_is_off(stage: Stage) -> None:
+    assert Settings().derive == "shadow"
     async with deriving(stage, derive="off") as house:
         assert house.resolver.derivations is None
 
