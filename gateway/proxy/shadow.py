@@ -41,8 +41,8 @@ from gateway.upstream.pacing import Priority
 from gateway.upstream.tasks import Background
 
 HOUR = 3_600.0
-MOST_WAITING = 512
-"""Answers that wait to be looked at; what is beyond them is not."""
+AT_ONCE, A_SECOND = 512, 10.0
+"""Answers that may be looked at in a row, and a second after that, so that a flood of misses costs no more."""
 SHARE = 0.02
 """The part of the budget that rankings for checks alone may take."""
 PATIENCE = 120.0
@@ -77,7 +77,8 @@ class Shadow:
         self._book = book
         self._tenant = tenant
         self._spacing = spacing
-        self._seen: deque[Seen] = deque(maxlen=MOST_WAITING)
+        self._seen: deque[Seen] = deque()
+        self._left, self._counted = float(AT_ONCE), monotonic()
         self._some = asyncio.Event()
         self._demand = Demand()
         self._asked: dict[str, float] = {}
@@ -92,7 +93,13 @@ class Shadow:
         return bool(self._seen) or len(self._background) > 0
 
     def observed(self, lookup: Lookup, entry: Entry, *, serves: bool) -> None:
-        """Leave an answer to be looked at; its client's connection is not kept."""
+        """Leave an answer to be looked at, within bounds; its client's connection is not kept."""
+        now = monotonic()
+        self._left = min(AT_ONCE, self._left + (now - self._counted) * A_SECOND)
+        self._counted = now
+        if self._left < 1:
+            return
+        self._left -= 1
         plain = structs.replace(lookup, requester=Requester(b"derivation", lookup.requester.tenant))
         self._seen.append(Seen(plain, entry, serves))
         self._some.set()

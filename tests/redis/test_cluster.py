@@ -14,6 +14,8 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gateway.cache.purges import EVERYTHING, Purges, preview
+from gateway.derivation.trust import Check, Verdict
+from gateway.derivation.trust_store import Place, TrustStore
 from gateway.errors import CacheUnavailable
 from gateway.observe.counters import DayCounters
 from gateway.observe.outcome import Outcome
@@ -122,6 +124,16 @@ async def test_limits_of_callers_whose_records_are_on_several_nodes_are_renewed(
     for lease in leases:
         await settled(lease)
     assert all(lease.tokens and not lease.failed and not lease.local.owed for lease in leases)
+
+
+async def test_trust_in_derivations_is_kept_on_whichever_nodes(client: ClusterClient, prefix: str) -> None:
+    store, places = TrustStore(client, prefix), [Place("public", f"i{number}") for number in range(6)]
+    check = Check("/1", Verdict.EQUAL, 1.0)
+    for place in places:
+        await store.change(place, "listed", lambda trust: trust.after(check, 60), 0.0)
+    assert [(await store.of(place, 0.0))["listed"].row for place in places] == [1] * 6
+    assert {*await store.places()} == {*places}
+    assert [await store.permit("ask", 60.0) == 0.0 for _ in range(2)] == [True, False]
 
 
 async def test_a_message_reaches_whoever_listens_at_any_node(client: ClusterClient, prefix: str) -> None:
