@@ -22,7 +22,6 @@ from gateway.cache.entry import Entry
 from gateway.cache.keys import PUBLIC
 from gateway.cache.lifetimes import Rule as LifetimeRule
 from gateway.cache.lifetimes import rule_of
-from gateway.catalogue.endpoints import recognise
 from gateway.catalogue.families import Family
 from gateway.catalogue.query import Query
 from gateway.catalogue.target import parted
@@ -159,13 +158,24 @@ class Shadow:
                     await self._settle(place, subject, trust, source)
 
     async def _settle(self, place: Place, subject: str, trust: Trust, source: Lookup) -> None:
-        found = {doubt.check.question: _derivation(doubt.check.question, subject) for doubt in trust.doubts}
+        found = {
+            name: self._derivation(name, subject) for name in [doubt.check.question for doubt in trust.doubts]
+        }
         concerned = {name: each for name, each in found.items() if each and source.query in each.sources}
         for wanted in {each.sources for each in concerned.values()}:
             sources = await self._sources(source, wanted)
             alike = {name: each for name, each in concerned.items() if each.sources == wanted}
             if sources is not None:
                 await self._book.change(place, subject, _settling(alike, sources, self._book.now()))
+
+    def _derivation(self, question: str, subject: str) -> _Derivation | None:
+        try:
+            query = self._reader.resolver.profile.recognise(*parted(question.encode("latin-1")))
+        except BadTarget:
+            return None
+        plan = plan_of(query)
+        rule = None if plan is None else next((rule for name, rule in plan.rules if name == subject), None)
+        return None if plan is None or rule is None else _Derivation(query, rule, plan.sources)
 
     async def _sources(self, source: Lookup, wanted: Sequence[Query]) -> Sources | None:
         try:
@@ -211,7 +221,9 @@ class Shadow:
             await self._turn()
             now = self._as_of_now(source)
             if now is not None:
-                resolution = await self._reader.ask(now, monotonic() + PATIENCE, Priority.REFRESH, since)
+                # Until doubts are settled, people are answered by calls, one for each question.
+                priority = Priority.REFRESH if since is None else Priority.PEOPLE
+                resolution = await self._reader.ask(now, monotonic() + PATIENCE, priority, since)
                 if resolution.entry.status == 200:
                     await self._settle_all(now)
         except GatewayError as error:
@@ -256,16 +268,6 @@ class _Derivation(NamedTuple):
     sources: tuple[Query, ...]
 
 
-def _derivation(question: str, subject: str) -> _Derivation | None:
-    try:
-        query = recognise(*parted(question.encode("latin-1")))
-    except BadTarget:
-        return None
-    plan = plan_of(query)
-    rule = None if plan is None else next((rule for name, rule in plan.rules if name == subject), None)
-    return None if plan is None or rule is None else _Derivation(query, rule, plan.sources)
-
-
 def permit_of(source: Lookup) -> str:
     """The name of the permit to ask for a source by ourselves, which one process gets an hour."""
     return blake2b(source.key.entry.encode(), digest_size=12).hexdigest()
@@ -288,9 +290,12 @@ def _is_closed(query: Query, asked: Sequence[float]) -> bool:
 
 def _checking(rule: Rule, answer: Answer, sources: Sources, now: float, fresh: bool) -> Callable[[Trust], Trust]:
     def check(trust: Trust) -> Trust:
-        """What is trusted is compared with what would have been served, so from fresh sources alone."""
+        """What is trusted is compared with what would have been served: from fresh sources alone, and not while
+        something is in doubt."""
         trust = trust.settled({}, now, rule.needed)
-        return compared(rule, answer, sources, trust) if fresh or trust.state is not State.TRUSTED else trust
+        if trust.state is State.TRUSTED and (trust.doubts or not fresh):
+            return trust
+        return compared(rule, answer, sources, trust)
 
     return check
 

@@ -349,3 +349,18 @@ async def test_off_for_a_tenant_or_a_family_neither_compares_nor_asks(stage: Sta
         await settled(house)
         assert stage.calls()["total"] == 7
         assert await trust_in(house, stage, LISTED) == Trust()
+
+
+async def test_a_number_in_doubt_is_settled_by_one_more_ranking_at_once(stage: Stage) -> None:
+    ids = by_rank(stage, "views")
+    async with deriving(stage, derive="on") as house:
+        await trusted(house, stage, LISTED)
+        await loop(house, totals(ids[:3]), stage.keys["lib"])
+        stage.plan(status=200, body='{"totals": 99999999}', content_type="application/json; charset=UTF-8")
+        await house.get(totals(ids[3:4])[0], stage.keys["lib"], Cache_Control="no-cache")
+        await settled(house)
+        trust = await trust_in(house, stage, LISTED)
+        assert (trust.state, trust.doubts, len(trust.differences)) == (State.UNTESTED, [], 1)
+        assert trust.sample is not None
+        assert trust.sample.told == b'{"totals": 99999999}'
+        assert sum("/top/" in target for target in stage.calls()["targets"]) == 2
