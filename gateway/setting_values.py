@@ -234,6 +234,8 @@ def _registry_place(value: SecretStr) -> SecretStr:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 365 * 86_400)]
+SecondsOrNone = Annotated[float, Field(ge=0, le=10 * 365 * 86_400)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Origin = Annotated[str, AfterValidator(_origin)]
 OptionalOrigin = Annotated[str, AfterValidator(_optional(_origin))]

@@ -41,6 +41,7 @@ from gateway.setting_values import (
     Cron,
     Derive,
     Endpoint,
+    Fraction,
     HostName,
     Methods,
     Networks,
@@ -49,6 +50,7 @@ from gateway.setting_values import (
     RedisUrl,
     RegistryPlace,
     Seconds,
+    SecondsOrNone,
     Warmings,
     Words,
     Zone,
@@ -184,9 +186,7 @@ class Settings(BaseSettings):
 
     derive: Derive = Field("shadow", description="answers that follow from others: off, shadow (compared), or on")
     derive_family: DeriveByFamily = Field({}, description="derive by family")
-    derive_tenant: dict[str, Derive] = Field(
-        {}, description="derive by tenant; it has precedence over the family's"
-    )
+    derive_tenant: dict[str, Derive] = Field({}, description="derive by tenant, which counts before the family")
     public_totals_from_rankings: bool = Field(False, description="derive totals asked without a credential, too")
 
     # Lifetimes
@@ -196,18 +196,12 @@ class Settings(BaseSettings):
     lifetime_empty: Seconds = Field(300.0, description="empty answers")
     lifetime_error: Seconds = Field(600.0, description="the service's 400 and 404")
     lifetime_forbidden: Seconds = Field(10.0, description="the service's 403")
-    lifetime_unknown: float = Field(
-        60.0,
-        ge=0,
-        le=10 * 365 * 86_400,
-        description="JSON answers of unknown endpoints without a lifetime of their own; 0: not kept",
+    lifetime_unknown: SecondsOrNone = Field(
+        60.0, description="JSON answers of unknown endpoints without a lifetime of their own; 0: not kept"
     )
     lifetime_jitter: float = Field(0.1, ge=0, le=0.5, description="random share added to or taken off")
-    stale_if_error: float = Field(
-        7 * 86_400.0,
-        ge=0,
-        le=10 * 365 * 86_400,
-        description="how long a stale answer is served instead of an error; 0: not at all",
+    stale_if_error: SecondsOrNone = Field(
+        7 * 86_400.0, description="how long a stale answer is served instead of an error; 0: not at all"
     )
     stale_while_revalidate_family: SecondsByFamily = Field(
         {},
@@ -267,11 +261,8 @@ class Settings(BaseSettings):
     usage_days: int = Field(400, ge=1, le=3_660, description="days for which usage is kept")
 
     # Logs and traces
-    log_hits: float = Field(
-        0.01,
-        ge=0,
-        le=1,
-        description="share of plain hits with a line in the log; below 1 at most ten a second",
+    log_hits: Fraction = Field(
+        0.01, description="share of plain hits with a line in the log; below 1 at most ten a second"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto: pretty on a terminal")
