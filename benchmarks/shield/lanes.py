@@ -21,9 +21,12 @@ from gateway.tenants.registry import open_registry
 from gateway.tenants.tenant import Pair
 from tests.redis_server import RedisServer, redis_server
 
+EXACT = {"derive": "off"}
+"""Nothing is compared either, which would cost calls."""
 CONTENDERS: dict[str, Contender] = {
-    "gateway-unpaced": Gateway("gateway-unpaced"),
-    "gateway": Gateway(),
+    "gateway-unpaced": Gateway("gateway-unpaced", settings=EXACT),
+    "gateway-derived": Gateway("gateway-derived", settings={"derive": "on", "public_totals_from_rankings": True}),
+    "gateway": Gateway(settings=EXACT),
     "nginx": Nginx(sorts=True),
     "varnish": Varnish(),
 }

@@ -12,6 +12,7 @@ from benchmarks.shield.traffic import BOUNDS, STORM_SECONDS
 
 CONTENDERS = {
     "gateway-unpaced": "gateway, budget unlimited",
+    "gateway-derived": "gateway that derives, budget unlimited",
     "gateway": "gateway, budget 1/s",
     "nginx": "nginx",
     "varnish": "Varnish",
@@ -47,7 +48,11 @@ WORLDLY = [
 MOST_FAILED = 0.01
 """Share of a lane's requests: what fails is not called for, or several times."""
 MANY = 4
-GOALS = {("day", "gateway-unpaced", False): round(1 / 3, 3)}
+GOALS = {
+    ("day", "gateway-unpaced", False): round(1 / 3, 3),
+    ("clients", "gateway-derived", False): 0.2,
+    ("clients", "gateway-derived", True): 0.25,
+}
 """With so many replicas, at most this share of the better peer's calls is aimed at, by variant, contender, and
 whether the peer is behind consistent hashing."""
 

@@ -202,7 +202,8 @@ def test_a_table_tells_what_voids_it() -> None:
 def test_a_replay_counts_what_each_contender_calls(shared_redis: RedisServer, tmp_path: Path) -> None:
     """Nothing expires in a smoke: each cache calls once for each question that it tells apart from others."""
     file = tmp_path / "result.json"
-    shown = run("shielding", "--smoke", "--replicas", "2", "--traffic", "dashboards", "--json", str(file))
+    words = ("--contenders", "gateway-unpaced,gateway,nginx,varnish", "--replicas", "2", "--traffic", "dashboards")
+    shown = run("shielding", "--smoke", *words, "--json", str(file))
     found = read(file)
     asked = requests(Day(1, datetime.now(UTC).date(), begin=36_000, end=36_240))
     assert len(asked) > 100
