@@ -23,6 +23,7 @@ PLACES: list[dict[str, Any]] = [
         "upstream": "https://127.0.0.1:1",
         "redis_url": "redis+sentinel://127.0.0.1:1/cache",
         "allow_anonymous": True,
+        "warm": {"nightly": {"tenant": "reports", "template": "/total/views/article/1"}},
     },
 ]
 """Settings with which further ones are read; nothing of it is reached before the app runs."""
