@@ -364,3 +364,21 @@ async def test_a_number_in_doubt_is_settled_by_one_more_ranking_at_once(stage: S
         assert trust.sample is not None
         assert trust.sample.told == b'{"totals": 99999999}'
         assert sum("/top/" in target for target in stage.calls()["targets"]) == 2
+
+
+async def test_a_batch_is_answered_from_one_ranking_and_a_report_asks_for_each_item(stage: Stage) -> None:
+    targets, key = totals(by_rank(stage, "views")[:8]), {"X-API-Key": stage.keys["lib"]}
+    async with deriving(stage, derive="on") as house:
+        await trusted(house, stage, LISTED)
+        batch = await house.client.post("/-/batch", json={"targets": targets}, headers=key)
+        assert stage.calls()["targets"].count(RANKING.format("views")) == 1
+        assert len(stage.calls()["targets"]) < len(targets)
+        answers = [line for line in map(json.loads, batch.text.splitlines()) if "body" in line]
+        found = {line["target"]: line["body"] for line in answers}
+        assert found == {target: json.loads(said(stage, target)) for target in targets}
+        stage.reset_calls()
+        ids = [int(target.rpartition("/")[2]) for target in targets]
+        order = {"institution": "lboro", "item": "article", "ids": ids, "counters": ["views"], "method": "each"}
+        report = await house.client.post("/-/reports", json=order, headers=key)
+        assert report.status_code == 200
+        assert sorted(stage.calls()["targets"]) == sorted(targets)
