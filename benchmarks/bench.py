@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from benchmarks import load
 from benchmarks.cases import CASES, LETTERS
 from benchmarks.command import end, names, numbers, positive, show
 from benchmarks.contenders.contender import Contender
+from benchmarks.contenders.gateway import Gateway
 from benchmarks.contenders.process import DidNotStart
-from benchmarks.goals import GOALS
+from benchmarks.goals import GOALS, against
 from benchmarks.machine import cores, facts, kept_to
 from benchmarks.measures import connections, hits, memory, misses, stampede, startup, tenants
 from benchmarks.results import Results, Table, made_by
@@ -81,6 +83,7 @@ def arguments() -> argparse.ArgumentParser:
         help=f"measurements, comma-separated, out of {', '.join(MEASURES)} (all)",
     )
     add("--contenders", type=names(every), default=every, metavar="NAMES", help="out of those below (all)")
+    add("--against", type=Path, metavar="FOLDER", help="the gateways of another checkout take part too")
     add("--cases", type=names(list(LETTERS)), default=list(LETTERS), metavar="LETTERS", help="of hits (all)")
     add("--rounds", type=positive(int), default=5, metavar="N", help="how often each has its turn (5)")
     add("--seconds", type=positive(float), default=4.0, metavar="S", help="how long each load lasts (4)")
@@ -103,6 +106,11 @@ def available(wanted: Sequence[str], say: Callable[[str], None]) -> tuple[list[C
     return [each for each in chosen if each.name not in skipped], skipped
 
 
+def older_of(contenders: Sequence[Contender], checkout: Path) -> list[tuple[Contender, Contender]]:
+    """The gateways among them, each after what it was in that checkout."""
+    return [(each.older(checkout), each) for each in contenders if isinstance(each, Gateway)]
+
+
 def bench(given: argparse.Namespace) -> Results:
     """Runs it. Raises LoadFailed or DidNotStart."""
     with ExitStack() as stack:
@@ -116,6 +124,8 @@ def bench(given: argparse.Namespace) -> Results:
             **(SMOKE_RIG if given.smoke else {}),
         )  # fmt: skip
         rig.contenders, skipped = available(given.contenders, rig.say)
+        pairs = [] if given.against is None else older_of(rig.contenders, given.against.resolve())
+        rig.contenders = [*rig.contenders, *(older for older, _ in pairs)]
         if core is None:
             rig.say("there is one core only: contenders share it with their load, and ratios mean little")
         tables = [table for name in MEASURES if name in given.only for table in MEASURES[name](rig)]
@@ -128,7 +138,7 @@ def bench(given: argparse.Namespace) -> Results:
         facts(),
         {each.name: f"{each.about} ({each.version()})" for each in rig.contenders},
         tables,
-        [ratio for goal in GOALS if (ratio := goal.ratio(tables))],
+        [ratio for goal in chain(GOALS, *starmap(against, pairs)) if (ratio := goal.ratio(tables))],
         skipped,
     )
 

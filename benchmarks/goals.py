@@ -54,6 +54,18 @@ def _late(table: str, about: str, goal: float) -> list[Goal]:
     ]  # fmt: skip
 
 
+def against(older: Contender, newer: Contender) -> list[Goal]:
+    """What a version costs over an older one, in everything that both were measured in."""
+    name = newer.name
+    return [
+        *_per_second("abcdefgh", newer, older, f"{name} ÷ its older version", None),
+        *(Goal(f"CPU of a hit {case.heading}: {name} ÷ its older version", "cost", case.letter, newer, older,
+               at_least=False) for case in LETTERS.values()),
+        Goal(f"CPU of a miss: {name} ÷ its older version", "misses", "cpu", newer, older, at_least=False),
+        Goal(f"a miss through it: {name} ÷ its older version", "misses", "through", newer, older, at_least=False),
+    ]  # fmt: skip
+
+
 GOALS = (
     *_per_second("a", GATEWAY, NGINX, "gateway ÷ nginx", 1.2),
     *_per_second("bcdgh", GATEWAY, NGINX, "gateway ÷ nginx", 0.8),

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders.asgi import Served
 from benchmarks.contenders.contender import Contender
-from benchmarks.contenders.gateway import Gateway
+from benchmarks.contenders.gateway import OLDER, Gateway
 from benchmarks.contenders.nginx import Nginx
 from benchmarks.contenders.process import Running
 from benchmarks.contenders.setup import Holder, Setup, with_many_tenants
@@ -69,8 +69,9 @@ class Rig:
     _holders: dict[int, list[Holder]] = field(default_factory=dict)
 
     def among(self, *wanted: Contender) -> list[Contender]:
-        """Those of them that take part."""
-        return [each for each in wanted if each in self.contenders]
+        """Those of them that take part, and their older versions."""
+        names = {each.name for each in wanted}
+        return [each for each in self.contenders if each.name.removeprefix(OLDER) in names]
 
     def turns(self, contenders: Iterable[Contender]) -> Iterator[tuple[int, Contender]]:
         """A B C A B C: what else the machine does falls upon all alike."""

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from benchmarks.contenders.contender import lacking
 from benchmarks.contenders.process import Running, answers, await_ready, spawned
@@ -15,10 +16,15 @@ from gateway import __version__
 from gateway.setting_values import PREFIX
 from tests.redis_server import free_port, redis_server
 
+OLDER = "older-"
+"""Begins the names of contenders out of another checkout."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """One process, with ``settings`` of its own. Its Redis runs where the caller does, beside the load.
+
+    Its code is that of a ``checkout``, where there is one: an older version, for comparison.
 
     A setup that names a ``redis_url`` is taken at its word, so that several can share one.
     """
@@ -26,6 +32,11 @@ class Gateway:
     name: str = "gateway"
     about: str = "stats-gateway serve"
     settings: Mapping[str, object] = field(default_factory=dict)
+    checkout: Path | None = None
+
+    def older(self, checkout: Path) -> Gateway:
+        """The same out of another checkout."""
+        return replace(self, name=OLDER + self.name, about=f"{self.about}, an older version", checkout=checkout)
 
     def missing(self) -> str:
         return lacking("redis-server", "redis-server")
@@ -40,10 +51,14 @@ class Gateway:
         log = setup.folder / f"gateway-{port}.log"
         with (
             redis_of(setup) as url,
-            spawned(words, log, setup.core, environment(setup, url, self.settings)) as process,
+            spawned(words, log, setup.core, environment(setup, url, self.settings) | self._code()) as process,
         ):
             ready = await_ready(process, log, answers(port, "/-/health/ready"))
             yield Running(process, log, port, admin_port, ready)
+
+    def _code(self) -> dict[str, str]:
+        """Has Python take the checkout's package instead of the one that is installed, or in this folder."""
+        return {} if self.checkout is None else {"PYTHONPATH": str(self.checkout), "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager

@@ -96,6 +96,16 @@ def test_many_tenants_and_connections_are_measured_with_what_redis_does(tmp_path
         assert 0 < row.samples["p50"][0] <= row.samples["p99"][0]
 
 
+def test_an_older_version_is_measured_beside_this_one(tmp_path: Path) -> None:
+    here = str(Path(__file__).parents[2])
+    words = ("--only", "hits,misses", "--cases", "a", "--contenders", "gateway", "--against", here)
+    found = smoke(tmp_path, *words)
+    assert {row.contender for table in found.tables for row in table.rows} == {"gateway", "older-gateway"}
+    named = {ratio.name for ratio in found.ratios if ratio.name.endswith("its older version")}
+    assert {name.partition(":")[0] for name in named} >= {"CPU of a miss", "a miss through it"}
+    assert len(named) == 4
+
+
 def test_every_ratio_of_hits_says_of_which_case_it_is() -> None:
     headings = {case.heading for case in CASES}
     for goal in GOALS:

@@ -38,6 +38,7 @@ def stage() -> Iterator[Stage]:
     with staged("--no-examples") as stage:
         stage.tenant("lib", "lboro")
         stage.tenant("guest")
+        stage.tenant("intruder", "lboro", password="not-the-password")
         yield stage
 
 
@@ -77,9 +78,9 @@ def totals(ids: Iterable[int], counter: str = "views") -> list[str]:
     return [f"/lboro/total/{counter}/article/{id}" for id in ids]
 
 
-def scope_of(stage: Stage) -> str:
-    """The scope of the library's credential."""
-    return stage.registry().load().tenants["lib"].credentials["lboro"].fingerprint
+def scope_of(stage: Stage, tenant: str = "lib") -> str:
+    """The scope of the library's credential, or another tenant's."""
+    return stage.registry().load().tenants[tenant].credentials["lboro"].fingerprint
 
 
 def by_rank(stage: Stage, counter: str) -> list[int]:
@@ -272,6 +273,17 @@ async def test_a_guest_gets_nothing_out_of_the_rankings_of_others(stage: Stage) 
         statuses = await loop(house, totals(ids[4:12]), stage.keys["guest"])
         assert all(status.startswith("fwd=uri-miss; stored") for status in statuses)
         assert stage.calls()["targets"] == totals(ids[4:12])
+
+
+async def test_another_credential_of_the_institution_gets_nothing_out_of_a_ranking(stage: Stage) -> None:
+    ids = by_rank(stage, "views")
+    async with deriving(stage, derive="on") as house:
+        for tenant in ("lib", "intruder"):
+            await trusted(house, stage, LISTED, scope=scope_of(stage, tenant))
+        await loop(house, totals(ids[:4]), stage.keys["lib"])
+        statuses = await loop(house, totals(ids[4:12]), stage.keys["intruder"])
+        assert all(status.startswith("fwd=uri-miss; stored") for status in statuses)
+        assert not any("detail" in status for status in statuses)
 
 
 async def test_what_is_asked_once_for_all_does_not_follow_from_what_a_credential_brought(stage: Stage) -> None:
