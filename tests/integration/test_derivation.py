@@ -38,7 +38,7 @@ def stage() -> Iterator[Stage]:
     with staged("--no-examples") as stage:
         stage.tenant("lib", "lboro")
         stage.tenant("guest")
-        stage.tenant("intruder", "lboro", password="not-the-password")
+        stage.tenant("outsider", "lboro", password="not-the-password")
         yield stage
 
 
@@ -278,10 +278,10 @@ async def test_a_guest_gets_nothing_out_of_the_rankings_of_others(stage: Stage) 
 async def test_another_credential_of_the_institution_gets_nothing_out_of_a_ranking(stage: Stage) -> None:
     ids = by_rank(stage, "views")
     async with deriving(stage, derive="on") as house:
-        for tenant in ("lib", "intruder"):
+        for tenant in ("lib", "outsider"):
             await trusted(house, stage, LISTED, scope=scope_of(stage, tenant))
         await loop(house, totals(ids[:4]), stage.keys["lib"])
-        statuses = await loop(house, totals(ids[4:12]), stage.keys["intruder"])
+        statuses = await loop(house, totals(ids[4:12]), stage.keys["outsider"])
         assert all(status.startswith("fwd=uri-miss; stored") for status in statuses)
         assert not any("detail" in status for status in statuses)
 
