@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,8 @@ app = Commands()
 File = Annotated[
     Path | None, typer.Argument(metavar="FILE", help="A target a line, or JSON; - reads what is typed.")
 ]
+PLACE = re.compile("([a-z_]+)=(.+)", re.DOTALL)
+"""A place of a template, and its values."""
 GatewayUrl = Annotated[str, option("--gateway", "URL", "The gateway's public listener.")]
 
 
@@ -85,16 +87,31 @@ def batch(
     raise typer.Exit(SOME_FAILED if failed else 0)
 
 
-@app.command(epilog=examples("stats-gateway warm targets.txt"))
-def warm(file: File, gateway: GatewayUrl = DEFAULT_GATEWAY) -> None:
+@app.command(
+    epilog=examples(
+        "stats-gateway warm targets.txt",
+        "stats-gateway warm --template '/lboro/total/{counter}/article/{id}' \\\n"
+        "    --values counter=views,shares --values id=1001,1002,1003",
+    )
+)
+def warm(
+    file: File = None,
+    gateway: GatewayUrl = DEFAULT_GATEWAY,
+    template: Annotated[str | None, option("--template", "TEXT", "Instead of FILE: with {places}.")] = None,
+    values: Annotated[
+        list[str] | None, option("--values", "NAME=A,B,…", "The values of one place; once for each place.")
+    ] = None,
+) -> None:
     """Have the answers to a list of targets ready for later.
 
     The gateway asks for what is not stored, after all others and within its warm_share of the budget. The key is
     that in STATS_GATEWAY_KEY.
     """
-    assert file is not None
+    if (file is None) == (template is None) or (values and template is None):
+        raise ConfigurationError("warm needs either a FILE, or --template with --values for each of its places")
     with Connection.to(gateway) as connection:
-        ordered = connection.request("POST", "/-/warm", content=_content(file)).json()
+        content = _templated(template or "", values or []) if file is None else _content(file)
+        ordered = connection.request("POST", "/-/warm", content=content).json()
     note(f"warming {ordered['targets']} targets: job {ordered['job']}")
 
 
@@ -114,6 +131,17 @@ def _content(file: Path) -> bytes:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {type(error).__name__}") from None
     return body_of(text)
+
+
+def _templated(template: str, values: Sequence[str]) -> bytes:
+    """The body that orders every combination of the values of a template's places. Raises ConfigurationError."""
+    places: dict[str, list[str]] = {}
+    for text in values:
+        found = PLACE.fullmatch(text)
+        if found is None or found[1] in places:
+            raise ConfigurationError("--values is a place of the template and its values, once: id=1001,1002")
+        places[found[1]] = [each.strip() for each in found[2].split(",")]
+    return json.dumps({**places, "template": template}).encode()
 
 
 @dataclass

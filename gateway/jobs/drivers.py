@@ -29,11 +29,17 @@ class Kind:
 async def batch(wants: bytes, asker: JobAsker) -> None:
     """Ask each target: what is stored first, then the others side by side."""
     missing = await _missing(wants, asker)
-    waiting = _counted(missing, asker)
+    waiting = iter(missing)
+    left = len(missing)
 
     async def work() -> None:
+        nonlocal left
         for target in waiting:
             await asker.ask(target)
+            left -= 1
+            asker.progress(len(missing) - left, len(missing), left)
+
+    asker.progress(0, left, left)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(MOST_OUTSTANDING, len(missing))):
@@ -58,14 +64,6 @@ async def _missing(wants: bytes, asker: JobAsker) -> list[str]:
 def groups(targets: Sequence[str]) -> Iterator[Sequence[str]]:
     """The targets, as many at a time as are looked up at once."""
     return (targets[at : at + LOOK] for at in range(0, len(targets), LOOK))
-
-
-def _counted(targets: Sequence[str], asker: JobAsker) -> Iterator[str]:
-    """The targets, one after another; how many are left is noted."""
-    for at, target in enumerate(targets):
-        asker.progress(at, len(targets), len(targets) - at)
-        yield target
-    asker.progress(len(targets), len(targets), 0)
 
 
 KINDS: Mapping[str, Kind] = {"batch": Kind(batch), "warm": Kind(batch, Priority.WARM, answers=False)}

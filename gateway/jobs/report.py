@@ -94,8 +94,11 @@ async def make(
     verifier = Verifier(desk, request, ids, trust, now)
     outcomes = await verifier.verify([choice.counter for choice in ranked], draw)
     singly = Singly(desk, request, ids)
+    missing = [each for each in request.counters if each not in outcomes or outcomes[each].why]
     if request.method != "ranking":
-        await singly.fill([each for each in request.counters if each not in outcomes or outcomes[each].why])
+        await singly.fill(missing)
+    elif missing:
+        singly.leave_out(missing)
     columns, rows = await desk.apart(lambda: _columns(request, outcomes, singly, now))
     left = trust.after(now, verifier.passed, verifier.failed, verifier.places)
     return Report(request, now, ids, columns, rows, singly.failures, left)
@@ -160,6 +163,11 @@ class Singly:
         self.desk.foresee(len(counters) * len(self.ids))
         for counter in counters:
             await self._fill(counter)
+
+    def leave_out(self, counters: Sequence[str]) -> None:
+        """Notes that the columns of these counters have no numbers, as their rankings are not used."""
+        reason = "; ".join(f"{each}: its ranking is not used" for each in counters)
+        self.failures.update(dict.fromkeys(self.ids, reason))
 
     async def _fill(self, counter: str) -> None:
         periods = self.request.periods()

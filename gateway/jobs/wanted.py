@@ -62,10 +62,14 @@ def wanted(body: bytes, content_type: bytes) -> Wanted:
 
 
 def body_of(text: str) -> bytes:
-    """The body that orders what a file's text lists: a JSON document as it is, else a target for each line."""
-    if text.lstrip().startswith("{"):
+    """The body that orders what a file's text lists: a JSON document as it is, else a target for each line, which
+    may be written as in NDJSON."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if lines and lines[0].startswith("{") and not isinstance(_said(lines[0].encode()), str):
         return text.encode()
-    return msgspec.json.encode({"targets": [line.strip() for line in text.splitlines() if line.strip()]})
+    said = [_said(line.encode()) for line in lines]
+    targets = [each if isinstance(each, str) else line for each, line in zip(said, lines, strict=True)]
+    return msgspec.json.encode({"targets": targets})
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -81,13 +85,17 @@ def _document(body: bytes) -> dict[str, Any]:
 def _lines(body: bytes) -> Iterator[tuple[int, Any]]:
     """What each line that is not empty says, by its number; None for what is no JSON."""
     for number, line in enumerate(body.split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            said = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            said = None
-        yield number, said.get("target") if isinstance(said, dict) and said.keys() == {"target"} else said
+        if line.strip():
+            yield number, _said(line)
+
+
+def _said(line: bytes) -> Any:
+    """What a line says: a target, as a JSON text or as an object with a ``target``; None for what is no JSON."""
+    try:
+        said = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return said["target"] if isinstance(said, dict) and said.keys() == {"target"} else said
 
 
 def _checked(what: str, said: Iterable[tuple[int, Any]]) -> list[str]:

@@ -93,9 +93,23 @@ def test_warming_says_which_job_it_is(stage: Stage) -> None:
     assert "warming 1 targets: job " in done.err
 
 
+def test_warming_takes_a_template(stage: Stage) -> None:
+    before = stage.calls()["by_path"]
+    words = ("--template", "/lboro/total/{counter}/article/{id}", "--values", "counter=views,shares")
+    done = ask(stage, "warm", *words, "--values", "id=498, 499")
+    assert (done.code, "warming 4 targets" in done.err) == (0, True)
+    asked = {f"/lboro/total/{counter}/article/{id}" for counter in ("views", "shares") for id in (498, 499)}
+    until(lambda: stage.calls()["by_path"].keys() - before.keys() == asked)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("warm",), "either a FILE, or --template"),
+        (("warm", "-", "--values", "id=1"), "either a FILE, or --template"),
+        (("warm", "--template", "/{id}", "--values", "id"), "--values is a place"),
+        (("warm", "--template", "/{id}", "--values", "id=1", "--values", "id=2"), "--values is a place"),
+        (("warm", "--template", "/{id}"), "id: The template needs a list of values"),
         (("batch",), "either a FILE or --job"),
         (("batch", "/nowhere/at-all"), "cannot be read"),
         (("batch", "-", "--output", "/nowhere/at-all"), "/nowhere/at-all cannot be written: No such file"),

@@ -314,6 +314,8 @@ async def test_rankings_alone_leave_a_counter_without_numbers_rather_than_wrong(
     assert len(asker.calls) <= 33
     assert all(set(row) == {UNKNOWN} for row in report.rows)
     assert all(basis.difference for basis in report.columns)
+    reason = "views: its ranking is not used; downloads: its ranking is not used; shares: its ranking is not used"
+    assert report.failures == dict.fromkeys(report.ids, reason)
 
 
 @pytest.mark.parametrize("fields", [{}, FEW_MONTHS, {"method": "each"}], ids=["totals", "months", "each"])

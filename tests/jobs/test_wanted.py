@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import BodyTooLarge, InvalidInput
-from gateway.jobs.wanted import MOST_BYTES, MOST_TARGETS, wanted
+from gateway.jobs.wanted import MOST_BYTES, MOST_TARGETS, body_of, wanted
 from gateway.tenants.tenant import mint_key
 
 JSON, LINES = b"application/json", b"application/x-ndjson; charset=utf-8"
@@ -32,6 +32,15 @@ def test_targets_are_asked_for_in_their_order_those_that_repeat_too() -> None:
 
 def test_lines_are_texts_or_objects_and_empty_ones_are_none() -> None:
     assert wanted(b'"/a"\n\n{"target": "/b"}\r\n', LINES).targets == ["/a", "/b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/a\n\n /b \n", '"/a"\r\n{"target": "/b"}\n', '{"target": "/a"}\n/b', '{\n"targets": ["/a", "/b"]\n}',
+     '{"targets": ["/a", "/b"]}', '{"template": "/{id}", "id": ["a", "b"]}'],
+)  # fmt: skip
+def test_a_file_lists_targets_by_line_or_is_a_document(text: str) -> None:
+    assert wanted(body_of(text), JSON).targets == ["/a", "/b"]
 
 
 def test_a_template_stands_for_every_combination_with_its_values_encoded() -> None:
