@@ -136,7 +136,8 @@ def test_public_clients_and_reports_are_replayed_and_compared(shared_redis: Redi
         assert set(by_lane(day, column).values()) == {0}
     made = f"{GATEWAY}, as a report"
     assert reports.samples("any cache by question", "calls", "totals") == [120]
-    assert reports.samples(made, "calls", "totals")[0] < 40
+    # Three rankings, an overview of each of the 40 items, and two of them as totals: so few items are all checked.
+    assert reports.samples(made, "calls", "totals")[0] <= 3 + 40 + 6
     assert reports.samples(made, "wrong", "totals") == reports.samples(made, "wrong", "by month") == [0]
     assert re.search(r"hashed +1\.00", shown)
 
