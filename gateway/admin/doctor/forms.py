@@ -135,7 +135,8 @@ def ask_newest(aims: Aims) -> Iterator[Probe]:
 
 
 def newest(aims: Aims, replies: Replies) -> Found:
-    """In which zones the newest day that has events is today: it has begun, and the next has no events yet."""
+    """In which zones the newest day that has events is today: it has begun, and the next has no events yet. That
+    proves little where the next has begun in UTC: nothing may have happened since."""
     probe = next(ask_newest(aims))
     days, now = replies.timeline(probe), replies.of(probe).at
     if not days:
@@ -146,4 +147,7 @@ def newest(aims: Aims, replies: Replies) -> Found:
     if begins + 24 <= FIRST_ZONE:
         return Found("days are counted late", shown, holds=False)
     first, end = max(begins, FIRST_ZONE), min(begins + 24, LAST_ZONE)
-    return Found(f"between UTC{first:+.1f} and UTC{end:+.1f} hours", shown, holds=begins <= 0 < begins + 24)
+    found = f"between UTC{first:+.1f} and UTC{end:+.1f} hours"
+    if begins + 24 <= 0:
+        return Found(found, f"{shown}; or nothing has happened since")
+    return Found(found, shown, holds=begins <= 0)
