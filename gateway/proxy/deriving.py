@@ -22,8 +22,9 @@ from gateway.derivation.rules import Rule
 from gateway.derivation.trust import State, Trust
 from gateway.derivation.trust_book import TrustBook
 from gateway.derivation.trust_store import Subjects
-from gateway.errors import CacheUnavailable, GatewayError
+from gateway.errors import CacheUnavailable, DeadlineExceeded, GatewayError
 from gateway.observe.outcome import Forwarded, Outcome
+from gateway.proxy.callers import in_time
 from gateway.proxy.lookup import Lookup, Resolution
 from gateway.proxy.shadow import SHARE, Shadow
 from gateway.proxy.sources import Demand, Derivable, SourceReader
@@ -132,10 +133,18 @@ class Deriver:
     async def instead(
         self, lookup: Lookup, stored: Sequence[Entry], deadline: float, priority: Priority, *, stale: Entry | None
     ) -> Resolution | None:
-        """What follows from fresh sources by a trusted rule. Sources that several questions miss, or a batch
-        wants, are asked for first; meanwhile, what is ``stale`` is served."""
+        """What follows from fresh sources by a trusted rule, before the ``deadline``. Sources that several
+        questions miss, or a batch wants, are asked for first; meanwhile, what is ``stale`` is served."""
         if priority not in SERVED or self.modes.of(lookup.requester.tenant.id, lookup.query.family) != "on":
             return None
+        try:
+            return await in_time(self._instead(lookup, stored, deadline, priority, stale), deadline)
+        except DeadlineExceeded:  # Redis took what was left
+            return None
+
+    async def _instead(
+        self, lookup: Lookup, stored: Sequence[Entry], deadline: float, priority: Priority, stale: Entry | None
+    ) -> Resolution | None:
         derivable = self._reader.derivable(lookup)
         trusted = None if derivable is None else await self._trusted(derivable)
         if derivable is None or not trusted:

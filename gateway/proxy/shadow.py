@@ -41,7 +41,8 @@ from gateway.upstream.tasks import Background
 
 HOUR = 3_600.0
 AT_ONCE, A_SECOND = 512, 10.0
-"""Answers that may be looked at in a row, and a second after that, so that a flood of misses costs no more."""
+"""Answers that may wait to be looked at, or be looked at in a row, and a second after that: neither a flood of
+misses nor a slow Redis costs more."""
 SHARE = 0.02
 """The part of the budget that rankings for checks alone may take."""
 PATIENCE = 120.0
@@ -96,7 +97,7 @@ class Shadow:
         now = monotonic()
         self._left = min(AT_ONCE, self._left + (now - self._counted) * A_SECOND)
         self._counted = now
-        if self._left < 1:
+        if self._left < 1 or len(self._seen) >= AT_ONCE:
             return
         self._left -= 1
         plain = structs.replace(lookup, requester=Requester(b"derivation", lookup.requester.tenant))

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
-from itertools import cycle
+from itertools import count, cycle
 from secrets import token_hex
 from typing import Any
 
@@ -22,8 +22,9 @@ from gateway.derivation.trust import Check, State, Trust, Verdict
 from gateway.derivation.trust_store import Place
 from gateway.proxy.callers import Requester
 from gateway.proxy.deriving import Deriver
-from gateway.proxy.shadow import permit_of
+from gateway.proxy.shadow import AT_ONCE, permit_of
 from gateway.settings import Settings
+from gateway.upstream.pacing import Priority
 from tests.derivation.oracle import query
 from tests.integration.house import House, housed
 from tests.integration.stage import Stage, get, staged
@@ -350,6 +351,36 @@ async def test_without_redis_nothing_is_derived(stage: Stage) -> None:
             await underived(house, totals(ids[4:50]), stage.keys["lib"])
             statuses = await loop(house, totals(ids[-3:]), stage.keys["lib"])
             assert all("fwd=uri-miss" in status and "detail" not in status for status in statuses)
+
+
+async def test_a_redis_that_is_silent_takes_no_more_than_the_callers_time(stage: Stage) -> None:
+    target, requester = totals(by_rank(stage, "views"))[0], Requester(b"", stage.registry().load().tenants["lib"])
+    with redis_server() as server:
+        redis: dict[str, Any] = {"redis_url": SecretStr(server.url), "redis_timeout": 60.0}
+        async with deriving(stage, derive="on", **redis) as house:
+            await trusted(house, stage, LISTED)
+            server.pause()
+            lookup, deadline = house.resolver.lookup(requester, query(target), []), time.monotonic() + 0.2
+            async with asyncio.timeout(20):
+                assert await deriver_of(house).instead(lookup, (), deadline, Priority.PEOPLE, stale=None) is None
+            server.resume()
+
+
+async def test_what_waits_to_be_compared_is_bounded(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with deriving(stage) as house:
+        answer = await house.get(totals([1])[0], stage.keys["lib"])
+        assert answer.status_code == 200
+        await settled(house)
+        shadow, moments = deriver_of(house).shadow, count(time.monotonic() + 1_000.0, 1_000.0)
+        monkeypatch.setattr("gateway.proxy.shadow.monotonic", lambda: next(moments))
+        lookup = house.resolver.lookup(
+            Requester(b"", stage.registry().load().tenants["lib"]), query(totals([1])[0]), []
+        )
+        entry = await house.resolver.stored(lookup)
+        assert entry is not None
+        for _ in range(3 * AT_ONCE):
+            shadow.observed(lookup, entry, serves=False)
+        assert len(shadow._seen) == AT_ONCE
 
 
 @pytest.mark.parametrize(
