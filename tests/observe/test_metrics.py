@@ -116,7 +116,7 @@ def test_two_workers_are_told_of_together_and_as_promtool_likes_it(stage: Stage)
         get(f"{gateway.url}/total/views/article/{number}", headers={"X-API-Key": stage.keys["reports"]})
     until(lambda: gateway.metric("stats_gateway_requests_total") == 8)  # the other worker tells once a second
     assert gateway.metric("stats_gateway_build_info") == 1
-    assert gateway.metric("stats_gateway_fleet_processes") >= 2
+    until(lambda: gateway.metric("stats_gateway_fleet_processes") >= 2)
     text = get(f"http://127.0.0.1:{gateway.admin_port}/metrics").content
     assert promtool("check", "metrics", given=text) == ""
 
